@@ -1,0 +1,1 @@
+"""The `rewardd` command: one entry to training and to the service."""

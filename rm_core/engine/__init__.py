@@ -1,0 +1,1 @@
+"""The engine: packs sequences without padding and runs them through the trunk."""

@@ -1,0 +1,161 @@
+"""The values that travel between the parts: dialogues in, token ids between, rewards out.
+
+Frozen and free of torch, so that any part may import them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Role = Literal["safety", "helpfulness"]
+ROLES: tuple[Role, ...] = ("safety", "helpfulness")
+
+Truncation = Literal["error", "prompt"]
+"""What to do with an item that is too long: refuse it, or cut the prompt's left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """What a reward model judges: a response in the light of its prompt.
+
+    Attributes:
+        prompt: the text that the policy was given, or the chat messages before the response.
+        response: the policy's answer, to be judged.
+    """
+
+    prompt: str | tuple[Message, ...]
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A dialogue as one model reads it.
+
+    Attributes:
+        input_ids: token ids, (tokens,).
+        read_position: index into `input_ids` of the hidden state that the head reads.
+        num_prompt_tokens: how many leading ids belong to the prompt alone; None where the border
+            can't be told (one string tokenised whole).
+        warnings: any of "missing_eos", "double_bos", "truncated".
+    """
+
+    input_ids: tuple[int, ...]
+    read_position: int
+    num_prompt_tokens: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Length in tokens."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedItem:
+    """A dialogue as every loaded model reads it; the unit that the scheduler packs.
+
+    Attributes:
+        by_role: one encoding per loaded model.
+    """
+
+    by_role: Mapping[Role, Encoded]
+
+    @property
+    def num_tokens(self) -> int:
+        """The longest encoding's length in tokens: the item's price in a pack."""
+        return max(encoded.num_tokens for encoded in self.by_role.values())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of all encodings, each once, in order of appearance."""
+        return tuple(
+            dict.fromkeys(w for encoded in self.by_role.values() for w in encoded.warnings)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Reward statistics of a model on reference responses, from which a new stream starts.
+
+    Attributes:
+        mean: mean of the calibrated rewards.
+        std: their standard deviation, > 0.
+        weight: how many samples the baseline counts for when it is merged (n₀).
+    """
+
+    mean: float
+    std: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """What the reward mathematics and the provenance need to know of a loaded model.
+
+    Attributes:
+        role: which of the two reward models it is.
+        name: directory or hub name that it was loaded from.
+        digest: sha256 over the weights, hex.
+        template_hash: sha256 of the chat template, hex; None where there is none.
+        max_length: the most tokens that it reads.
+        temperature: calibrated reward = raw / temperature + bias.
+        bias: see temperature.
+        baseline: statistics on reference responses, None where unknown.
+        tau: the checkpoint's own safety threshold on the score; None: the default.
+    """
+
+    role: Role
+    name: str
+    digest: str
+    template_hash: str | None
+    max_length: int
+    temperature: float = 1.0
+    bias: float = 0.0
+    baseline: Baseline | None = None
+    tau: float | None = None
+
+
+class Scorer(Protocol):
+    """What the service needs of the engine; tests give it a fake.
+
+    `encode` is thread-safe and runs off the event loop; `forward` is called from one thread only.
+    """
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The loaded models' roles, one or two, safety first."""
+        ...
+
+    @property
+    def profiles(self) -> Mapping[Role, ModelProfile]:
+        """The loaded models, by role."""
+        ...
+
+    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
+        """Turn a dialogue into token ids for every model.
+
+        Raises:
+            InputError: this dialogue can't be scored; others can.
+        """
+        ...
+
+    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        """Raw rewards of each item, in order; a reward may be non-finite, which the caller handles.
+
+        Raises:
+            OutOfMemory: the items don't fit the device together; the caller splits.
+            EngineError: the forward failed.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What is loaded and how it is run, as JSON values, for /v1/info."""
+        ...
