@@ -27,7 +27,7 @@ from typing import ClassVar
 
 
 class RewardError(Exception):
-    """Root of all domain errors; `code` is stable and safe to show, the message never holds user text."""
+    """Root of all domain errors; `code` is stable and public; messages hold no user text."""
 
     code: ClassVar[str] = "reward_error"
 
@@ -60,7 +60,7 @@ class InvalidMessages(InputError):
 
 
 class InputTooLong(InputError):
-    """Raised when an item has more tokens than the model reads and truncation is off or can't help."""
+    """Raised when an item has more tokens than the model reads and truncation is off or no help."""
 
     code: ClassVar[str] = "input_too_long"
 

@@ -1,0 +1,187 @@
+"""`reward_model.json`: what a checkpoint says of itself beside the weights (design.md §8)."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rm_core.errors import DigestMismatch, InvalidManifest
+from rm_core.text import PositionContract
+from rm_core.types import ROLES, Baseline, Role
+
+MANIFEST_NAME = "reward_model.json"
+FORMAT_VERSION = 1
+
+HeadKind = Literal["last_token"]
+"""Which hidden states the head reads; later kinds are the response's mean and every token."""
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyThreshold:
+    """The score below which the safety reward is selected, and how it was found.
+
+    Attributes:
+        tau: on the score, in (0, 1).
+        how: the procedure and the data, for a person to read.
+    """
+
+    tau: float
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModelManifest:
+    """The content of reward_model.json.
+
+    Attributes:
+        role: which reward model this is.
+        position: how it wants its text and where its head reads.
+        head: which hidden states the head reads.
+        temperature: calibrated reward = raw / temperature + bias.
+        bias: see temperature.
+        baseline: mean, std and weight n₀ of calibrated rewards on reference responses.
+        baseline_source: which responses those were.
+        safety_threshold: the model's own τ, where one was found.
+        metrics: figures on held-out data, as the trainer wrote them.
+        data: fingerprint and counts of the training data.
+        base_model: what it was initialised from.
+        training: the resolved training configuration.
+        versions: library versions at training time.
+        files: sha256 of every other file of the checkpoint, by name, hex.
+    """
+
+    role: Role
+    position: PositionContract
+    head: HeadKind = "last_token"
+    temperature: float = 1.0
+    bias: float = 0.0
+    baseline: Baseline | None = None
+    baseline_source: str | None = None
+    safety_threshold: SafetyThreshold | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    base_model: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: object) -> "RewardModelManifest":
+        """Read back what `to_json` wrote.
+
+        Raises:
+            InvalidManifest: not an object, of another version, or a field is wrong.
+        """
+        if not isinstance(value, dict):
+            raise InvalidManifest(f"{MANIFEST_NAME} must hold a JSON object")
+        fields = dict(value)
+        version = fields.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise InvalidManifest(
+                f"{MANIFEST_NAME} has format_version {version!r}; this release reads "
+                f"{FORMAT_VERSION}"
+            )
+        if fields.get("role") not in ROLES:
+            raise InvalidManifest(f"role must be one of {', '.join(ROLES)}")
+        if fields.get("head", "last_token") != "last_token":
+            raise InvalidManifest('head must be "last_token"; this release serves no other kind')
+        if not isinstance(fields.get("position"), dict):
+            raise InvalidManifest("position must be an object")
+        fields["position"] = PositionContract.from_json(fields["position"])
+        try:
+            if fields.get("baseline") is not None:
+                fields["baseline"] = _baseline(fields["baseline"])
+            if fields.get("safety_threshold") is not None:
+                fields["safety_threshold"] = _threshold(fields["safety_threshold"])
+            manifest = cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise InvalidManifest(f"{MANIFEST_NAME}: {error}") from error
+        if not manifest.temperature > 0:
+            raise InvalidManifest("temperature must be positive")
+        return manifest
+
+
+def _baseline(value: dict[str, Any]) -> Baseline:
+    baseline = Baseline(**value)
+    if not (baseline.std > 0 and baseline.weight >= 0):
+        raise ValueError("baseline needs std > 0 and weight >= 0")
+    return baseline
+
+
+def _threshold(value: dict[str, Any]) -> SafetyThreshold:
+    threshold = SafetyThreshold(**value)
+    if not 0 < threshold.tau < 1:
+        raise ValueError("safety_threshold.tau must lie between 0 and 1")
+    return threshold
+
+
+def write_manifest(directory: Path, manifest: RewardModelManifest) -> RewardModelManifest:
+    """Write reward_model.json, with the sha256 of every other file in the directory.
+
+    Call it last, when nothing in the directory will change any more.
+
+    Returns:
+        The manifest with `files` filled in.
+    """
+    files = {
+        path.relative_to(directory).as_posix(): file_digest(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_NAME
+    }
+    value = {**manifest.to_json(), "files": files}
+    (directory / MANIFEST_NAME).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return RewardModelManifest.from_json(value)
+
+
+def read_manifest(directory: Path) -> RewardModelManifest | None:
+    """Read reward_model.json; None where the checkpoint has none, as foreign ones don't.
+
+    Raises:
+        InvalidManifest: the file is there and can't be used.
+    """
+    path = directory / MANIFEST_NAME
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidManifest(f"{path} is not readable JSON: {error}") from error
+    return RewardModelManifest.from_json(value)
+
+
+def verify_files(directory: Path, manifest: RewardModelManifest) -> None:
+    """Compare every file that the manifest names with its digest.
+
+    Raises:
+        DigestMismatch: a file is missing or differs, or a weight, tokenizer or config file is there
+            that the manifest does not know.
+    """
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise DigestMismatch(f"{name} is in {MANIFEST_NAME} but not in {directory}")
+        found = file_digest(path)
+        if found != expected:
+            raise DigestMismatch(
+                f"{directory / name} has sha256 {found[:12]}…, {MANIFEST_NAME} says "
+                f"{expected[:12]}…; fetch the checkpoint again, or train it again"
+            )
+    for path in directory.iterdir():
+        if path.suffix in {".json", ".safetensors", ".jinja"} and path.name not in {
+            *manifest.files,
+            MANIFEST_NAME,
+        }:
+            raise DigestMismatch(
+                f"{path} is not in {MANIFEST_NAME}; remove it, or write the manifest again"
+            )
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,271 @@
+"""From a dialogue to token ids: the position contract, the same in training and in serving.
+
+A reward model's score depends on details that a text alone does not show: the chat template,
+whether BOS and EOS are there, once or twice, and which position the head reads. `PositionContract`
+writes these down; `TextEncoder` carries them out. Neither knows of models or requests.
+"""
+
+import hashlib
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rm_core.errors import EmptyText, InputError, InputTooLong, InvalidManifest, InvalidMessages
+from rm_core.types import Dialogue, Encoded, Message, Truncation
+
+ReadRule = Literal["last_non_pad", "last_token"]
+Rendering = Literal["chat", "concatenate"]
+BosRule = Literal["tokenizer", "if_absent", "never"]
+EosRule = Literal["if_absent", "never"]
+
+MAX_CHARACTERS_PER_TOKEN = 64
+"""Texts with more characters than this for each token the model reads are refused unread."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionContract:
+    """How a model wants its text, and where its head reads.
+
+    Attributes:
+        rendering: "chat" renders messages by the tokenizer's chat template, without a generation
+            prompt; "concatenate" puts prompt and response end to end.
+        template_sha256: hash of the chat template that the model was trained with; None for
+            "concatenate".
+        bos: "tokenizer" leaves BOS to the tokenizer's own defaults, "if_absent" puts one in front
+            where there is none, "never" adds nothing. No rule ever makes two.
+        eos: "if_absent" ends the text with EOS where it does not already, "never" adds nothing.
+        read: "last_non_pad" reads the last token that is not the pad token, as transformers does
+            (with pad == EOS that is the token before the final EOS); "last_token" reads the last
+            token, as OpenRLHF and vLLM do.
+        max_length: the most tokens that the model reads.
+    """
+
+    rendering: Rendering
+    bos: BosRule
+    eos: EosRule
+    read: ReadRule
+    max_length: int
+    template_sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, for reward_model.json and /v1/info."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "PositionContract":
+        """Read back what `to_json` wrote.
+
+        Raises:
+            InvalidManifest: a field is missing, unknown or has a value that no rule knows.
+        """
+        allowed = {
+            "rendering": ("chat", "concatenate"),
+            "bos": ("tokenizer", "if_absent", "never"),
+            "eos": ("if_absent", "never"),
+            "read": ("last_non_pad", "last_token"),
+        }
+        for name, choices in allowed.items():
+            if value.get(name) not in choices:
+                raise InvalidManifest(f"position.{name} must be one of {', '.join(choices)}")
+        if not isinstance(value.get("max_length"), int) or value["max_length"] < 1:
+            raise InvalidManifest("position.max_length must be a positive integer")
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise InvalidManifest(f"position has unknown fields: {error}") from error
+
+
+def template_digest(template: str | None) -> str | None:
+    """The sha256 of a chat template's text, hex; None for no template."""
+    return None if template is None else hashlib.sha256(template.encode()).hexdigest()
+
+
+def default_contract(
+    tokenizer: Any, *, max_length: int, read: ReadRule = "last_non_pad"
+) -> PositionContract:
+    """The contract of a foreign checkpoint, one that says nothing itself (design.md §3)."""
+    template = tokenizer.chat_template
+    if isinstance(template, str):
+        return PositionContract(
+            "chat", "never", "never", read, max_length, template_digest(template)
+        )
+    return PositionContract("concatenate", "tokenizer", "never", read, max_length)
+
+
+class TextEncoder:
+    """Turns dialogues into token ids by a contract; thread-safe.
+
+    Args:
+        tokenizer: a transformers tokenizer; its truncation and padding are switched off.
+        contract: the model's contract.
+        pad_token_id: the *model's* pad token, by which transformers finds the position to read;
+            None where it has none.
+    """
+
+    def __init__(
+        self, tokenizer: Any, contract: PositionContract, *, pad_token_id: int | None
+    ) -> None:
+        self.contract = contract
+        self._tokenizer = tokenizer
+        self._pad_token_id = pad_token_id
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        self._lock = threading.Lock()  # a slow tokenizer is not thread-safe
+        if self._backend is not None:
+            # Settings stored in tokenizer.json would cut or pad silently.
+            self._backend.no_truncation()
+            self._backend.no_padding()
+
+    @property
+    def num_added_tokens(self) -> int:
+        """How many tokens the tokenizer puts around a text by itself."""
+        return len(self._tokenize("", add_special_tokens=True)[0])
+
+    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> Encoded:
+        """Token ids of a dialogue and the position that the head reads.
+
+        Raises:
+            EmptyText: the response is empty or white space.
+            InvalidMessages: the chat template refuses the messages.
+            InputTooLong: more than `max_length` tokens, and truncation is off or can't help.
+            InputError: the text is not valid Unicode.
+        """
+        if not dialogue.response.strip():
+            raise EmptyText("the response is empty", field="response")
+        _check_unicode(dialogue)
+        text, border = self._render(dialogue)
+        limit = self.contract.max_length
+        if len(text) > limit * MAX_CHARACTERS_PER_TOKEN:
+            text, border = self._shorten(text, border, truncate)
+        chat = self.contract.rendering == "chat"
+        add_special_tokens = not chat and self.contract.bos == "tokenizer"
+        ids, starts = self._tokenize(text, add_special_tokens=add_special_tokens)
+        num_prompt = None
+        if starts is not None:
+            # The first token of the response ends the prompt; an EOS that the tokenizer adds at
+            # the end has no place in the text and offset 0, so tokens can't simply be counted.
+            num_prompt = next((i for i, start in enumerate(starts) if start >= border), len(ids))
+        return self._finish(ids, num_prompt, truncate)
+
+    def _finish(self, ids: list[int], num_prompt: int | None, truncate: Truncation) -> Encoded:
+        """Apply the BOS and EOS rules and the length limit, and find the position to read."""
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        contract, warnings = self.contract, []
+        if bos is not None:
+            if contract.bos == "tokenizer" and ids[:2] == [bos, bos]:
+                # The text brought its own BOS and the tokenizer added one: keep one.
+                ids = ids[1:]
+                num_prompt = None if num_prompt is None else max(num_prompt - 1, 0)
+            elif contract.bos == "if_absent" and ids[:1] != [bos]:
+                ids = [bos, *ids]
+                num_prompt = None if num_prompt is None else num_prompt + 1
+            if ids[:2] == [bos, bos]:
+                warnings.append("double_bos")
+        if eos is not None and contract.eos == "if_absent" and ids[-1:] != [eos]:
+            ids = [*ids, eos]
+        if not ids:
+            raise EmptyText("the text has no tokens", field="response")
+        if len(ids) > contract.max_length:
+            ids, num_prompt = self._cut_prompt(ids, num_prompt, truncate)
+            warnings.append("truncated")
+        if eos is not None and eos not in ids[-2:]:
+            # Some templates end a turn with EOS and a line break.
+            warnings.append("missing_eos")
+        return Encoded(tuple(ids), self._read_position(ids), num_prompt, tuple(warnings))
+
+    def _cut_prompt(
+        self, ids: list[int], num_prompt: int | None, truncate: Truncation
+    ) -> tuple[list[int], int | None]:
+        """Drop tokens from the prompt's left, keeping BOS (or CLS), the whole response and its EOS."""
+        limit = self.contract.max_length
+        if truncate == "error" or num_prompt is None:
+            raise InputTooLong(len(ids), limit)
+        first = (self._tokenizer.bos_token_id, getattr(self._tokenizer, "cls_token_id", None))
+        keep_bos = int(ids[0] in first)
+        excess = len(ids) - limit
+        if num_prompt - keep_bos < excess:
+            raise InputTooLong(len(ids), limit, field="response")
+        return ids[:keep_bos] + ids[keep_bos + excess :], num_prompt - excess
+
+    def _shorten(self, text: str, border: int, truncate: Truncation) -> tuple[str, int]:
+        """Bound the characters to tokenise, so that no text takes long to refuse."""
+        limit = self.contract.max_length
+        most = limit * MAX_CHARACTERS_PER_TOKEN
+        if truncate == "error" or len(text) - border > most:
+            raise InputError(
+                f"{len(text)} characters are more than {MAX_CHARACTERS_PER_TOKEN} for each of the "
+                f"{limit} tokens that the model reads; shorten the text",
+                field="response" if len(text) - border > most else None,
+            )
+        excess = len(text) - most
+        return text[excess:], border - excess
+
+    def _render(self, dialogue: Dialogue) -> tuple[str, int]:
+        """The text to tokenise, and the index of the response's first character in it."""
+        if self.contract.rendering == "concatenate":
+            if not isinstance(dialogue.prompt, str):
+                raise InvalidMessages(
+                    "the model has no chat template to render messages; send the prompt as a string",
+                    field="prompt",
+                )
+            return dialogue.prompt + dialogue.response, len(dialogue.prompt)
+        messages = self._messages(dialogue)
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=False
+            )
+        except Exception as error:
+            # Templates raise what they like, and may quote the messages: only the kind is told.
+            raise InvalidMessages(
+                f"the model's chat template refused the messages ({type(error).__name__})",
+                field="prompt",
+            ) from None
+        border = text.rfind(dialogue.response.strip())
+        return text, border if border >= 0 else len(text)
+
+    @staticmethod
+    def _messages(dialogue: Dialogue) -> list[dict[str, str]]:
+        prompt = dialogue.prompt
+        if isinstance(prompt, str):
+            prompt = (Message("user", prompt),)
+        turns = [{"role": message.role, "content": message.content} for message in prompt]
+        return [*turns, {"role": "assistant", "content": dialogue.response}]
+
+    def _tokenize(
+        self, text: str, *, add_special_tokens: bool
+    ) -> tuple[list[int], list[int] | None]:
+        """Token ids, and each token's first character where the tokenizer tells."""
+        if self._backend is not None:
+            encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
+            return encoding.ids, [start for start, _ in encoding.offsets]
+        with self._lock:
+            return self._tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"], None
+
+    def _read_position(self, ids: list[int]) -> int:
+        """Index of the hidden state that the head reads.
+
+        Source: transformers `GenericForSequenceClassification.forward`: the rightmost token that is
+        not the pad token, position 0 where all are.
+        """
+        last = len(ids) - 1
+        if self.contract.read == "last_token" or self._pad_token_id is None:
+            return last
+        return next((i for i in range(last, -1, -1) if ids[i] != self._pad_token_id), 0)
+
+
+def _check_unicode(dialogue: Dialogue) -> None:
+    contents = (
+        [dialogue.prompt]
+        if isinstance(dialogue.prompt, str)
+        else [message.content for message in dialogue.prompt]
+    )
+    for field, text in [
+        *(("prompt", content) for content in contents),
+        ("response", dialogue.response),
+    ]:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise InputError(
+                    "holds a lone surrogate, which is not valid Unicode", field=field
+                ) from None
