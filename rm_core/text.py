@@ -107,7 +107,7 @@ class TextEncoder:
     ) -> None:
         self.contract = contract
         self._tokenizer = tokenizer
-        self._pad_token_id = pad_token_id
+        self.pad_token_id = pad_token_id
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
         self._lock = threading.Lock()  # a slow tokenizer is not thread-safe
         if self._backend is not None:
@@ -116,9 +116,17 @@ class TextEncoder:
             self._backend.no_padding()
 
     @property
-    def num_added_tokens(self) -> int:
-        """How many tokens the tokenizer puts around a text by itself."""
-        return len(self._tokenize("", add_special_tokens=True)[0])
+    def tokenizer_fingerprint(self) -> str:
+        """Equal for tokenizers that cut and render alike, hex; unique where that can't be told."""
+        tokenizer = self._tokenizer
+        if self._backend is None:
+            return f"slow-{id(tokenizer)}"
+        parts = (
+            self._backend.to_str(),
+            repr(tokenizer.chat_template),
+            repr(sorted(tokenizer.special_tokens_map.items())),
+        )
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> Encoded:
         """Token ids of a dialogue and the position that the head reads.
@@ -175,7 +183,7 @@ class TextEncoder:
     def _cut_prompt(
         self, ids: list[int], num_prompt: int | None, truncate: Truncation
     ) -> tuple[list[int], int | None]:
-        """Drop tokens from the prompt's left, keeping BOS (or CLS), the whole response and its EOS."""
+        """Drop tokens from the prompt's left, keeping BOS (or CLS), the response and EOS."""
         limit = self.contract.max_length
         if truncate == "error" or num_prompt is None:
             raise InputTooLong(len(ids), limit)
@@ -204,7 +212,7 @@ class TextEncoder:
         if self.contract.rendering == "concatenate":
             if not isinstance(dialogue.prompt, str):
                 raise InvalidMessages(
-                    "the model has no chat template to render messages; send the prompt as a string",
+                    "the model has no chat template for messages; send the prompt as a string",
                     field="prompt",
                 )
             return dialogue.prompt + dialogue.response, len(dialogue.prompt)
@@ -247,9 +255,9 @@ class TextEncoder:
         not the pad token, position 0 where all are.
         """
         last = len(ids) - 1
-        if self.contract.read == "last_token" or self._pad_token_id is None:
+        if self.contract.read == "last_token" or self.pad_token_id is None:
             return last
-        return next((i for i in range(last, -1, -1) if ids[i] != self._pad_token_id), 0)
+        return next((i for i in range(last, -1, -1) if ids[i] != self.pad_token_id), 0)
 
 
 def _check_unicode(dialogue: Dialogue) -> None:
