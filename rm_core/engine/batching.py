@@ -1,0 +1,229 @@
+"""Which waiting sequences make the next pack. Policy alone: no threads, no clock, no torch.
+
+`choose` is FIFO within a class, interactive before bulk, and starvation-free by construction: the
+first in line is in every pack, and bulk work that has waited long enough stands in line by age. Around
+the first in line it gathers the members of its prompt group, which share a prefix, and then whole
+groups in order as long as they fit.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, Protocol, TypeVar
+
+Priority = Literal["interactive", "bulk"]
+
+Item = TypeVar("Item")
+ItemContra = TypeVar("ItemContra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Generic[Item]):
+    """A sequence that waits for the device.
+
+    Attributes:
+        item: what the pack's price is computed from.
+        order: arrival, ascending; unique.
+        group: sequences of one prompt have equal groups and are packed together where possible.
+        priority: its class.
+        waited_seconds: since admission.
+    """
+
+    item: Item
+    order: int
+    group: Hashable
+    priority: Priority = "interactive"
+    waited_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one pack may hold.
+
+    Attributes:
+        max_tokens: sum of prices; a single sequence above it still goes, alone.
+        max_items: sequences.
+        bulk_patience_seconds: after this wait bulk work stands in line by age.
+    """
+
+    max_tokens: int
+    max_items: int
+    bulk_patience_seconds: float = 2.0
+
+
+class Pack(Protocol[ItemContra]):
+    """The price of a pack as it grows; prices may depend on what the pack already holds."""
+
+    def price(self, items: Sequence[ItemContra]) -> int:
+        """Tokens that the pack would grow by with `items`, without adding them."""
+        ...
+
+    def add(self, item: ItemContra) -> None:
+        """Put `item` into the pack."""
+        ...
+
+
+class HasNumTokens(Protocol):
+    """Anything with a length."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Length in tokens."""
+        ...
+
+
+class TokenSum:
+    """The plain price: every token of every sequence counts."""
+
+    def price(self, items: Sequence[HasNumTokens]) -> int:
+        """Sum of the items' tokens."""
+        return sum(item.num_tokens for item in items)
+
+    def add(self, item: HasNumTokens) -> None:
+        """Nothing to remember: no item changes another's price."""
+
+
+def choose(
+    waiting: Sequence[Waiting[Item]], budget: Budget, new_pack: Callable[[], Pack[Item]]
+) -> list[int]:
+    """The next pack.
+
+    Args:
+        waiting: everything that waits, in any order.
+        budget: the pack's bounds.
+        new_pack: makes the empty pack whose prices the budget limits (`TokenSum` for plain tokens).
+
+    Returns:
+        Indices into `waiting`, in the order of the pack; empty only if nothing waits. It always
+        holds the first in line, and else never exceeds the budget.
+    """
+    if not waiting:
+        return []
+    line = sorted(range(len(waiting)), key=lambda index: _place(waiting[index], budget))
+    groups: dict[Hashable, list[int]] = {}
+    for index in line:
+        groups.setdefault(waiting[index].group, []).append(index)
+
+    filling = _Filling(waiting, budget, new_pack())
+    for position, members in enumerate(groups.values()):
+        if filling.is_full:
+            break
+        # The first in line goes whatever its price, and its group as far as there is room. A later
+        # group that doesn't fit whole keeps together for the next pack, unless none could hold it.
+        if position == 0:
+            filling.take(members[0])
+            filling.take_fitting(members[1:])
+        elif filling.fits(members):
+            filling.take_all(members)
+        elif _exceeds_any_pack(members, waiting, budget, new_pack):
+            filling.take_fitting(members)
+    return filling.chosen
+
+
+@dataclass(slots=True)
+class _Filling(Generic[Item]):
+    waiting: Sequence[Waiting[Item]]
+    budget: Budget
+    pack: Pack[Item]
+    chosen: list[int] = field(default_factory=list)
+    tokens: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return (
+            len(self.chosen) >= self.budget.max_items or self.tokens >= self.budget.max_tokens
+        ) and bool(self.chosen)
+
+    def fits(self, members: Sequence[int]) -> bool:
+        if len(self.chosen) + len(members) > self.budget.max_items:
+            return False
+        price = self.pack.price([self.waiting[index].item for index in members])
+        return self.tokens + price <= self.budget.max_tokens
+
+    def take(self, index: int) -> None:
+        item = self.waiting[index].item
+        self.tokens += self.pack.price([item])
+        self.pack.add(item)
+        self.chosen.append(index)
+
+    def take_all(self, members: Sequence[int]) -> None:
+        for index in members:
+            self.take(index)
+
+    def take_fitting(self, members: Sequence[int]) -> None:
+        for index in members:
+            if self.is_full:
+                return
+            if self.fits([index]):
+                self.take(index)
+
+
+def _place(entry: Waiting[Item], budget: Budget) -> tuple[int, int]:
+    patient = entry.priority == "bulk" and entry.waited_seconds < budget.bulk_patience_seconds
+    return (1 if patient else 0, entry.order)
+
+
+def _exceeds_any_pack(
+    members: Sequence[int],
+    waiting: Sequence[Waiting[Item]],
+    budget: Budget,
+    new_pack: Callable[[], Pack[Item]],
+) -> bool:
+    if len(members) > budget.max_items:
+        return True
+    return new_pack().price([waiting[index].item for index in members]) > budget.max_tokens
+
+
+@dataclass(slots=True)
+class MemoryCap:
+    """How many tokens a pack may hold after the device ran out of memory.
+
+    A failure lowers the cap to half of what failed, or to the most that is known to fit; a run of
+    successes at the cap raises it by a quarter, and each failed attempt doubles the next run.
+
+    Attributes:
+        configured: the cap that the settings ask for.
+        probe_after: successes at the cap before the first attempt to raise it.
+    """
+
+    configured: int
+    probe_after: int = 8
+    _cap: int = field(init=False)
+    _fits: int = field(init=False, default=0)
+    _successes: int = field(init=False, default=0)
+    _run: int = field(init=False)
+
+    _MAX_RUN = 1024
+
+    def __post_init__(self) -> None:
+        self._cap = self.configured
+        self._run = self.probe_after
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens for the next pack, at least 1."""
+        return self._cap
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether memory, and not the settings, bounds the packs."""
+        return self._cap < self.configured
+
+    def failed(self, tokens: int) -> None:
+        """A pack of `tokens` did not fit."""
+        if self._fits >= tokens:
+            self._fits = 0  # what fitted once no longer does
+        if self.is_lowered and tokens > self._cap // 2:
+            self._run = min(2 * self._run, self._MAX_RUN)
+        self._cap = max(1, min(self._cap, max(tokens // 2, self._fits)))
+        self._successes = 0
+
+    def succeeded(self, tokens: int) -> None:
+        """A pack of `tokens` fitted."""
+        self._fits = max(self._fits, tokens)
+        # Only packs near the cap say something about it.
+        if not self.is_lowered or 2 * tokens <= self._cap:
+            return
+        self._successes += 1
+        if self._successes >= self._run:
+            self._cap = min(self.configured, self._cap + max(1, self._cap // 4))
+            self._successes = 0

@@ -1,0 +1,250 @@
+"""Errors on the wire: RFC 9457 `application/problem+json`.
+
+Owns the one table from domain errors to status codes and the one set of handlers. Nothing here ever
+echoes what a caller sent: a text may be private, and may hold what JSON can't carry (lone
+surrogates, NaN), which is how FastAPI's own 422 handler turns bad input into a 500.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from rm_core import errors
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+# The most specific class wins; every RewardError has an ancestor here.
+STATUS_BY_ERROR: Mapping[type[errors.RewardError], int] = {
+    errors.RewardError: 500,
+    errors.InputError: 422,
+    errors.InputTooLong: 422,
+    errors.CheckpointError: 500,
+    errors.EngineError: 500,
+    # One sequence that doesn't fit the device even alone: sending it again won't help.
+    errors.OutOfMemory: 413,
+    errors.EngineClosed: 503,
+    errors.ConfigurationError: 500,
+    errors.InvariantViolation: 500,
+}
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_MAX_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemItem:
+    """One thing that is wrong, and where.
+
+    Attributes:
+        pointer: RFC 6901 pointer into the request body ("/items/3/response"); "" is the whole body.
+        code: stable, public name of what is wrong ("empty_text").
+        detail: what to do about it, without the text itself.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+    def as_json(self) -> dict[str, str]:
+        """The item as it travels."""
+        return {"pointer": self.pointer, "code": self.code, "detail": printable(self.detail)}
+
+
+class Problem(Exception):
+    """A request that can't be answered as asked; becomes one problem+json reply.
+
+    Args:
+        status: HTTP status code.
+        code: stable, public name; also the last part of `type`.
+        detail: what is wrong and what to do next, without user text.
+        title: short summary; the status's own phrase by default.
+        errors: what is wrong where, when there are several or a place to point at.
+        headers: further response headers, such as Retry-After.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        title: str | None = None,
+        errors: Sequence[ProblemItem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.title = title if title is not None else HTTPStatus(status).phrase
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    def as_json(self) -> dict[str, Any]:
+        """The problem's body; at most 100 of its errors are listed."""
+        body: dict[str, Any] = {
+            "type": f"urn:rewardd:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": printable(self.detail),
+        }
+        if self.errors:
+            body["errors"] = [error.as_json() for error in self.errors[:_MAX_LISTED]]
+            if len(self.errors) > _MAX_LISTED:
+                body["errors_left_out"] = len(self.errors) - _MAX_LISTED
+        return body
+
+    def as_response(self) -> Response:
+        """The problem as an HTTP response."""
+        return Response(
+            orjson.dumps(self.as_json()),
+            status_code=self.status,
+            media_type=PROBLEM_MEDIA_TYPE,
+            headers=self.headers,
+        )
+
+
+def status_of(error: errors.RewardError) -> int:
+    """The HTTP status of a domain error, by the most specific class in the table."""
+    return next(STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
+
+
+def problem_from(error: errors.RewardError) -> Problem:
+    """A domain error that concerns the whole request; internals of 5xx stay inside."""
+    status = status_of(error)
+    if status >= 500:
+        detail = _INTERNAL_DETAIL if status == 500 else "The engine is not available; try again."
+        return Problem(status, error.code, detail)
+    pointer = f"/{error.field}" if isinstance(error, errors.InputError) and error.field else ""
+    return Problem(
+        status, error.code, str(error), errors=[ProblemItem(pointer, error.code, str(error))]
+    )
+
+
+def overloaded(status: int, retry_after_seconds: int, detail: str) -> Problem:
+    """The queue is full or too slow: 429 or 503, with an integer Retry-After of at least 1 s."""
+    retry_after = max(1, retry_after_seconds)
+    return Problem(
+        status,
+        "overloaded",
+        f"{detail} Try again in {retry_after} s.",
+        headers={"Retry-After": str(retry_after)},
+    )
+
+
+def problem_items(
+    error: ValidationError | RequestValidationError, value: object, *, pointer: str = ""
+) -> list[ProblemItem]:
+    """What a pydantic model found wrong with `value`, as pointers below `pointer`.
+
+    Pydantic's locations also name union members and validators; only the parts that are keys or
+    indices of `value`, and the name of a missing field at the end, make it into the pointer.
+    """
+    found = []
+    listed = (
+        error.errors(include_url=False, include_context=False, include_input=False)
+        if isinstance(error, ValidationError)
+        else error.errors()
+    )
+    for entry in listed:
+        missing = entry["type"] == "missing"
+        path = _pointer(entry["loc"], value, missing=missing)
+        found.append(ProblemItem(pointer + path, _code(entry["type"]), _message(entry)))
+    return found
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make every error reply of `app` a problem document."""
+
+    def on_problem(_: Request, exc: Exception) -> Response:
+        assert isinstance(exc, Problem)  # noqa: S101 (registered for this type alone)
+        return exc.as_response()
+
+    def on_domain_error(_: Request, exc: Exception) -> Response:
+        assert isinstance(exc, errors.RewardError)  # noqa: S101
+        return problem_from(exc).as_response()
+
+    def on_invalid(_: Request, exc: Exception) -> Response:
+        assert isinstance(exc, RequestValidationError)  # noqa: S101
+        # Bodies are read by service.body: what FastAPI itself validates is path, query and headers.
+        return Problem(
+            422,
+            "invalid_parameter",
+            "A path, query or header parameter is not valid.",
+            errors=problem_items(exc, exc.body),
+        ).as_response()
+
+    def on_http(_: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)  # noqa: S101
+        code, detail = _HTTP_PROBLEMS.get(
+            exc.status_code, ("http_error", "The request was refused.")
+        )
+        return Problem(exc.status_code, code, detail, headers=dict(exc.headers or {})).as_response()
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(errors.RewardError, on_domain_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+
+
+def internal_problem() -> Problem:
+    """What a caller sees of a bug of ours."""
+    return Problem(500, "internal_error", _INTERNAL_DETAIL)
+
+
+def printable(text: str) -> str:
+    """`text` without what UTF-8 can't carry (lone surrogates) and without control characters."""
+    clean = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(char if char.isprintable() else " " for char in clean)
+
+
+_INTERNAL_DETAIL = (
+    "Something failed on our side; the request was not at fault. "
+    "The log holds the details under this response's X-Request-ID."
+)
+_HTTP_PROBLEMS = {
+    404: ("not_found", "There is no such path; GET /openapi.json lists them all."),
+    405: ("method_not_allowed", "This path doesn't answer that method; see the Allow header."),
+}
+
+
+def _pointer(loc: Sequence[int | str], value: object, *, missing: bool) -> str:
+    parts: list[str] = []
+    here = value
+    for position, part in enumerate(loc):
+        if isinstance(here, dict) and isinstance(part, str) and part in here:
+            here = here[part]
+        elif isinstance(here, list) and isinstance(part, int) and 0 <= part < len(here):
+            here = here[part]
+        elif not (missing and position == len(loc) - 1):
+            continue  # the name of a union member or of a validator
+        parts.append(part if isinstance(part, str) else str(part))
+    return "".join(f"/{_plain(part)}" for part in parts)
+
+
+def _plain(key: str) -> str:
+    # A caller's own key may be a text of any length: name it only if it looks like a field.
+    return key if _PLAIN_KEY.match(key) else "(unnamed)"
+
+
+def _code(kind: str) -> str:
+    return {"extra_forbidden": "unknown_field", "missing": "missing_field"}.get(kind, kind)
+
+
+def _message(entry: Mapping[str, Any]) -> str:
+    kind = str(entry["type"])
+    if kind == "extra_forbidden":
+        return "This field is not known; remove it or correct its name."
+    if kind.startswith("union_tag"):  # the only message of pydantic's that quotes the input
+        return "The value has none of the expected forms."
+    message = str(entry["msg"])
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,38 @@
+"""Why the queue refuses or gives up a request. `service.scoring` turns these into problems."""
+
+from typing import ClassVar, Literal
+
+RejectionReason = Literal["queue_full", "token_budget", "queue_wait"]
+Stage = Literal["admit", "queue", "inference"]
+
+
+class QueueFull(Exception):
+    """Raised when a request would exceed the queue's bounds or wait longer than allowed.
+
+    Args:
+        reason: which bound.
+        retry_after_seconds: when there should be room, from the measured rate of the device.
+    """
+
+    _DETAIL: ClassVar[dict[RejectionReason, str]] = {
+        "queue_full": "The queue holds as many items as it may.",
+        "token_budget": "The queue holds as many tokens as it may.",
+        "queue_wait": "The queue is longer than this request may wait.",
+    }
+
+    def __init__(self, reason: RejectionReason, retry_after_seconds: int) -> None:
+        super().__init__(self._DETAIL[reason])
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(Exception):
+    """Raised when the caller's deadline passes before the answer is there.
+
+    Args:
+        stage: how far the request had come.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(f"deadline passed ({stage})")
+        self.stage: Stage = stage

@@ -1,0 +1,1 @@
+"""One module per route; each exposes `router`, which `service.app` mounts."""

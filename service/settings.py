@@ -1,0 +1,299 @@
+"""Everything that can be set, each with its bounds and why one would change it.
+
+The only module that reads the environment. Precedence: flags, environment, TOML file, defaults.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from rm_core.errors import ConfigurationError
+
+PREFIX = "REWARDD_"
+CONFIG_VARIABLE = "REWARDD_CONFIG"
+
+
+class Settings(BaseSettings):
+    """The service's settings; frozen once loaded."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True
+    )
+
+    safety_model: str | None = Field(
+        default=None, description="Directory or hub name of the safety reward model."
+    )
+    helpfulness_model: str | None = Field(
+        default=None, description="Directory or hub name of the helpfulness reward model."
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
+        description="Where the models run; auto takes the first GPU, else the CPU.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Numbers of the forward pass: auto is float32 on CPU and bfloat16 on a GPU; "
+        "float32 where exactness matters more than speed.",
+    )
+    read_position: Literal["last_token"] | None = Field(
+        default=None,
+        description="Overrides where a foreign checkpoint's head reads: last_token as OpenRLHF and "
+        "vLLM do, instead of the checkpoint's own contract.",
+    )
+    tau: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="Overrides the safety threshold on the score, the checkpoint's own or 0.15.",
+    )
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on; 0.0.0.0 lets other machines in: set API keys then.",
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    port_file: Path | None = Field(
+        default=None, description="Where to write the bound port; for tests and supervisors."
+    )
+    state_dir: Path = Field(
+        default=Path("rewardd-state"),
+        description="Where the streams' statistics live; a local disk, since SQLite's write-ahead "
+        "log is unsafe on network file systems.",
+    )
+    api_keys: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Keys that callers may present (Authorization: Bearer, or X-API-Key); none: "
+        "open to whoever reaches the port.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="The same from a file, one key a line, which keeps them out of the environment.",
+    )
+
+    max_body_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="Largest request body, or largest line of an NDJSON body.",
+    )
+    body_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0.0,
+        le=3600.0,
+        description="How long a body may take to arrive; more for slow links.",
+    )
+    max_items: int = Field(
+        default=1024,
+        ge=1,
+        le=65536,
+        description="Most responses in one request; trainers that send a whole rollout need it "
+        "high.",
+    )
+    max_request_tokens: int = Field(
+        default=262_144,
+        ge=1,
+        le=2**31,
+        description="Most tokens in one request, so that one caller can't take the device for "
+        "minutes.",
+    )
+    max_pack_tokens: int = Field(
+        default=8192,
+        ge=1,
+        le=2**24,
+        description="Tokens of one forward pass: more raises throughput until the device is full, "
+        "and the wait of whoever comes next.",
+    )
+    max_pack_items: int = Field(
+        default=256, ge=1, le=65536, description="Sequences of one forward pass."
+    )
+    max_wait_ms: float = Field(
+        default=2.0,
+        ge=0.0,
+        le=1000.0,
+        description="How long an idle device waits for company for the first arrival; 0 serves a "
+        "lone caller soonest.",
+    )
+    bulk_patience_seconds: float = Field(
+        default=2.0,
+        ge=0.0,
+        le=600.0,
+        description="After this wait bulk work (/ppo_reward) queues by age beside interactive work, "
+        "so that it is never starved.",
+    )
+    max_queue_items: int = Field(
+        default=4096,
+        ge=1,
+        le=2**20,
+        description="Items admitted and not finished; beyond it requests are refused at once.",
+    )
+    max_queue_tokens: int = Field(
+        default=2_097_152,
+        ge=1,
+        le=2**31,
+        description="Tokens admitted and not finished.",
+    )
+    max_queue_wait_seconds: float = Field(
+        default=30.0,
+        gt=0.0,
+        le=3600.0,
+        description="How long an interactive request (/score, /compare) may wait before its first "
+        "item is begun; lower it to shed load sooner on a fast device.",
+    )
+    max_bulk_queue_wait_seconds: float = Field(
+        default=100.0,
+        gt=0.0,
+        le=3600.0,
+        description="The same for /ppo_reward; stay below the trainers' own timeouts (slime 120 s, "
+        "OpenRLHF 180 s).",
+    )
+    overload_status: Literal[429, 503] = Field(
+        default=503,
+        description="What a full queue answers, with Retry-After. 503 is retried by every trainer; "
+        "verl gives up at once on 429.",
+    )
+    forward_timeout_seconds: float = Field(
+        default=600.0,
+        gt=0.0,
+        le=86400.0,
+        description="A forward pass that takes longer makes /health/ready fail.",
+    )
+
+    drain_timeout_seconds: float = Field(
+        default=45.0,
+        ge=0.0,
+        le=3600.0,
+        description="How long accepted requests may take to finish after SIGTERM; keep it below "
+        "the supervisor's own patience.",
+    )
+    drain_delay_seconds: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=600.0,
+        description="How long /health/ready says 503 before the port closes, so that a load "
+        "balancer looks away first.",
+    )
+    tokenizer_threads: int = Field(
+        default=2, ge=1, le=64, description="Threads that turn texts into token ids."
+    )
+    torch_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of a forward pass; torch's own choice by default. Lower it where "
+        "containers share cores.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least grave event to log."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_items > self.max_queue_items:
+            raise ValueError("max_items must not exceed max_queue_items: such a request never fits")
+        if self.max_request_tokens > self.max_queue_tokens:
+            raise ValueError(
+                "max_request_tokens must not exceed max_queue_tokens: such a request never fits"
+            )
+        return self
+
+    @classmethod
+    def load(cls, config: Path | None = None, **flags: Any) -> Self:
+        """The settings from flags, environment and TOML file, in this order of precedence.
+
+        Args:
+            config: TOML file; the one that REWARDD_CONFIG names by default.
+            flags: values from the command line; None means not given.
+
+        Raises:
+            ConfigurationError: a name is unknown, a value out of bounds, or the file unreadable.
+        """
+        in_environment = _environment_names(cls)
+        named = config or os.environ.get(CONFIG_VARIABLE)
+        from_file = _read_toml(Path(named)) if named else {}
+        values = {name: value for name, value in from_file.items() if name not in in_environment}
+        values.update({name: value for name, value in flags.items() if value is not None})
+        try:
+            return cls(**values)
+        except SettingsError as exc:
+            # Its message names the field and source, not the value.
+            raise ConfigurationError(str(exc)) from exc
+        except ValidationError as exc:
+            raise ConfigurationError(_explain(exc)) from None
+
+    def read_api_keys(self) -> tuple[bytes, ...]:
+        """All accepted keys, of the setting and of the file; empty: no key is asked for.
+
+        Raises:
+            ConfigurationError: the file can't be read, or holds no key.
+        """
+        keys = [key.get_secret_value() for key in self.api_keys]
+        if self.api_keys_file is not None:
+            try:
+                lines = self.api_keys_file.read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as exc:
+                raise ConfigurationError(
+                    f"api_keys_file {self.api_keys_file} can't be read: {type(exc).__name__}"
+                ) from None
+            found = [line.strip() for line in lines if line.strip()]
+            if not found:
+                raise ConfigurationError(f"api_keys_file {self.api_keys_file} holds no key")
+            keys += found
+        if any(not key.strip() for key in keys):
+            raise ConfigurationError("an API key is empty; remove it or give it a value")
+        return tuple(key.encode() for key in keys)
+
+
+def _environment_names(settings: type[BaseSettings]) -> set[str]:
+    """The fields that the environment sets; an unknown name is an error, not a silent default.
+
+    Pydantic-settings itself lets a misspelt top-level variable pass (its issue 985).
+    """
+    known = set(settings.model_fields)
+    found = {
+        name.upper().removeprefix(PREFIX).lower()
+        for name in os.environ
+        if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE
+    }
+    unknown = sorted(found - known)
+    if unknown:
+        raise ConfigurationError(
+            "; ".join(
+                f"unknown variable {PREFIX}{name.upper()}{_suggestion(name, known)}"
+                for name in unknown
+            )
+        )
+    return found
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"the settings file {path} can't be read: {exc}") from exc
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for entry in error.errors(include_url=False, include_context=False, include_input=False):
+        name = ".".join(str(part) for part in entry["loc"])
+        if entry["type"] == "extra_forbidden":
+            parts.append(f"unknown setting {name}{_suggestion(name, Settings.model_fields)}")
+        else:
+            parts.append(f"{name}: {entry['msg']}" if name else str(entry["msg"]))
+    return "; ".join(parts)

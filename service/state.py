@@ -1,0 +1,45 @@
+"""What the running service holds; one object, made by `create_app`, kept on `app.state.rewardd`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from rm_core.types import Scorer
+from service.metrics import Metrics
+from service.reply import RewardRule
+from service.scheduler import Scheduler
+from service.settings import Settings
+
+
+@dataclass(slots=True)
+class AppState:
+    """The service's parts, for handlers.
+
+    Attributes:
+        settings: frozen settings.
+        scorer: the loaded models.
+        scheduler: the queue before them.
+        metrics: this app's own registry and instruments.
+        rule: calibrations and τ, from the checkpoints and the settings.
+        clock: monotonic seconds; deadlines are on this clock.
+        streams: durable statistics, set while the app runs.
+        draining: True once the process was asked to stop; requests are still answered.
+    """
+
+    settings: Settings
+    scorer: Scorer
+    scheduler: Scheduler
+    metrics: Metrics
+    rule: RewardRule
+    clock: Callable[[], float]
+    streams: Any = None
+    draining: bool = False
+
+
+def get_state(request: Request) -> AppState:
+    """The running service's state, for handlers and dependencies."""
+    state = request.app.state.rewardd
+    assert isinstance(state, AppState)  # noqa: S101 (set by create_app)
+    return state
