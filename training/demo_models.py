@@ -1,0 +1,121 @@
+"""The demo's two reward models, from the bundled sample and nothing else.
+
+A base model is language-modelled on the sample's train split; both reward models start from it.
+The recipe was chosen by cross-validation inside the train split (docs/training.md); it is for a
+model of two million parameters and 680 records, and no recipe for a real one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rm_core.errors import RewardError
+from rm_core.manifest import read_manifest, verify_files
+from rm_core.types import ROLES, Dialogue, Role
+from training.base_model import BaseModelConfig, make_base_model
+from training.config import TrainingConfig
+from training.formats import read_records
+from training.pipeline import TrainingResult, train_reward_model
+from training.progress import Progress, SilentProgress
+from training.records import PreferenceRecord
+
+SAMPLE = Path(__file__).parent / "sample"
+"""The bundled sample: one JSONL file for each role."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRecipe:
+    """How the sample's models are made.
+
+    Attributes:
+        base: the language model.
+        epochs: of each reward model.
+        learning_rate: of each reward model.
+        batch_size: prompts in an update.
+    """
+
+    base: BaseModelConfig = BaseModelConfig(epochs=2)
+    epochs: float = 3.0
+    learning_rate: float = 5e-4
+    batch_size: int = 16
+
+
+def train_sample_models(
+    output: Path,
+    *,
+    recipe: DemoRecipe | None = None,
+    sample: Path = SAMPLE,
+    progress: Progress | None = None,
+) -> Mapping[Role, TrainingResult | None]:
+    """Make the base model and both reward models, except for those that already stand.
+
+    Args:
+        output: gets the directories "base", "safety" and "helpfulness".
+        recipe: sizes and schooling; None: the demo's.
+        sample: directory of safety.jsonl and helpfulness.jsonl, every record with its split.
+        progress: told of each stage; None: silence.
+
+    Returns:
+        What each training left behind; None for a model that stood already with valid digests.
+
+    Raises:
+        RewardError: the sample can't be read or training failed.
+    """
+    recipe = recipe or DemoRecipe()
+    progress = progress or SilentProgress()
+    results: dict[Role, TrainingResult | None] = dict.fromkeys(ROLES)
+    missing = [role for role in ROLES if not stands(output / role, role)]
+    for role in ROLES:
+        if role not in missing:
+            progress.say(f"the {role} RM in {output / role} stands already")
+    if not missing:
+        return results
+    base = output / "base"
+    progress.say(f"making a small language model in {base}")
+    make_base_model(
+        train_dialogues(sample), base, recipe.base, callbacks=progress.callbacks("language model")
+    )
+    for role in missing:
+        results[role] = train_reward_model(
+            demo_config(role, output, recipe, sample=sample), progress=progress
+        )
+    return results
+
+
+def demo_config(role: Role, output: Path, recipe: DemoRecipe, *, sample: Path) -> TrainingConfig:
+    """The demo's training configuration for one role."""
+    return TrainingConfig(
+        role=role,
+        data=(str(sample / f"{role}.jsonl"),),
+        base=str(output / "base"),
+        output=str(output / role),
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        gradient_accumulation=1,
+        logging_steps=1,
+    )
+
+
+def stands(directory: Path, role: Role) -> bool:
+    """Whether a whole checkpoint of that role is there, every file as its manifest says."""
+    try:
+        manifest = read_manifest(directory)
+        if manifest is None or manifest.role != role:
+            return False
+        verify_files(directory, manifest)
+    except RewardError:
+        return False
+    return True
+
+
+def train_dialogues(sample: Path) -> list[Dialogue]:
+    """Every dialogue of the sample's train split, of both roles; held-out text is never seen."""
+    paths = [sample / f"{role}.jsonl" for role in ROLES]
+    records = [record for record in read_records(paths).records if record.split == "train"]
+    return [dialogue for record in records for dialogue in dialogues_of(record)]
+
+
+def dialogues_of(record: PreferenceRecord) -> list[Dialogue]:
+    """A record's prompt with each of its responses."""
+    return [Dialogue(record.prompt, response) for response in record.responses]

@@ -1,0 +1,84 @@
+r"""HH-RLHF transcripts: two whole dialogues, "\n\nHuman: …\n\nAssistant: …", that part at the end.
+
+Source: github.com/anthropics/hh-rlhf, README.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rm_core.types import Message
+from training.errors import MalformedRow, UnusableRow
+from training.records import PreferenceRecord, margin_of, text_of
+
+_HUMAN = "\n\nHuman:"
+_ASSISTANT = "\n\nAssistant:"
+_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant|System):")
+_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
+
+
+class HhRlhfFormat:
+    """{"chosen": transcript, "rejected": transcript}."""
+
+    name = "hh-rlhf"
+    keys = 'chosen, rejected (transcripts that begin with "\\n\\nHuman:")'
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether both sides are transcripts and no prompt stands apart."""
+        sides = (row.get("chosen"), row.get("rejected"))
+        return "prompt" not in row and all(
+            isinstance(side, str) and side.startswith(_HUMAN) and _ASSISTANT in side
+            for side in sides
+        )
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record: everything before the last assistant turn is the prompt.
+
+        Raises:
+            UnusableRow: the dialogues differ before their last turn, so that there is no common
+                prompt to compare under.
+        """
+        chosen_prompt, chosen = _last_turn(text_of(row, "chosen"))
+        rejected_prompt, rejected = _last_turn(text_of(row, "rejected"))
+        if chosen_prompt != rejected_prompt:
+            raise UnusableRow("prompts_differ")
+        return PreferenceRecord(
+            prompt=transcript_messages(chosen_prompt),
+            responses=(chosen, rejected),
+            ranking=(0, 1),
+            id=id_,
+            margin=margin_of(row.get("margin")),
+            source=source,
+        )
+
+
+def has_turn_marks(text: str) -> bool:
+    """Whether a prompt is a transcript that waits for the assistant's next turn."""
+    return _HUMAN in text and text.rstrip().endswith(_ASSISTANT.strip())
+
+
+def transcript_messages(transcript: str) -> tuple[Message, ...]:
+    """Chat messages of a transcript; a trailing empty "Assistant:" is the turn to come, not one.
+
+    Raises:
+        MalformedRow: no turn mark at the start.
+    """
+    text = transcript.strip()
+    marks = list(_TURN.finditer(text))
+    if not marks or marks[0].start() != 0:
+        raise MalformedRow('a transcript must begin with "Human:", "Assistant:" or "System:"')
+    turns = []
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        content = text[mark.end() : following.start() if following else len(text)].strip()
+        turns.append(Message(role=_ROLES[mark.group(1)], content=content))
+    if turns[-1].role == "assistant" and not turns[-1].content:
+        turns.pop()
+    return tuple(turns)
+
+
+def _last_turn(transcript: str) -> tuple[str, str]:
+    """A transcript cut at its last assistant mark: (all before, the response)."""
+    before, mark, response = transcript.rpartition(_ASSISTANT)
+    if not mark:
+        raise MalformedRow('a transcript has no "\\n\\nAssistant:" turn')
+    return before, response.strip()

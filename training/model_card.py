@@ -1,0 +1,121 @@
+"""The checkpoint's README.md: what it is, what it reaches beside the baselines, its limits."""
+
+from rm_core.manifest import RewardModelManifest
+from training.baselines import BASELINES
+from training.data_report import DataReport
+from training.evaluate import Accuracy, Evaluation
+
+_FRONT_MATTER = """---
+library_name: transformers
+pipeline_tag: text-classification
+tags: [reward-model, rlhf, rewardd]
+---
+"""
+
+
+def model_card(
+    manifest: RewardModelManifest,
+    report: DataReport,
+    evaluation: Evaluation,
+    baselines: dict[str, Accuracy],
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        manifest: everything but the digests.
+        report: what the data held.
+        evaluation: held-out figures.
+        baselines: held-out accuracies of the baselines.
+    """
+    sections = [
+        _FRONT_MATTER + f"# {manifest.role.capitalize()} reward model",
+        f"Gives one real number, the reward, to a response in the light of its prompt; higher is "
+        f"{'safer' if manifest.role == 'safety' else 'more helpful'}. Initialised from "
+        f"`{manifest.base_model.get('name')}`, trained with rewardd.",
+        "## Held-out figures",
+        accuracy_table(evaluation, baselines),
+        _figures(evaluation),
+        _strengths(evaluation),
+        "## Data",
+        f"```text\n{_report_without_ids(report)}\n```",
+        f"Fingerprint of the kept comparisons: `{report.fingerprint}`. The ids of everything left "
+        "out stand in `data_report.json`.",
+        "## Reading a score",
+        _usage(manifest),
+        "## Limits",
+        "The reward orders responses to one prompt; its absolute value has no unit. It was "
+        "measured on data like its training data and on nothing else. Where a baseline comes "
+        "close, or wins, the model has learned little beyond what that baseline sees.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def accuracy_table(evaluation: Evaluation, baselines: dict[str, Accuracy]) -> str:
+    """Markdown table of the model's held-out accuracy beside the baselines'."""
+    rows = [("**this model**", "reads prompt and response", evaluation.accuracy)]
+    rows += [(name.replace("_", " "), BASELINES[name], baselines[name]) for name in baselines]
+    lines = [
+        "| | how it chooses | accuracy | 95 % by prompts | 95 % Wilson | pairs | ties |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, how, accuracy in rows:
+        by_prompts, wilson = accuracy.bootstrap, accuracy.wilson
+        lines.append(
+            f"| {name} | {how} | {accuracy.value:.1%} | {by_prompts.low:.1%} – "
+            f"{by_prompts.high:.1%} | {wilson.low:.1%} – {wilson.high:.1%} | {accuracy.pairs} | "
+            f"{accuracy.ties} |"
+        )
+    return "\n".join(lines)
+
+
+def _figures(evaluation: Evaluation) -> str:
+    quantiles = ", ".join(f"{q} {v:+.3f}" for q, v in evaluation.margin_quantiles.items())
+    return (
+        f"Loss {evaluation.loss:.4f} nats a pair (a coin's is 0.6931), "
+        f"{evaluation.loss_with_margin:.4f} with the margins of training. Mean reward of chosen "
+        f"responses {evaluation.mean_chosen:+.3f}, of rejected ones "
+        f"{evaluation.mean_rejected:+.3f}. Reward margins: mean {evaluation.margin_mean:+.3f}, "
+        f"standard deviation {evaluation.margin_std:.3f}, quantiles {quantiles}."
+    )
+
+
+def _strengths(evaluation: Evaluation) -> str:
+    if not evaluation.by_strength:
+        return ""
+    lines = ["| strength | accuracy | 95 % by prompts | pairs |", "|---|---:|---:|---:|"]
+    for grade, accuracy in evaluation.by_strength.items():
+        interval = accuracy.bootstrap
+        lines.append(
+            f"| {grade.replace('_', ' ')} | {accuracy.value:.1%} | {interval.low:.1%} – "
+            f"{interval.high:.1%} | {accuracy.pairs} |"
+        )
+    return "\n".join(lines)
+
+
+def _report_without_ids(report: DataReport) -> str:
+    return report.to_text(most_ids=0)
+
+
+def _usage(manifest: RewardModelManifest) -> str:
+    position = manifest.position
+    ids = (
+        "tokenizer.apply_chat_template(messages, tokenize=False)"
+        if position.rendering == "chat"
+        else "prompt + response"
+    )
+    return (
+        f"Served by `rewardd serve`, or by plain transformers:\n\n"
+        "```python\n"
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
+        "tokenizer = AutoTokenizer.from_pretrained(directory)\n"
+        "model = AutoModelForSequenceClassification.from_pretrained(directory)\n"
+        f"text = {ids}\n"
+        "ids = tokenizer(text, add_special_tokens="
+        f"{position.rendering != 'chat'}, return_tensors='pt')\n"
+        "reward = model(**ids).logits[0, 0]\n"
+        "```\n\n"
+        f"The position contract in `reward_model.json` says the rest: BOS {position.bos}, EOS "
+        f"{position.eos}, read at {position.read}, at most {position.max_length} tokens. A "
+        "`text-classification` pipeline applies a sigmoid unless told "
+        '`function_to_apply="none"`.'
+    )

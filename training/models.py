@@ -1,0 +1,230 @@
+"""From a causal language model to a reward model that has learned nothing yet."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from rm_core.checkpoint import inspect_files, model_max_length, resolve_directory
+from rm_core.errors import CheckpointError, ConfigurationError
+from rm_core.text import PositionContract, TextEncoder, template_digest
+from rm_core.types import Dialogue, Message
+
+PAD_TOKEN = "<|rewardd_pad|>"  # noqa: S105 - a vocabulary entry, not a secret
+_CLOCKS = ("strftime_now", "date_string", "datetime", "now()")
+_PROBE = Dialogue(prompt="a", response="b")
+
+
+@dataclass(frozen=True, slots=True)
+class UntrainedRewardModel:
+    """What training starts from.
+
+    Attributes:
+        model: transformers' sequence-classification model with one label, float32.
+        tokenizer: its tokenizer, with a pad token of its own.
+        encoder: dialogue → ids by the contract that the checkpoint will carry.
+        pad_token_id: never EOS.
+        base: name and weights of what it was initialised from, for the manifest.
+    """
+
+    model: Any
+    tokenizer: Any
+    encoder: TextEncoder
+    pad_token_id: int
+    base: dict[str, Any]
+
+
+def reward_model_from(base: str, *, max_length: int, seed: int) -> UntrainedRewardModel:
+    """Put a scalar head on a causal language model.
+
+    A base that already is a reward model (one label) keeps its head and is trained further.
+
+    Args:
+        base: directory or hub name; safetensors only, no remote code.
+        max_length: most tokens to read; bounded by the base's positions.
+        seed: of the head's initialisation.
+
+    Raises:
+        CheckpointError: the base can't be loaded.
+        ConfigurationError: its chat template or tokenizer can't serve a reward model.
+    """
+    directory = resolve_directory(base)
+    config = inspect_files(directory)
+    tokenizer = _load(AutoTokenizer, directory, base)
+    _refuse_clocks(tokenizer)
+    torch.manual_seed(seed)
+    model = _load(
+        AutoModelForSequenceClassification, directory, base, num_labels=1, dtype=torch.float32
+    )
+    if not _is_reward_model(config):
+        initialise_head(model, seed=seed)
+    pad_token_id = _own_pad_token(tokenizer, model)
+    _name_label(model.config)
+    limit = min(max_length, model_max_length(model.config, tokenizer))
+    contract = training_contract(tokenizer, max_length=limit)
+    return UntrainedRewardModel(
+        model=model,
+        tokenizer=tokenizer,
+        encoder=TextEncoder(tokenizer, contract, pad_token_id=pad_token_id),
+        pad_token_id=pad_token_id,
+        base={"name": base, "architecture": (config.get("architectures") or [None])[0]},
+    )
+
+
+def head_of(model: Any) -> nn.Linear:
+    """The linear map from the trunk's hidden state to the reward.
+
+    Raises:
+        CheckpointError: the architecture has no linear head with one output.
+    """
+    heads = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == 1
+    ]
+    if not heads:
+        raise CheckpointError(f"{type(model).__name__} has no linear head with one output")
+    return heads[-1]
+
+
+def initialise_head(model: Any, *, seed: int) -> None:
+    """Draw the head from N(0, 1/(d+1)), d the hidden size, and set its bias to 0.
+
+    Rewards then start with a standard deviation near 1 on normalised hidden states.
+    Source: openai/summarize-from-feedback, openai/lm-human-preferences (head init 1/√(d+1)).
+
+    Args:
+        model: sequence-classification model with one label.
+        seed: of a generator of its own, so that nothing drawn before matters.
+    """
+    head = head_of(model)
+    generator = torch.Generator().manual_seed(seed)
+    std = 1 / math.sqrt(head.in_features + 1)
+    with torch.no_grad():
+        drawn = torch.randn(head.weight.shape, generator=generator) * std
+        head.weight.copy_(drawn.to(head.weight))
+        if head.bias is not None:
+            head.bias.zero_()
+
+
+def disable_dropout(model: Any) -> None:
+    """Switch every dropout off, in modules and in attention functions that take a probability."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout_prob", "activation_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
+    """The position contract of a reward model trained on this tokenizer.
+
+    One BOS where the tokenizer has one, one EOS where the template has not already ended the turn
+    with it, and the head reads the last token, which with a pad token of its own is the position
+    that transformers reads too.
+
+    Args:
+        tokenizer: with the pad token already in place.
+        max_length: most tokens.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, str):
+        contract = PositionContract(
+            rendering="chat",
+            bos="if_absent" if tokenizer.bos_token_id is not None else "never",
+            eos="never",
+            read="last_non_pad",
+            max_length=max_length,
+            template_sha256=template_digest(template),
+        )
+    else:
+        contract = PositionContract(
+            rendering="concatenate",
+            bos="tokenizer",
+            eos="never",
+            read="last_non_pad",
+            max_length=max_length,
+        )
+    if tokenizer.eos_token_id is None:
+        return contract
+    probe = TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id).encode(_PROBE)
+    if "missing_eos" not in probe.warnings:
+        # Some templates write EOS and a line break: a second EOS would be one too many.
+        return contract
+    return PositionContract.from_json({**contract.to_json(), "eos": "if_absent"})
+
+
+def _load(factory: Any, directory: Path, base: str, **options: Any) -> Any:
+    if factory is not AutoTokenizer:
+        options["use_safetensors"] = True
+    try:
+        with _quiet_transformers():
+            return factory.from_pretrained(
+                directory, trust_remote_code=False, local_files_only=True, **options
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"transformers can't load {base}: {error}") from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the report that the head is missing, which is what we are here for."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _is_reward_model(config: dict[str, Any]) -> bool:
+    architectures = config.get("architectures") or []
+    classifies = any(name.endswith("ForSequenceClassification") for name in architectures)
+    return classifies and len(config.get("id2label") or {0: "", 1: ""}) == 1
+
+
+def _own_pad_token(tokenizer: Any, model: Any) -> int:
+    """Give tokenizer and model a pad token that is not EOS, and return its id.
+
+    With pad == EOS transformers would read the token before the final EOS, and vLLM the EOS.
+    """
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    pad_token_id = int(tokenizer.pad_token_id)
+    if pad_token_id >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    tokenizer.padding_side = "right"
+    model.config.pad_token_id = pad_token_id
+    model.config.get_text_config().pad_token_id = pad_token_id
+    return pad_token_id
+
+
+def _name_label(config: Any) -> None:
+    config.id2label = {0: "reward"}
+    config.label2id = {"reward": 0}
+
+
+def _refuse_clocks(tokenizer: Any) -> None:
+    """A template that writes today's date makes the same text score differently tomorrow."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str) or not any(clock in template for clock in _CLOCKS):
+        return
+    messages = [{"role": m.role, "content": m.content} for m in (Message("user", "a"),)]
+    rendered = [
+        tokenizer.apply_chat_template(messages, tokenize=False, strftime_now=lambda _, d=day: d)
+        for day in ("2001-01-01", "2002-02-02")
+    ]
+    if rendered[0] != rendered[1] or "strftime_now" in template:
+        raise ConfigurationError(
+            "the chat template writes the current date, so that a score would change from day to "
+            "day; save the base's tokenizer with a template without dates"
+        )

@@ -1,0 +1,92 @@
+"""The whole of one training: read, encode, train, measure, publish."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rm_core.manifest import RewardModelManifest
+from training.baselines import baseline_accuracies
+from training.config import TrainingConfig
+from training.data import DataOptions, PreparedData, prepare_data
+from training.data_report import DataReport
+from training.evaluate import Accuracy, Evaluation, evaluate, score_comparisons
+from training.formats import read_records
+from training.models import UntrainedRewardModel, reward_model_from
+from training.progress import Progress, SilentProgress
+from training.publish import check_output, publish
+from training.trainer import train
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training left behind.
+
+    Attributes:
+        manifest: as written to the checkpoint.
+        report: what became of the data.
+        evaluation: held-out figures.
+        baselines: held-out accuracies of the baselines.
+        seconds: of the whole training, reading and measuring included.
+    """
+
+    manifest: RewardModelManifest
+    report: DataReport
+    evaluation: Evaluation
+    baselines: dict[str, Accuracy]
+    seconds: float
+
+
+def run_directory(output: Path) -> Path:
+    """Where a run keeps its resumable checkpoints and its TensorBoard log: beside the output."""
+    return output.with_name(f"{output.name}.run")
+
+
+def train_reward_model(
+    config: TrainingConfig, *, progress: Progress | None = None
+) -> TrainingResult:
+    """Train one reward model and write its checkpoint.
+
+    Args:
+        config: what, on what, how and where to.
+        progress: told of each stage and update; None: silence.
+
+    Raises:
+        RewardError: data, base or configuration can't be used, or training diverged; nothing is
+            written to `config.output` then.
+    """
+    progress = progress or SilentProgress()
+    started = time.monotonic()
+    check_output(Path(config.output))
+    start, data = _prepared(config, progress)
+    train(
+        start,
+        data.train,
+        config,
+        run_directory=run_directory(Path(config.output)),
+        callbacks=progress.callbacks(f"{config.role} RM"),
+    )
+    progress.say("measuring on the held-out split")
+    rewards = score_comparisons(start.model, data.heldout, pad_token_id=start.pad_token_id)
+    evaluation = evaluate(data.heldout, rewards, seed=config.seed)
+    baselines = baseline_accuracies(data.train, data.heldout, seed=config.seed)
+    manifest = publish(start, config, data.report, evaluation, baselines)
+    return TrainingResult(manifest, data.report, evaluation, baselines, time.monotonic() - started)
+
+
+def _prepared(
+    config: TrainingConfig, progress: Progress
+) -> tuple[UntrainedRewardModel, PreparedData]:
+    progress.say(f"loading {config.base}")
+    start = reward_model_from(config.base, max_length=config.max_length, seed=config.seed)
+    read = read_records([Path(path) for path in config.data], format_name=config.format)
+    progress.say(f"encoding {len(read.records)} records")
+    options = DataOptions(
+        role=config.role,
+        margins=config.margins,
+        heldout_fraction=config.heldout_fraction,
+        split_seed=config.split_seed,
+        truncate=config.truncate,
+    )
+    data = prepare_data(read, start.encoder, options)
+    progress.say(data.report.to_text())
+    return start, data

@@ -1,0 +1,182 @@
+"""The canonical preference record: one prompt, its responses, and how people ranked them.
+
+Every format of `training.formats` is parsed into this; everything after reading sees only this.
+The JSON form has exactly the dataclass's field names as keys.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from rm_core.types import Message
+from training.errors import MalformedRow
+
+Strength = Literal["significantly_better", "better", "slightly_better", "negligibly_better"]
+STRENGTHS: tuple[Strength, ...] = get_args(Strength)
+"""LLaMA-2's four grades of preference (arXiv 2307.09288 §3.2.1), the strongest first."""
+
+Split = Literal["train", "heldout"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRecord:
+    """Responses to one prompt and their order.
+
+    Attributes:
+        prompt: what was asked: a text, or the chat messages before the response.
+        responses: candidate answers, at least one.
+        ranking: rank of each response, 0 is best; equal ranks are ties.
+        id: names the record in reports; unique in its file.
+        strength: by how much the better response of a two-response record is better.
+        margin: explicit margin of a two-response record in reward units; overrides `strength`.
+        is_safe: whether each response is safe; None where nobody said; None as a whole when no
+            response is labelled.
+        is_safety: whether the prompt asks for something that could do harm.
+        tags: free labels of the prompt.
+        split: the side that the data's author put it on; None: split by prompt hash.
+        source: where the record comes from.
+    """
+
+    prompt: str | tuple[Message, ...]
+    responses: tuple[str, ...]
+    ranking: tuple[int, ...]
+    id: str
+    strength: Strength | None = None
+    margin: float | None = None
+    is_safe: tuple[bool | None, ...] | None = None
+    is_safety: bool = False
+    tags: tuple[str, ...] = ()
+    split: Split | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what a type annotation can't.
+
+        Raises:
+            MalformedRow: the parts don't fit together.
+        """
+        if not self.responses:
+            raise MalformedRow("`responses` is empty; a record needs at least one")
+        if len(self.ranking) != len(self.responses):
+            raise MalformedRow(
+                f"`ranking` has {len(self.ranking)} entries for {len(self.responses)} responses"
+            )
+        if min(self.ranking) < 0:
+            raise MalformedRow("`ranking` holds a negative rank; 0 is best")
+        if self.is_safe is not None and len(self.is_safe) != len(self.responses):
+            raise MalformedRow(
+                f"`is_safe` has {len(self.is_safe)} entries for {len(self.responses)} responses"
+            )
+        if self.margin is not None and not (math.isfinite(self.margin) and self.margin >= 0):
+            raise MalformedRow("`margin` must be a finite number >= 0")
+        if len(self.responses) > 2 and self.margin is not None:
+            raise MalformedRow("`margin` speaks of one pair, and this record has more responses")
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values, all keys present."""
+        prompt: Any = self.prompt
+        if not isinstance(prompt, str):
+            prompt = [{"role": turn.role, "content": turn.content} for turn in prompt]
+        return {
+            "prompt": prompt,
+            "responses": list(self.responses),
+            "ranking": list(self.ranking),
+            "strength": self.strength,
+            "margin": self.margin,
+            "is_safe": None if self.is_safe is None else list(self.is_safe),
+            "is_safety": self.is_safety,
+            "tags": list(self.tags),
+            "split": self.split,
+            "source": self.source,
+            "id": self.id,
+        }
+
+
+def text_of(row: Mapping[str, Any], key: str) -> str:
+    """A required string of a row.
+
+    Raises:
+        MalformedRow: absent or not a string.
+    """
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise MalformedRow(f"`{key}` must be a string, found {_kind(value)}")
+    return value
+
+
+def messages_of(value: Any, key: str) -> tuple[Message, ...]:
+    """Chat messages from their JSON form, [{"role", "content"}, …].
+
+    Raises:
+        MalformedRow: not such a list, or a turn's content is not plain text.
+    """
+    if not isinstance(value, list):
+        raise MalformedRow(f"`{key}` must be a list of messages, found {_kind(value)}")
+    turns = []
+    for position, turn in enumerate(value):
+        if (
+            not isinstance(turn, dict)
+            or not isinstance(turn.get("role"), str)
+            or not isinstance(turn.get("content"), str)
+        ):
+            raise MalformedRow(f"`{key}[{position}]` must have string `role` and `content`")
+        turns.append(Message(role=turn["role"], content=turn["content"]))
+    return tuple(turns)
+
+
+def texts_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """A required list of strings of a row.
+
+    Raises:
+        MalformedRow: absent, or holds something else.
+    """
+    value = row.get(key)
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise MalformedRow(f"`{key}` must be a list of strings, found {_kind(value)}")
+    return tuple(value)
+
+
+def strength_of(value: Any) -> Strength | None:
+    """A strength grade, or None where the row has none.
+
+    Raises:
+        MalformedRow: a word that is not one of the four grades.
+    """
+    if value is None:
+        return None
+    if value not in STRENGTHS:
+        raise MalformedRow(f"`strength` must be one of {', '.join(STRENGTHS)}, or null")
+    return cast("Strength", value)
+
+
+def margin_of(value: Any) -> float | None:
+    """An explicit margin in reward units, or None where the row has none.
+
+    Raises:
+        MalformedRow: not a number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MalformedRow(f"`margin` must be a number, found {_kind(value)}")
+    return float(value)
+
+
+def ranking_from_scores(scores: Sequence[float]) -> tuple[int, ...]:
+    """Dense ranks from scores where higher is better: the best gets 0, equal scores tie.
+
+    Args:
+        scores: one per response, comparable with each other only.
+    """
+    order = sorted(set(scores), reverse=True)
+    ranks = {score: rank for rank, score in enumerate(order)}
+    return tuple(ranks[score] for score in scores)
+
+
+def _kind(value: Any) -> str:
+    """The JSON name of a value's type, for messages that must not echo the value."""
+    if value is None:
+        return "nothing"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string"}
+    return names.get(type(value), "a list" if isinstance(value, list) else "an object")
