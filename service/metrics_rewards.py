@@ -1,4 +1,4 @@
-"""Metrics of the durable state and of the rewards that leave: whitening, idempotency, PPO, groups.
+"""Metrics of the durable state and of the rewards that leave: whitening, idempotency, PPO.
 
 Names follow Prometheus: seconds, nats, `_total`. A stream's name is a label of the first
 32 streams only, so that the number of series stays bounded; the others show in the totals.
@@ -9,8 +9,10 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.database import Recovery
 from service.idempotency import Outcome
-from service.store import Recovery
+from service.ppo import Outcome as ShapedOutcome
+from service.store import Applied
 from service.streams import Stream
 
 MAX_LABELLED_STREAMS = 32
@@ -19,8 +21,6 @@ _KL_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _REWARD_EDGES = tuple(edge / 2 for edge in range(-10, 11))
 _PENALTY_EDGES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _COMMIT_EDGES = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
-_GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-_GROUP_STDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _UPDATE_RESULTS = ("applied", "duplicate", "frozen", "nonfinite", "not_requested")
 _IDEMPOTENCY_RESULTS = (*get_args(Outcome), "conflict", "evicted")
 
@@ -97,17 +97,6 @@ class RewardMetrics:
         self._clamped = counter(
             "rm_ppo_kl_clamped_tokens_total", "Tokens whose log-ratio was clamped.", None, ()
         )
-        self._group_size = histogram("rm_group_size", "Responses per group.", _GROUP_SIZES)
-        self._group_std = histogram(
-            "rm_group_reward_std", "Unbiased deviation of a group's rewards.", _GROUP_STDS
-        )
-        self._groups = counter("rm_groups_total", "Groups of two or more.", None, ())
-        self._zero_std = counter(
-            "rm_groups_zero_std_total",
-            "Groups whose rewards are all equal (TRL: frac_reward_zero_std).",
-            None,
-            (),
-        )
         self._labelled: set[str] = set()
 
     def recovered(self, recovery: Recovery) -> None:
@@ -139,39 +128,29 @@ class RewardMetrics:
         if result == "applied":
             self._applied.inc(num_items)
 
-    def committed(self, seconds: float, *, now: float, ids_forgotten: int) -> None:
-        """A commit that updated a stream."""
-        self._commit.observe(seconds)
-        self._last_commit.set(now)
-        self._forgotten.inc(ids_forgotten)
+    def committed(self, applied: Applied) -> None:
+        """A request's transaction ended."""
+        self._entries.set(applied.ledger_entries)
+        self._idempotency.labels("evicted").inc(applied.replies_evicted)
+        if applied.saved is not None:
+            self.stream(applied.saved)
+            self._commit.observe(applied.commit_seconds)
+            self._last_commit.set(applied.committed_at)
+            self._forgotten.inc(applied.ids_forgotten)
 
-    def idempotency(self, result: str, num: int = 1) -> None:
-        """A keyed request's outcome, or evicted replies."""
-        self._idempotency.labels(result).inc(num)
+    def idempotency(self, result: str) -> None:
+        """A keyed request's outcome."""
+        self._idempotency.labels(result).inc()
 
-    def ledger_entries(self, entries: int) -> None:
-        """Replies now remembered."""
-        self._entries.set(entries)
-
-    def shaped(
-        self, *, whitened: float, kl: float | None, penalty: float, reward: float, num_clamped: int
-    ) -> None:
+    def shaped(self, outcome: ShapedOutcome) -> None:
         """One sequence's shaped reward."""
-        self._whitened.observe(whitened)
-        self._reward.observe(reward)
-        if kl is not None:
-            self._kl.observe(kl)
-            self._penalty.observe(penalty)
-            self._clamped.inc(num_clamped)
+        self._whitened.observe(outcome.whitened)
+        self._reward.observe(outcome.shaped.reward)
+        if outcome.sample.kl is not None:
+            self._kl.observe(outcome.sample.kl.total)
+            self._penalty.observe(outcome.shaped.penalty)
+            self._clamped.inc(outcome.sample.kl.num_clamped)
 
     def beta(self, beta: float) -> None:
         """The coefficient of the latest request."""
         self._beta.set(beta)
-
-    def group(self, size: int, std: float | None) -> None:
-        """One group of responses to a prompt."""
-        self._group_size.observe(size)
-        if std is not None:
-            self._groups.inc()
-            self._group_std.observe(std)
-            self._zero_std.inc(float(std == 0.0))

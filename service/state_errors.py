@@ -16,6 +16,12 @@ class UnknownStream(RewardError):
 
     code = "unknown_stream"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no stream of that name; GET /streams lists them, and PUT /streams/{name} or "
+            "a /ppo_reward request in running mode creates one"
+        )
+
 
 class IdempotencyConflict(RewardError):
     """Raised when a key comes again with another body."""

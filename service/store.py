@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from rm_core.errors import ConfigurationError
 from rm_core.rewards import Statistics
 from service import ledger, streams
+from service.database import Recovery, open_database
 from service.ledger import IdempotencyKey, LedgerLimits, StoredReply
 from service.state_errors import (
     IdempotencyConflict,
@@ -26,11 +26,7 @@ from service.state_errors import (
 )
 from service.streams import Stream
 
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x52574444  # "RWDD" in the file's header
-
 Result = TypeVar("Result")
-Recovery = Literal["clean", "wal_replayed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,8 @@ class Applied:
     Attributes:
         reply: the bytes to send.
         replayed: True where they come from the ledger and nothing was changed.
-        stream: the stream as the request left it; None where it was replayed or touched none.
+        saved: the stream as the request left it; None where it changed none.
+        committed_at: unix time, seconds.
         ids_forgotten: item ids that went to keep the bound.
         replies_evicted: ledger rows that went to keep the bound.
         commit_seconds: how long the commit took, the disk included.
@@ -64,7 +61,8 @@ class Applied:
 
     reply: StoredReply
     replayed: bool = False
-    stream: Stream | None = None
+    saved: Stream | None = None
+    committed_at: float = 0.0
     ids_forgotten: int = 0
     replies_evicted: int = 0
     commit_seconds: float = 0.0
@@ -156,7 +154,7 @@ class StateStore:
 
     async def apply(
         self,
-        work: Callable[[Transaction], tuple[StoredReply, Stream | None]],
+        work: Callable[[Transaction], StoredReply],
         *,
         key: IdempotencyKey | None = None,
     ) -> Applied:
@@ -204,48 +202,25 @@ class StateStore:
 
     def open_now(self) -> None:
         """See `open`."""
-        try:
-            if self._path is not None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                wal = self._path.with_name(self._path.name + "-wal")
-                left = wal.exists() and wal.stat().st_size > 0
-                self.recovery = "wal_replayed" if left else "clean"
-            connection = sqlite3.connect(
-                self._path if self._path is not None else ":memory:",
-                isolation_level=None,  # transactions are ours to begin and end
-                check_same_thread=False,  # the one thread sees to that
-                timeout=10.0,
-            )
-            self._connection = connection
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            self._migrate(connection)
-        except (sqlite3.Error, OSError) as exc:
-            self._abandon()
-            raise ConfigurationError(
-                f"the state file {self._path} can't be opened ({exc}); check that its folder is "
-                "writable and on a local disk, or move the file away to start without state"
-            ) from exc
-        except ConfigurationError:
-            self._abandon()
-            raise
+        self._connection, self.recovery = open_database(self._path)
 
     def close_now(self) -> None:
         """See `close`."""
         if self._connection is not None:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._abandon()
+            self._connection.close()
+            self._connection = None
 
     def apply_now(
         self,
-        work: Callable[[Transaction], tuple[StoredReply, Stream | None]],
+        work: Callable[[Transaction], StoredReply],
         key: IdempotencyKey | None = None,
     ) -> Applied:
         """Answer a request once: what it changes and its ledger row commit together.
 
         Args:
-            work: reads and changes the state and gives the reply with the stream that it used; runs
-                on the store's thread. An exception of its own undoes everything.
+            work: reads and changes the state and gives the reply; runs on the store's thread. An
+                exception of its own undoes everything.
             key: the request's idempotency key, if it came with one.
 
         Raises:
@@ -257,7 +232,7 @@ class StateStore:
             if key is not None and (known := self._known(connection, key)) is not None:
                 return Applied(known, replayed=True)
             transaction = Transaction(connection, self.limits, now)
-            reply, stream = work(transaction)
+            reply = work(transaction)
             evicted = 0
             if key is not None:
                 self._record(connection, key, reply, transaction.saved, now)
@@ -266,7 +241,8 @@ class StateStore:
             began = time.perf_counter()
         return Applied(
             reply,
-            stream=transaction.saved if transaction.saved is not None else stream,
+            saved=transaction.saved,
+            committed_at=now,
             ids_forgotten=transaction.ids_forgotten,
             replies_evicted=evicted,
             commit_seconds=time.perf_counter() - began,
@@ -356,31 +332,12 @@ class StateStore:
     def _existing(self, connection: sqlite3.Connection, name: str) -> Stream:
         found = streams.find(connection, name)
         if found is None:
-            raise UnknownStream(
-                "there is no stream of that name; GET /streams lists them, and PUT "
-                "/streams/{name} or a /ppo_reward request in running mode creates one"
-            )
+            raise UnknownStream
         return found
 
     def _clear(self, connection: sqlite3.Connection, stream: Stream) -> None:
         streams.forget_items(connection, stream)
         ledger.forget_stream(connection, stream.id)
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == SCHEMA_VERSION:
-            return
-        if version != 0 or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise ConfigurationError(
-                f"{self._path} is a database of version {version}, and this rewardd reads version "
-                f"{SCHEMA_VERSION}; use the rewardd that wrote it, or move the file away to start "
-                "without state"
-            )
-        script = f"{streams.SCHEMA}{ledger.SCHEMA}"
-        connection.executescript(
-            f"BEGIN IMMEDIATE;{script}PRAGMA application_id = {APPLICATION_ID};"
-            f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
-        )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -404,11 +361,6 @@ class StateStore:
             raise StateUnavailable(
                 "the state file can't be used now; see the server's log, then try again"
             ) from exc
-
-    def _abandon(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
     async def _run(self, call: Callable[..., Result], *arguments: Any) -> Result:
         # A caller that is cancelled stops waiting; the transaction still ends one way or the other.

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rm_core.errors import InputError
 from rm_core.rewards import Statistics, decay, merge
 
 STREAM_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
@@ -105,18 +104,9 @@ class Stream:
         )
 
 
-def require_name(name: str) -> str:
-    """`name`, if a stream may be called so.
-
-    Raises:
-        InputError: it may not.
-    """
-    if not _NAME.match(name):
-        raise InputError(
-            "a stream's name has 1 to 64 characters out of A-Z, a-z, 0-9, dot, underscore, hyphen",
-            field="stream",
-        )
-    return name
+def is_name(name: str) -> bool:
+    """Whether a stream may be called so."""
+    return _NAME.match(name) is not None
 
 
 def find(connection: sqlite3.Connection, name: str) -> Stream | None:

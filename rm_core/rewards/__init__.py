@@ -18,6 +18,7 @@ from rm_core.rewards.groups import (
     GroupWhitened,
     group_advantages,
     leave_one_out_advantages,
+    members,
     whiten_groups,
 )
 from rm_core.rewards.kl import KL_ESTIMATORS, KLEstimator, TokenKL, token_kl
@@ -57,6 +58,7 @@ __all__ = [
     "group_advantages",
     "leave_one_out_advantages",
     "logit",
+    "members",
     "merge",
     "pairwise_probabilities",
     "rank",

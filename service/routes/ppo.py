@@ -1,0 +1,88 @@
+"""POST /ppo_reward: what a PPO trainer adds to its advantages, every step on the way shown."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.body import read_body, require_json
+from service.caller import deadline_of, while_connected
+from service.idempotency import KEY_HEADER, REPLAYED_HEADER, idempotency_key
+from service.ppo_answer import PPO_ROUTE, answer_ppo
+from service.schemas import ProblemReply
+from service.schemas_ppo import PpoReply, PpoRequest
+from service.state import AppState, get_state
+from service.state_errors import IdempotencyConflict
+from service.stateful import state_problems
+
+router = APIRouter(tags=["rewards"])
+
+_KEY_PARAMETER: dict[str, Any] = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 characters that name this request. The same key and body again give "
+    "the same bytes back, with `Idempotency-Replayed: true`, and count once; another body is "
+    "refused (422). Remembered for a day, across restarts.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+@router.post(
+    PPO_ROUTE,
+    summary="Shaped rewards for PPO and GRPO",
+    response_model=None,
+    responses={
+        200: {"model": PpoReply},
+        404: {"model": ProblemReply, "description": "Frozen mode and no such stream."},
+        422: {"model": ProblemReply},
+    },
+    openapi_extra={
+        "parameters": [_KEY_PARAMETER],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": PpoRequest.model_json_schema(
+                        ref_template="#/components/schemas/{model}"
+                    )
+                }
+            },
+        },
+    },
+)
+async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:
+    """Select, whiten, subtract the KL penalty: LLaMA-2's reward (arXiv 2307.09288 §3.2.3).
+
+    An item that can't be judged has an `error` in its place, never enters the statistics, and
+    leaves its neighbours alone. Without a key, a request whose caller goes away may have counted.
+    """
+    settings = state.settings
+    require_json(request)
+    deadline = deadline_of(request, state.clock)
+    body = await read_body(
+        request,
+        max_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    key = idempotency_key(request, PPO_ROUTE, body)
+    streams = state.streams
+    with state_problems():
+        try:
+            answer = await while_connected(
+                request,
+                streams.in_flight.once(
+                    key, lambda: answer_ppo(state, body, key, deadline=deadline)
+                ),
+            )
+        except IdempotencyConflict:
+            streams.metrics.idempotency("conflict")
+            raise
+    if key is not None:
+        streams.metrics.idempotency(answer.outcome)
+    replayed = {} if answer.outcome == "new" else {REPLAYED_HEADER: "true"}
+    return Response(
+        answer.reply.body,
+        status_code=answer.reply.status,
+        media_type="application/json",
+        headers=replayed,
+    )

@@ -1,0 +1,156 @@
+"""GET, PUT, DELETE /streams: so that a trainer keeps the statistics with its own checkpoint."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from rm_core.rewards import Statistics
+from service.body import read_json, validate
+from service.problems import Problem
+from service.schemas import ProblemReply
+from service.schemas_ppo import StreamReply, StreamSnapshot, StreamsReply
+from service.state import AppState, get_state
+from service.stateful import state_problems
+from service.streams import STREAM_NAME_PATTERN, Stream, is_name
+
+router = APIRouter(tags=["streams"])
+
+State = Annotated[AppState, Depends(get_state)]
+Name = Annotated[
+    str, Path(description="The stream's name.", json_schema_extra={"pattern": STREAM_NAME_PATTERN})
+]
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemReply}}
+
+
+@router.get(
+    "/streams",
+    summary="Every stream",
+    response_model=None,
+    responses={200: {"model": StreamsReply}},
+)
+async def list_streams(state: State) -> Response:
+    """All streams, by name."""
+    with state_problems():
+        found = await state.streams.store.get_all()
+    return _json({"streams": [stream_json(stream) for stream in found]})
+
+
+@router.get(
+    "/streams/{name}",
+    summary="Read a stream",
+    response_model=None,
+    responses={200: {"model": StreamReply}, **_NOT_FOUND},
+)
+async def read_stream(name: Name, state: State) -> Response:
+    """One stream; the reply can be sent back with PUT to restore it."""
+    _require_name(name)
+    with state_problems():
+        return _json(stream_json(await state.streams.store.get(name)))
+
+
+@router.put(
+    "/streams/{name}",
+    summary="Create, restore or configure a stream",
+    response_model=None,
+    responses={200: {"model": StreamReply}, 422: {"model": ProblemReply}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": StreamSnapshot.model_json_schema()}},
+        }
+    },
+)
+async def restore_stream(name: Name, request: Request, state: State) -> Response:
+    """Set the statistics to a snapshot; the same snapshot again changes nothing.
+
+    Restoring other statistics begins a new generation: item ids and idempotency keys from before
+    are forgotten, since a trainer that resumes from a checkpoint sends them again. Without
+    statistics only `half_life` and `frozen` are set.
+    """
+    _require_name(name)
+    body = await read_json(
+        request,
+        max_bytes=state.settings.max_body_bytes,
+        timeout_seconds=state.settings.body_timeout_seconds,
+    )
+    snapshot = validate(StreamSnapshot, body)
+    with state_problems():
+        stream = await state.streams.store.put(
+            name,
+            statistics=statistics_of_snapshot(snapshot),
+            half_life=snapshot.half_life,
+            frozen=snapshot.frozen,
+        )
+    state.streams.metrics.stream(stream)
+    return _json(stream_json(stream))
+
+
+@router.delete(
+    "/streams/{name}",
+    summary="Reset a stream",
+    response_model=None,
+    responses={
+        200: {"model": StreamReply},
+        204: {"description": "Deleted altogether (forget=true)."},
+        **_NOT_FOUND,
+    },
+)
+async def reset_stream(
+    name: Name,
+    state: State,
+    forget: Annotated[
+        bool, Query(description="Delete the stream altogether, its generation included.")
+    ] = False,
+) -> Response:
+    """Set the stream back to its start (the checkpoints' baseline, or nothing): generation + 1.
+
+    Its configuration stays; the item ids and idempotency keys that it counted are forgotten.
+    """
+    _require_name(name)
+    with state_problems():
+        if forget:
+            await state.streams.store.forget(name)
+            state.streams.metrics.forgotten_stream(name)
+            return Response(status_code=204)
+        stream = await state.streams.store.reset(name, state.streams.initial)
+    state.streams.metrics.stream(stream)
+    return _json(stream_json(stream))
+
+
+def stream_json(stream: Stream) -> dict[str, Any]:
+    """A stream as it travels."""
+    fields = asdict(stream)
+    count, mean, m2 = stream.statistics
+    for internal in ("statistics", "id", "num_ids"):
+        del fields[internal]
+    name = fields.pop("name")
+    return {"name": name, "count": count, "mean": mean, "m2": m2, "std": stream.statistics.std} | (
+        fields
+    )
+
+
+def statistics_of_snapshot(snapshot: StreamSnapshot) -> Statistics | None:
+    """The snapshot's statistics; None where it has none."""
+    if snapshot.count is None or snapshot.mean is None:
+        return None
+    if snapshot.count == 0.0:
+        return Statistics()
+    if snapshot.m2 is not None:
+        return Statistics(snapshot.count, snapshot.mean, snapshot.m2)
+    std = snapshot.std if snapshot.std is not None else 0.0
+    return Statistics(snapshot.count, snapshot.mean, std * std * max(snapshot.count - 1.0, 0.0))
+
+
+def _require_name(name: str) -> None:
+    if not is_name(name):
+        raise Problem(
+            422,
+            "invalid_stream_name",
+            "A stream's name has 1 to 64 characters out of A-Z, a-z, 0-9, dot, underscore, hyphen.",
+        )
+
+
+def _json(value: object) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")
