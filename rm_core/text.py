@@ -114,6 +114,11 @@ class TextEncoder:
             # Settings stored in tokenizer.json would cut or pad silently.
             self._backend.no_truncation()
             self._backend.no_padding()
+        bare, _ = self._tokenize("x", add_special_tokens=False)
+        dressed, _ = self._tokenize("x", add_special_tokens=True)
+        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        self._adds_bos = dressed[:1] == [bos] != bare[:1]
+        self._adds_eos = dressed[-1:] == [eos] != bare[-1:]
 
     @property
     def tokenizer_fingerprint(self) -> str:
@@ -158,17 +163,19 @@ class TextEncoder:
         """Apply the BOS and EOS rules and the length limit, and find the position to read."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         contract, warnings = self.contract, []
-        if bos is not None:
-            if contract.bos == "tokenizer" and ids[:2] == [bos, bos]:
-                # The text brought its own BOS and the tokenizer added one: keep one.
-                ids = ids[1:]
-                num_prompt = None if num_prompt is None else max(num_prompt - 1, 0)
-            elif contract.bos == "if_absent" and ids[:1] != [bos]:
-                ids = [bos, *ids]
-                num_prompt = None if num_prompt is None else num_prompt + 1
-            if ids[:2] == [bos, bos]:
-                warnings.append("double_bos")
-        if eos is not None and contract.eos == "if_absent" and ids[-1:] != [eos]:
+        by_tokenizer = contract.bos == "tokenizer" and contract.rendering == "concatenate"
+        if by_tokenizer and self._adds_bos and ids[:2] == [bos, bos]:
+            # The text brought its own BOS and the tokenizer added one: keep one.
+            ids = ids[1:]
+            num_prompt = None if num_prompt is None else max(num_prompt - 1, 0)
+        if by_tokenizer and self._adds_eos and ids[-2:] == [eos, eos]:
+            ids = ids[:-1]
+        if contract.bos == "if_absent" and bos is not None and ids[:1] != [bos]:
+            ids = [bos, *ids]
+            num_prompt = None if num_prompt is None else num_prompt + 1
+        if bos is not None and ids[:2] == [bos, bos]:
+            warnings.append("double_bos")
+        if contract.eos == "if_absent" and eos is not None and ids[-1:] != [eos]:
             ids = [*ids, eos]
         if not ids:
             raise EmptyText("the text has no tokens", field="response")

@@ -73,7 +73,13 @@ def make_model(architecture: str, *, seed: int = 0, **overrides: Any) -> Any:
     return model.eval()
 
 
-def make_tokenizer(*, chat: bool = False, add_bos: bool = False, pad_is_eos: bool = False) -> Any:
+def make_tokenizer(
+    *,
+    chat: bool = False,
+    add_bos: bool = False,
+    add_eos: bool = False,
+    pad_is_eos: bool = False,
+) -> Any:
     """A byte tokenizer: every text has ids, and they can be told by hand."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: index for index, character in enumerate(alphabet)}
@@ -81,9 +87,10 @@ def make_tokenizer(*, chat: bool = False, add_bos: bool = False, pad_is_eos: boo
     backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    if add_bos:
+    if add_bos or add_eos:
         backend.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", BOS)]
+            single=" ".join(["<s>"] * add_bos + ["$A"] + ["</s>"] * add_eos),
+            special_tokens=[("<s>", BOS), ("</s>", EOS)],
         )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -159,9 +159,9 @@ def _device(name: str) -> torch.device:
 def _dtype(name: DType, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ConfigurationError(f"{name!r} is no dtype; try auto, float32 or bfloat16")
+    if name not in get_args(DType):
+        raise ConfigurationError(f"{name!r} is no dtype; try {', '.join(get_args(DType))}")
+    dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 

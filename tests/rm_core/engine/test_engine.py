@@ -1,0 +1,126 @@
+"""The engine behind the Scorer protocol: two models, one text, errors by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rm_core.engine import load_engine
+from rm_core.engine.forward import PackedForward
+from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
+from rm_core.types import Dialogue, Scorer
+from tests.models import make_tokenizer, save_checkpoint
+
+DIALOGUE = Dialogue("what is it? ", "a test")
+
+
+def test_two_models_score_one_text_each_with_its_own_weights(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "s", seed=1)
+    save_checkpoint(tmp_path / "h", "gpt2", seed=2)
+    both: Scorer = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "h"))
+    safety = load_engine(safety=str(tmp_path / "s"))
+    helpfulness = load_engine(helpfulness=str(tmp_path / "h"))
+
+    (reward,) = both.forward([both.encode(DIALOGUE)])
+
+    assert both.roles == ("safety", "helpfulness")
+    assert reward["safety"] == safety.forward([safety.encode(DIALOGUE)])[0]["safety"]
+    assert reward["helpfulness"] == pytest.approx(
+        helpfulness.forward([helpfulness.encode(DIALOGUE)])[0]["helpfulness"], abs=1e-6
+    )
+
+
+def test_models_that_read_alike_share_one_encoding(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "s", seed=1)
+    save_checkpoint(tmp_path / "h", seed=2)
+    save_checkpoint(tmp_path / "other", tokenizer=make_tokenizer(add_bos=True))
+
+    alike = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "h"))
+    differing = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "other"))
+
+    item = alike.encode(DIALOGUE)
+    assert item.by_role["safety"] is item.by_role["helpfulness"]
+    item = differing.encode(DIALOGUE)
+    assert item.by_role["helpfulness"].num_tokens == item.by_role["safety"].num_tokens + 1
+    assert item.num_tokens == item.by_role["helpfulness"].num_tokens
+
+
+def test_nothing_in_nothing_out(tmp_path: Path) -> None:
+    assert load_engine(safety=str(save_checkpoint(tmp_path))).forward([]) == []
+
+
+def test_out_of_memory_and_other_failures_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_engine(safety=str(save_checkpoint(tmp_path)))
+    item = engine.encode(DIALOGUE)
+    failures = [
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to"), OutOfMemory),
+        (RuntimeError("something else"), EngineError),
+    ]
+    for raised, expected in failures:
+
+        def fail(*_: object, error: Exception = raised) -> list[float]:
+            raise error
+
+        monkeypatch.setattr(PackedForward, "rewards", fail)
+        with pytest.raises(EngineError) as caught:
+            engine.forward([item])
+        assert type(caught.value) is expected
+
+
+def test_a_closed_engine_refuses_work(tmp_path: Path) -> None:
+    engine = load_engine(safety=str(save_checkpoint(tmp_path)))
+    item = engine.encode(DIALOGUE)
+    engine.close()
+
+    with pytest.raises(EngineClosed):
+        engine.forward([item])
+
+
+def test_the_description_tells_how_each_model_is_run(tmp_path: Path) -> None:
+    described = load_engine(safety=str(save_checkpoint(tmp_path))).describe()["safety"]
+
+    assert described["architecture"] == "LlamaForSequenceClassification"
+    assert described["dtype"] == "float32"
+    assert described["device"] == "cpu"
+    assert described["position"]["read"] == "last_non_pad"
+    assert len(described["digest"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "no reward model"),
+        ({"device": "quantum"}, "no device"),
+        ({"dtype": "int7"}, "no dtype"),
+    ],
+)
+def test_a_configuration_that_can_not_work_is_refused(
+    tmp_path: Path, options: dict[str, str], word: str
+) -> None:
+    names = {"safety": str(save_checkpoint(tmp_path))} if options else {}
+
+    with pytest.raises(ConfigurationError, match=word):
+        load_engine(**names, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_without_a_device_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="sees no CUDA device"):
+        load_engine(safety=str(save_checkpoint(tmp_path)), device="cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_in_float32_equals_the_cpu(tmp_path: Path) -> None:
+    name = str(save_checkpoint(tmp_path))
+    on_cpu, on_cuda = (
+        load_engine(safety=name, device=device, dtype="float32") for device in ("cpu", "cuda")
+    )
+    item = on_cpu.encode(DIALOGUE)
+
+    assert on_cuda.forward([item])[0]["safety"] == pytest.approx(
+        on_cpu.forward([item])[0]["safety"], abs=1e-4
+    )
