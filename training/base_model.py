@@ -5,6 +5,7 @@ train split. It shows the whole path without a download; it is no substitute for
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from rm_core.errors import InputError
 from rm_core.text import TextEncoder
 from rm_core.types import Dialogue, Message
 from training.errors import DataError
@@ -183,8 +185,11 @@ def _token_stream(
     contract = training_contract(tokenizer, max_length=2**20)
     encoder = TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id)
     generator = torch.Generator().manual_seed(config.seed)
-    order = torch.randperm(len(dialogues), generator=generator).tolist()
-    return [token for index in order for token in encoder.encode(dialogues[index]).input_ids]
+    stream: list[int] = []
+    for index in torch.randperm(len(dialogues), generator=generator).tolist():
+        with suppress(InputError):  # what the reward model can't read either
+            stream.extend(encoder.encode(dialogues[index]).input_ids)
+    return stream
 
 
 def _texts(dialogue: Dialogue) -> tuple[str, ...]:

@@ -111,6 +111,29 @@ def assign_splits(
     return sides
 
 
+def train_side_dialogues(
+    records: Sequence[PreferenceRecord], *, fraction: float, seed: int
+) -> list[Dialogue]:
+    """Every prompt with each of its responses, without any prompt that is held out.
+
+    What a base model may be language-modelled on, split as `prepare_data` splits.
+
+    Args:
+        records: of one role or of several; what one role holds out is left out for all.
+        fraction: see `assign_splits`.
+        seed: see `assign_splits`.
+    """
+    sides = assign_splits(records, fraction=fraction, seed=seed)
+    heldout = {prompt_key(record.prompt) for record in sides["heldout"]}
+    return [
+        Dialogue(record.prompt, response)
+        for record in sides["train"]
+        if prompt_key(record.prompt) not in heldout
+        for response in record.responses
+        if response.strip()
+    ]
+
+
 def fingerprint(*splits: Sequence[Comparison]) -> str:
     """The sha256 over every kept comparison, in order: equal data, equal fingerprint."""
     digest = hashlib.sha256()

@@ -6,18 +6,18 @@ model of two million parameters and 680 records, and no recipe for a real one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rm_core.errors import RewardError
 from rm_core.manifest import read_manifest, verify_files
-from rm_core.types import ROLES, Dialogue, Role
+from rm_core.types import ROLES, Role
 from training.base_model import BaseModelConfig, make_base_model
 from training.config import TrainingConfig
+from training.data import train_side_dialogues
 from training.formats import read_records
 from training.pipeline import TrainingResult, train_reward_model
 from training.progress import Progress, SilentProgress
-from training.records import PreferenceRecord
 
 SAMPLE = Path(__file__).parent / "sample"
 """The bundled sample: one JSONL file for each role."""
@@ -34,7 +34,7 @@ class DemoRecipe:
         batch_size: prompts in an update.
     """
 
-    base: BaseModelConfig = BaseModelConfig(epochs=2)
+    base: BaseModelConfig = field(default_factory=lambda: BaseModelConfig(epochs=2))
     epochs: float = 3.0
     learning_rate: float = 5e-4
     batch_size: int = 16
@@ -72,9 +72,9 @@ def train_sample_models(
         return results
     base = output / "base"
     progress.say(f"making a small language model in {base}")
-    make_base_model(
-        train_dialogues(sample), base, recipe.base, callbacks=progress.callbacks("language model")
-    )
+    records = read_records([sample / f"{role}.jsonl" for role in ROLES]).records
+    dialogues = train_side_dialogues(records, fraction=0.0, seed=0)
+    make_base_model(dialogues, base, recipe.base, callbacks=progress.callbacks("language model"))
     for role in missing:
         results[role] = train_reward_model(
             demo_config(role, output, recipe, sample=sample), progress=progress
@@ -107,15 +107,3 @@ def stands(directory: Path, role: Role) -> bool:
     except RewardError:
         return False
     return True
-
-
-def train_dialogues(sample: Path) -> list[Dialogue]:
-    """Every dialogue of the sample's train split, of both roles; held-out text is never seen."""
-    paths = [sample / f"{role}.jsonl" for role in ROLES]
-    records = [record for record in read_records(paths).records if record.split == "train"]
-    return [dialogue for record in records for dialogue in dialogues_of(record)]
-
-
-def dialogues_of(record: PreferenceRecord) -> list[Dialogue]:
-    """A record's prompt with each of its responses."""
-    return [Dialogue(record.prompt, response) for response in record.responses]

@@ -1,0 +1,200 @@
+"""The commands of training, for the `rewardd` command to mount.
+
+torch and transformers are imported inside the commands, so that `rewardd --help` stays quick and
+the plain client install works without them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rm_core.errors import RewardError
+
+if TYPE_CHECKING:
+    from training.pipeline import TrainingResult
+
+_console = Console(stderr=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Mount `train`, `make-base` and `train-sample` on the command line."""
+    app.command("train")(train)
+    app.command("make-base")(make_base)
+    app.command("train-sample")(train_sample)
+
+
+def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
+    role: Annotated[str | None, typer.Option(help="safety or helpfulness.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="File or directory of preference data; may be given several times."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Causal LM to start from: a directory or a hub name.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Directory for the checkpoint.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of the settings; flags win over it.")
+    ] = None,
+    format: Annotated[  # noqa: A002 - the flag's name
+        str | None, typer.Option(help="Read every file as this format instead of detecting it.")
+    ] = None,
+    heldout_fraction: Annotated[
+        float | None, typer.Option(help="Share of prompts held out where rows name no split.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Most tokens of prompt and response together.")
+    ] = None,
+    truncate: Annotated[
+        str | None, typer.Option(help="error: leave over-long ones out; prompt: cut its left.")
+    ] = None,
+    margins: Annotated[
+        str | None, typer.Option(help="Margins for grades of strength: none, small or large.")
+    ] = None,
+    safety_auxiliary_weight: Annotated[
+        float | None, typer.Option(help="Weight of the auxiliary loss on is_safe; 0 is off.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts in one forward pass.")] = None,
+    gradient_accumulation: Annotated[
+        int | None, typer.Option(help="Forward passes in one update.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto (bf16 on a GPU that has it), fp32 or bf16.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the head and of the data's order.")] = None,
+    save_steps: Annotated[
+        int | None, typer.Option(help="Updates between resumable checkpoints; 0: none.")
+    ] = None,
+    resume: Annotated[
+        bool | None, typer.Option("--resume", help="Go on from the last resumable checkpoint.")
+    ] = None,
+) -> None:
+    """Train one reward model from preference data and write its checkpoint."""
+    flags = dict(locals())
+    path = flags.pop("config")
+    with _clear_errors():
+        from training.config import load_config
+        from training.pipeline import run_directory, train_reward_model
+        from training.progress import ConsoleProgress
+
+        settings = load_config(path, flags)
+        result = train_reward_model(settings, progress=ConsoleProgress(_console))
+        print_result(settings.role, result)
+        _console.print(
+            f"checkpoint in {settings.output}; TensorBoard log: tensorboard --logdir "
+            f"{run_directory(Path(settings.output))}",
+            highlight=False,
+        )
+
+
+def make_base(
+    data: Annotated[list[Path], typer.Option(help="Preference data whose text to learn.")],
+    output: Annotated[Path, typer.Option(help="Directory for the language model.")],
+    hidden: Annotated[int, typer.Option(help="The trunk's width.")] = 128,
+    layers: Annotated[int, typer.Option(help="Decoder layers.")] = 2,
+    epochs: Annotated[float, typer.Option(help="Passes over the text.")] = 2.0,
+    vocabulary: Annotated[int, typer.Option(help="Most tokens of the vocabulary.")] = 4096,
+    heldout_fraction: Annotated[
+        float, typer.Option(help="As in `train`: the text of held-out prompts is left out.")
+    ] = 0.1,
+) -> None:
+    """Make a small causal language model from the train side of preference data.
+
+    For trying the path without a download; a pretrained base makes a far better reward model.
+    """
+    with _clear_errors():
+        from training.base_model import BaseModelConfig, make_base_model
+        from training.data import train_side_dialogues
+        from training.formats import read_records
+        from training.progress import ConsoleProgress
+
+        progress = ConsoleProgress(_console)
+        dialogues = train_side_dialogues(
+            read_records(data).records, fraction=heldout_fraction, seed=0
+        )
+        progress.say(f"{len(dialogues)} dialogues of the train side")
+        size = BaseModelConfig(hidden=hidden, layers=layers, epochs=epochs, vocabulary=vocabulary)
+        make_base_model(dialogues, output, size, callbacks=progress.callbacks("language model"))
+        progress.say(f"language model in {output}")
+
+
+def train_sample(
+    output: Annotated[
+        Path, typer.Option(help="Gets the directories base, safety and helpfulness.")
+    ] = Path("models"),
+) -> None:
+    """Train both reward models on the bundled sample, except those that already stand."""
+    with _clear_errors():
+        from training.demo_models import train_sample_models
+        from training.progress import ConsoleProgress
+
+        results = train_sample_models(output, progress=ConsoleProgress(_console))
+        for role, result in results.items():
+            if result is not None:
+                print_result(role, result)
+
+
+def print_result(role: str, result: "TrainingResult") -> None:
+    """Show held-out figures beside the baselines.
+
+    Args:
+        role: the model's role.
+        result: of its training.
+    """
+    from training.baselines import BASELINES
+
+    evaluation = result.evaluation
+    table = Table(title=f"{role} RM on {evaluation.prompts} held-out prompts", title_justify="left")
+    for heading in ("", "accuracy", "95 % by prompts", "pairs", "how it chooses"):
+        table.add_column(heading)
+    rows = [("reward model", evaluation.accuracy, "reads prompt and response")]
+    rows += [
+        (name.replace("_", " "), accuracy, BASELINES[name])
+        for name, accuracy in result.baselines.items()
+    ]
+    rows += [
+        (f"  {grade.replace('_', ' ')}", accuracy, "reward model, this grade only")
+        for grade, accuracy in evaluation.by_strength.items()
+    ]
+    for name, accuracy, how in rows:
+        interval = accuracy.bootstrap
+        table.add_row(
+            name,
+            f"{accuracy.value:.1%}",
+            f"{interval.low:.1%} – {interval.high:.1%}",
+            str(accuracy.pairs),
+            how,
+        )
+    _console.print(table)
+    _console.print(
+        f"loss {evaluation.loss:.4f} (a coin's is 0.6931); mean reward of chosen "
+        f"{evaluation.mean_chosen:+.3f}, of rejected {evaluation.mean_rejected:+.3f}; "
+        f"{result.seconds:.0f} s",
+        highlight=False,
+    )
+    if not evaluation.accuracy.excludes_chance:
+        _console.print("The interval includes 50 %: this model may be guessing.", style="yellow")
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Show our errors as one line, as they already say what to do; anything else is a bug."""
+    try:
+        yield
+    except RewardError as error:
+        _console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
+    except ImportError as error:
+        _console.print(
+            f"error: {error.name} is missing; install the training extra: "
+            "pip install 'rewardd\\[train]'",
+            style="red",
+        )
+        raise typer.Exit(1) from error
