@@ -43,16 +43,15 @@ def open_database(path: Path | None) -> tuple[sqlite3.Connection, Recovery]:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _create(connection, path)
-    except (sqlite3.Error, OSError) as exc:
+    except (sqlite3.Error, OSError, ConfigurationError) as exc:
         if connection is not None:
             connection.close()
+        if isinstance(exc, ConfigurationError):
+            raise
         raise ConfigurationError(
             f"the state file {path} can't be opened ({exc}); check that its folder is writable and "
             "on a local disk, or move the file away to start without state"
         ) from exc
-    except ConfigurationError:
-        connection.close()
-        raise
     return connection, recovery
 
 

@@ -1,0 +1,74 @@
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rm_core.errors import InputError, ShapeMismatch
+from rm_core.rewards import Calibration, calibrate, logit, sigmoid
+
+mpmath.mp.dps = 50
+
+
+@given(st.floats(min_value=-700, max_value=700))
+def test_sigmoid_equals_the_exact_one(x: float) -> None:
+    exact = 1 / (1 + mpmath.exp(-mpmath.mpf(x)))
+
+    assert sigmoid([x])[0] == pytest.approx(float(exact), rel=4e-16)
+
+
+@pytest.mark.parametrize("x", [-1e308, -1e4, -40.0, 0.0, 40.0, 1e4, 1e308])
+def test_sigmoid_stays_in_the_unit_interval_without_warnings(x: float) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        assert 0.0 <= sigmoid([x])[0] <= 1.0
+
+
+@given(st.floats(min_value=1e-6, max_value=1 - 1e-6))
+def test_logit_equals_the_exact_one_where_nothing_is_clamped(p: float) -> None:
+    exact = mpmath.log(mpmath.mpf(p)) - mpmath.log(1 - mpmath.mpf(p))
+
+    assert logit([p])[0] == pytest.approx(float(exact), rel=1e-14, abs=2e-16)
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.0, -13.815509557963773), (1.0, 13.815509557963773)])
+def test_logit_of_a_saturated_foreign_score_is_clamped(p: float, expected: float) -> None:
+    # ln(1e-6 / (1 - 1e-6)) = -13.8155095579637735
+    assert logit([p])[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_logit_refuses_a_clamp_that_leaves_nothing() -> None:
+    with pytest.raises(InputError) as caught:
+        logit([0.5], eps=0.5)
+
+    assert caught.value.field == "eps"
+
+
+def test_calibration_divides_first_and_then_adds() -> None:
+    assert calibrate([3.0, -1.0], Calibration(2.0, 0.25)).tolist() == [1.75, -0.25]
+
+
+def test_calibration_is_the_identity_by_default() -> None:
+    assert calibrate([3.5, -40.0], Calibration()).tolist() == [3.5, -40.0]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "field"),
+    [
+        (Calibration(temperature=0.0), "temperature"),
+        (Calibration(temperature=-1.0), "temperature"),
+        (Calibration(temperature=float("nan")), "temperature"),
+        (Calibration(bias=float("inf")), "bias"),
+    ],
+)
+def test_calibration_refuses_constants_out_of_range(calibration: Calibration, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        calibrate([1.0], calibration)
+
+    assert caught.value.field == field
+
+
+def test_a_table_of_rewards_is_no_list_of_rewards() -> None:
+    with pytest.raises(ShapeMismatch) as caught:
+        calibrate(np.zeros((2, 2)), Calibration())
+
+    assert caught.value.field == "reward"

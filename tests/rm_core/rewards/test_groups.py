@@ -1,0 +1,68 @@
+import math
+
+import numpy as np
+import pytest
+
+from rm_core.errors import ShapeMismatch
+from rm_core.rewards import (
+    group_advantages,
+    leave_one_out_advantages,
+    members,
+    whiten_batch,
+    whiten_groups,
+)
+
+
+def test_each_group_is_whitened_as_if_it_were_alone() -> None:
+    values, keys = [1.0, 10.0, 2.0, 30.0, 6.0, 50.0], ["a", "b", "a", "b", "a", "b"]
+
+    advantages = group_advantages(values, keys)
+
+    assert advantages[[0, 2, 4]].tolist() == whiten_batch([1.0, 2.0, 6.0]).values.tolist()
+    assert advantages[[1, 3, 5]].tolist() == whiten_batch([10.0, 30.0, 50.0]).values.tolist()
+
+
+def test_a_group_of_equal_rewards_has_no_advantage() -> None:
+    assert group_advantages([3.3] * 4, ["a"] * 4).tolist() == [0.0] * 4
+
+
+def test_a_lone_response_deviates_from_nothing_and_is_marked() -> None:
+    result = whiten_groups([5.0, 1.0, 3.0], ["alone", "pair", "pair"])
+
+    assert result.values[0] == 0.0
+    assert result.scaled.tolist() == [False, True, True]
+    assert result.statistics["pair"].mean == 2.0
+
+
+def test_without_shift_a_lone_response_keeps_its_reward() -> None:
+    assert whiten_groups([5.0], ["alone"], shift_mean=False).values.tolist() == [5.0]
+
+
+def test_a_bad_reward_leaves_its_group_alone() -> None:
+    result = whiten_groups([1.0, math.nan, 3.0], ["a", "a", "a"])
+
+    assert math.isnan(result.values[1])
+    assert result.values[[0, 2]].tolist() == whiten_batch([1.0, 3.0]).values.tolist()
+
+
+def test_leave_one_out_by_hand() -> None:
+    # 1 − (2 + 6)/2 = −3;  2 − (1 + 6)/2 = −1.5;  6 − (1 + 2)/2 = 4.5
+    assert leave_one_out_advantages([1.0, 2.0, 6.0], ["a"] * 3) == pytest.approx([-3.0, -1.5, 4.5])
+
+
+def test_leave_one_out_of_a_lone_response_is_zero() -> None:
+    assert leave_one_out_advantages([7.0], ["a"]).tolist() == [0.0]
+
+
+def test_groups_come_in_order_of_first_appearance() -> None:
+    found = [(key, indices.tolist()) for key, indices in members(["b", "a", "b"])]
+
+    assert found == [("b", [0, 2]), ("a", [1])]
+
+
+@pytest.mark.parametrize("function", [group_advantages, leave_one_out_advantages])
+def test_every_value_needs_a_group(function) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ShapeMismatch) as caught:
+        function(np.zeros(3), ["a"])
+
+    assert caught.value.field == "groups"
