@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise DataError(f"{path} is none of {', '.join(_SUFFIXES)}")
     try:
         text = _text(path)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{path} can't be read as UTF-8 text: {type(error).__name__}") from error
     if ".jsonl" in path.name:
         # Not splitlines: U+2028 and its kin may stand unescaped inside a JSON string.

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from rm_core.errors import ConfigurationError
+from training.config import TrainingConfig, load_config
+
+NEEDED = {"role": "safety", "data": ["d"], "base": "b", "output": "o"}
+
+
+def test_flags_win_over_the_file_and_absent_flags_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('role = "safety"\ndata = "d"\nbase = "b"\nepochs = 2\nseed = 7\n')
+    config = load_config(path, {"output": "o", "seed": 9, "epochs": None})
+    assert (config.epochs, config.seed, config.data) == (2.0, 9, ("d",))
+
+
+def test_defaults_are_the_paper_s_recipe() -> None:
+    config = load_config(None, NEEDED)
+    assert (config.adam_beta1, config.adam_beta2, config.adam_epsilon) == (0.9, 0.95, 1e-5)
+    assert (config.weight_decay, config.max_grad_norm, config.epochs) == (0.1, 1.0, 1.0)
+    assert (config.min_learning_rate_ratio, config.warmup_ratio) == (0.1, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rat": 1.0}, "did you mean `learning_rate`"),
+        ({"role": "harm"}, "role"),
+        ({"base": None}, "--base"),
+        ({"data": []}, "data"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"heldout_fraction": 1.0}, "heldout_fraction"),
+        ({"epochs": "two"}, "epochs"),
+        ({"batch_size": 1.5}, "batch_size"),
+        ({"margins": "huge"}, "margins"),
+        ({"role": "helpfulness", "safety_auxiliary_weight": 1.0}, "safety_auxiliary_weight"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(None, {**NEEDED, **change} if change.get("base", 1) else {**NEEDED, "base": ""})
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("role =")
+    with pytest.raises(ConfigurationError, match="TOML"):
+        load_config(path, {})
+
+
+def test_the_configuration_survives_json() -> None:
+    config = load_config(None, NEEDED)
+    assert TrainingConfig(**{**config.to_json(), "data": tuple(config.to_json()["data"])}) == config
