@@ -22,6 +22,7 @@ from service.body import (
     validate_items,
 )
 from service.idempotency import Answer
+from service.judging import Judged, judge_items
 from service.ledger import IdempotencyKey, StoredReply
 from service.ppo import (
     GroupSummary,
@@ -35,9 +36,8 @@ from service.ppo import (
     sequence_kl,
     shape_samples,
 )
-from service.reply import judge
 from service.schemas_ppo import PpoEnvelope, PpoItem, ppo_item_model
-from service.scoring import ItemFailure, ScoredItem, score_dialogues
+from service.scoring import ItemFailure
 from service.state_errors import UnknownStream
 from service.store import Transaction
 from service.streams import Stream
@@ -146,43 +146,39 @@ async def _judged(
     state: "AppState", parsed: ParsedRequest, *, deadline: float | None
 ) -> list[Sample | ItemFailure]:
     """Score the items that are sound; the others keep their failures and their places."""
-    sound = [
-        (index, *place)
-        for index, place in enumerate(parsed.items)
-        if not isinstance(place, ItemFailure)
-    ]
-    outcomes = await score_dialogues(
+    judged = await judge_items(
         state,
-        [item.dialogue() for _, item, _ in sound],
+        [place if isinstance(place, ItemFailure) else place[0] for place in parsed.items],
+        [item_pointer(index, alone=False) for index in range(len(parsed.items))],
+        route=PPO_ROUTE,
         truncate=parsed.options.truncate,
         priority="bulk",
         deadline=deadline,
-        route=PPO_ROUTE,
     )
-    places: dict[int, Sample | ItemFailure] = {
-        index: place for index, place in enumerate(parsed.items) if isinstance(place, ItemFailure)
-    }
-    scored = []
-    for (index, item, kl), outcome in zip(sound, outcomes, strict=True):
-        if isinstance(outcome, ScoredItem):
-            scored.append((index, item, kl, outcome))
-        else:
-            places[index] = outcome.below(item_pointer(index, alone=False))
-    judgements = judge(
-        state.rule, [entry[3] for entry in scored], [entry[1].is_safety for entry in scored]
-    )
-    for (index, item, kl, _), judgement in zip(scored, judgements, strict=True):
-        if has_finite_logit(judgement):
-            group = ("prompt", item.dialogue().prompt) if item.group is None else item.group
-            places[index] = Sample(index, judgement, kl, item.finished, item.id, group)
-        else:
-            places[index] = ItemFailure(
-                code="nonfinite_reward",
-                detail="The calibrated reward is not finite; it was left out of the statistics.",
-                pointer=item_pointer(index, alone=False),
-                status=500,
-            )
-    return [places[index] for index in range(len(parsed.items))]
+    return [
+        _place(index, place, only)
+        for index, (place, (only,)) in enumerate(zip(parsed.items, judged, strict=True))
+    ]
+
+
+def _place(
+    index: int, place: "tuple[PpoItem, TokenKL | None] | ItemFailure", judged: Judged
+) -> Sample | ItemFailure:
+    if isinstance(place, ItemFailure):
+        return place
+    if isinstance(judged, ItemFailure):
+        return judged
+    if not has_finite_logit(judged):
+        return ItemFailure(
+            code="nonfinite_reward",
+            detail="The calibrated reward is not finite; it was left out of the statistics.",
+            pointer=item_pointer(index, alone=False),
+            status=500,
+        )
+    item, kl = place
+    (dialogue,) = item.dialogues()
+    group = ("prompt", dialogue.prompt) if item.group is None else item.group
+    return Sample(index, judged, kl, item.finished, item.id, group)
 
 
 def settle(
@@ -323,9 +319,6 @@ def _observe(state: "AppState", options: PpoEnvelope, settlement: Settlement) ->
     metrics.beta(options.beta)
     for outcome in shaping.outcomes:
         metrics.shaped(outcome)
-    state.metrics.selected(
-        PPO_ROUTE, [outcome.sample.judgement.selected for outcome in shaping.outcomes]
-    )
     for group in shaping.groups:
         state.metrics.group_size.observe(len(group.indices))
         if (std := group.statistics.std) is not None:

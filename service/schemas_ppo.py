@@ -6,16 +6,14 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from rm_core.rewards import DEFAULT_BETA, KLEstimator
-from rm_core.types import Dialogue, Role
+from rm_core.types import Role
 from service.schemas import (
-    ChatMessage,
     Envelope,
     FailedReply,
-    IsSafety,
-    Prompt,
+    MessagesItem,
+    ResponseItem,
     RewardReply,
     Strict,
-    to_prompt,
 )
 from service.streams import DEFAULT_STREAM, STREAM_NAME_PATTERN
 
@@ -106,7 +104,6 @@ class PpoEnvelope(Envelope):
 
 
 class _PpoFields(Strict):
-    is_safety: IsSafety = False
     logprobs: list[Number] | None = Field(
         default=None,
         description="ln π_θ of each sampled response token; without it there is no KL penalty.",
@@ -141,7 +138,7 @@ class _PpoFields(Strict):
         return self
 
 
-class PpoResponseItem(_PpoFields):
+class PpoResponseItem(ResponseItem, _PpoFields):
     """One response to one prompt, with what the policy thought of its tokens."""
 
     model_config = ConfigDict(
@@ -161,34 +158,9 @@ class PpoResponseItem(_PpoFields):
         }
     )
 
-    prompt: Prompt
-    response: str = Field(description="The policy's answer, which is judged.")
 
-    def dialogue(self) -> Dialogue:
-        """What is judged."""
-        return Dialogue(to_prompt(self.prompt), self.response)
-
-
-class PpoMessagesItem(_PpoFields):
+class PpoMessagesItem(MessagesItem, _PpoFields):
     """A whole chat that ends with the assistant turn to be judged."""
-
-    messages: list[ChatMessage] = Field(
-        min_length=2, description="The chat; its last turn is the assistant's, which is judged."
-    )
-
-    @model_validator(mode="after")
-    def _ends_with_assistant(self) -> Self:
-        if self.messages[-1].role != "assistant":
-            raise PydanticCustomError(
-                "invalid_messages",
-                "messages must end with an assistant turn: it is the response that is judged",
-            )
-        return self
-
-    def dialogue(self) -> Dialogue:
-        """What is judged: the last turn in the light of those before."""
-        prompt = tuple(message.to_message() for message in self.messages[:-1])
-        return Dialogue(prompt, self.messages[-1].content)
 
 
 PpoItem = PpoResponseItem | PpoMessagesItem

@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from rm_core.rewards import Statistics
 from service.body import read_json, validate
+from service.json_reply import json_reply
 from service.problems import Problem
 from service.schemas import ProblemReply
 from service.schemas_ppo import StreamReply, StreamSnapshot, StreamsReply
@@ -34,7 +34,7 @@ async def list_streams(state: State) -> Response:
     """All streams, by name."""
     with state_problems():
         found = await state.streams.store.get_all()
-    return _json({"streams": [stream_json(stream) for stream in found]})
+    return json_reply({"streams": [stream_json(stream) for stream in found]})
 
 
 @router.get(
@@ -47,7 +47,7 @@ async def read_stream(name: Name, state: State) -> Response:
     """One stream; the reply can be sent back with PUT to restore it."""
     _require_name(name)
     with state_problems():
-        return _json(stream_json(await state.streams.store.get(name)))
+        return json_reply(stream_json(await state.streams.store.get(name)))
 
 
 @router.put(
@@ -84,7 +84,7 @@ async def restore_stream(name: Name, request: Request, state: State) -> Response
             frozen=snapshot.frozen,
         )
     state.streams.metrics.stream(stream)
-    return _json(stream_json(stream))
+    return json_reply(stream_json(stream))
 
 
 @router.delete(
@@ -116,7 +116,7 @@ async def reset_stream(
             return Response(status_code=204)
         stream = await state.streams.store.reset(name, state.streams.initial)
     state.streams.metrics.stream(stream)
-    return _json(stream_json(stream))
+    return json_reply(stream_json(stream))
 
 
 def stream_json(stream: Stream) -> dict[str, Any]:
@@ -150,7 +150,3 @@ def _require_name(name: str) -> None:
             "invalid_stream_name",
             "A stream's name has 1 to 64 characters out of A-Z, a-z, 0-9, dot, underscore, hyphen.",
         )
-
-
-def _json(value: object) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
