@@ -1,12 +1,12 @@
 """Reading a request body: bounded, strict JSON, items validated one by one.
 
-The order matters: headers are judged before a byte is read, bytes are counted while they arrive, and
-JSON is parsed only once the size is known to be bearable.
+The order matters: headers are judged before a byte is read, bytes are counted while they arrive,
+and JSON is parsed only once the size is known to be bearable.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from fastapi import Request
@@ -116,8 +116,9 @@ def parse_json(body: bytes, *, pointer: str = "") -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
-        # The reason and the place are the parser's own words; exc.doc holds the text and stays here.
-        detail = f"The body is not strict JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
+        # Reason and place are the parser's own words; exc.doc holds the text and stays here.
+        where = f"line {exc.lineno}, column {exc.colno}"
+        detail = f"The body is not strict JSON: {exc.msg} ({where})."
         raise Problem(
             400, "invalid_json", detail, errors=[ProblemItem(pointer, "invalid_json", detail)]
         ) from None
@@ -203,7 +204,7 @@ def validate_items(
     found: list[Model | ItemFailure] = []
     for index, raw in enumerate(raw_items):
         pointer = item_pointer(index, alone=alone)
-        chosen = model if isinstance(model, type) else model(raw)
+        chosen = cast("type[Model]", model) if isinstance(model, type) else model(raw)
         try:
             found.append(chosen.model_validate(raw))
         except ValidationError as exc:

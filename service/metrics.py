@@ -1,8 +1,9 @@
-"""What the service tells Prometheus; the only module that imports its client.
+"""What the service tells Prometheus of HTTP, queue, engine and selection.
 
 Every app has its own registry (the client's default is a process global, which a second app in a
-test would break). Labels come from closed sets only: routes of the app, codes, roles, reasons, never
-from what a caller sent. Enumerated series start at 0, so that rates exist before the first event.
+test would break). Labels come from closed sets only (routes of the app, codes, roles, reasons),
+never from what a caller sent. Enumerated series start at 0, so that rates exist before the first
+event.
 """
 
 from collections.abc import Callable, Sequence

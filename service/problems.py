@@ -165,15 +165,15 @@ def problem_items(
 def install_handlers(app: FastAPI) -> None:
     """Make every error reply of `app` a problem document."""
 
-    def on_problem(_: Request, exc: Exception) -> Response:
+    async def on_problem(_: Request, exc: Exception) -> Response:
         assert isinstance(exc, Problem)  # noqa: S101 (registered for this type alone)
         return exc.as_response()
 
-    def on_domain_error(_: Request, exc: Exception) -> Response:
+    async def on_domain_error(_: Request, exc: Exception) -> Response:
         assert isinstance(exc, errors.RewardError)  # noqa: S101
         return problem_from(exc).as_response()
 
-    def on_invalid(_: Request, exc: Exception) -> Response:
+    async def on_invalid(_: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)  # noqa: S101
         # Bodies are read by service.body: what FastAPI itself validates is path, query and headers.
         return Problem(
@@ -183,7 +183,7 @@ def install_handlers(app: FastAPI) -> None:
             errors=problem_items(exc, exc.body),
         ).as_response()
 
-    def on_http(_: Request, exc: Exception) -> Response:
+    async def on_http(_: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101
         code, detail = _HTTP_PROBLEMS.get(
             exc.status_code, ("http_error", "The request was refused.")
@@ -221,14 +221,18 @@ def _pointer(loc: Sequence[int | str], value: object, *, missing: bool) -> str:
     parts: list[str] = []
     here = value
     for position, part in enumerate(loc):
-        if isinstance(here, dict) and isinstance(part, str) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and 0 <= part < len(here):
-            here = here[part]
+        if _holds(here, part):
+            here = here[part]  # type: ignore[index]  # _holds has looked
         elif not (missing and position == len(loc) - 1):
             continue  # the name of a union member or of a validator
-        parts.append(part if isinstance(part, str) else str(part))
+        parts.append(str(part))
     return "".join(f"/{_plain(part)}" for part in parts)
+
+
+def _holds(value: object, part: int | str) -> bool:
+    if isinstance(value, dict):
+        return isinstance(part, str) and part in value
+    return isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)
 
 
 def _plain(key: str) -> str:

@@ -26,6 +26,21 @@ class QueueFull(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class RequestTooLarge(Exception):
+    """Raised when the texts of one request hold more tokens than one request may.
+
+    Args:
+        num_tokens: of the request.
+        max_tokens: the bound.
+    """
+
+    def __init__(self, num_tokens: int, max_tokens: int) -> None:
+        super().__init__(
+            f"The request holds {num_tokens} tokens; one request takes at most {max_tokens}. "
+            "Send it in parts."
+        )
+
+
 class DeadlineExceeded(Exception):
     """Raised when the caller's deadline passes before the answer is there.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rm_core.types import Dialogue, Role, Truncation
 from service.problems import Problem, ProblemItem, overloaded, printable
-from service.queueing import DeadlineExceeded, QueueFull
+from service.queueing import DeadlineExceeded, QueueFull, RequestTooLarge
 
 if TYPE_CHECKING:
     from rm_core.engine.batching import Priority
@@ -104,7 +104,7 @@ async def score_dialogues(
 
     Raises:
         Problem: 429 or 503 (as configured) with Retry-After where the queue is full or too slow,
-            504 past the deadline.
+            413 for more tokens than one request may hold, 504 past the deadline.
         EngineClosed: the engine is gone; becomes a 503.
     """
     settings = state.settings
@@ -125,6 +125,8 @@ async def score_dialogues(
     except QueueFull as exc:
         state.metrics.rejected(route, exc.reason, len(dialogues))
         raise overloaded(settings.overload_status, exc.retry_after_seconds, str(exc)) from exc
+    except RequestTooLarge as exc:
+        raise Problem(413, "too_many_tokens", str(exc)) from exc
     except DeadlineExceeded as exc:
         state.metrics.deadline_exceeded(exc.stage, len(dialogues))
         raise Problem(

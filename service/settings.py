@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="The same from a file, one key a line, which keeps them out of the environment.",
+        description="The same from a file, one key a line: keeps them out of the environment.",
     )
 
     max_body_bytes: int = Field(
@@ -123,12 +123,12 @@ class Settings(BaseSettings):
         description="How long an idle device waits for company for the first arrival; 0 serves a "
         "lone caller soonest.",
     )
-    bulk_patience_seconds: float = Field(
-        default=2.0,
-        ge=0.0,
-        le=600.0,
-        description="After this wait bulk work (/ppo_reward) queues by age beside interactive work, "
-        "so that it is never starved.",
+    bulk_every_packs: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="Interactive work goes first, but one of so many packs starts with bulk work "
+        "(/ppo_reward); lower it where trainers share the device with much interactive work.",
     )
     max_queue_items: int = Field(
         default=4096,

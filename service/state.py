@@ -1,8 +1,7 @@
 """What the running service holds; one object, made by `create_app`, kept on `app.state.rewardd`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
@@ -11,6 +10,7 @@ from service.metrics import Metrics
 from service.reply import RewardRule
 from service.scheduler import Scheduler
 from service.settings import Settings
+from service.stateful import StreamService
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class AppState:
         metrics: this app's own registry and instruments.
         rule: calibrations and τ, from the checkpoints and the settings.
         clock: monotonic seconds; deadlines are on this clock.
-        streams: durable statistics, set while the app runs.
+        streams: durable statistics; there from the app's start to its end.
         draining: True once the process was asked to stop; requests are still answered.
     """
 
@@ -34,12 +34,15 @@ class AppState:
     metrics: Metrics
     rule: RewardRule
     clock: Callable[[], float]
-    streams: Any = None
+    streams: StreamService = field(init=False)
     draining: bool = False
 
 
-def get_state(request: Request) -> AppState:
-    """The running service's state, for handlers and dependencies."""
+async def get_state(request: Request) -> AppState:
+    """The running service's state, for handlers to depend on.
+
+    Async so that FastAPI does not take a thread to call it.
+    """
     state = request.app.state.rewardd
     assert isinstance(state, AppState)  # noqa: S101 (set by create_app)
     return state

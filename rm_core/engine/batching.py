@@ -1,9 +1,10 @@
 """Which waiting sequences make the next pack. Policy alone: no threads, no clock, no torch.
 
-`choose` is FIFO within a class, interactive before bulk, and starvation-free by construction: the
-first in line is in every pack, and bulk work that has waited long enough stands in line by age. Around
-the first in line it gathers the members of its prompt group, which share a prefix, and then whole
-groups in order as long as they fit.
+`choose` is FIFO within a class, and the first in line is in every pack; around it gather the
+members of its prompt group, which share a prefix, and then whole groups in order as long as they
+fit. `Turns` says which class stands first: interactive, but every few packs bulk. Together they
+starve nobody: an entry with k others of its class before it is in one of the next (k + 1) · every
+packs.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -13,7 +14,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 Priority = Literal["interactive", "bulk"]
 
 Item = TypeVar("Item")
-ItemContra = TypeVar("ItemContra", contravariant=True)
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,12 @@ class Waiting(Generic[Item]):
         order: arrival, ascending; unique.
         group: sequences of one prompt have equal groups and are packed together where possible.
         priority: its class.
-        waited_seconds: since admission.
     """
 
     item: Item
     order: int
     group: Hashable
     priority: Priority = "interactive"
-    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +41,41 @@ class Budget:
     Attributes:
         max_tokens: sum of prices; a single sequence above it still goes, alone.
         max_items: sequences.
-        bulk_patience_seconds: after this wait bulk work stands in line by age.
     """
 
     max_tokens: int
     max_items: int
-    bulk_patience_seconds: float = 2.0
 
 
-class Pack(Protocol[ItemContra]):
+@dataclass(slots=True)
+class Turns:
+    """Whose turn it is to stand first in line.
+
+    Attributes:
+        every: of so many packs in a row one starts with bulk work if any waits; at least 1.
+    """
+
+    every: int = 4
+    _since_bulk: int = field(init=False, default=0)
+
+    def next(self, *, interactive_waits: bool, bulk_waits: bool) -> Priority:
+        """The class that the next pack starts with."""
+        due = self._since_bulk + 1 >= self.every
+        if bulk_waits and (due or not interactive_waits):
+            self._since_bulk = 0
+            return "bulk"
+        self._since_bulk = self._since_bulk + 1 if bulk_waits else 0
+        return "interactive"
+
+
+class Pack(Protocol[Item_contra]):
     """The price of a pack as it grows; prices may depend on what the pack already holds."""
 
-    def price(self, items: Sequence[ItemContra]) -> int:
+    def price(self, items: Sequence[Item_contra]) -> int:
         """Tokens that the pack would grow by with `items`, without adding them."""
         ...
 
-    def add(self, item: ItemContra) -> None:
+    def add(self, item: Item_contra) -> None:
         """Put `item` into the pack."""
         ...
 
@@ -83,7 +101,11 @@ class TokenSum:
 
 
 def choose(
-    waiting: Sequence[Waiting[Item]], budget: Budget, new_pack: Callable[[], Pack[Item]]
+    waiting: Sequence[Waiting[Item]],
+    budget: Budget,
+    new_pack: Callable[[], Pack[Item]],
+    *,
+    first: Priority = "interactive",
 ) -> list[int]:
     """The next pack.
 
@@ -91,6 +113,7 @@ def choose(
         waiting: everything that waits, in any order.
         budget: the pack's bounds.
         new_pack: makes the empty pack whose prices the budget limits (`TokenSum` for plain tokens).
+        first: the class that stands first in line; the other fills up what is left.
 
     Returns:
         Indices into `waiting`, in the order of the pack; empty only if nothing waits. It always
@@ -98,7 +121,7 @@ def choose(
     """
     if not waiting:
         return []
-    line = sorted(range(len(waiting)), key=lambda index: _place(waiting[index], budget))
+    line = sorted(range(len(waiting)), key=lambda index: _place(waiting[index], first))
     groups: dict[Hashable, list[int]] = {}
     for index in line:
         groups.setdefault(waiting[index].group, []).append(index)
@@ -157,9 +180,8 @@ class _Filling(Generic[Item]):
                 self.take(index)
 
 
-def _place(entry: Waiting[Item], budget: Budget) -> tuple[int, int]:
-    patient = entry.priority == "bulk" and entry.waited_seconds < budget.bulk_patience_seconds
-    return (1 if patient else 0, entry.order)
+def _place(entry: Waiting[Item], first: Priority) -> tuple[bool, int]:
+    return (entry.priority != first, entry.order)
 
 
 def _exceeds_any_pack(

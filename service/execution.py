@@ -1,0 +1,162 @@
+"""Running one pack so that each of its entries gets its own outcome, whatever the others do."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import structlog
+
+from rm_core.engine.batching import MemoryCap
+from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
+from rm_core.types import Role, Scorer
+from service.admission import Admission
+from service.device import DeviceThread
+from service.entries import Entry
+from service.metrics import Metrics
+from service.problems import STATUS_BY_ERROR
+from service.scoring import ItemFailure, Outcome, ScoredItem
+
+_log = structlog.get_logger(__name__)
+
+_OUT_OF_MEMORY = ItemFailure(
+    OutOfMemory.code,
+    "This item does not fit the device even alone; shorten it.",
+    status=STATUS_BY_ERROR[OutOfMemory],
+)
+_ENGINE_FAILURE = ItemFailure(
+    "engine_error", "The forward pass failed on this item; the log says more.", status=500
+)
+_NONFINITE = ItemFailure(
+    "nonfinite_reward",
+    "The model gave no finite reward for this item; it enters no statistics. "
+    "Try float32 if the models run in half precision.",
+)
+
+
+class PackRunner:
+    """Takes packs to the device, in halves where they fail as a whole.
+
+    Args:
+        scorer: the loaded models.
+        device: the thread that runs them.
+        admission: gets the places of finished entries back, and the device's rate.
+        cap: what is known of the device's memory.
+        metrics: the app's instruments.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        device: DeviceThread,
+        admission: Admission,
+        cap: MemoryCap,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._scorer = scorer
+        self._device = device
+        self._admission = admission
+        self._cap = cap
+        self._metrics = metrics
+        self._clock = clock
+
+    async def run(self, pack: list[Entry]) -> None:
+        """Give every entry of the pack its outcome; those nobody waits for are dropped.
+
+        Raises:
+            EngineClosed: the device is gone; the entries without outcome have only lost their
+                places in the queue.
+        """
+        parts = [pack]
+        try:
+            while parts:
+                part = self._still_wanted(parts.pop())
+                if not part:
+                    continue
+                tokens = sum(entry.num_tokens for entry in part)
+                # The cap may have been lowered since the pack was chosen.
+                too_large = len(part) > 1 and tokens > self._cap.tokens
+                if too_large or not await self._forward(part, tokens):
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]  # the first half runs first
+        finally:
+            self.release(entry for part in parts for entry in part)
+
+    def release(self, entries: Iterable[Entry]) -> None:
+        """Give back the entries' places in the queue."""
+        for entry in entries:
+            self._admission.release_items(1)
+            self._admission.release_tokens(entry.num_tokens, entry.request.priority)
+
+    def _still_wanted(self, part: list[Entry]) -> list[Entry]:
+        now = self._clock()
+        wanted = []
+        for entry in part:
+            deadline = entry.request.deadline
+            # The timer that expires a request may be late; the device must not start on it.
+            if entry.request.is_over or (deadline is not None and now >= deadline):
+                self.release([entry])
+            else:
+                wanted.append(entry)
+        return wanted
+
+    async def _forward(self, part: list[Entry], tokens: int) -> bool:
+        """One forward pass; False if it failed and its halves are to be tried."""
+        items = [entry.item for entry in part]
+        began = self._clock()
+        try:
+            rewards = await self._device.run(lambda: self._scorer.forward(items))
+            if len(rewards) != len(items):
+                raise InvariantViolation("the scorer gave another number of rewards than items")
+        except (EngineClosed, asyncio.CancelledError):
+            self.release(part)
+            raise
+        except OutOfMemory:
+            self._cap.failed(tokens)
+            _log.warning("out_of_memory", items=len(part), tokens=tokens, cap=self._cap.tokens)
+            return self._failed(part, "oom", _OUT_OF_MEMORY)
+        except Exception as exc:
+            # The message may quote the text: only the kind of error is logged.
+            _log.error("forward_failed", error=type(exc).__name__, items=len(part), tokens=tokens)
+            return self._failed(part, "error", _ENGINE_FAILURE)
+        self._measured(part, tokens, self._clock() - began)
+        for entry, reward in zip(part, rewards, strict=True):
+            self._settle(entry, self._outcome(entry, reward))
+        return True
+
+    def _failed(
+        self, part: list[Entry], reason: Literal["oom", "error"], failure: ItemFailure
+    ) -> bool:
+        if len(part) > 1:
+            self._metrics.splits.labels(reason).inc()
+            return False
+        self._metrics.failures.labels("oom" if reason == "oom" else "internal").inc()
+        self._settle(part[0], failure)
+        return True
+
+    def _measured(self, part: list[Entry], tokens: int, seconds: float) -> None:
+        self._cap.succeeded(tokens)
+        self._admission.measured(tokens, seconds)
+        self._metrics.pack_items.observe(len(part))
+        self._metrics.pack_tokens.observe(tokens)
+        self._metrics.forward_seconds.observe(seconds)
+        self._metrics.busy_seconds.inc(seconds)
+        self._metrics.tokens.labels("real").inc(tokens)
+
+    def _outcome(self, entry: Entry, rewards: dict[Role, float]) -> Outcome:
+        if not all(math.isfinite(reward) for reward in rewards.values()):
+            self._metrics.nonfinite.inc()
+            self._metrics.failures.labels("nonfinite").inc()
+            return _NONFINITE
+        for role, reward in rewards.items():
+            self._metrics.reward.labels(role).observe(reward)
+        self._metrics.sequences.labels(entry.request.route).inc()
+        if "truncated" in entry.item.warnings:
+            self._metrics.truncated.labels("prompt").inc()
+        return ScoredItem(rewards, entry.num_tokens, entry.item.warnings)
+
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+        self.release([entry])
+        entry.settle(outcome)

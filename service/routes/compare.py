@@ -1,0 +1,74 @@
+"""POST /compare: which of several responses is better, and how surely."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.body import item_pointer, read_json, require_one_success, unwrap, validate_items
+from service.caller import deadline_of, while_connected
+from service.compare_reply import comparison_json
+from service.json_reply import json_reply
+from service.judging import judge_items
+from service.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
+from service.schemas import CompareItem, CompareReply, CompareRequest
+from service.scoring import ItemFailure
+from service.state import AppState, get_state
+
+router = APIRouter(tags=["rewards"])
+
+ROUTE = "/compare"
+
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "pair": {
+        "summary": "Two responses",
+        "value": {
+            "items": [
+                {"prompt": "Is 27 prime?", "responses": ["No: 27 = 3 × 9.", "Yes, it is prime."]}
+            ]
+        },
+    }
+}
+
+
+@router.post(
+    ROUTE,
+    summary="Compare responses",
+    response_model=None,
+    responses={200: {"model": CompareReply}, **COMMON_PROBLEMS},
+    openapi_extra={
+        "parameters": [TIMEOUT_PARAMETER],
+        "requestBody": request_body(CompareRequest, _EXAMPLES),
+    },
+)
+async def compare(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:
+    """Winner, ranking and pairwise probabilities, by the selected reward and by each model.
+
+    Equal rewards are a tie: they share a rank, and a tie for the first place has no winner. An item
+    of which any response can't be judged has an `error` in its place.
+    """
+    settings = state.settings
+    deadline = deadline_of(request, state.clock)
+    body = await read_json(
+        request,
+        max_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    envelope, alone = unwrap(body, max_items=settings.max_items)
+    items: Sequence[CompareItem | ItemFailure] = validate_items(
+        envelope.items, CompareItem, alone=alone
+    )
+    pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
+    judged = await while_connected(
+        request,
+        judge_items(
+            state, items, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
+        ),
+    )
+    compared = [
+        comparison_json(own, pointer, state.metrics)
+        for own, pointer in zip(judged, pointers, strict=True)
+    ]
+    require_one_success([one for one in compared if isinstance(one, ItemFailure)], len(compared))
+    replies = [one.as_json() if isinstance(one, ItemFailure) else one for one in compared]
+    return json_reply(replies[0] if alone else {"items": replies})

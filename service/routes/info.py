@@ -1,0 +1,53 @@
+"""GET /v1/info: what is loaded, how it reads and runs, and what the service allows."""
+
+import importlib.metadata
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+
+from service.json_reply import json_reply
+from service.state import AppState, get_state
+
+router = APIRouter(prefix="/v1", tags=["operations"])
+
+_SHOWN = (
+    "max_body_bytes",
+    "max_items",
+    "max_request_tokens",
+    "max_pack_tokens",
+    "max_pack_items",
+    "max_queue_items",
+    "max_queue_tokens",
+    "max_queue_wait_seconds",
+    "max_bulk_queue_wait_seconds",
+    "max_wait_ms",
+    "overload_status",
+)
+
+
+@router.get("/info", summary="Models, contract, limits", response_model=None)
+async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
+    """Which weights answer, how they read a text, which path the engine takes, and the limits."""
+    return json_reply(
+        {
+            "service": {"name": "rewardd", "version": _version()},
+            "models": {role: _model(state, role) for role in state.scorer.roles},
+            "engine": state.scorer.describe(),
+            "selection": {"tau": state.rule.tau, "rule": "safety if is_safety or score < tau"},
+            "limits": {name: getattr(state.settings, name) for name in _SHOWN},
+        }
+    )
+
+
+def _model(state: AppState, role: Any) -> dict[str, Any]:
+    profile = asdict(state.scorer.profiles[role])
+    del profile["role"], profile["tau"]  # the key, and the rule's in "selection"
+    return profile
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("rewardd")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

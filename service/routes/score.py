@@ -1,0 +1,179 @@
+"""POST /score: rewards and scores of responses, as JSON or line by line."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from rm_core.errors import RewardError
+from service.body import (
+    NDJSON_MEDIA_TYPES,
+    item_pointer,
+    media_type,
+    parse_json,
+    read_json,
+    require_identity,
+    require_one_success,
+    unwrap,
+    validate_items,
+)
+from service.caller import deadline_of, while_connected
+from service.json_reply import json_reply
+from service.judging import Judged, judge_items
+from service.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
+from service.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
+from service.problems import Problem, ProblemItem, problem_from
+from service.schemas import ScoreItem, ScoreReply, ScoreRequest, score_item_model
+from service.score_reply import item_json
+from service.scoring import ItemFailure
+from service.state import AppState, get_state
+
+router = APIRouter(tags=["rewards"])
+
+ROUTE = "/score"
+
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "responses": {
+        "summary": "Two responses, the second to a prompt about safety",
+        "value": {
+            "items": [
+                {"prompt": "How do I bleed a radiator?", "response": "Turn the heating off first."},
+                {
+                    "prompt": "How do I pick my neighbour's lock?",
+                    "response": "I can't help with getting into someone else's home.",
+                    "is_safety": True,
+                },
+            ]
+        },
+    },
+    "group": {
+        "summary": "A group for GRPO",
+        "value": {"items": [{"prompt": "Is 27 prime?", "responses": ["No: 3 × 9.", "Yes."]}]},
+    },
+    "chat": {
+        "summary": "One chat, alone, its prompt cut if too long",
+        "value": {
+            "messages": [
+                {"role": "user", "content": "Is 27 prime?"},
+                {"role": "assistant", "content": "No: 27 = 3 × 9."},
+            ],
+            "truncate": "prompt",
+        },
+    },
+}
+_NDJSON_BODY = {
+    NDJSON_MEDIA_TYPE: {
+        "schema": {"type": "string", "description": "One item a line, as in `items`."},
+        "example": '{"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."}\n',
+    }
+}
+
+
+@router.post(
+    ROUTE,
+    summary="Score responses",
+    response_model=None,
+    responses={200: {"model": ScoreReply}, **COMMON_PROBLEMS},
+    openapi_extra={
+        "parameters": [TIMEOUT_PARAMETER],
+        "requestBody": request_body(ScoreRequest, _EXAMPLES, more=_NDJSON_BODY),
+    },
+)
+async def score(
+    request: Request,
+    state: Annotated[AppState, Depends(get_state)],
+    first_index: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=2**53,
+            description="NDJSON: the number of the first line, to resume a file part-way.",
+        ),
+    ] = 0,
+) -> Response:
+    """Each response's rewards and scores, and whose reward the safety rule selects.
+
+    An item that can't be judged has an `error` in its place; the others are not affected. If none
+    can be, the reply is a 422. A single item may stand alone and is then answered alone.
+    NDJSON in gives NDJSON out: one line per line, in order, each with its `index`; read while you
+    send, and resume after a break by sending the rest with `first_index`.
+    """
+    if media_type(request) in NDJSON_MEDIA_TYPES:
+        return _stream(request, state, first_index)
+    settings = state.settings
+    deadline = deadline_of(request, state.clock)
+    body = await read_json(
+        request,
+        max_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    envelope, alone = unwrap(body, max_items=settings.max_items)
+    items: Sequence[ScoreItem | ItemFailure] = validate_items(
+        envelope.items, score_item_model, alone=alone
+    )
+    pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
+    judged = await while_connected(
+        request,
+        judge_items(
+            state, items, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
+        ),
+    )
+    _require_success(judged)
+    replies = [item_json(item, own, state.metrics) for item, own in zip(items, judged, strict=True)]
+    return json_reply(replies[0] if alone else {"items": replies})
+
+
+def _require_success(judged: Sequence[Sequence[Judged]]) -> None:
+    failures = [one for own in judged for one in own if isinstance(one, ItemFailure)]
+    if len(failures) == sum(len(own) for own in judged):
+        require_one_success(failures, len(judged))
+
+
+def _stream(request: Request, state: AppState, first_index: int) -> Response:
+    require_identity(request)
+
+    async def score_line(line: bytes) -> dict[str, Any]:
+        try:
+            return await _score_line(state, line)
+        except Problem as exc:
+            problem = exc
+        except RewardError as exc:
+            problem = problem_from(exc)
+        first = problem.errors[0] if problem.errors else None
+        item = ProblemItem(first.pointer if first else "", problem.code, problem.detail)
+        if first is not None and problem.code == "invalid_items":
+            item = first  # a line is one item: what is wrong with it is the line's problem
+        return {"error": item.as_json()}
+
+    return NdjsonResponse(
+        request,
+        score_line,
+        max_line_bytes=state.settings.max_body_bytes,
+        first_index=first_index,
+    )
+
+
+async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
+    envelope, _ = unwrap(_lone_item(parse_json(line)), max_items=1)
+    items = validate_items(envelope.items, score_item_model, alone=True)
+    give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
+    while True:
+        try:
+            judged = await judge_items(
+                state, items, [""], route=ROUTE, truncate=envelope.truncate, priority="bulk"
+            )
+        except Problem as exc:
+            # A file has time: its lines wait for room where a lone request would be refused.
+            if exc.code != "overloaded" or state.clock() >= give_up:
+                raise
+            await asyncio.sleep(min(1.0, float(exc.headers["Retry-After"])))
+        else:
+            _require_success(judged)
+            return item_json(items[0], judged[0], state.metrics)
+
+
+def _lone_item(value: object) -> object:
+    if isinstance(value, dict) and "items" in value:
+        raise Problem(422, "invalid_request", 'A line is one item; it has no "items".')
+    return value

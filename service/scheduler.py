@@ -1,0 +1,295 @@
+"""Dynamic batching across requests: the mechanism around `rm_core.engine.batching`'s policy.
+
+Requests are admitted, tokenised in threads and wait as entries. One task takes packs of entries to
+the device thread; while a pack runs, arrivals gather. Everything here happens on the event loop
+except tokenising and the forward pass, so nothing needs a lock.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from rm_core.engine.batching import (
+    Budget,
+    MemoryCap,
+    Priority,
+    TokenSum,
+    Turns,
+    Waiting,
+    choose,
+)
+from rm_core.errors import EngineClosed
+from rm_core.types import Dialogue, EncodedItem, Scorer, Truncation
+from service.admission import Admission
+from service.device import DeviceThread
+from service.entries import Entry, PendingRequest
+from service.execution import PackRunner
+from service.metrics import Metrics
+from service.queueing import DeadlineExceeded, QueueFull, RequestTooLarge
+from service.scoring import ItemFailure, Outcome
+from service.tokenizing import TokenizerPool
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerLimits:
+    """Bounds of the queue and of its packs; see the settings of the same names."""
+
+    max_pack_tokens: int
+    max_pack_items: int
+    max_wait_seconds: float
+    max_queue_items: int
+    max_queue_tokens: int
+    max_request_tokens: int
+    bulk_every_packs: int
+    tokenizer_threads: int
+
+
+class Scheduler:
+    """The queue before one scorer.
+
+    Args:
+        scorer: the loaded models.
+        limits: bounds of queue and packs.
+        metrics: the app's instruments.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        limits: SchedulerLimits,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._admission = Admission(
+            limits.max_queue_items,
+            limits.max_queue_tokens,
+            limits.max_pack_tokens,
+            limits.bulk_every_packs,
+        )
+        self._cap = MemoryCap(limits.max_pack_tokens)
+        self._turns = Turns(limits.bulk_every_packs)
+        self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
+        self._device = DeviceThread()
+        self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
+        self._order = itertools.count()
+        self._queue: list[Entry] = []
+        self._running: list[Entry] = []
+        self._arrived = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        metrics.watch_queue(
+            lambda: len(self._queue),
+            lambda: sum(entry.num_tokens for entry in self._queue),
+            self._oldest_age,
+        )
+
+    def start(self) -> None:
+        """Start the device thread and the task that feeds it; needs a running loop."""
+        self._device.start()
+        self._pump = asyncio.create_task(self._run(), name="rewardd-scheduler")
+
+    async def close(self, timeout_seconds: float = 5.0) -> None:
+        """Stop; whoever still waits gets EngineClosed."""
+        if self._pump is not None:
+            self._pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pump
+        self._fail_all(EngineClosed("the service is stopping"))
+        self._tokenizers.close()
+        await self._device.close(timeout_seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether entries still get to the device."""
+        return self._device.is_alive and self._pump is not None and not self._pump.done()
+
+    @property
+    def forward_seconds(self) -> float:
+        """How long the present forward pass has run; 0 while idle."""
+        return self._device.busy_seconds
+
+    @property
+    def num_admitted(self) -> int:
+        """Items admitted and not finished."""
+        return self._admission.items
+
+    async def score(
+        self,
+        dialogues: Sequence[Dialogue],
+        *,
+        truncate: Truncation,
+        priority: Priority,
+        deadline: float | None,
+        max_wait_seconds: float,
+        route: str,
+    ) -> list[Outcome]:
+        """Score dialogues; one that fails does so alone. Cancelling takes back what can be.
+
+        Args:
+            dialogues: what to score.
+            truncate: what to do with one that is too long.
+            priority: its class.
+            deadline: on the clock; None: never.
+            max_wait_seconds: from admission until the first item is begun.
+            route: label of the metrics.
+
+        Returns:
+            One outcome per dialogue, in order.
+
+        Raises:
+            QueueFull: no room, or too long a wait.
+            RequestTooLarge: more tokens than one request may hold.
+            DeadlineExceeded: the deadline passed.
+            EngineClosed: the device is gone.
+        """
+        if not dialogues:
+            return []
+        if not self.is_alive:
+            raise EngineClosed("the device thread has ended")
+        now = self._clock()
+        if deadline is not None and now + self._admission.wait_seconds(priority) >= deadline:
+            raise DeadlineExceeded("admit")
+        self._admission.admit_items(len(dialogues), priority, max_wait_seconds)
+        unqueued = len(dialogues)
+        try:
+            encoded = await self._tokenizers.encode(dialogues, truncate)
+            if not self.is_alive:
+                raise EngineClosed("the device thread has ended")
+            if deadline is not None and self._clock() >= deadline:
+                raise DeadlineExceeded("queue")
+            request = self._enqueue(dialogues, encoded, priority, deadline, route)
+            unqueued = len(dialogues) - request.unfinished
+        finally:
+            self._admission.release_items(unqueued)
+        return await self._finish(request, now + max_wait_seconds)
+
+    def _enqueue(
+        self,
+        dialogues: Sequence[Dialogue],
+        encoded: Sequence[EncodedItem | ItemFailure],
+        priority: Priority,
+        deadline: float | None,
+        route: str,
+    ) -> PendingRequest:
+        items = {index: item for index, item in enumerate(encoded) if isinstance(item, EncodedItem)}
+        tokens = sum(item.num_tokens for item in items.values())
+        if tokens > self._limits.max_request_tokens:
+            raise RequestTooLarge(tokens, self._limits.max_request_tokens)
+        self._admission.admit_tokens(tokens, priority)
+        request = PendingRequest(
+            route=route,
+            priority=priority,
+            deadline=deadline,
+            outcomes=[item if isinstance(item, ItemFailure) else None for item in encoded],
+            unfinished=len(items),
+            done=asyncio.get_running_loop().create_future(),
+        )
+        now = self._clock()
+        for index, item in items.items():
+            # The prompt names the group, so that its responses meet also across requests.
+            group = hash(dialogues[index].prompt)
+            waiting = Waiting(item, next(self._order), group, priority)
+            self._queue.append(Entry(request, index, waiting, now))
+        if items:
+            self._arrived.set()
+        else:
+            request.done.set_result(None)
+        return request
+
+    async def _finish(self, request: PendingRequest, begin_before: float) -> list[Outcome]:
+        """Wait until every entry has its outcome, or until waiting makes no sense."""
+        loop = asyncio.get_running_loop()
+        now = self._clock()
+        timers = [loop.call_later(begin_before - now, self._give_up_waiting, request)]
+        if request.deadline is not None:
+            timers.append(loop.call_later(request.deadline - now, self._expire, request))
+        try:
+            await request.done
+        except asyncio.CancelledError:
+            stage = "inference" if request.begun else "queue"
+            self._metrics.cancelled.labels(stage).inc(request.unfinished)
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self._drop(request)
+        return request.results()
+
+    def _give_up_waiting(self, request: PendingRequest) -> None:
+        if not request.begun:
+            retry_after = self._admission.retry_after(request.priority)
+            request.fail(QueueFull("queue_wait", retry_after))
+
+    def _expire(self, request: PendingRequest) -> None:
+        request.fail(DeadlineExceeded("inference" if request.begun else "queue"))
+
+    def _drop(self, request: PendingRequest) -> None:
+        """Take a request's waiting entries out of the queue; those on the device stay there."""
+        dropped = [entry for entry in self._queue if entry.request is request]
+        if dropped:
+            self._queue = [entry for entry in self._queue if entry.request is not request]
+            self._runner.release(dropped)
+
+    def _fail_all(self, error: Exception) -> None:
+        waiting, self._queue = self._queue, []
+        self._runner.release(waiting)
+        for entry in (*waiting, *self._running):
+            entry.request.fail(error)
+        self._running = []
+
+    def _oldest_age(self) -> float:
+        oldest = min((entry.admitted_at for entry in self._queue), default=None)
+        return 0.0 if oldest is None else self._clock() - oldest
+
+    async def _run(self) -> None:
+        """Feed the device until cancelled or until it is gone."""
+        try:
+            while True:
+                if not self._queue:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    await self._gather()
+                self._running = self._take_pack()
+                await self._runner.run(self._running)
+                self._running = []
+        except EngineClosed as exc:
+            _log.error("device_thread_ended")
+            self._fail_all(exc)
+
+    async def _gather(self) -> None:
+        """An idle device waits a little for company, unless the pack is full already."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.max_wait_seconds):
+                while not self._has_full_pack():
+                    self._arrived.clear()
+                    await self._arrived.wait()
+
+    def _has_full_pack(self) -> bool:
+        if len(self._queue) >= self._limits.max_pack_items:
+            return True
+        return sum(entry.num_tokens for entry in self._queue) >= self._cap.tokens
+
+    def _take_pack(self) -> list[Entry]:
+        first = self._turns.next(
+            interactive_waits=any(e.request.priority == "interactive" for e in self._queue),
+            bulk_waits=any(e.request.priority == "bulk" for e in self._queue),
+        )
+        budget = Budget(self._cap.tokens, self._limits.max_pack_items)
+        chosen = choose([e.waiting for e in self._queue], budget, TokenSum, first=first)
+        pack = [self._queue[index] for index in chosen]
+        taken = set(chosen)
+        self._queue = [e for index, e in enumerate(self._queue) if index not in taken]
+        now = self._clock()
+        for entry in pack:
+            entry.request.begun = True
+            self._metrics.queue_wait.labels(entry.request.route).observe(now - entry.admitted_at)
+        return pack

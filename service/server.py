@@ -1,0 +1,135 @@
+"""The process: uvicorn, its port, and a shutdown that answers whatever was accepted."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from rm_core.types import Scorer
+from service.app import create_app
+from service.settings import Settings
+from service.state import AppState
+
+# Longer than the pools of the trainers' HTTP clients keep a connection (aiohttp: 15 s): else they
+# send into sockets that we have just closed, and retry what may have counted.
+KEEP_ALIVE_SECONDS = 120
+
+_log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, scorer: Scorer) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: frozen settings.
+        scorer: the loaded models.
+
+    Returns:
+        The process's exit code: 0 if every accepted request was answered, 1 if the server could
+        not start or the drain timeout cut requests off.
+    """
+    app = create_app(settings, scorer)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
+        backlog=2048,
+    )
+    server = DrainingServer(config, settings, app.state.rewardd)
+    try:
+        server.run()
+    except SystemExit as exc:  # uvicorn's way to say that it could not start
+        _log.error("server_did_not_start", host=settings.host, port=settings.port)
+        return int(exc.code or 1) if isinstance(exc.code, int) else 1
+    return 0 if server.drained else 1
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that first says it is leaving, then closes the port, then waits for its requests.
+
+    Args:
+        config: uvicorn's.
+        settings: delays and the port file.
+        state: whose readiness falls with the first signal.
+    """
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, state: AppState) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._state = state
+        self.drained = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while serving; uvicorn's own way ends the process by the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self.handle_exit) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to drain; a second Ctrl-C ends at once, a second SIGTERM changes nothing."""
+        if not self._state.draining:
+            self._state.draining = True
+            loop = self._loop
+            loop.call_soon_threadsafe(self._leave_soon, loop)
+        elif sig == signal.SIGINT:
+            self.force_exit = True
+            self.should_exit = True
+            self.drained = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bind, then tell the port."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        _log.info("listening", host=self._settings.host, port=port)
+        if self._settings.port_file is not None:
+            write_atomically(self._settings.port_file, f"{port}\n")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port and wait for what was accepted, as long as the settings allow."""
+        began = self._state.clock()
+        await super().shutdown(sockets)
+        if self._state.clock() - began > self._settings.drain_timeout_seconds:
+            self.drained = False
+        _log.info("stopped", drained=self.drained)
+
+    def _leave_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        _log.info("draining", seconds=self._settings.drain_timeout_seconds)
+        loop.call_later(self._settings.drain_delay_seconds, self._leave)
+
+    def _leave(self) -> None:
+        self.should_exit = True
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that no reader ever sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(name).replace(path)
