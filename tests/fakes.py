@@ -1,0 +1,102 @@
+"""Hand-written stand-ins for slow or unruly parts."""
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rm_core.errors import EmptyText, InputTooLong, OutOfMemory
+from rm_core.types import (
+    ROLES,
+    Dialogue,
+    Encoded,
+    EncodedItem,
+    ModelProfile,
+    Role,
+    Truncation,
+)
+
+NAN_MARK = "[nan]"
+ERROR_MARK = "[error]"
+ENCODE_ERROR_MARK = "[encode-error]"
+
+
+def fake_reward(role: Role, dialogue: Dialogue) -> float:
+    """A reward in [-4, 4) that only the text decides."""
+    text = repr((role, dialogue.prompt, dialogue.response)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(text).digest()[:4]) / 2**32 * 8.0 - 4.0
+
+
+class FakeScorer:
+    """A scorer without a model: one token per word, rewards from a hash of the text.
+
+    `gate` holds the forward until it is set; `begun` is set when a forward starts; `max_fitting`
+    is the most items that fit; `forwards` records each pack's responses; `die` ends the thread.
+    """
+
+    def __init__(self, roles: tuple[Role, ...] = ROLES, *, max_length: int = 4096) -> None:
+        self.roles = roles
+        self.max_length = max_length
+        self.gate = threading.Event()
+        self.gate.set()
+        self.begun = threading.Event()
+        self.max_fitting = 10**9
+        self.die = False
+        self.forwards: list[list[str]] = []
+        self.failed: list[int] = []
+        self.encoded = 0
+        self._texts: dict[tuple[int, ...], Dialogue] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def profiles(self) -> Mapping[Role, ModelProfile]:
+        return {
+            role: ModelProfile(
+                role, f"fake-{role}", hashlib.sha256(role.encode()).hexdigest(), None, 4096
+            )
+            for role in self.roles
+        }
+
+    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
+        if ENCODE_ERROR_MARK in dialogue.response:
+            raise RuntimeError("tokenizer bug about " + dialogue.response)
+        if not dialogue.response.strip():
+            raise EmptyText("the response holds nothing to judge", field="response")
+        words = f"{dialogue.prompt} {dialogue.response}".split()
+        warnings: tuple[str, ...] = ()
+        if len(words) > self.max_length:
+            if truncate == "error":
+                raise InputTooLong(len(words), self.max_length, field="response")
+            words, warnings = words[-self.max_length :], ("truncated",)
+        with self._lock:
+            self.encoded += 1
+            # The first id names the dialogue; the others only give it its length.
+            ids = (len(self._texts), *range(1, len(words)))
+            self._texts[ids] = dialogue
+        encoded = Encoded(ids, len(ids) - 1, None, warnings)
+        return EncodedItem(dict.fromkeys(self.roles, encoded))
+
+    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        dialogues = [self._texts[item.by_role[self.roles[0]].input_ids] for item in items]
+        self.begun.set()
+        if self.die:
+            raise SystemExit("the device thread dies")
+        if not self.gate.wait(60):
+            raise TimeoutError("the test never opened the gate")
+        if len(items) > self.max_fitting:
+            self.failed.append(len(items))
+            raise OutOfMemory("fake device is full")
+        if any(ERROR_MARK in dialogue.response for dialogue in dialogues):
+            self.failed.append(len(items))
+            raise RuntimeError("kernel failed on " + dialogues[0].response)
+        self.forwards.append([dialogue.response for dialogue in dialogues])
+        return [
+            {
+                role: float("nan") if NAN_MARK in dialogue.response else fake_reward(role, dialogue)
+                for role in self.roles
+            }
+            for dialogue in dialogues
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        return {role: {"path": "fake"} for role in self.roles}
