@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rm_core.types import Dialogue
+from training.base_model import CHAT_TEMPLATE, BaseModelConfig, make_base_model, make_tokenizer
+from training.errors import DataError
+
+
+def test_the_tokenizer_reads_every_text_back_and_keeps_its_marks_apart() -> None:
+    tokenizer = make_tokenizer([("some text to learn from",)], BaseModelConfig(vocabulary=300))
+    for text in ("plain", "Ünïcödé 两个 🙂", "tabs\tand\n\nlines  "):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text
+    marks = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    marks += tokenizer.convert_tokens_to_ids(["<|system|>", "<|user|>", "<|assistant|>"])
+    assert len(set(marks)) == 6
+
+
+def test_the_template_knows_no_clock() -> None:
+    assert "strftime" not in CHAT_TEMPLATE
+    assert "date" not in CHAT_TEMPLATE
+
+
+def test_language_modelling_lowers_the_loss_on_its_text(tmp_path: Path) -> None:
+    dialogues = [Dialogue("What is it?", f"It is a thing number {i}.") for i in range(40)]
+    losses = []
+    for name, epochs in (("raw", 0.01), ("schooled", 6.0)):
+        config = BaseModelConfig(
+            vocabulary=320, hidden=32, layers=1, heads=2, epochs=epochs, block=16, batch_size=8
+        )
+        make_base_model(dialogues, tmp_path / name, config)
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / name).eval()
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / name)
+        ids = tokenizer("What is it?", return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            losses.append(model(input_ids=ids, labels=ids).loss.item())
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_too_little_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="give more text"):
+        make_base_model([Dialogue("a", "b")], tmp_path, BaseModelConfig(vocabulary=300))

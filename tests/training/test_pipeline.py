@@ -1,0 +1,188 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rm_core.checkpoint import load_reward_model
+from rm_core.errors import ConfigurationError
+from rm_core.types import Dialogue, Message
+from training.config import TrainingConfig
+from training.data import DataOptions, prepare_data
+from training.evaluate import score_comparisons
+from training.formats import read_records
+from training.models import reward_model_from
+from training.pipeline import TrainingResult, train_reward_model
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingConfig, TrainingResult]:
+    from tests.training.samples import preference_rows, write_jsonl
+
+    directory = tmp_path_factory.mktemp("trained")
+    data = write_jsonl(directory / "preferences.jsonl", preference_rows(32))
+    config = TrainingConfig(
+        role="safety",
+        data=(str(data),),
+        base=str(tiny_base),
+        output=str(directory / "safety"),
+        max_length=128,
+        epochs=8.0,
+        learning_rate=3e-3,
+        batch_size=4,
+        gradient_accumulation=1,
+    )
+    return config, train_reward_model(config)
+
+
+def test_plain_transformers_loads_the_checkpoint_and_gives_the_same_rewards(
+    trained: tuple[TrainingConfig, TrainingResult],
+) -> None:
+    config, _ = trained
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        config.output, output_loading_info=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(config.output)
+    assert not loading["missing_keys"]
+    assert model.config.num_labels == 1
+    ours = load_reward_model(config.output, "safety")
+    dialogue = Dialogue("Tell me about maps.", "Gladly: maps are fine.")
+    messages = [
+        {"role": "user", "content": dialogue.prompt},
+        {"role": "assistant", "content": dialogue.response},
+    ]
+    ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+    encoded = ours.encoder.encode(dialogue)
+    assert ids["input_ids"][0].tolist() == list(encoded.input_ids)
+    with torch.inference_mode():
+        theirs = model.eval()(**ids).logits
+        own = ours.model(input_ids=torch.tensor([encoded.input_ids])).logits
+    assert torch.equal(theirs, own)
+
+
+def test_rewards_after_loading_equal_those_measured_before_saving(
+    trained: tuple[TrainingConfig, TrainingResult],
+) -> None:
+    config, result = trained
+    loaded = load_reward_model(config.output, "safety")
+    data = prepare_data(
+        read_records([Path(config.data[0])]), loaded.encoder, DataOptions(role="safety")
+    )
+    rewards = score_comparisons(
+        loaded.model, data.heldout, pad_token_id=loaded.model.config.pad_token_id
+    )
+    flat = torch.tensor([value for given in rewards for value in given], dtype=torch.float64)
+    assert flat.mean().item() == result.evaluation.reward_mean
+    assert data.report.fingerprint == result.manifest.data["fingerprint"]
+
+
+def test_training_and_serving_make_the_same_token_ids(
+    trained: tuple[TrainingConfig, TrainingResult], tiny_base: Path
+) -> None:
+    config, _ = trained
+    training = reward_model_from(str(tiny_base), max_length=config.max_length, seed=0).encoder
+    serving = load_reward_model(config.output, "safety").encoder
+    assert training.contract == serving.contract
+    for prompt in (
+        "Why?",
+        " spaces \n",
+        "Ünïcödé 🙂",
+        (Message("system", "Be brief."), Message("user", "Why?")),
+    ):
+        for response in ("Because.", "  padded  ", "两个\n\nlines"):
+            dialogue = Dialogue(prompt, response)
+            assert training.encode(dialogue) == serving.encode(dialogue)
+
+
+def test_the_checkpoint_holds_what_the_design_asks_for(
+    trained: tuple[TrainingConfig, TrainingResult],
+) -> None:
+    config, result = trained
+    output = Path(config.output)
+    raw = json.loads((output / "config.json").read_text())
+    assert raw["num_labels"] == 1
+    assert raw["architectures"] == ["LlamaForSequenceClassification"]
+    assert (raw["mean"], raw["std"]) == (
+        result.evaluation.reward_mean,
+        result.evaluation.reward_std,
+    )
+    with safe_open(output / "model.safetensors", framework="pt") as file:
+        assert "score.weight" in file.keys()  # noqa: SIM118 - no mapping
+    manifest = json.loads((output / "reward_model.json").read_text())
+    assert manifest["role"] == "safety"
+    assert manifest["base_model"]["name"] == config.base
+    assert manifest["training"]["learning_rate"] == config.learning_rate
+    assert manifest["baseline"]["mean"] == result.evaluation.reward_mean
+    assert "held-out" in manifest["baseline_source"]
+    assert set(manifest["metrics"]["baselines"]) == {"longer_wins", "shorter_wins", "bag_of_words"}
+    files = {path.name for path in output.iterdir()} - {"reward_model.json"}
+    assert set(manifest["files"]) == files
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((output / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_card_shows_the_model_beside_its_baselines(
+    trained: tuple[TrainingConfig, TrainingResult],
+) -> None:
+    config, result = trained
+    card = (Path(config.output) / "README.md").read_text()
+    for accuracy in (result.evaluation.accuracy, *result.baselines.values()):
+        assert f"{accuracy.value:.1%}" in card
+    for name in ("longer wins", "shorter wins", "bag of words"):
+        assert name in card
+    assert "Gladly" not in card
+
+
+def test_the_learnable_rule_is_learned_on_held_out_prompts(
+    trained: tuple[TrainingConfig, TrainingResult],
+) -> None:
+    _, result = trained
+    assert result.evaluation.accuracy.value == 1.0
+    assert result.baselines["bag_of_words"].value == 1.0
+    assert result.baselines["longer_wins"].value <= 0.7
+
+
+def test_training_twice_gives_the_same_weights(
+    trained: tuple[TrainingConfig, TrainingResult], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    config, result = trained
+    again = train_reward_model(replace(config, output=str(tmp_path / "again")))
+    digest = "model.safetensors"
+    assert again.manifest.files[digest] == result.manifest.files[digest]
+
+
+def test_a_directory_that_is_no_checkpoint_of_ours_is_left_alone(
+    trained: tuple[TrainingConfig, TrainingResult], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    config, _ = trained
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="left alone"):
+        train_reward_model(replace(config, output=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_training_leaves_no_checkpoint(
+    trained: tuple[TrainingConfig, TrainingResult], tmp_path: Path, monkeypatch: Any
+) -> None:
+    from dataclasses import replace
+
+    from training import publish as publishing
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(publishing, "write_manifest", fail)
+    config, _ = trained
+    with pytest.raises(OSError, match="space"):
+        train_reward_model(replace(config, output=str(tmp_path / "out"), epochs=1.0))
+    assert not (tmp_path / "out").exists()
