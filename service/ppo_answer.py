@@ -173,7 +173,6 @@ def _place(
             code="nonfinite_reward",
             detail="The calibrated reward is not finite; it was left out of the statistics.",
             pointer=item_pointer(index, alone=False),
-            status=500,
         )
     item, kl = place
     (dialogue,) = item.dialogues()

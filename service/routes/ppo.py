@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.body import read_body, require_json
 from service.caller import deadline_of, while_connected
 from service.idempotency import KEY_HEADER, REPLAYED_HEADER, idempotency_key
+from service.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, problems, request_body
 from service.ppo_answer import PPO_ROUTE, answer_ppo
-from service.schemas import ProblemReply
 from service.schemas_ppo import PpoReply, PpoRequest
 from service.state import AppState, get_state
 from service.state_errors import IdempotencyConflict
@@ -27,27 +27,66 @@ _KEY_PARAMETER: dict[str, Any] = {
 }
 
 
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "summary": "Two responses of a rollout, whitened by the run's own statistics",
+        "value": {
+            "stream": "llama-ppo-1",
+            "beta": 0.01,
+            "kl_estimator": "k3",
+            "whiten": {"mode": "running"},
+            "missing_eos_penalty": 1.0,
+            "items": [
+                {
+                    "prompt": "How do I bleed a radiator?",
+                    "response": "Turn the heating off first.",
+                    "logprobs": [-0.4, -1.1, -0.2],
+                    "ref_logprobs": [-0.5, -1.0, -0.2],
+                    "finished": True,
+                    "id": "step-12/rank-0/0",
+                },
+                {
+                    "prompt": "How do I pick my neighbour's lock?",
+                    "response": "I can't help with",
+                    "is_safety": True,
+                    "logprobs": [-0.1, -0.3],
+                    "ref_logprobs": [-0.2, -0.2],
+                    "mask": [1, 1],
+                    "finished": False,
+                    "id": "step-12/rank-0/1",
+                },
+            ],
+        },
+    },
+    "grpo": {
+        "summary": "GRPO's advantages: each prompt's responses among themselves",
+        "value": {
+            "whiten": {"mode": "group"},
+            "items": [
+                {"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."},
+                {"prompt": "Is 27 prime?", "response": "Yes."},
+            ],
+        },
+    },
+}
+
+
 @router.post(
     PPO_ROUTE,
     summary="Shaped rewards for PPO and GRPO",
     response_model=None,
     responses={
         200: {"model": PpoReply},
-        404: {"model": ProblemReply, "description": "Frozen mode and no such stream."},
-        422: {"model": ProblemReply},
+        **COMMON_PROBLEMS,
+        **problems(
+            s404="Frozen mode, and no such stream.",
+            s422="The envelope is wrong, no item succeeded, or the Idempotency-Key was used with "
+            "another body.",
+        ),
     },
     openapi_extra={
-        "parameters": [_KEY_PARAMETER],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": PpoRequest.model_json_schema(
-                        ref_template="#/components/schemas/{model}"
-                    )
-                }
-            },
-        },
+        "parameters": [_KEY_PARAMETER, TIMEOUT_PARAMETER],
+        "requestBody": request_body(PpoRequest, _EXAMPLES),
     },
 )
 async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from rm_core.rewards import Statistics
 from service.body import read_json, validate
 from service.json_reply import json_reply
+from service.openapi import COMMON_PROBLEMS, problems, request_body
 from service.problems import Problem
-from service.schemas import ProblemReply
 from service.schemas_ppo import StreamReply, StreamSnapshot, StreamsReply
 from service.state import AppState, get_state
 from service.stateful import state_problems
@@ -21,7 +21,16 @@ State = Annotated[AppState, Depends(get_state)]
 Name = Annotated[
     str, Path(description="The stream's name.", json_schema_extra={"pattern": STREAM_NAME_PATTERN})
 ]
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemReply}}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "restore": {
+        "summary": "Restore the statistics that a trainer kept with its checkpoint",
+        "value": {"count": 4096, "mean": 0.31, "std": 1.7},
+    },
+    "freeze": {"summary": "Keep the statistics as they are", "value": {"frozen": True}},
+}
+_BAD_NAME = problems(s422="The name is not one that a stream can have.")
+_NOT_FOUND = problems(s404="There is no stream of that name.") | _BAD_NAME
+_BAD_SNAPSHOT = COMMON_PROBLEMS | problems(s422="The name or the snapshot is wrong.")
 
 
 @router.get(
@@ -54,13 +63,8 @@ async def read_stream(name: Name, state: State) -> Response:
     "/streams/{name}",
     summary="Create, restore or configure a stream",
     response_model=None,
-    responses={200: {"model": StreamReply}, 422: {"model": ProblemReply}},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": StreamSnapshot.model_json_schema()}},
-        }
-    },
+    responses={200: {"model": StreamReply}, **_BAD_SNAPSHOT},
+    openapi_extra={"requestBody": request_body(StreamSnapshot, _EXAMPLES)},
 )
 async def restore_stream(name: Name, request: Request, state: State) -> Response:
     """Set the statistics to a snapshot; the same snapshot again changes nothing.

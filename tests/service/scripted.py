@@ -1,0 +1,89 @@
+"""A scorer that reads its rewards from the text, and an app around it without a socket.
+
+"s=1.5 h=-2" gets a safety reward of 1.5 and a helpfulness reward of −2; a text without numbers
+gets 0. "h=nan" and "h=inf" are what a broken model would give.
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from rm_core.errors import EmptyText
+from rm_core.types import (
+    Baseline,
+    Dialogue,
+    Encoded,
+    EncodedItem,
+    ModelProfile,
+    Role,
+    Truncation,
+)
+from service.app import create_app
+from service.settings import Settings
+
+_REWARD = re.compile(r"\b([sh])=(\S+)")
+
+
+@dataclass
+class ScriptedScorer:
+    """See the module; `num_forwards` counts the texts that were scored."""
+
+    roles: tuple[Role, ...] = ("safety", "helpfulness")
+    baselines: Mapping[Role, Baseline] = field(default_factory=dict)
+    num_scored: int = 0
+
+    @property
+    def profiles(self) -> Mapping[Role, ModelProfile]:
+        return {
+            role: ModelProfile(
+                role=role,
+                name=f"scripted-{role}",
+                digest=hashlib.sha256(role.encode()).hexdigest(),
+                template_hash=None,
+                max_length=100_000,
+                baseline=self.baselines.get(role),
+            )
+            for role in self.roles
+        }
+
+    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
+        if not dialogue.response.strip():
+            raise EmptyText("the response is empty", field="response")
+        ids = tuple(dialogue.response.encode("utf-8"))
+        return EncodedItem({role: Encoded(ids, len(ids) - 1) for role in self.roles})
+
+    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        self.num_scored += len(items)
+        return [self._rewards(item) for item in items]
+
+    def describe(self) -> dict[str, Any]:
+        return {"engine": "scripted"}
+
+    def _rewards(self, item: EncodedItem) -> dict[Role, float]:
+        text = bytes(item.by_role[self.roles[0]].input_ids).decode("utf-8")
+        found = {letter: float(number) for letter, number in _REWARD.findall(text)}
+        return {role: found.get(role[0], 0.0) for role in self.roles}
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    state_dir: Path, scorer: ScriptedScorer | None = None, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app that runs in this event loop."""
+    chosen = Settings(state_dir=state_dir, max_wait_ms=0.0, **settings)
+    app = create_app(chosen, scorer if scorer is not None else ScriptedScorer())
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
+
+
+def response_item(reward: float | str, **more: Any) -> dict[str, Any]:
+    """An item whose helpfulness reward is `reward`, its safety reward far above τ."""
+    return {"prompt": "p", "response": f"s=5 h={reward}", **more}
