@@ -1,0 +1,5 @@
+"""`python -m rewardd`."""
+
+from rewardd.cli import main
+
+main()

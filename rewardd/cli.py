@@ -1,0 +1,48 @@
+"""The command line: mounts what the applications offer.
+
+Their command modules import nothing heavy until a command runs, so that `rewardd --help` is quick
+and works with the plain install; a command whose extra is missing says which one to install.
+"""
+
+import sys
+
+import typer
+
+from service.commands import register as register_service
+from training.commands import register as register_training
+
+_OURS = frozenset({"rm_core", "service", "training", "rewardd"})
+_EXTRA_BY_COMMAND = {"serve": "serve"}
+_LARGEST_EXTRA = "train"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables: texts and keys
+    help="Reward models for RLHF: train them, and serve their rewards to PPO and GRPO trainers.",
+)
+register_service(app)
+register_training(app)
+
+
+@app.callback()
+def rewardd() -> None:
+    """Keep `rewardd` a group of commands, however many there are."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="rewardd")
+    except ModuleNotFoundError as exc:
+        missing = (exc.name or "").partition(".")[0]
+        if missing in _OURS:
+            raise
+        command = sys.argv[1] if len(sys.argv) > 1 else ""
+        extra = _EXTRA_BY_COMMAND.get(command, _LARGEST_EXTRA)
+        typer.echo(
+            f"rewardd {command} needs {missing}, which is not installed. "
+            f"Install it with: pip install 'rewardd[{extra}]'",
+            err=True,
+        )
+        sys.exit(1)
