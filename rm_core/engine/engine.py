@@ -9,6 +9,7 @@ import torch
 
 from rm_core.checkpoint import RewardModel, load_reward_model
 from rm_core.engine.forward import Forward, choose_forward
+from rm_core.engine.trunk import same_trunk
 from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
 from rm_core.text import ReadRule
 from rm_core.types import (
@@ -25,16 +26,23 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    """One model with the way it is run."""
+class _Trunk:
+    """One trunk, the models whose heads sit on it, and the way it is run.
 
-    reward_model: RewardModel
+    Attributes:
+        roles: of the heads, in the order of the forward's columns.
+        forward: how the trunk is run.
+    """
+
+    roles: tuple[Role, ...]
     forward: Forward
-    text_identity: str
 
 
 class Engine:
     """Scores dialogues with one or two reward models; implements `rm_core.types.Scorer`.
+
+    Models whose trunks hold the same weights and that read text alike run as one trunk with two
+    heads, and only one trunk stays in memory.
 
     Args:
         models: the loaded checkpoints by role; at least one.
@@ -43,12 +51,27 @@ class Engine:
     def __init__(self, models: Mapping[Role, RewardModel]) -> None:
         if not models:
             raise ConfigurationError("no reward model given; name a safety or helpfulness model")
-        self._models: dict[Role, _Loaded] = {
-            role: _Loaded(models[role], choose_forward(models[role]), _text_identity(models[role]))
-            for role in ROLES
-            if role in models
-        }
+        self._models = {role: models[role] for role in ROLES if role in models}
+        self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
+        self._trunks = [
+            _Trunk(roles, self._choose_forward(roles)) for roles in self._roles_by_trunk()
+        ]
         self._closed = False
+
+    def _roles_by_trunk(self) -> list[tuple[Role, ...]]:
+        roles = tuple(self._models)
+        alike = len(set(self._text_identity.values())) == 1
+        if len(roles) == 2 and alike and same_trunk(*(m.model for m in self._models.values())):
+            return [roles]
+        return [(role,) for role in roles]
+
+    def _choose_forward(self, roles: tuple[Role, ...]) -> Forward:
+        first, *others = (self._models[role] for role in roles)
+        forward = choose_forward(first, [other.model.score for other in others])
+        for other in others:
+            # The same weights once: the second trunk's memory is given back.
+            setattr(other.model, other.model.base_model_prefix, first.model.base_model)
+        return forward
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -58,7 +81,7 @@ class Engine:
     @property
     def profiles(self) -> Mapping[Role, ModelProfile]:
         """The loaded models, by role."""
-        return {role: loaded.reward_model.profile for role, loaded in self._models.items()}
+        return {role: model.profile for role, model in self._models.items()}
 
     def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
         """Token ids of a dialogue for every model; thread-safe.
@@ -70,11 +93,10 @@ class Engine:
         """
         by_identity: dict[str, Encoded] = {}
         by_role: dict[Role, Encoded] = {}
-        for role, loaded in self._models.items():
-            identity = loaded.text_identity
+        for role, model in self._models.items():
+            identity = self._text_identity[role]
             if identity not in by_identity:
-                encoder = loaded.reward_model.encoder
-                by_identity[identity] = encoder.encode(dialogue, truncate=truncate)
+                by_identity[identity] = model.encoder.encode(dialogue, truncate=truncate)
             by_role[role] = by_identity[identity]
         return EncodedItem(by_role)
 
@@ -90,22 +112,31 @@ class Engine:
         if not items:
             return []
         rewards: list[dict[Role, float]] = [{} for _ in items]
-        for role, loaded in self._models.items():
-            try:
-                values = loaded.forward.rewards([item.by_role[role] for item in items])
-            except torch.OutOfMemoryError as error:
-                raise OutOfMemory(f"{len(items)} texts do not fit the device together") from error
-            except RuntimeError as error:
-                if "not enough memory" in str(error):  # the CPU allocator's words
-                    raise OutOfMemory(f"{len(items)} texts do not fit in memory") from error
-                raise EngineError(f"the {role} model's forward failed: {error}") from error
-            for reward, value in zip(rewards, values, strict=True):
-                reward[role] = value
+        for trunk in self._trunks:
+            values = self._run(trunk, items)
+            for reward, row in zip(rewards, values, strict=True):
+                reward.update(zip(trunk.roles, row, strict=True))
         return rewards
+
+    @staticmethod
+    def _run(trunk: _Trunk, items: Sequence[EncodedItem]) -> list[list[float]]:
+        """A trunk's rewards, (items, heads), with torch's failures told apart."""
+        try:
+            return trunk.forward.rewards([item.by_role[trunk.roles[0]] for item in items])
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"{len(items)} texts do not fit the device together") from error
+        except RuntimeError as error:
+            if "not enough memory" in str(error):  # the CPU allocator's words
+                raise OutOfMemory(f"{len(items)} texts do not fit in memory") from error
+            raise EngineError(f"the {trunk.roles[0]} model's forward failed: {error}") from error
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
-        return {role: _describe(loaded) for role, loaded in self._models.items()}
+        return {
+            role: _describe(self._models[role], trunk)
+            for trunk in self._trunks
+            for role in trunk.roles
+        }
 
     def close(self) -> None:
         """Refuse further work."""
@@ -172,17 +203,17 @@ def _text_identity(model: RewardModel) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _describe(loaded: _Loaded) -> dict[str, Any]:
-    model = loaded.reward_model.model
-    manifest = loaded.reward_model.manifest
+def _describe(loaded: RewardModel, trunk: _Trunk) -> dict[str, Any]:
+    model = loaded.model
     return {
-        **asdict(loaded.reward_model.profile),
+        **asdict(loaded.profile),
         "architecture": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "path": loaded.forward.path,
-        "path_reason": loaded.forward.reason,
-        "position": loaded.reward_model.encoder.contract.to_json(),
-        "manifest": manifest is not None,
+        "path": trunk.forward.path,
+        "path_reason": trunk.forward.reason,
+        "shares_trunk_with": [role for role in trunk.roles if role != loaded.profile.role],
+        "position": loaded.encoder.contract.to_json(),
+        "manifest": loaded.manifest is not None,
     }

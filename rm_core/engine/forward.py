@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch.nn import Linear
 
 from rm_core.checkpoint import RewardModel
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
 from rm_core.engine.plan import plan_pack
-from rm_core.errors import InvariantViolation
+from rm_core.heads import ScalarHeads
 from rm_core.types import Encoded
 
 SELF_TEST_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -24,7 +24,7 @@ MAX_PADDING_RATIO = 0.1
 
 
 class Forward(Protocol):
-    """A way to run a model."""
+    """A way to run a trunk and the heads on it."""
 
     @property
     def path(self) -> str:
@@ -36,8 +36,8 @@ class Forward(Protocol):
         """Why this way was taken, for /v1/info and the log."""
         ...
 
-    def rewards(self, texts: Sequence[Encoded]) -> list[float]:
-        """Raw rewards in order, (texts,), float32 values."""
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards in order, (texts, heads), float32 values."""
         ...
 
 
@@ -46,26 +46,26 @@ class PackedForward:
 
     Args:
         model: a decoder for sequence classification with a linear `score` head.
+        heads: further heads on the same trunk, read from the same hidden states.
         reason: why this way was taken.
         share: whether common prefixes are computed once.
     """
 
     path = "packed"
 
-    def __init__(self, model: Any, *, reason: str, share: bool = True) -> None:
+    def __init__(
+        self, model: Any, *, heads: Sequence[Linear] = (), reason: str, share: bool = True
+    ) -> None:
         self.reason = reason
         self._share = share
         self._trunk = model.base_model
         self._device = model.device
-        weight, bias = model.score.weight, model.score.bias
-        # The head is tiny and its rounding would be the reward's: always in float32.
-        self._head_weight = weight.detach().float()
-        self._head_bias = None if bias is None else bias.detach().float()
+        self._heads = ScalarHeads([model.score, *heads])
         model.set_attn_implementation(ATTENTION_NAME)
 
     @torch.inference_mode()
-    def rewards(self, texts: Sequence[Encoded]) -> list[float]:
-        """Raw rewards in order, (texts,), float32 values."""
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards in order, (texts, heads), float32 values."""
         pack = plan_pack(
             [text.input_ids for text in texts],
             [text.read_position for text in texts],
@@ -78,8 +78,7 @@ class PackedForward:
             use_cache=False,
             tree=TreePlan(pack, position_ids),
         ).last_hidden_state[0]
-        read = hidden[torch.from_numpy(pack.read_rows).to(self._device)].float()
-        return _floats(torch.nn.functional.linear(read, self._head_weight, self._head_bias)[:, 0])
+        return self._heads(hidden[torch.from_numpy(pack.read_rows).to(self._device)])
 
 
 class PaddedForward:
@@ -87,27 +86,29 @@ class PaddedForward:
 
     Args:
         model: any model for sequence classification.
+        heads: further heads on the same trunk; only for a decoder with a linear `score` head.
         reason: why this way was taken.
     """
 
     path = "padded"
 
-    def __init__(self, model: Any, *, reason: str) -> None:
+    def __init__(self, model: Any, *, heads: Sequence[Linear] = (), reason: str) -> None:
         self.reason = reason
         self._model = model
         self._pad = model.config.get_text_config().pad_token_id or 0  # masked, so any id will do
-        self._reads_rows = isinstance(getattr(model, "score", None), torch.nn.Linear)
+        linear = isinstance(getattr(model, "score", None), Linear)
+        self._heads = ScalarHeads([model.score, *heads]) if linear else None
 
     @torch.inference_mode()
-    def rewards(self, texts: Sequence[Encoded]) -> list[float]:
-        """Raw rewards in order, (texts,), float32 values."""
-        rewards = [0.0] * len(texts)
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards in order, (texts, heads), float32 values."""
+        rewards: list[list[float]] = [[] for _ in texts]
         for batch in padded_batches([text.num_tokens for text in texts]):
-            for index, reward in zip(batch, self._batch([texts[i] for i in batch]), strict=True):
-                rewards[index] = reward
+            for index, values in zip(batch, self._batch([texts[i] for i in batch]), strict=True):
+                rewards[index] = values
         return rewards
 
-    def _batch(self, texts: list[Encoded]) -> list[float]:
+    def _batch(self, texts: list[Encoded]) -> list[list[float]]:
         longest = max(text.num_tokens for text in texts)
         ids = torch.full((len(texts), longest), self._pad, dtype=torch.long)
         mask = torch.zeros((len(texts), longest), dtype=torch.long)
@@ -115,15 +116,13 @@ class PaddedForward:
             ids[row, : text.num_tokens] = torch.tensor(text.input_ids)
             mask[row, : text.num_tokens] = 1
         ids, mask = ids.to(self._model.device), mask.to(self._model.device)
-        if not self._reads_rows:
-            return _floats(self._model(input_ids=ids, attention_mask=mask).logits[:, 0])
+        if self._heads is None:
+            logits = self._model(input_ids=ids, attention_mask=mask).logits
+            return [[float(value)] for value in logits.float()[:, 0].tolist()]
         hidden = self._model.base_model(input_ids=ids, attention_mask=mask)[0]
         rows = torch.arange(len(texts), device=hidden.device)
         read = torch.tensor([text.read_position for text in texts], device=hidden.device)
-        head = self._model.score
-        bias = None if head.bias is None else head.bias.float()
-        reward = torch.nn.functional.linear(hidden[rows, read].float(), head.weight.float(), bias)
-        return _floats(reward[:, 0])
+        return self._heads(hidden[rows, read])
 
 
 def padded_batches(lengths: Sequence[int]) -> list[list[int]]:
@@ -150,24 +149,30 @@ def padded_batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def choose_forward(reward_model: RewardModel) -> Forward:
-    """The fastest way that gives the model's own rewards."""
+def choose_forward(reward_model: RewardModel, heads: Sequence[Linear] = ()) -> Forward:
+    """The fastest way that gives the model's own rewards.
+
+    Args:
+        reward_model: the checkpoint whose trunk is run.
+        heads: further heads on the same trunk.
+    """
     model = reward_model.model
     obstacle = _obstacle(model)
     if obstacle is not None:
-        return PaddedForward(model, reason=obstacle)
+        return PaddedForward(model, heads=heads, reason=obstacle)
     probe = _probe(model, reward_model.profile.max_length)
-    padded = PaddedForward(model, reason="the packed way failed its self-test")
+    padded = PaddedForward(model, heads=heads, reason="the packed way failed its self-test")
     alone = [padded.rewards([text])[0] for text in probe]
     original = model.config._attn_implementation
     try:
-        packed = PackedForward(model, reason="decoder with replaceable attention")
+        packed = PackedForward(model, heads=heads, reason="decoder with replaceable attention")
         found = packed.rewards(probe)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         padded.reason = f"the packed way raised {type(error).__name__}"
     else:
         tolerance = SELF_TEST_TOLERANCE.get(model.dtype, REDUCED_PRECISION_TOLERANCE)
-        worst = max(abs(a - b) / (1 + abs(a)) for a, b in zip(alone, found, strict=True))
+        a, b = torch.tensor(alone), torch.tensor(found)
+        worst = float(((a - b).abs() / (1 + a.abs())).max())
         if worst <= tolerance:  # false for NaN
             return packed
         padded.reason = f"packed rewards differ by {worst:.1e} from those of each text alone"
@@ -179,7 +184,7 @@ def _obstacle(model: Any) -> str | None:
     """Why a model can't go the packed way; None where it may."""
     if model.config.is_encoder_decoder:
         return "encoder-decoder model"
-    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+    if not isinstance(getattr(model, "score", None), Linear):
         return "not a decoder with a linear score head"
     if not getattr(model.base_model, "_supports_attention_backend", False):
         return "its attention can't be replaced"
@@ -195,10 +200,3 @@ def _probe(model: Any, max_length: int) -> list[Encoded]:
     shared = longest // 2
     rows = [ids[0], ids[0][:shared] + ids[1][shared:], ids[2][: longest // 3], ids[3][:1]]
     return [Encoded(tuple(row), len(row) - 1) for row in rows]
-
-
-def _floats(rewards: Tensor) -> list[float]:
-    values = rewards.float().tolist()
-    if not all(isinstance(value, float) for value in values):
-        raise InvariantViolation("rewards are not one scalar each; this is a bug")
-    return [float(value) for value in values]
