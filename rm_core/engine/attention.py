@@ -27,10 +27,21 @@ class TreePlan:
     Attributes:
         pack: segments and positions of the row.
         position_ids: (tokens,), int64, on the device.
+        read_rows: rows that heads read, (sequences,), int64, on the device.
     """
 
     pack: Pack
     position_ids: Tensor
+    read_rows: Tensor
+
+    @classmethod
+    def of(cls, pack: Pack, device: torch.device) -> "TreePlan":
+        """The plan's tensors on a device."""
+        return cls(
+            pack,
+            torch.from_numpy(pack.position_ids).to(device),
+            torch.from_numpy(pack.read_rows).to(device),
+        )
 
 
 def tree_attention(  # noqa: PLR0913  the interface's signature

@@ -13,6 +13,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint import RewardModel
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
+from rm_core.engine.last_layer import read_all_rows, read_rows_only
 from rm_core.engine.plan import plan_pack
 from rm_core.heads import ScalarHeads
 from rm_core.types import Encoded
@@ -49,12 +50,20 @@ class PackedForward:
         heads: further heads on the same trunk, read from the same hidden states.
         reason: why this way was taken.
         share: whether common prefixes are computed once.
+        skip_unread: whether the last layer's feed-forward half and the final norm run only where a
+            head reads; without effect on models whose last layer's form is not known.
     """
 
     path = "packed"
 
     def __init__(
-        self, model: Any, *, heads: Sequence[Linear] = (), reason: str, share: bool = True
+        self,
+        model: Any,
+        *,
+        heads: Sequence[Linear] = (),
+        reason: str,
+        share: bool = True,
+        skip_unread: bool = True,
     ) -> None:
         self.reason = reason
         self._share = share
@@ -62,6 +71,8 @@ class PackedForward:
         self._device = model.device
         self._heads = ScalarHeads([model.score, *heads])
         model.set_attn_implementation(ATTENTION_NAME)
+        read_all_rows(self._trunk)
+        self.skips_unread = skip_unread and read_rows_only(self._trunk)
 
     @torch.inference_mode()
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
@@ -71,14 +82,14 @@ class PackedForward:
             [text.read_position for text in texts],
             share=self._share,
         )
-        position_ids = torch.from_numpy(pack.position_ids).to(self._device)
+        tree = TreePlan.of(pack, self._device)
         hidden = self._trunk(
             input_ids=torch.from_numpy(pack.input_ids).to(self._device)[None],
-            position_ids=position_ids[None],
+            position_ids=tree.position_ids[None],
             use_cache=False,
-            tree=TreePlan(pack, position_ids),
+            tree=tree,
         ).last_hidden_state[0]
-        return self._heads(hidden[torch.from_numpy(pack.read_rows).to(self._device)])
+        return self._heads(hidden if self.skips_unread else hidden[tree.read_rows])
 
 
 class PaddedForward:
@@ -177,6 +188,7 @@ def choose_forward(reward_model: RewardModel, heads: Sequence[Linear] = ()) -> F
             return packed
         padded.reason = f"packed rewards differ by {worst:.1e} from those of each text alone"
     model.set_attn_implementation(original)
+    read_all_rows(model.base_model)
     return padded
 
 

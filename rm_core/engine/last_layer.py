@@ -1,0 +1,81 @@
+"""The last layer only where a head reads: its feed-forward half and the final norm on few rows.
+
+After the last attention nothing mixes rows any more, so rows that no head reads need not go on.
+Recognised by the names of a block's parts; the forward's self-test proves each model's result.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from rm_core.engine.attention import TreePlan
+
+Block = Callable[..., Tensor]
+
+_LLAMA = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_GEMMA = _LLAMA | {"pre_feedforward_layernorm", "post_feedforward_layernorm"}
+
+
+def read_rows_only(trunk: Any) -> bool:
+    """Make a trunk's last layer return only the rows that a head reads, in the plan's order.
+
+    Args:
+        trunk: a transformers base model that is run with a `tree` keyword, a `TreePlan`.
+
+    Returns:
+        False, with nothing changed, where the last layer's form is not known.
+    """
+    layers = getattr(trunk, "layers", None)
+    if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
+        return False
+    layer = layers[-1]
+    block = _block(layer)
+    if block is None:
+        return False
+    layer.forward = block  # an instance attribute hides the class's method
+    return True
+
+
+def read_all_rows(trunk: Any) -> None:
+    """Undo `read_rows_only`."""
+    layers = getattr(trunk, "layers", None)
+    if isinstance(layers, nn.ModuleList) and "forward" in vars(layers[-1]):
+        del layers[-1].forward  # the class's own method shows again
+
+
+def _block(layer: Any) -> Block | None:
+    parts = {name for name, _ in layer.named_children()}
+    if parts == _LLAMA:
+        return _llama(layer)
+    if parts == _GEMMA:
+        return _gemma(layer)
+    return None
+
+
+def _llama(layer: Any) -> Block:
+    """Llama, Qwen2, Qwen3, Mistral: norms before attention and before the feed-forward half."""
+
+    def block(hidden_states: Tensor, *, tree: TreePlan, **kwargs: Any) -> Tensor:
+        normed = layer.input_layernorm(hidden_states)
+        attended, _ = layer.self_attn(hidden_states=normed, tree=tree, **kwargs)
+        hidden = hidden_states[:, tree.read_rows] + attended[:, tree.read_rows]
+        out: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return out
+
+    return block
+
+
+def _gemma(layer: Any) -> Block:
+    """Gemma 2: norms before and after both halves."""
+
+    def block(hidden_states: Tensor, *, tree: TreePlan, **kwargs: Any) -> Tensor:
+        normed = layer.input_layernorm(hidden_states)
+        attended, _ = layer.self_attn(hidden_states=normed, tree=tree, **kwargs)
+        attended = layer.post_attention_layernorm(attended[:, tree.read_rows])
+        hidden = hidden_states[:, tree.read_rows] + attended
+        fed = layer.mlp(layer.pre_feedforward_layernorm(hidden))
+        out: Tensor = hidden + layer.post_feedforward_layernorm(fed)
+        return out
+
+    return block
