@@ -27,7 +27,7 @@ from rm_core.errors import InputError
 from rm_core.text import TextEncoder
 from rm_core.types import Dialogue, Message
 from training.errors import DataError
-from training.models import training_contract
+from training.models import quiet_transformers, training_contract
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 _ROLES = ("system", "user", "assistant")
@@ -121,7 +121,8 @@ def make_base_model(
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     model.config.attention_dropout = 0.0
-    model.save_pretrained(output)
+    with quiet_transformers():
+        model.save_pretrained(output)
     tokenizer.save_pretrained(output)
 
 

@@ -18,7 +18,8 @@ from rm_core.errors import RewardError
 if TYPE_CHECKING:
     from training.pipeline import TrainingResult
 
-_console = Console(stderr=True)
+_console = Console(stderr=True)  # progress and errors
+_results = Console()
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +88,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         settings = load_config(path, flags)
         result = train_reward_model(settings, progress=ConsoleProgress(_console))
         print_result(settings.role, result)
-        _console.print(
+        _results.print(
             f"checkpoint in {settings.output}; TensorBoard log: tensorboard --logdir "
             f"{run_directory(Path(settings.output))}",
             highlight=False,
@@ -172,15 +173,15 @@ def print_result(role: str, result: "TrainingResult") -> None:
             str(accuracy.pairs),
             how,
         )
-    _console.print(table)
-    _console.print(
+    _results.print(table)
+    _results.print(
         f"loss {evaluation.loss:.4f} (a coin's is 0.6931); mean reward of chosen "
         f"{evaluation.mean_chosen:+.3f}, of rejected {evaluation.mean_rejected:+.3f}; "
         f"{result.seconds:.0f} s",
         highlight=False,
     )
     if not evaluation.accuracy.excludes_chance:
-        _console.print("The interval includes 50 %: this model may be guessing.", style="yellow")
+        _results.print("The interval includes 50 %: this model may be guessing.", style="yellow")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 A base model is language-modelled on the sample's train split; both reward models start from it.
 The recipe was chosen by cross-validation inside the train split (docs/training.md); it is for a
-model of two million parameters and 680 records, and no recipe for a real one.
+model of under a million parameters and 680 records, and no recipe for a real one.
 """
 
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ class DemoRecipe:
         batch_size: prompts in an update.
     """
 
-    base: BaseModelConfig = field(default_factory=lambda: BaseModelConfig(epochs=2))
+    base: BaseModelConfig = field(default_factory=lambda: BaseModelConfig(epochs=6))
     epochs: float = 3.0
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     batch_size: int = 16
 
 

@@ -163,27 +163,30 @@ def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
     return PositionContract.from_json({**contract.to_json(), "eos": "if_absent"})
 
 
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' bars and its report that the head is missing, as it must be."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def _load(factory: Any, directory: Path, base: str, **options: Any) -> Any:
     if factory is not AutoTokenizer:
         options["use_safetensors"] = True
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             return factory.from_pretrained(
                 directory, trust_remote_code=False, local_files_only=True, **options
             )
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"transformers can't load {base}: {error}") from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Without the report that the head is missing, which is what we are here for."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _is_reward_model(config: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from training.config import TrainingConfig
 from training.data_report import DataReport
 from training.evaluate import Accuracy, Evaluation
 from training.model_card import model_card
-from training.models import UntrainedRewardModel
+from training.models import UntrainedRewardModel, quiet_transformers
 
 DATA_REPORT_NAME = "data_report.json"
 
@@ -108,7 +108,8 @@ def _write_model(trained: UntrainedRewardModel, directory: Path, evaluation: Eva
     # OpenRLHF reads mean and std from the config, so they stand there under its names.
     trained.model.config.mean = evaluation.reward_mean
     trained.model.config.std = evaluation.reward_std
-    trained.model.save_pretrained(directory)
+    with quiet_transformers():
+        trained.model.save_pretrained(directory)
     trained.tokenizer.save_pretrained(directory)
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

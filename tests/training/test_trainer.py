@@ -196,3 +196,17 @@ def test_every_weight_moves(
     train(start, comparisons, recipe(), run_directory=tmp_path)
     after = weights(start.model)
     assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_on_a_gpu_the_forward_runs_in_bf16_and_the_weights_stay_float32(
+    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path
+) -> None:
+    config = recipe(epochs=15.0, learning_rate=5e-3)
+    assert training_arguments(config, tmp_path, num_examples=8).bf16
+    start = fresh(tiny_base)
+    train(start, comparisons[:8], config, run_directory=tmp_path)
+    assert {tensor.dtype for tensor in start.model.state_dict().values()} == {torch.float32}
+    rewards = score_comparisons(start.model, comparisons[:8], pad_token_id=start.pad_token_id)
+    assert evaluate(comparisons[:8], rewards).accuracy.value == 1.0
