@@ -98,18 +98,20 @@ def _report_without_ids(report: DataReport) -> str:
 
 def _usage(manifest: RewardModelManifest) -> str:
     position = manifest.position
-    ids = (
+    text = (
         "tokenizer.apply_chat_template(messages, tokenize=False)"
         if position.rendering == "chat"
         else "prompt + response"
     )
+    if position.eos == "if_absent":
+        text += " + tokenizer.eos_token"
     return (
         f"Served by `rewardd serve`, or by plain transformers:\n\n"
         "```python\n"
         "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
         "tokenizer = AutoTokenizer.from_pretrained(directory)\n"
         "model = AutoModelForSequenceClassification.from_pretrained(directory)\n"
-        f"text = {ids}\n"
+        f"text = {text}\n"
         "ids = tokenizer(text, add_special_tokens="
         f"{position.rendering != 'chat'}, return_tensors='pt')\n"
         "reward = model(**ids).logits[0, 0]\n"

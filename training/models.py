@@ -13,7 +13,12 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from rm_core.checkpoint import inspect_files, model_max_length, resolve_directory
+from rm_core.checkpoint import (
+    inspect_files,
+    model_max_length,
+    resolve_directory,
+    weights_digest,
+)
 from rm_core.errors import CheckpointError, ConfigurationError
 from rm_core.text import PositionContract, TextEncoder, template_digest
 from rm_core.types import Dialogue
@@ -75,7 +80,11 @@ def reward_model_from(base: str, *, max_length: int, seed: int) -> UntrainedRewa
         tokenizer=tokenizer,
         encoder=TextEncoder(tokenizer, contract, pad_token_id=pad_token_id),
         pad_token_id=pad_token_id,
-        base={"name": base, "architecture": (config.get("architectures") or [None])[0]},
+        base={
+            "name": base,
+            "architecture": (config.get("architectures") or [None])[0],
+            "weights_sha256": weights_digest(directory),
+        },
     )
 
 

@@ -186,3 +186,24 @@ def test_a_failed_training_leaves_no_checkpoint(
     with pytest.raises(OSError, match="space"):
         train_reward_model(replace(config, output=str(tmp_path / "out"), epochs=1.0))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_s_lines_of_python_give_the_served_reward(
+    trained: tuple[TrainingConfig, TrainingResult],
+) -> None:
+    config, _ = trained
+    card = (Path(config.output) / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0]
+    dialogue = Dialogue("Why?", "Because.")
+    names: dict[str, Any] = {
+        "directory": config.output,
+        "messages": [
+            {"role": "user", "content": dialogue.prompt},
+            {"role": "assistant", "content": dialogue.response},
+        ],
+    }
+    exec(code, names)  # our own card, as a reader would paste it
+    served = load_reward_model(config.output, "safety")
+    ids = torch.tensor([served.encoder.encode(dialogue).input_ids])
+    with torch.inference_mode():
+        assert names["reward"].item() == served.model(input_ids=ids).logits.item()
