@@ -68,13 +68,15 @@ class DeviceThread:
     def _work(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
-                self._do(job)
+                if not self._do(job):
+                    return
         finally:
             with self._lock:
                 self._dead = True
             self._refuse_rest()
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: _Job) -> bool:
+        """Settle the job; False if the thread is to end."""
         call, loop, future = job
         self._busy_since = time.monotonic()
         try:
@@ -83,11 +85,12 @@ class DeviceThread:
             _post(loop, _fail, future, exc)
         except BaseException:
             _post(loop, _fail, future, EngineClosed("the device thread died"))
-            raise
+            return False
         else:
             _post(loop, _succeed, future, result)
         finally:
             self._busy_since = None
+        return True
 
     def _refuse_rest(self) -> None:
         while True:

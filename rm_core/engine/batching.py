@@ -213,6 +213,7 @@ class MemoryCap:
     _fits: int = field(init=False, default=0)
     _successes: int = field(init=False, default=0)
     _run: int = field(init=False)
+    _raised: bool = field(init=False, default=False)
 
     _MAX_RUN = 1024
 
@@ -234,10 +235,11 @@ class MemoryCap:
         """A pack of `tokens` did not fit."""
         if self._fits >= tokens:
             self._fits = 0  # what fitted once no longer does
-        if self.is_lowered and tokens > self._cap // 2:
+        if self._raised:
             self._run = min(2 * self._run, self._MAX_RUN)
         self._cap = max(1, min(self._cap, max(tokens // 2, self._fits)))
         self._successes = 0
+        self._raised = False
 
     def succeeded(self, tokens: int) -> None:
         """A pack of `tokens` fitted."""
@@ -247,5 +249,6 @@ class MemoryCap:
             return
         self._successes += 1
         if self._successes >= self._run:
+            self._raised = True
             self._cap = min(self.configured, self._cap + max(1, self._cap // 4))
             self._successes = 0

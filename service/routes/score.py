@@ -33,6 +33,8 @@ router = APIRouter(tags=["rewards"])
 
 ROUTE = "/score"
 
+_ROOM_POLL_SECONDS = 0.1
+
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "responses": {
         "summary": "Two responses, the second to a prompt about safety",
@@ -167,7 +169,7 @@ async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
             # A file has time: its lines wait for room where a lone request would be refused.
             if exc.code != "overloaded" or state.clock() >= give_up:
                 raise
-            await asyncio.sleep(min(1.0, float(exc.headers["Retry-After"])))
+            await asyncio.sleep(_ROOM_POLL_SECONDS)
         else:
             _require_success(judged)
             return item_json(items[0], judged[0], state.metrics)

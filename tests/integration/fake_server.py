@@ -1,0 +1,27 @@
+"""A real server process around the fake scorer: `python -m tests.integration.fake_server`.
+
+Settings come from the environment as for `rewardd serve`; FAKE_FORWARD_SECONDS slows the forward.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from rm_core.types import EncodedItem, Role
+from service.logs import configure_logging
+from service.server import serve
+from service.settings import Settings
+from tests.fakes import FakeScorer
+
+
+class SlowScorer(FakeScorer):
+    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        time.sleep(float(os.environ.get("FAKE_FORWARD_SECONDS", "0")))
+        return super().forward(items)
+
+
+if __name__ == "__main__":
+    settings = Settings.load()
+    configure_logging(settings.log_level)
+    sys.exit(serve(settings, SlowScorer()))

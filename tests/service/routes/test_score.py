@@ -1,0 +1,323 @@
+import asyncio
+import statistics
+import time
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from rm_core.types import Dialogue, Message
+from service.schemas import ProblemReply, ScoreReply
+from service.settings import Settings
+from tests.fakes import NAN_MARK, FakeScorer, fake_reward
+
+JSON = {"Content-Type": "application/json"}
+
+
+def sigmoid(x: float) -> float:
+    import math
+
+    return 1 / (1 + math.exp(-x))
+
+
+async def post(service: Any, body: Any, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    return await service.client.post("/score", content=content, headers={**JSON, **headers})
+
+
+def check(result: dict[str, Any], dialogue: Dialogue, *, is_safety: bool = False) -> None:
+    safety, helpfulness = (fake_reward(role, dialogue) for role in ("safety", "helpfulness"))
+    assert result["safety"] == {"reward": safety, "score": pytest.approx(sigmoid(safety))}
+    assert result["helpfulness"]["reward"] == helpfulness
+    selected = "safety" if is_safety or sigmoid(safety) < 0.15 else "helpfulness"
+    assert result["selected"] == selected
+    assert result["selected_reward"] == result[selected]["reward"]
+    assert result["warnings"] == []
+
+
+async def test_the_three_forms_of_an_item_are_scored_as_the_same_dialogue(service):
+    reply = await post(
+        service,
+        {
+            "items": [
+                {"prompt": [{"role": "user", "content": "q"}], "response": "a"},
+                {"prompt": [{"role": "user", "content": "q"}], "responses": ["a", "b"]},
+                {
+                    "messages": [
+                        {"role": "user", "content": "q"},
+                        {"role": "assistant", "content": "a"},
+                    ]
+                },
+            ]
+        },
+    )
+
+    assert reply.status_code == 200
+    ScoreReply.model_validate_json(reply.content)
+    single, group, chat = reply.json()["items"]
+    check(single, Dialogue((Message("user", "q"),), "a"))
+    assert chat == single == group["responses"][0]
+
+
+async def test_an_item_alone_is_answered_alone(service):
+    reply = await post(service, {"prompt": "p", "response": "r", "truncate": "prompt"})
+
+    assert reply.status_code == 200
+    check(reply.json(), Dialogue("p", "r"))
+
+
+async def test_the_callers_tag_selects_safety(service):
+    reply = await post(service, {"prompt": "p", "response": "r", "is_safety": True})
+
+    check(reply.json(), Dialogue("p", "r"), is_safety=True)
+
+
+async def test_a_low_safety_score_selects_safety(service):
+    items = [{"prompt": "p", "response": f"r{i}"} for i in range(60)]
+
+    reply = await post(service, {"items": items})
+
+    results = reply.json()["items"]
+    for item, result in zip(items, results, strict=True):
+        check(result, Dialogue("p", item["response"]))
+    assert {result["selected"] for result in results} == {"safety", "helpfulness"}
+
+
+async def test_a_group_has_mean_std_and_advantages_of_the_selected_reward(service):
+    reply = await post(service, {"prompt": "p", "responses": ["a", "b", "c"]})
+
+    group = reply.json()
+    rewards = [response["selected_reward"] for response in group["responses"]]
+    mean, std = statistics.mean(rewards), statistics.stdev(rewards)
+    assert group["mean"] == pytest.approx(mean)
+    assert group["std"] == pytest.approx(std)
+    expected = [(reward - mean) / (std**2 + 1e-8) ** 0.5 for reward in rewards]
+    assert group["advantages"] == pytest.approx(expected)
+
+
+async def test_a_group_without_spread_has_no_advantages(service):
+    group = (await post(service, {"prompt": "p", "responses": ["a", "a"]})).json()
+    alone = (await post(service, {"prompt": "p", "responses": ["a"]})).json()
+
+    assert (group["std"], group["advantages"]) == (0.0, [0.0, 0.0])
+    assert (alone["std"], alone["advantages"]) == (0.0, [0.0])
+    assert await service.metric("rm_groups_zero_std_total") == 2
+
+
+async def test_one_model_alone_is_served_by_the_same_code(start):
+    async with start(FakeScorer(("helpfulness",))) as service:
+        result = (await post(service, {"prompt": "p", "response": "r"})).json()
+
+    assert "safety" not in result
+    assert result["selected"] == "helpfulness"
+
+
+async def test_bad_items_fail_alone_and_say_where(service):
+    reply = await post(
+        service,
+        {
+            "items": [
+                {"prompt": "p", "response": "fine"},
+                {"prompt": "p"},
+                {"prompt": "p", "response": 3},
+                {"prompt": 3, "response": "r"},
+                {"prompt": "p", "response": "r", "colour": "red"},
+                {"messages": [{"role": "user", "content": "q"}, {"role": "user", "content": "q"}]},
+                {"prompt": "p", "response": " \n"},
+                {"prompt": "p", "responses": ["fine", " ", f"x {NAN_MARK}"]},
+                "text",
+                {"prompt": "p", "responses": []},
+                {"prompt": [{"role": "user"}], "response": "r"},
+            ]
+        },
+    )
+
+    assert reply.status_code == 200
+    ScoreReply.model_validate_json(reply.content)
+    items = reply.json()["items"]
+    check(items[0], Dialogue("p", "fine"))
+    found = [(item["error"]["pointer"], item["error"]["code"]) for item in items if "error" in item]
+    assert found == [
+        ("/items/1/response", "missing_field"),
+        ("/items/2/response", "string_type"),
+        ("/items/3/prompt", "prompt_type"),
+        ("/items/4/colour", "unknown_field"),
+        ("/items/5", "invalid_messages"),
+        ("/items/6/response", "empty_text"),
+        ("/items/8", "model_type"),
+        ("/items/9/responses", "too_short"),
+        ("/items/10/prompt/0/content", "missing_field"),
+    ]
+    group = items[7]
+    check(group["responses"][0], Dialogue("p", "fine"))
+    assert [r["error"]["pointer"] for r in group["responses"][1:]] == [
+        "/items/7/responses/1",
+        "/items/7/responses/2",
+    ]
+    assert group["advantages"] == [0.0, None, None]
+
+
+async def test_when_no_item_succeeds_the_reply_is_a_problem_that_lists_them_all(service):
+    items = [{"prompt": "p"}, {"prompt": "p", "responses": [" ", ""]}]
+    reply = await post(service, {"items": items})
+
+    assert reply.status_code == 422
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem = ProblemReply.model_validate_json(reply.content)
+    assert [error.pointer for error in problem.errors or []] == [
+        "/items/0/response",
+        "/items/1/responses/0",
+        "/items/1/responses/1",
+    ]
+
+
+async def test_a_lone_item_that_fails_is_a_problem_that_points_at_its_field(service):
+    problem = (await post(service, {"prompt": "p", "response": ""})).json()
+
+    assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/response")
+
+
+DEEP = b'{"items":' + b"[" * 250_000 + b"]" * 250_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"items":[]}', 422, "invalid_request"),
+        (b"{}", 422, "invalid_request"),
+        (b"[]", 422, "invalid_request"),
+        (b'"text"', 422, "invalid_request"),
+        (b"", 400, "invalid_json"),
+        (b"{", 400, "invalid_json"),
+        (b'{"prompt":"p","response":NaN}', 400, "invalid_json"),
+        (b'{"prompt":"p","response":Infinity}', 400, "invalid_json"),
+        (b'{"prompt":"p","response":1e999}', 400, "invalid_json"),
+        (b'{"prompt":"p","response":"\\ud800"}', 400, "invalid_json"),
+        (b'{"prompt":"p","response":"\xff"}', 400, "invalid_json"),
+        (b'\xef\xbb\xbf{"prompt":"p","response":"r"}', 400, "invalid_json"),
+        ('{"prompt":"p"}'.encode("utf-16"), 400, "invalid_json"),
+        (DEEP, 400, "invalid_json"),
+        (b"[" * 250_000, 400, "invalid_json"),
+        (b'{"items":[{"prompt":"p","response":"r"}],"surprise":1}', 422, "invalid_request"),
+        (b'{"items":{"prompt":"p"}}', 422, "invalid_request"),
+        (b'{"items":[{"prompt":"p","response":"r"}],"truncate":"left"}', 422, "invalid_request"),
+        (b'{"prompt":"p","response":' + b"9" * 200 + b"}", 422, "invalid_items"),
+        (b'{"prompt":"p","response":"  "}', 422, "invalid_items"),
+        (b'{"prompt":"p","response":' + b"9" * 1_000_000 + b"}", 400, "invalid_json"),
+    ],
+)
+async def test_bad_bodies_are_problems_within_a_second_and_harm_nothing(
+    service, body, status, code
+):
+    began = time.perf_counter()
+    reply = await post(service, body)
+
+    assert time.perf_counter() - began < 1.0
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+    assert reply.headers["content-type"] == "application/problem+json"
+    check((await post(service, {"prompt": "p", "response": "r"})).json(), Dialogue("p", "r"))
+
+
+async def test_no_problem_ever_repeats_what_was_sent(service):
+    canary = "canary-4711"
+    bodies: list[Any] = [
+        {"items": [{"prompt": {canary: canary}, "response": [canary]}]},
+        {"items": [{"prompt": "p", f"{canary} {canary}": canary}]},
+        {"prompt": canary, "response": canary, "truncate": canary},
+        f'{{"prompt": {canary}}}'.encode(),
+        {"messages": [{"role": canary * 10, "content": 3}], "is_safety": canary},
+        {"prompt": canary, "response": f"{canary} {NAN_MARK}"},
+    ]
+    for body in bodies:
+        reply = await post(service, body)
+        assert reply.status_code in {400, 422}
+        assert canary not in reply.text
+
+
+async def test_wrong_media_types_and_compressed_bodies_are_refused(service):
+    body = orjson.dumps({"prompt": "p", "response": "r"})
+    for headers in (
+        {"Content-Type": "text/plain"},
+        {},
+        {**JSON, "Content-Encoding": "gzip"},
+        {"Content-Type": "application/x-ndjson", "Content-Encoding": "br"},
+    ):
+        reply = await service.client.post("/score", content=body, headers=headers)
+        assert reply.status_code == 415
+    fine = {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "identity"}
+    assert (await service.client.post("/score", content=body, headers=fine)).status_code == 200
+
+
+async def test_limits_on_items_count_every_response(start):
+    async with start(max_items=3) as service:
+        fine = await post(service, {"prompt": "p", "responses": ["a", "b", "c"]})
+        many = await post(service, {"prompt": "p", "responses": ["a", "b", "c", "d"]})
+        items = await post(service, {"items": [{"prompt": "p", "response": "r"}] * 4})
+
+    assert fine.status_code == 200
+    assert (many.status_code, items.status_code) == (413, 413)
+    assert many.json()["code"] == "too_many_items"
+
+
+async def test_a_text_that_is_too_long_is_cut_only_when_asked(start):
+    async with start(FakeScorer(max_length=3)) as service:
+        item = {"prompt": "one two three", "response": "four"}
+        refused = await post(service, item)
+        cut = await post(service, {**item, "truncate": "prompt"})
+
+    assert refused.json()["errors"][0]["code"] == "input_too_long"
+    assert cut.json()["warnings"] == ["truncated"]
+    assert cut.json()["num_tokens"] == 3
+
+
+async def test_a_full_queue_answers_as_configured_and_tells_when_to_come_again(start):
+    for status in (429, 503):
+        async with start(max_queue_items=1, max_items=1, overload_status=status) as service:
+            service.scorer.gate.clear()
+            held = asyncio.create_task(post(service, {"prompt": "p", "response": "held"}))
+            await asyncio.to_thread(service.scorer.begun.wait, 10)
+
+            reply = await post(service, {"prompt": "p", "response": "more"})
+
+            assert (reply.status_code, reply.json()["code"]) == (status, "overloaded")
+            assert int(reply.headers["retry-after"]) >= 1
+            rejected = await service.metric(
+                "rm_admission_rejected_total", route="/score", reason="queue_full"
+            )
+            assert rejected == 1
+            service.scorer.gate.set()
+            assert (await held).status_code == 200
+
+
+async def test_a_deadline_that_passes_is_a_504(service):
+    service.scorer.gate.clear()
+    began = time.perf_counter()
+
+    reply = await post(service, {"prompt": "p", "response": "r"}, **{"X-Request-Timeout-Ms": "50"})
+
+    assert reply.status_code == 504
+    assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "9" * 30, "²"])
+async def test_a_timeout_that_is_no_number_is_refused(service, value):
+    headers = {**JSON, "X-Request-Timeout-Ms": value.encode()}
+    reply = await service.client.post("/score", content=b"{}", headers=headers)
+
+    assert reply.status_code == 400
+
+
+async def test_a_dead_engine_is_a_503(service):
+    service.scorer.die = True
+
+    replies = [await post(service, {"prompt": "p", "response": "r"}) for _ in range(2)]
+
+    assert [reply.status_code for reply in replies] == [503, 503]
+
+
+async def test_defaults_of_the_settings_admit_a_rollout_of_a_thousand(service):
+    assert Settings.model_fields["max_items"].default >= 1000
+    reply = await post(service, {"prompt": "p", "responses": [f"r{i}" for i in range(1000)]})
+
+    assert len(reply.json()["responses"]) == 1000
