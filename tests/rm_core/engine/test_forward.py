@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.checkpoint import load_reward_model
-from rm_core.engine import attention
+from rm_core.engine.attention import tree
 from rm_core.engine.forward import PackedForward, PaddedForward, choose_forward, padded_batches
 from rm_core.types import Encoded
 from tests.models import DECODERS, save_checkpoint
@@ -71,12 +71,12 @@ def test_a_text_is_read_where_its_encoding_says(tmp_path: Path) -> None:
 def test_a_model_whose_packed_rewards_differ_goes_the_padded_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = attention._merged
+    real = tree.merged_attention
 
-    def wrong(*arguments: Any) -> torch.Tensor:
-        return real(*arguments) * 1.5
+    def wrong(*arguments: Any, **options: Any) -> torch.Tensor:
+        return real(*arguments, **options) * 1.5
 
-    monkeypatch.setattr(attention, "_merged", wrong)
+    monkeypatch.setattr(tree, "merged_attention", wrong)
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
 
     forward = choose_forward(loaded)
@@ -89,10 +89,10 @@ def test_a_model_whose_packed_rewards_differ_goes_the_padded_way(
 def test_a_model_whose_packed_way_raises_goes_the_padded_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> torch.Tensor:
+    def broken(*_: Any, **__: Any) -> torch.Tensor:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(attention, "_merged", broken)
+    monkeypatch.setattr(tree, "merged_attention", broken)
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
 
     forward = choose_forward(loaded)

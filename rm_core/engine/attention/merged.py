@@ -1,0 +1,67 @@
+"""The CPU kernel: flash attention part by part, merged by log-sum-exp.
+
+Merging is exact: softmax over a union of key sets is the average of the parts weighted by exp(lse),
+the identity behind FlashAttention's tiling (Dao et al. 2022, arXiv:2205.14135, §3.1).
+"""
+
+import torch
+from torch import Tensor
+
+from rm_core.engine.plan import Pack
+
+
+def merged_attention(
+    query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float
+) -> Tensor:
+    """Attention of one packed row over its tree.
+
+    Args:
+        query: (1, heads, tokens, head_dim).
+        key: (1, key_value_heads, tokens, head_dim).
+        value: like key.
+        pack: segments of the row.
+        scale: factor on the dot products.
+
+    Returns:
+        (1, tokens, heads, head_dim).
+    """
+    tokens, dim = query.shape[2:]
+    groups = key.shape[1]
+    # (1, heads, …) -> (key_value_heads, heads of each, …) without copying: a key head serves its
+    # group of query heads by a stride of zero.
+    q = query.view(groups, -1, tokens, dim)
+    k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
+    v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
+    out = q.new_empty(tokens, groups, q.shape[1], dim)
+    lse = torch.empty(tokens, groups, q.shape[1], dtype=torch.float32)
+    for segment in pack.segments:
+        own = slice(segment.start, segment.end)
+        below = slice(segment.end, segment.subtree_end)
+        for rows, causal in ((own, True), (below, False)):
+            if rows.start == rows.stop:
+                continue
+            part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q[:, :, rows], k[:, :, own], v[:, :, own], 0.0, causal, scale=scale
+            )
+            # (groups, heads of each, rows, …) -> (rows, groups, heads of each, …)
+            part, part_lse = part.permute(2, 0, 1, 3), part_lse.permute(2, 0, 1)
+            if segment.parent is None:  # nothing was attended to before
+                out[rows], lse[rows] = part, part_lse
+            else:
+                merge_part(out[rows], lse[rows], part, part_lse)
+    return out.view(1, tokens, -1, dim)
+
+
+def merge_part(out: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None:
+    """Merge attention over further keys into `out` and `lse`, in place.
+
+    Args:
+        out: attention over the keys so far, (…, head_dim).
+        lse: its log-sum-exp, (…,), float32.
+        part: attention over further keys, (…, head_dim).
+        part_lse: its log-sum-exp, (…,), float32.
+    """
+    # weight of the new part: e^part / (e^lse + e^part) = σ(part − lse)
+    weight = torch.sigmoid(part_lse - lse).unsqueeze(-1)
+    out.lerp_(part, weight.to(part.dtype))
+    torch.logaddexp(lse, part_lse, out=lse)

@@ -1,0 +1,167 @@
+"""All kernels equal plain attention of each sequence alone, on random trees."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rm_core.engine.attention.masked import masked_attention
+from rm_core.engine.attention.merged import merge_part, merged_attention
+from rm_core.engine.attention.tree import TreePlan, tree_attention
+from rm_core.engine.attention.varlen import VarlenCall, VarlenPlan, varlen_attention
+from rm_core.engine.plan import Pack, plan_pack
+
+SCALE = 0.3
+CPU = torch.device("cpu")
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Pack:
+    """Random groups, up to four segments deep."""
+    ids = st.lists(st.integers(0, 1), min_size=1, max_size=12)
+    sequences = draw(st.lists(ids, min_size=1, max_size=2))
+    for _ in range(draw(st.integers(0, 9))):
+        base = draw(st.sampled_from(sequences))
+        sequences.append(base[: draw(st.integers(0, len(base)))] + draw(ids))
+    reads = [len(sequence) - 1 for sequence in sequences]
+    return plan_pack(sequences, reads, min_shared_tokens=draw(st.integers(1, 3)))
+
+
+def random_tensors(pack: Pack, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(pack.num_tokens)
+    shapes = [(1, h, pack.num_tokens, 8) for h in (heads, kv_heads, kv_heads)]
+    query, key, value = (torch.randn(shape, generator=generator) for shape in shapes)
+    return query * 3, key, value
+
+
+def alone(
+    pack: Pack, query: Tensor, key: Tensor, value: Tensor, window: int | None, softcap: float | None
+) -> Tensor:
+    """Row by row from the definition: each token over its whole path, in float64."""
+    repeat = query.shape[1] // key.shape[1]
+    q, k, v = query[0].double(), key[0].double(), value[0].double()
+    k, v = k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
+    out = torch.empty(pack.num_tokens, query.shape[1], 8, dtype=torch.float64)
+    for index, segment in enumerate(pack.segments):
+        before = [r for i in pack.chain(index)[:-1] for r in _rows(pack, i)]
+        for row in range(segment.start, segment.end):
+            path = [*before, *range(segment.start, row + 1)]
+            path = path[-window:] if window else path
+            scores = torch.einsum("hd,hkd->hk", q[:, row], k[:, path]) * SCALE
+            if softcap:
+                scores = softcap * torch.tanh(scores / softcap)
+            out[row] = torch.einsum("hk,hkd->hd", scores.softmax(-1), v[:, path])
+    return out[None].float()
+
+
+def _rows(pack: Pack, index: int) -> range:
+    return range(pack.segments[index].start, pack.segments[index].end)
+
+
+def reference_kernel(
+    call: VarlenCall, query: Tensor, key: Tensor, value: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """What torch's variable-length flash attention computes, block by block on the CPU."""
+    repeat = query.shape[1] // key.shape[1]
+    outs, lses = [], []
+    for block in range(len(call.row_borders) - 1):
+        rows = slice(int(call.row_borders[block]), int(call.row_borders[block + 1]))
+        keys = slice(int(call.key_borders[block]), int(call.key_borders[block + 1]))
+        k = key[keys].repeat_interleave(repeat, 1)
+        v = value[keys].repeat_interleave(repeat, 1)
+        scores = torch.einsum("qhd,khd->hqk", query[rows], k) * scale
+        if call.causal:
+            hidden = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
+            scores = scores.masked_fill(hidden, float("-inf"))
+        outs.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v))
+        lses.append(scores.logsumexp(-1).T)
+    return torch.cat(outs), torch.cat(lses)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (3, 1)], ids=["mha", "gqa", "mqa"])
+@settings(max_examples=40, deadline=None)
+@given(pack=trees())
+def test_every_kernel_equals_each_sequence_alone(heads: int, kv_heads: int, pack: Pack) -> None:
+    query, key, value = random_tensors(pack, heads, kv_heads)
+    expected = alone(pack, query, key, value, None, None)
+    position_ids = torch.from_numpy(pack.position_ids)
+
+    merged = merged_attention(query, key, value, pack, scale=SCALE)
+    masked = masked_attention(
+        query, key, value, pack, position_ids, scale=SCALE, sliding_window=None, softcap=None
+    )
+    varlen = varlen_attention(
+        query, key, value, VarlenPlan.of(pack, CPU), scale=SCALE, kernel=reference_kernel
+    )
+
+    for found in (merged, masked, varlen):
+        assert torch.allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("window", "softcap"), [(3, None), (None, 2.0), (5, 1.5), (100, None)])
+@settings(max_examples=30, deadline=None)
+@given(pack=trees())
+def test_windows_and_soft_caps_reach_over_segments(
+    window: int | None, softcap: float | None, pack: Pack
+) -> None:
+    query, key, value = random_tensors(pack, 4, 2)
+
+    found, _ = tree_attention(
+        torch.nn.Identity(),
+        query,
+        key,
+        value,
+        None,
+        tree=TreePlan.of(pack, CPU),
+        scaling=SCALE,
+        sliding_window=window,
+        softcap=softcap,
+    )
+
+    assert torch.allclose(found, alone(pack, query, key, value, window, softcap), atol=2e-6)
+
+
+@given(pack=trees())
+def test_the_number_of_varlen_calls_is_the_trees_depth(pack: Pack) -> None:
+    plan = VarlenPlan.of(pack, CPU)
+
+    deepest = max(len(pack.chain(i)) for i in range(len(pack.segments)))
+    assert len(plan.below) == deepest - 1
+    assert plan.own.rows.tolist() == list(range(pack.num_tokens))
+
+
+def test_merging_is_exact_for_far_apart_log_sum_exps() -> None:
+    out, lse = torch.zeros(2, 3), torch.tensor([200.0, -200.0])
+    part, part_lse = torch.ones(2, 3), torch.tensor([-200.0, 200.0])
+
+    merge_part(out, lse, part, part_lse)
+
+    assert out.tolist() == [[0.0] * 3, [1.0] * 3]
+    assert lse.tolist() == [200.0, 200.0]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
+def test_cuda_flash_kernel_equals_the_masked_one(heads: int, kv_heads: int) -> None:
+    prompt = list(range(50))
+    sequences = [prompt + [60 + g] * (10 + 7 * g) for g in range(6)] + [[1, 2, 3]]
+    pack = plan_pack(sequences, [len(s) - 1 for s in sequences])
+    shapes = [(1, h, pack.num_tokens, 64) for h in (heads, kv_heads, kv_heads)]
+    query, key, value = (torch.randn(s, device="cuda", dtype=torch.bfloat16) for s in shapes)
+    tree = TreePlan.of(pack, torch.device("cuda"))
+
+    found = varlen_attention(query, key, value, tree.varlen, scale=0.125)
+
+    expected = masked_attention(
+        query.float(),
+        key.float(),
+        value.float(),
+        pack,
+        tree.position_ids,
+        scale=0.125,
+        sliding_window=None,
+        softcap=None,
+    )
+    assert torch.allclose(found.float(), expected, atol=2e-2)
