@@ -5,9 +5,12 @@ The recipe was chosen by cross-validation inside the train split (docs/training.
 model of under a million parameters and 680 records, and no recipe for a real one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
 
 from rm_core.errors import RewardError
 from rm_core.manifest import read_manifest, verify_files
@@ -70,16 +73,42 @@ def train_sample_models(
             progress.say(f"the {role} RM in {output / role} stands already")
     if not missing:
         return results
+    with _one_thread():
+        made = _make(missing, output, recipe, sample, progress)
+    return {**results, **made}
+
+
+def _make(
+    missing: Sequence[Role], output: Path, recipe: DemoRecipe, sample: Path, progress: Progress
+) -> dict[Role, TrainingResult]:
+    """Make the base model and the reward models that are missing."""
     base = output / "base"
     progress.say(f"making a small language model in {base}")
     records = read_records([sample / f"{role}.jsonl" for role in ROLES]).records
     dialogues = train_side_dialogues(records, fraction=0.0, seed=0)
-    make_base_model(dialogues, base, recipe.base, callbacks=progress.callbacks("language model"))
-    for role in missing:
-        results[role] = train_reward_model(
+    callbacks = progress.callbacks("language model")
+    make_base_model(dialogues, base, recipe.base, callbacks=callbacks)
+    return {
+        role: train_reward_model(
             demo_config(role, output, recipe, sample=sample), progress=progress
         )
-    return results
+        for role in missing
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread.
+
+    Matrices this small gain little from a second thread, and threads that wait for each other are
+    far slower where other work takes a core away, or a container has fewer than it sees.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def demo_config(role: Role, output: Path, recipe: DemoRecipe, *, sample: Path) -> TrainingConfig:
