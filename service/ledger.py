@@ -131,7 +131,7 @@ def evict(connection: sqlite3.Connection, limits: LedgerLimits, *, now: float) -
 
 
 def forget_stream(connection: sqlite3.Connection, stream_id: int) -> None:
-    """Delete the replies that updated a stream which was set back.
+    """Delete the replies that used a stream which was set back.
 
     A trainer that resumes from a checkpoint sends the same keys again, with new samples; they must
     neither be refused nor answered from the time before.

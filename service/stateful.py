@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from rm_core.errors import InputError
+from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge
 from rm_core.types import Scorer
 from service.idempotency import InFlight
@@ -71,14 +71,21 @@ def baseline_statistics(scorer: Scorer) -> Statistics:
     the other's alone would put it on a wrong scale for long: then there is none.
 
     Raises:
-        InputError: a checkpoint's baseline is out of range.
+        ConfigurationError: a checkpoint's baseline is out of range.
     """
-    baselines = [scorer.profiles[role].baseline for role in scorer.roles]
     merged = Statistics()
-    for baseline in baselines:
+    for role in scorer.roles:
+        baseline = scorer.profiles[role].baseline
         if baseline is None:
             return Statistics()
-        merged = merge(merged, from_baseline(baseline.mean, baseline.std, baseline.weight))
+        try:
+            own = from_baseline(baseline.mean, baseline.std, baseline.weight)
+        except InputError as exc:
+            raise ConfigurationError(
+                f"the {role} checkpoint's baseline can't be used: {exc}; "
+                "correct or remove it in its reward_model.json"
+            ) from exc
+        merged = merge(merged, own)
     return merged
 
 

@@ -76,12 +76,14 @@ class Transaction:
         self._connection = connection
         self._limits = limits
         self.now = now
+        self.used: Stream | None = None
         self.saved: Stream | None = None
         self.ids_forgotten = 0
 
     def stream(self, name: str) -> Stream | None:
         """The stream of that name, or None."""
-        return streams.find(self._connection, name)
+        self.used = streams.find(self._connection, name)
+        return self.used
 
     def counted(self, stream: Stream, ids: Sequence[str]) -> set[str]:
         """Which of these item ids the stream has counted."""
@@ -101,7 +103,7 @@ class Transaction:
             self._connection, stream, new_ids, max_ids=self._limits.max_ids_per_stream
         )
         self.ids_forgotten += forgotten
-        self.saved = streams.save(self._connection, stream)
+        self.used = self.saved = streams.save(self._connection, stream)
         return self.saved
 
     def _require_room(self) -> None:
@@ -235,7 +237,7 @@ class StateStore:
             reply = work(transaction)
             evicted = 0
             if key is not None:
-                self._record(connection, key, reply, transaction.saved, now)
+                self._record(connection, key, reply, transaction.used, now)
                 evicted = ledger.evict(connection, self.limits.ledger, now=now)
             remembered = ledger.entries(connection)
             began = time.perf_counter()

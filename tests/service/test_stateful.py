@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from rm_core.errors import InputError
+from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge, statistics_of
 from rm_core.types import Baseline
 from service.ledger import StoredReply
@@ -42,6 +42,15 @@ def test_two_baselines_are_mixed_so_that_the_spread_covers_both() -> None:
 def test_without_both_baselines_there_is_none() -> None:
     assert baseline_statistics(ScriptedScorer()) == Statistics()
     assert baseline_statistics(ScriptedScorer(baselines={"safety": SAFETY})) == Statistics()
+
+
+def test_a_baseline_out_of_range_names_its_checkpoint() -> None:
+    scorer = ScriptedScorer(
+        roles=("safety",), baselines={"safety": Baseline(mean=0.0, std=0.0, weight=64.0)}
+    )
+
+    with pytest.raises(ConfigurationError, match="safety checkpoint's baseline"):
+        baseline_statistics(scorer)
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,21 @@ async def test_a_restore_begins_a_generation_that_counts_the_same_ids_and_keys_a
     assert await store.replay(key("other-1")) is not None
 
 
+async def test_a_restore_also_frees_the_keys_of_requests_that_only_used_the_stream(
+    store: StateStore,
+) -> None:
+    def reading(transaction: Transaction) -> StoredReply:
+        transaction.stream("run")
+        return StoredReply(200, b"evaluation")
+
+    await store.apply(adding(1.0, 2.0))
+    await store.apply(reading, key=key("evaluation-1"))
+
+    await store.reset("run", Statistics())
+
+    assert await store.replay(key("evaluation-1")) is None
+
+
 async def test_configuring_a_stream_keeps_its_statistics_ids_and_keys(store: StateStore) -> None:
     await store.apply(adding(1.0, 2.0, ids=("x",)), key=key("a"))
 

@@ -108,9 +108,7 @@ class StreamMachine(RuleBasedStateMachine):
     def forget(self, values: list[float]) -> None:
         self.values, self.ids = list(values), set()
         self.generation += 1
-        self.replies = {
-            key: reply for key, reply in self.replies.items() if reply[1] == b"untouched"
-        }
+        self.replies = {}
 
     def work(self, items: list[tuple[str, float]]):  # type: ignore[no-untyped-def]
         def run(transaction: Transaction) -> StoredReply:
