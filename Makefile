@@ -1,0 +1,113 @@
+# Every habit of this project is one target here; the hooks and the CI call nothing else.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PORT ?= 8000
+DOCKER ?= docker
+COMPOSE ?= $(DOCKER) compose
+# Where torch comes from. Empty: the CPU build on a machine without an NVIDIA driver, else PyPI's
+# CUDA build; a package source that pip's own configuration names is left alone.
+TORCH_INDEX ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := .demo
+CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
+
+##@ Start here
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything at its pinned version (PYTHON= another interpreter)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "No $(PYTHON) here. Install Python 3.11 or newer, or name it: make setup PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "rewardd needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1). Name another: make setup PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
+	@index='$(TORCH_INDEX)'; \
+	if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null \
+	  && ! $(BIN)/python -m pip config list | grep -qE 'index-url|find-links'; then \
+	  index=$(CPU_TORCH_INDEX); \
+	fi; \
+	echo "Installing torch into $(VENV)"; \
+	$(BIN)/python -m pip install -c constraints.txt $${index:+--extra-index-url "$$index"} torch
+	@echo "Installing everything else (a minute or two)"
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP) ## Train both reward models on the bundled sample, show scores, serve (PORT=8000)
+	@$(BIN)/rewardd demo --directory $(DEMO) --port $(PORT) $(ARGS)
+
+##@ Work on it
+.PHONY: test
+test: $(STAMP) ## Run every test (ARGS= goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: lint types imports test ## What the CI runs: lint, types, import contracts, tests
+
+.PHONY: lint
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(STAMP) ## Check types, strictly
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(STAMP) ## Check who imports whom
+	$(BIN)/lint-imports
+
+.PHONY: fix
+fix: $(STAMP) ## Format, and mend what ruff can mend; the only target that edits files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: hooks
+hooks: $(STAMP) ## Install the git hooks of .pre-commit-config.yaml
+	$(BIN)/pre-commit install
+
+.PHONY: constraints
+constraints: $(STAMP) ## Write constraints.txt anew from .venv
+	@{ sed '/^[^#]/,$$d' constraints.txt; \
+	  $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
+	  | sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+	@touch $(STAMP)
+
+##@ Run it
+.PHONY: serve
+serve: $(STAMP) ## Serve the demo's models (ARGS= more flags; `rewardd serve --help` lists them)
+	@REWARDD_SAFETY_MODEL="$${REWARDD_SAFETY_MODEL-$(DEMO)/models/safety}" \
+	REWARDD_HELPFULNESS_MODEL="$${REWARDD_HELPFULNESS_MODEL-$(DEMO)/models/helpfulness}" \
+	REWARDD_STATE_DIR="$${REWARDD_STATE_DIR-$(DEMO)/state}" \
+	exec $(BIN)/rewardd serve --port $(PORT) $(ARGS)
+
+.PHONY: image
+image: ## Build the container image (ARGS= goes to docker build)
+	$(DOCKER) build -t rewardd:0.1.0 $(ARGS) .
+
+.PHONY: up
+up: ## Train where needed, serve and scrape in containers (COMPOSE="docker compose")
+	$(COMPOSE) up --build $(ARGS)
+
+.PHONY: clean
+clean: ## Remove caches, builds and the demo's models; .venv stays
+	rm -rf $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
