@@ -221,7 +221,8 @@ class Scheduler:
         finally:
             for timer in timers:
                 timer.cancel()
-            self._drop(request)
+            if request.unfinished:
+                self._drop(request)
         return request.results()
 
     def _give_up_waiting(self, request: PendingRequest) -> None:

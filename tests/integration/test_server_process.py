@@ -152,8 +152,7 @@ async def test_sigterm_answers_every_accepted_request_and_exits_with_0(launch):
                 )
                 for i in range(24)
             ]
-            while not await _in_flight(client, 24):
-                await asyncio.sleep(0.02)
+            await _until_in_flight(client, 24)
             server.terminate()
             ready = await _ready_until_refused(server)
             server.terminate()  # a second one changes nothing
@@ -169,10 +168,10 @@ async def test_sigterm_answers_every_accepted_request_and_exits_with_0(launch):
     assert {"draining", "stopped"} <= {event["event"] for event in server.events()}
 
 
-async def _in_flight(client: httpx.AsyncClient, count: int) -> bool:
-    text = (await client.get("/metrics")).text
-    # the scrape itself is in flight too
-    return f"rm_http_requests_in_flight {count + 1}.0" in text
+async def _until_in_flight(client: httpx.AsyncClient, count: int) -> None:
+    expected = f"rm_http_requests_in_flight {count + 1}.0"  # the scrape itself is in flight too
+    while expected not in (await client.get("/metrics")).text:  # noqa: ASYNC110 (another process)
+        await asyncio.sleep(0.01)
 
 
 async def _ready_until_refused(server: Server) -> list[int]:
@@ -191,8 +190,7 @@ async def test_the_drain_timeout_ends_what_does_not_end_and_says_so(launch):
     with launch(**environment, REWARDD_DRAIN_DELAY_SECONDS="0") as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             sent = asyncio.create_task(client.post("/score", json={"prompt": "p", "response": "r"}))
-            while not await _in_flight(client, 1):
-                await asyncio.sleep(0.02)
+            await _until_in_flight(client, 1)
             server.terminate()
             await asyncio.gather(sent, return_exceptions=True)
         assert await asyncio.to_thread(server.process.wait, 20) == 1
@@ -226,8 +224,7 @@ async def test_clients_that_hang_up_leave_nothing_behind(launch):
             held = asyncio.create_task(
                 client.post("/score", json={"prompt": "p", "response": "held"})
             )
-            while not await _in_flight(client, 1):
-                await asyncio.sleep(0.02)
+            await _until_in_flight(client, 1)
             body = orjson.dumps({"prompt": "p", "response": "gone"})
             head = (
                 "POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -236,12 +233,10 @@ async def test_clients_that_hang_up_leave_nothing_behind(launch):
             sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
             for connection in sockets:
                 connection.sendall(head + body)
-            while not await _in_flight(client, 51):
-                await asyncio.sleep(0.01)
+            await _until_in_flight(client, 51)
             for connection in sockets:
                 connection.close()
-            while not await _in_flight(client, 1):
-                await asyncio.sleep(0.01)
+            await _until_in_flight(client, 1)
             metrics = (await client.get("/metrics")).text
             await held
 

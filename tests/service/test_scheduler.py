@@ -65,7 +65,7 @@ class Rig:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (conditions of several kinds, no event each)
             await asyncio.sleep(0.001)
 
 

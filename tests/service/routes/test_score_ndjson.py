@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from tests.fakes import FakeScorer, fake_reward
 from rm_core.types import Dialogue
+from tests.fakes import FakeScorer, fake_reward
 
 HEADERS = {"Content-Type": "application/x-ndjson"}
 

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from rewardd import cli
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "rewardd", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_lists_the_commands():
+    done = run("--help")
+
+    assert done.returncode == 0
+    assert "serve" in done.stdout
+    assert "train" in done.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['rewardd', '--help']\n"
+        "from rewardd import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', sorted({'torch', 'transformers', 'fastapi'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert "HEAVY []" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--port", "99999"), "port"),
+        (("--dtype", "int4"), "dtype"),
+        ((), "reward model"),
+        (("--safety-model", "/nowhere"), "/nowhere"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_without_a_traceback(flags, message, tmp_path):
+    done = run("serve", "--state-dir", str(tmp_path), *flags)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_package_is_answered_with_the_extra_to_install(monkeypatch, capsys):
+    broken = typer.Typer()
+
+    @broken.command("serve")
+    def serve() -> None:
+        import a_package_that_nobody_has  # noqa: F401
+
+    @broken.callback()
+    def group() -> None:
+        """Several commands."""
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["rewardd", "serve"])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 1
+    assert "pip install 'rewardd[serve]'" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+import math
+
+import orjson
+import pytest
+
+from rm_core.types import Dialogue
+from service.schemas import CompareReply
+from tests.fakes import NAN_MARK, fake_reward
+
+
+async def compare(service, *items, **more):
+    return await service.client.post("/compare", json={"items": items, **more})
+
+
+async def test_winner_ranking_and_probabilities_agree_with_the_rewards(service):
+    responses = ["a", "b", "c", "d"]
+
+    reply = await compare(service, {"prompt": "p", "responses": responses})
+
+    assert reply.status_code == 200
+    CompareReply.model_validate_json(reply.content)
+    (found,) = reply.json()["items"]
+    selected = [response["selected_reward"] for response in found["responses"]]
+    raw = {
+        role: [fake_reward(role, Dialogue("p", r)) for r in responses]
+        for role in ("safety", "helpfulness")
+    }
+    for part, rewards in ((found, selected), *((found[role], raw[role]) for role in raw)):
+        order = sorted(range(4), key=lambda i: -rewards[i])
+        assert part["ranking"] == order
+        assert part["winner"] == order[0]
+        assert [part["ranks"][i] for i in order] == [1, 2, 3, 4]
+        for i in range(4):
+            for j in range(4):
+                expected = 1 / (1 + math.exp(rewards[j] - rewards[i]))
+                assert part["probabilities"][i][j] == pytest.approx(expected)
+
+
+async def test_equal_responses_tie_and_nobody_wins(service):
+    reply = await compare(service, {"prompt": "p", "responses": ["same", "same"]})
+
+    (found,) = reply.json()["items"]
+    assert (found["winner"], found["ranks"], found["ranking"]) == (None, [1, 1], [0, 1])
+    assert found["probabilities"] == [[0.5, 0.5], [0.5, 0.5]]
+    assert await service.metric("rm_compare_total", outcome="tie") == 1
+
+
+async def test_an_item_alone_is_answered_alone(service):
+    body = {"prompt": "p", "responses": ["a", "b"]}
+
+    reply = await service.client.post("/compare", json=body)
+
+    assert reply.json()["winner"] in {0, 1}
+
+
+async def test_a_response_that_cannot_be_judged_fails_its_item_only(service):
+    reply = await compare(
+        service,
+        {"prompt": "p", "responses": ["a", f"b {NAN_MARK}"]},
+        {"prompt": "p", "responses": ["a", "b"]},
+        {"prompt": "p", "responses": ["a"]},
+    )
+
+    bad, good, few = reply.json()["items"]
+    assert bad["error"]["pointer"] == "/items/0/responses/1"
+    assert bad["error"]["code"] == "nonfinite_reward"
+    assert "winner" in good
+    assert few["error"] == {
+        "pointer": "/items/2/responses",
+        "code": "too_short",
+        "detail": few["error"]["detail"],
+    }
+
+
+async def test_when_nothing_can_be_compared_every_reason_is_listed(service):
+    reply = await compare(service, {"prompt": "p", "responses": [" ", ""]})
+
+    assert reply.status_code == 422
+    pointers = [error["pointer"] for error in reply.json()["errors"]]
+    assert pointers == ["/items/0/responses/0", "/items/0/responses/1"]
+
+
+@pytest.mark.parametrize("body", [{"items": []}, {"items": [1]}, {}, [], {"items": [{}], "x": 1}])
+async def test_bad_bodies_are_422(service, body):
+    reply = await service.client.post(
+        "/compare", content=orjson.dumps(body), headers={"Content-Type": "application/json"}
+    )
+
+    assert reply.status_code == 422

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pytest
+
+from rm_core.errors import ConfigurationError
+from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in os.environ:
+        if name.startswith("REWARDD_"):
+            monkeypatch.delenv(name)
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch):
+    file = tmp_path / "rewardd.toml"
+    file.write_text("port = 1\nmax_items = 11\nhost = '0.0.0.0'\n")
+    monkeypatch.setenv("REWARDD_PORT", "2")
+    monkeypatch.setenv("REWARDD_HOST", "::1")
+    monkeypatch.setenv("REWARDD_CONFIG", str(file))
+
+    settings = Settings.load(port=3, host=None)
+
+    assert (settings.port, settings.host, settings.max_items) == (3, "::1", 11)
+    assert settings.max_pack_items == 256
+
+
+@pytest.mark.parametrize("name", ["REWARDD_PROT", "rewardd_prot", "REWARDD_API_KEY"])
+def test_an_unknown_variable_is_refused_with_a_suggestion(name, monkeypatch):
+    monkeypatch.setenv(name, "secret-value")
+
+    with pytest.raises(ConfigurationError, match="did you mean") as refused:
+        Settings.load()
+    assert "secret-value" not in str(refused.value)
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path):
+    file = tmp_path / "rewardd.toml"
+    file.write_text("max_item = 3\n")
+
+    with pytest.raises(ConfigurationError, match="max_items"):
+        Settings.load(file)
+
+
+@pytest.mark.parametrize("text", [None, "port = ", "port = 'x"])
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, text):
+    file = tmp_path / "rewardd.toml"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        Settings.load(file)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": 65536},
+        {"max_items": 0},
+        {"max_items": 5000},
+        {"max_request_tokens": 3_000_000},
+        {"tau": 1.0},
+        {"overload_status": 500},
+        {"device": "gpu"},
+        {"max_wait_ms": float("nan")},
+        {"drain_timeout_seconds": float("inf")},
+        {"max_queue_items": "many"},
+    ],
+)
+def test_values_out_of_bounds_are_refused(values):
+    with pytest.raises(ConfigurationError):
+        Settings.load(**values)
+
+
+def test_every_number_is_bounded_and_every_field_says_why():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if field.annotation in {int, float, int | None, float | None}:
+            bounds = {type(constraint).__name__ for constraint in field.metadata}
+            assert bounds & {"Ge", "Gt"}, name
+            assert bounds & {"Le", "Lt"}, name
+
+
+def test_settings_are_frozen_and_keep_keys_to_themselves():
+    settings = Settings.load(api_keys=("hush",))
+
+    assert "hush" not in repr(settings)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 3
+
+
+def test_keys_come_from_the_setting_and_the_file(tmp_path: Path):
+    file = tmp_path / "keys"
+    file.write_text("one\n\n  two  \n")
+
+    settings = Settings.load(api_keys=("zero",), api_keys_file=file)
+
+    assert settings.read_api_keys() == (b"zero", b"one", b"two")
+
+
+@pytest.mark.parametrize("text", [None, "\n \n"])
+def test_a_key_file_without_keys_never_opens_the_service(tmp_path: Path, text):
+    file = tmp_path / "keys"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(ConfigurationError):
+        Settings.load(api_keys_file=file).read_api_keys()
