@@ -99,8 +99,8 @@ async def score(
     An item that can't be judged has an `error` in its place; the others are not affected. If none
     can be, the reply is a 422. A single item may stand alone and is then answered alone.
     NDJSON in gives NDJSON out: one line per line, in order, each with its `index`; read while you
-    send, and resume after a break by sending the rest with `first_index`. Lines wait for room in the
-    queue, and X-Request-Timeout-Ms does not apply to them.
+    send, and resume after a break by sending the rest with `first_index`. Lines wait for room in
+    the queue, and X-Request-Timeout-Ms does not apply to them.
     """
     if media_type(request) in NDJSON_MEDIA_TYPES:
         return _stream(request, state, first_index)
