@@ -125,3 +125,11 @@ async def test_the_documentation_page_reads_the_document(service):
 
     assert page.status_code == 200
     assert "openapi.json" in page.text
+
+
+async def test_unknown_paths_and_methods_are_problems_too(service):
+    for method, path, status in (("GET", "/nope", 404), ("GET", "/score", 405), ("PUT", "/x", 404)):
+        reply = await service.client.request(method, path)
+        assert reply.status_code == status
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["status"] == status

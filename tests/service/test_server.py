@@ -1,0 +1,59 @@
+import asyncio
+import signal
+import time
+from types import SimpleNamespace
+
+import uvicorn
+
+from service.server import KEEP_ALIVE_SECONDS, DrainingServer, write_atomically
+from service.settings import Settings
+
+
+async def server(**values) -> DrainingServer:
+    async def app(scope, receive, send):
+        """Never called."""
+
+    state = SimpleNamespace(draining=False, clock=time.monotonic)
+    made = DrainingServer(uvicorn.Config(app), Settings(**values), state)
+    made._loop = asyncio.get_running_loop()
+    return made
+
+
+async def test_the_first_signal_says_so_before_the_port_closes():
+    leaving = await server(drain_delay_seconds=0.05)
+
+    leaving.handle_exit(signal.SIGTERM, None)
+
+    assert leaving._state.draining
+    assert not leaving.should_exit
+    await asyncio.sleep(0.2)
+    assert leaving.should_exit
+    assert leaving.drained
+
+
+async def test_a_second_sigterm_changes_nothing_and_a_second_ctrl_c_ends_at_once():
+    leaving = await server(drain_delay_seconds=600)
+    leaving.handle_exit(signal.SIGTERM, None)
+
+    leaving.handle_exit(signal.SIGTERM, None)
+    assert not leaving.force_exit
+    assert not leaving.should_exit
+
+    leaving.handle_exit(signal.SIGINT, None)
+    assert leaving.force_exit
+    assert leaving.should_exit
+    assert not leaving.drained
+
+
+def test_connections_are_kept_longer_than_the_trainers_clients_keep_them():
+    assert KEEP_ALIVE_SECONDS > 90
+
+
+def test_the_port_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "port"
+
+    write_atomically(path, "8000\n")
+    write_atomically(path, "8001\n")
+
+    assert path.read_text() == "8001\n"
+    assert list(tmp_path.iterdir()) == [path]
