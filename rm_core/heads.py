@@ -37,6 +37,10 @@ class ScalarHeads:
             ]
         )
 
+    def linear(self, hidden: Tensor) -> Tensor:
+        """Raw rewards as a tensor: (texts, hidden) float32 → (texts, heads) float32."""
+        return linear(hidden, self._weight, self._bias)
+
     def __call__(self, hidden: Tensor) -> list[list[float]]:
         """Raw rewards of read positions.
 
@@ -46,5 +50,5 @@ class ScalarHeads:
         Returns:
             (texts, heads), float32 values.
         """
-        rewards: list[list[float]] = linear(hidden.float(), self._weight, self._bias).tolist()
+        rewards: list[list[float]] = self.linear(hidden.float()).tolist()
         return rewards

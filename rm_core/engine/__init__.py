@@ -1,5 +1,20 @@
-"""The engine: packs sequences without padding and runs them through the trunk."""
+"""The engine: packs sequences without padding and runs them through the trunk.
 
-from rm_core.engine.engine import DType, Engine, load_engine
+Its policies (`plan`, `batching`, `price`) need no torch; what does is imported on first use, so
+that whoever only plans starts quickly.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rm_core.engine.engine import DType, Engine, load_engine
 
 __all__ = ["DType", "Engine", "load_engine"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rm_core.engine import engine
+
+    return getattr(engine, name)

@@ -46,12 +46,14 @@ class Engine:
 
     Args:
         models: the loaded checkpoints by role; at least one.
+        deterministic: whether a text gets the same bits in any company, on one machine.
     """
 
-    def __init__(self, models: Mapping[Role, RewardModel]) -> None:
+    def __init__(self, models: Mapping[Role, RewardModel], *, deterministic: bool = False) -> None:
         if not models:
             raise ConfigurationError("no reward model given; name a safety or helpfulness model")
         self._models = {role: models[role] for role in ROLES if role in models}
+        self._deterministic = deterministic
         self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
         self._trunks = [
             _Trunk(roles, self._choose_forward(roles)) for roles in self._roles_by_trunk()
@@ -67,7 +69,11 @@ class Engine:
 
     def _choose_forward(self, roles: tuple[Role, ...]) -> Forward:
         first, *others = (self._models[role] for role in roles)
-        forward = choose_forward(first, [other.model.score for other in others])
+        forward = choose_forward(
+            first,
+            [other.model.score for other in others],
+            deterministic=self._deterministic,
+        )
         for other in others:
             # The same weights once: the second trunk's memory is given back.
             setattr(other.model, other.model.base_model_prefix, first.model.base_model)
@@ -150,6 +156,7 @@ def load_engine(
     device: str = "auto",
     dtype: DType = "auto",
     read: ReadRule | None = None,
+    deterministic: bool = False,
 ) -> Engine:
     """Load one or two checkpoints and decide how each is run.
 
@@ -159,10 +166,12 @@ def load_engine(
         device: "auto" takes CUDA where there is one, else the CPU.
         dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU.
         read: overrides the position that the heads read.
+        deterministic: whether a text gets the same bits in any company, on one machine.
 
     Raises:
         CheckpointError: a checkpoint can't be used.
-        ConfigurationError: no model, or a device that the machine lacks.
+        ConfigurationError: no model, a device that the machine lacks, or a model that can't run
+            deterministically where that is asked for.
     """
     where = _device(device)
     names: dict[Role, str | None] = {"safety": safety, "helpfulness": helpfulness}
@@ -171,7 +180,8 @@ def load_engine(
             role: load_reward_model(name, role, device=where, dtype=_dtype(dtype, where), read=read)
             for role, name in names.items()
             if name is not None
-        }
+        },
+        deterministic=deterministic,
     )
 
 

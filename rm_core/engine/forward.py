@@ -13,8 +13,10 @@ from torch.nn import Linear
 
 from rm_core.checkpoint import RewardModel
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
+from rm_core.engine.deterministic import fix_product_shapes, in_fixed_chunks
 from rm_core.engine.last_layer import read_all_rows, read_rows_only
 from rm_core.engine.plan import plan_pack
+from rm_core.errors import ConfigurationError
 from rm_core.heads import ScalarHeads
 from rm_core.types import Encoded
 
@@ -52,6 +54,8 @@ class PackedForward:
         share: whether common prefixes are computed once.
         skip_unread: whether the last layer's feed-forward half and the final norm run only where a
             head reads; without effect on models whose last layer's form is not known.
+        deterministic: whether a text gets the same bits in any company, on one machine; costs
+            shared prefixes and some filling.
     """
 
     path = "packed"
@@ -64,12 +68,16 @@ class PackedForward:
         reason: str,
         share: bool = True,
         skip_unread: bool = True,
+        deterministic: bool = False,
     ) -> None:
         self.reason = reason
-        self._share = share
+        self._share = share and not deterministic
         self._trunk = model.base_model
         self._device = model.device
         self._heads = ScalarHeads([model.score, *heads])
+        if deterministic:
+            fix_product_shapes(self._trunk)
+        self._deterministic = deterministic
         model.set_attn_implementation(ATTENTION_NAME)
         read_all_rows(self._trunk)
         self.skips_unread = skip_unread and read_rows_only(self._trunk)
@@ -89,7 +97,11 @@ class PackedForward:
             use_cache=False,
             tree=tree,
         ).last_hidden_state[0]
-        return self._heads(hidden if self.skips_unread else hidden[tree.read_rows])
+        read = hidden if self.skips_unread else hidden[tree.read_rows]
+        if not self._deterministic:
+            return self._heads(read)
+        rewards: list[list[float]] = in_fixed_chunks(self._heads.linear, read.float()).tolist()
+        return rewards
 
 
 class PaddedForward:
@@ -160,13 +172,31 @@ def padded_batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def choose_forward(reward_model: RewardModel, heads: Sequence[Linear] = ()) -> Forward:
+def choose_forward(
+    reward_model: RewardModel, heads: Sequence[Linear] = (), *, deterministic: bool = False
+) -> Forward:
     """The fastest way that gives the model's own rewards.
 
     Args:
         reward_model: the checkpoint whose trunk is run.
         heads: further heads on the same trunk.
+        deterministic: whether a text must get the same bits in any company.
+
+    Raises:
+        ConfigurationError: `deterministic` is asked of a model that can't run packed.
     """
+    forward = _fastest(reward_model, heads, deterministic=deterministic)
+    if deterministic and not isinstance(forward, PackedForward):
+        raise ConfigurationError(
+            f"{reward_model.profile.name} can't run deterministically: {forward.reason}; "
+            "unset `deterministic`"
+        )
+    return forward
+
+
+def _fastest(
+    reward_model: RewardModel, heads: Sequence[Linear], *, deterministic: bool
+) -> PackedForward | PaddedForward:
     model = reward_model.model
     obstacle = _obstacle(model)
     if obstacle is not None:
@@ -176,7 +206,12 @@ def choose_forward(reward_model: RewardModel, heads: Sequence[Linear] = ()) -> F
     alone = [padded.rewards([text])[0] for text in probe]
     original = model.config._attn_implementation
     try:
-        packed = PackedForward(model, heads=heads, reason="decoder with replaceable attention")
+        packed = PackedForward(
+            model,
+            heads=heads,
+            reason="decoder with replaceable attention",
+            deterministic=deterministic,
+        )
         found = packed.rewards(probe)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         padded.reason = f"the packed way raised {type(error).__name__}"
