@@ -255,6 +255,25 @@ async def test_out_of_memory_splits_until_everything_fits_and_is_remembered():
         assert rig.scorer.failed == []
 
 
+async def test_what_nobody_waits_for_any_more_is_dropped_between_the_halves_of_a_pack():
+    async with Rig(max_wait_seconds=0.2, max_pack_items=2) as rig:
+        rig.scorer.max_fitting = 1
+        rig.scorer.gate.clear()
+        kept, gone = rig.send("kept"), rig.send("gone")
+        await rig.begun()
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+
+        rig.scorer.gate.set()
+        right(await kept, "kept")
+        await rig.score("probe")
+
+        assert rig.scorer.failed == [2]
+        assert rig.scorer.forwards == [["kept"], ["probe"]]
+        assert rig.value("rm_cancelled_total", stage="inference") == 1
+        assert rig.scheduler.num_admitted == 0
+
+
 async def test_an_item_that_does_not_fit_even_alone_fails_alone():
     async with Rig() as rig:
         rig.scorer.max_fitting = 0
