@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from rewardd.demo import register as register_demo
 from service.commands import register as register_service
 from training.commands import register as register_training
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 register_service(app)
 register_training(app)
+register_demo(app)
 
 
 @app.callback()

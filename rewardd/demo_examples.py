@@ -103,12 +103,16 @@ def show_examples(base_url: str, console: Console) -> None:
                 raise UnexpectedReply(
                     f"{example.path} answered {response.status_code}: {response.text[:300]}"
                 )
+            reply = response.json()
+            failed = [item["error"] for item in reply["items"] if "error" in item]
+            if failed:
+                raise UnexpectedReply(f"{example.path} could not judge an example: {failed[0]}")
             console.rule(f"POST {example.path}", align="left")
             console.print(example.about)
             console.print(
                 example.curl(base_url), style="dim", markup=False, highlight=False, soft_wrap=True
             )
-            console.print(example.tabulate(example.body, response.json()))
+            console.print(example.tabulate(example.body, reply))
 
 
 def score_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
