@@ -1,0 +1,142 @@
+"""The image and the compose files keep their promises about users, writes and rights."""
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+
+from rewardd.cli import app
+from service.settings import PREFIX, Settings
+from tests.architecture.source import ROOT
+
+USER = "10001:10001"
+OURS = ("train", "rewardd")
+
+
+def compose(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text("utf-8"))
+    return found
+
+
+def seconds(duration: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(s|m)", duration).groups()  # type: ignore[union-attr]
+    return float(number) * (60 if unit == "m" else 1)
+
+
+SERVICES: dict[str, dict[str, Any]] = compose("docker-compose.yml")["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_right_that_it_does_not_need(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] > 0
+    assert not {"privileged", "cap_add", "pid", "ipc"} & set(service)
+    assert service.get("network_mode") != "host"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_run_as_an_ordinary_user(name: str) -> None:
+    assert SERVICES[name]["user"] == USER
+    assert any(place.startswith("/tmp") for place in SERVICES[name]["tmpfs"])
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if "ports" in SERVICES[name]])
+def test_ports_are_published_to_this_machine_only(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
+
+
+def test_only_the_training_writes_models_and_it_has_no_network() -> None:
+    assert SERVICES["train"]["volumes"] == ["models:/models"]
+    assert SERVICES["train"]["network_mode"] == "none"
+    assert "models:/models:ro" in SERVICES["rewardd"]["volumes"]
+
+
+def test_the_server_starts_after_the_models_are_there_and_is_judged_by_readiness() -> None:
+    server = SERVICES["rewardd"]
+
+    assert server["depends_on"] == {"train": {"condition": "service_completed_successfully"}}
+    assert "/health/ready" in " ".join(server["healthcheck"]["test"])
+    assert "state:/state" in server["volumes"]
+    assert server["environment"]["REWARDD_STATE_DIR"] == "/state"
+
+
+def test_docker_waits_longer_than_the_drain() -> None:
+    drain = float(SERVICES["rewardd"]["environment"]["REWARDD_DRAIN_TIMEOUT_SECONDS"])
+    delay = Settings.model_fields["drain_delay_seconds"].default
+
+    assert seconds(SERVICES["rewardd"]["stop_grace_period"]) > drain + delay
+
+
+def test_every_setting_of_the_container_files_exists() -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    files = ("docker-compose.yml", "docker-compose.gpu.yml", "Dockerfile", "Makefile")
+    named = {
+        setting
+        for name in files
+        for setting in re.findall(rf"{PREFIX}[A-Z_]+", (ROOT / name).read_text("utf-8"))
+    }
+
+    assert "REWARDD_SAFETY_MODEL" in named
+    assert named - known == set()
+
+
+def test_every_command_of_the_services_exists() -> None:
+    commands = {SERVICES[name]["command"][0] for name in OURS}
+    known = {command.name for command in app.registered_commands}
+
+    assert commands <= known
+
+
+def test_prometheus_scrapes_the_server_where_it_listens() -> None:
+    config = compose("deploy/prometheus.yml")["scrape_configs"][0]
+
+    assert config["metrics_path"] == "/metrics"
+    assert config["static_configs"] == [{"targets": ["rewardd:8000"]}]
+    assert SERVICES["rewardd"]["environment"]["REWARDD_PORT"] == "8000"
+
+
+def test_the_gpu_override_reserves_a_gpu_for_both_and_changes_no_hardening() -> None:
+    override = compose("docker-compose.gpu.yml")["services"]
+
+    assert set(override) == set(OURS)
+    for service in override.values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+        assert set(service) <= {"image", "build", "deploy", "environment"}
+    assert override["rewardd"]["environment"]["REWARDD_DEVICE"] == "cuda"
+
+
+def test_the_image_runs_as_an_ordinary_user_and_hears_sigterm() -> None:
+    runtime = DOCKERFILE.split(" AS runtime")[1]
+    instructions = dict(
+        line.split(" ", 1) for line in runtime.splitlines() if re.match(r"[A-Z]+ ", line)
+    )
+
+    assert instructions["USER"] == USER
+    assert instructions["ENTRYPOINT"] == '["rewardd"]'
+    assert instructions["CMD"] == '["serve"]'
+    assert instructions["STOPSIGNAL"] == "SIGTERM"
+    assert "HEALTHCHECK" in instructions
+    assert "/health/ready" in runtime
+    assert "pip install" not in runtime
+
+
+def test_the_image_gets_every_package_and_nothing_ignored() -> None:
+    copied = {
+        word
+        for line in DOCKERFILE.split(" AS runtime")[0].splitlines()
+        if line.startswith("COPY ")
+        for word in shlex.split(line)[1:-1]
+    }
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+
+    assert copied == allowed
+    assert {"rm_core", "service", "training", "rewardd"} <= copied
