@@ -135,6 +135,11 @@ class Scorer(Protocol):
         ...
 
     @property
+    def shares_prefixes(self) -> bool:
+        """Whether a pack's common prefixes are computed once, so that they cost only once."""
+        ...
+
+    @property
     def profiles(self) -> Mapping[Role, ModelProfile]:
         """The loaded models, by role."""
         ...

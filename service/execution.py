@@ -8,8 +8,9 @@ from typing import Literal
 import structlog
 
 from rm_core.engine.batching import MemoryCap
+from rm_core.engine.price import new_price
 from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
-from rm_core.types import Role, Scorer
+from rm_core.types import EncodedItem, Role, Scorer
 from service.admission import Admission
 from service.device import DeviceThread
 from service.entries import Entry
@@ -62,6 +63,10 @@ class PackRunner:
         self._metrics = metrics
         self._clock = clock
 
+    def _price(self, items: list[EncodedItem]) -> int:
+        """Tokens that a forward of these items computes."""
+        return new_price(shares_prefixes=self._scorer.shares_prefixes).price(items)
+
     async def run(self, pack: list[Entry]) -> None:
         """Give every entry of the pack its outcome; those nobody waits for are dropped.
 
@@ -75,7 +80,7 @@ class PackRunner:
                 part = self._still_wanted(parts.pop())
                 if not part:
                     continue
-                tokens = sum(entry.num_tokens for entry in part)
+                tokens = self._price([entry.item for entry in part])
                 # The cap may have been lowered since the pack was chosen.
                 too_large = len(part) > 1 and tokens > self._cap.tokens
                 if too_large or not await self._forward(part, tokens):
@@ -138,12 +143,15 @@ class PackRunner:
 
     def _measured(self, part: list[Entry], tokens: int, seconds: float) -> None:
         self._cap.succeeded(tokens)
-        self._admission.measured(tokens, seconds)
+        # The queue counts tokens before sharing, so its rate does too.
+        sequence_tokens = sum(entry.num_tokens for entry in part)
+        self._admission.measured(sequence_tokens, seconds)
         self._metrics.pack_items.observe(len(part))
         self._metrics.pack_tokens.observe(tokens)
         self._metrics.forward_seconds.observe(seconds)
         self._metrics.busy_seconds.inc(seconds)
         self._metrics.tokens.labels("real").inc(tokens)
+        self._metrics.tokens.labels("prefix_reused").inc(sequence_tokens - tokens)
 
     def _outcome(self, entry: Entry, rewards: dict[Role, float]) -> Outcome:
         if not all(math.isfinite(reward) for reward in rewards.values()):

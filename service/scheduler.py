@@ -7,6 +7,7 @@ except tokenising and the forward pass, so nothing needs a lock.
 
 import asyncio
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,15 @@ from rm_core.engine.batching import (
     Budget,
     MemoryCap,
     Priority,
-    TokenSum,
     Turns,
     Waiting,
     choose,
 )
+from rm_core.engine.price import new_price
 from rm_core.errors import EngineClosed
 from rm_core.types import Dialogue, EncodedItem, Scorer, Truncation
 from service.admission import Admission
+from service.crowd import Crowd
 from service.device import DeviceThread
 from service.entries import Entry, PendingRequest
 from service.execution import PackRunner
@@ -78,6 +80,8 @@ class Scheduler:
         )
         self._cap = MemoryCap(limits.max_pack_tokens)
         self._turns = Turns(limits.bulk_every_packs)
+        self._crowd = Crowd(clock)
+        self._new_price = functools.partial(new_price, shares_prefixes=scorer.shares_prefixes)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
         self._device = DeviceThread()
         self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
@@ -153,6 +157,20 @@ class Scheduler:
         """
         if not dialogues:
             return []
+        with self._crowd.member():
+            return await self._score(
+                dialogues, truncate, priority, deadline, max_wait_seconds, route
+            )
+
+    async def _score(
+        self,
+        dialogues: Sequence[Dialogue],
+        truncate: Truncation,
+        priority: Priority,
+        deadline: float | None,
+        max_wait_seconds: float,
+        route: str,
+    ) -> list[Outcome]:
         if not self.is_alive:
             raise EngineClosed("the device thread has ended")
         now = self._clock()
@@ -267,17 +285,25 @@ class Scheduler:
             self._fail_all(exc)
 
     async def _gather(self) -> None:
-        """An idle device waits a little for company, unless the pack is full already."""
+        """An idle device waits a little for company, if there is any to expect.
+
+        What comes within the wait meets in one pack, members of a group above all. A caller who
+        was alone lately doesn't wait.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.max_wait_seconds):
-                while not self._has_full_pack():
+                pack, tokens, counted = self._new_price(), 0, 0
+                while True:
+                    for entry in self._queue[counted:]:
+                        tokens += pack.price([entry.item])
+                        pack.add(entry.item)
+                    counted = len(self._queue)
+                    if tokens >= self._cap.tokens or counted >= self._limits.max_pack_items:
+                        return
+                    if len({id(entry.request) for entry in self._queue}) >= self._crowd.expected:
+                        return
                     self._arrived.clear()
                     await self._arrived.wait()
-
-    def _has_full_pack(self) -> bool:
-        if len(self._queue) >= self._limits.max_pack_items:
-            return True
-        return sum(entry.num_tokens for entry in self._queue) >= self._cap.tokens
 
     def _take_pack(self) -> list[Entry]:
         first = self._turns.next(
@@ -285,7 +311,7 @@ class Scheduler:
             bulk_waits=any(e.request.priority == "bulk" for e in self._queue),
         )
         budget = Budget(self._cap.tokens, self._limits.max_pack_items)
-        chosen = choose([e.waiting for e in self._queue], budget, TokenSum, first=first)
+        chosen = choose([e.waiting for e in self._queue], budget, self._new_price, first=first)
         pack = [self._queue[index] for index in chosen]
         taken = set(chosen)
         self._queue = [e for index, e in enumerate(self._queue) if index not in taken]

@@ -157,9 +157,9 @@ class Settings(BaseSettings):
         "OpenRLHF 180 s).",
     )
     overload_status: Literal[429, 503] = Field(
-        default=503,
-        description="What a full queue answers, with Retry-After. 503 is retried by every trainer; "
-        "verl gives up at once on 429.",
+        default=429,
+        description="What a full queue answers, with Retry-After. 503 suits clients that give up "
+        "at once on any 4xx and retry the rest.",
     )
     forward_timeout_seconds: float = Field(
         default=600.0,

@@ -37,6 +37,7 @@ class FakeScorer:
     def __init__(self, roles: tuple[Role, ...] = ROLES, *, max_length: int = 4096) -> None:
         self.roles = roles
         self.max_length = max_length
+        self.shares_prefixes = False
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Event()

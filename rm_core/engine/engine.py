@@ -85,6 +85,11 @@ class Engine:
         return tuple(self._models)
 
     @property
+    def shares_prefixes(self) -> bool:
+        """Whether every trunk computes a pack's common prefixes once."""
+        return all(trunk.forward.shares_prefixes for trunk in self._trunks)
+
+    @property
     def profiles(self) -> Mapping[Role, ModelProfile]:
         """The loaded models, by role."""
         return {role: model.profile for role, model in self._models.items()}

@@ -39,6 +39,11 @@ class Forward(Protocol):
         """Why this way was taken, for /v1/info and the log."""
         ...
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether common prefixes are computed once."""
+        ...
+
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads), float32 values."""
         ...
@@ -71,7 +76,7 @@ class PackedForward:
         deterministic: bool = False,
     ) -> None:
         self.reason = reason
-        self._share = share and not deterministic
+        self.shares_prefixes = share and not deterministic
         self._trunk = model.base_model
         self._device = model.device
         self._heads = ScalarHeads([model.score, *heads])
@@ -88,7 +93,7 @@ class PackedForward:
         pack = plan_pack(
             [text.input_ids for text in texts],
             [text.read_position for text in texts],
-            share=self._share,
+            share=self.shares_prefixes,
         )
         tree = TreePlan.of(pack, self._device)
         hidden = self._trunk(
@@ -114,6 +119,7 @@ class PaddedForward:
     """
 
     path = "padded"
+    shares_prefixes = False
 
     def __init__(self, model: Any, *, heads: Sequence[Linear] = (), reason: str) -> None:
         self.reason = reason

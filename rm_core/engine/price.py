@@ -8,6 +8,7 @@ less than the tree's count, because the tree shares whatever whole blocks share.
 
 from collections.abc import Sequence
 
+from rm_core.engine.batching import TokenSum
 from rm_core.engine.plan import DEFAULT_MIN_SHARED_TOKENS
 from rm_core.types import EncodedItem
 
@@ -54,6 +55,6 @@ class SharedPrefixPrice:
         return hashes
 
 
-def shared_price(items: Sequence[EncodedItem]) -> int:
-    """Tokens of a whole pack after sharing."""
-    return SharedPrefixPrice().price(items)
+def new_price(*, shares_prefixes: bool) -> SharedPrefixPrice | TokenSum:
+    """The empty pack of a scorer that shares prefixes, or of one that doesn't."""
+    return SharedPrefixPrice() if shares_prefixes else TokenSum()

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -37,6 +37,8 @@ class ScriptedScorer:
     roles: tuple[Role, ...] = ("safety", "helpfulness")
     baselines: Mapping[Role, Baseline] = field(default_factory=dict)
     num_scored: int = 0
+
+    shares_prefixes: ClassVar[bool] = False
 
     @property
     def profiles(self) -> Mapping[Role, ModelProfile]:

@@ -25,8 +25,9 @@ LIMITS: dict[str, Any] = {
 
 
 class Rig:
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, shares_prefixes: bool = False, **limits: Any) -> None:
         self.scorer = FakeScorer()
+        self.scorer.shares_prefixes = shares_prefixes
         self.metrics = Metrics()
         merged = SchedulerLimits(**{**LIMITS, **limits})
         self.scheduler = Scheduler(self.scorer, merged, self.metrics, time.monotonic)
@@ -109,6 +110,29 @@ async def test_a_full_pack_does_not_wait_for_company():
     async with Rig(max_wait_seconds=30.0, max_pack_items=4) as rig:
         async with asyncio.timeout(5):
             await rig.score("a", "b", "c", "d")
+
+
+async def test_a_caller_who_is_alone_does_not_wait_for_company():
+    async with Rig(max_wait_seconds=30.0) as rig:
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await rig.score("alone")
+
+
+async def test_a_pack_is_bounded_in_tokens_after_sharing():
+    prompt = "word " * 64
+    async with Rig(shares_prefixes=True, max_pack_tokens=100) as rig:
+        rig.scorer.gate.clear()
+        blocker = rig.send("blocker", prompt="x")
+        await rig.begun()
+        group = rig.send("a", "b", "c", "d", prompt=prompt)
+        await rig.until_queued(4)
+
+        rig.scorer.gate.set()
+        await asyncio.gather(blocker, group)
+
+        assert rig.scorer.forwards[1:] == [["a", "b", "c", "d"]]
+        assert rig.value("rm_tokens_total", kind="prefix_reused") > 100
 
 
 async def test_responses_of_one_prompt_meet_in_a_pack_across_requests():

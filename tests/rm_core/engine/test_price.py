@@ -5,12 +5,16 @@ from hypothesis import strategies as st
 
 from rm_core.engine.batching import Budget, Waiting, choose
 from rm_core.engine.plan import plan_pack
-from rm_core.engine.price import BLOCK, SharedPrefixPrice, prefix_hashes, shared_price
+from rm_core.engine.price import BLOCK, SharedPrefixPrice, new_price, prefix_hashes
 from rm_core.types import Encoded, EncodedItem
 
 
 def item(ids: list[int]) -> EncodedItem:
     return EncodedItem({"safety": Encoded(tuple(ids), len(ids) - 1)})
+
+
+def shared_price(items: list[EncodedItem]) -> int:
+    return SharedPrefixPrice().price(items)
 
 
 @st.composite
@@ -70,3 +74,10 @@ def test_a_hash_covers_everything_before_its_block() -> None:
     assert len(prefix_hashes(one)) == 3
     assert not set(prefix_hashes(one)) & set(prefix_hashes(two))
     assert prefix_hashes(one[: 3 * BLOCK - 1]) == prefix_hashes(one)[:2]
+
+
+def test_a_scorer_that_does_not_share_pays_for_every_token() -> None:
+    twins = [item([1] * 3 * BLOCK), item([1] * 3 * BLOCK)]
+
+    assert new_price(shares_prefixes=False).price(twins) == 6 * BLOCK
+    assert new_price(shares_prefixes=True).price(twins) == 3 * BLOCK
