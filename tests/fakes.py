@@ -71,8 +71,8 @@ class FakeScorer:
             words, warnings = words[-self.max_length :], ("truncated",)
         with self._lock:
             self.encoded += 1
-            # The first id names the dialogue; the others only give it its length.
-            ids = (len(self._texts), *range(1, len(words)))
+            # The last id names the dialogue; those before are a prefix that all have in common.
+            ids = (*range(len(words) - 1), 1_000_000 + len(self._texts))
             self._texts[ids] = dialogue
         encoded = Encoded(ids, len(ids) - 1, None, warnings)
         return EncodedItem(dict.fromkeys(self.roles, encoded))
