@@ -38,7 +38,7 @@ class DemoRecipe:
     """
 
     base: BaseModelConfig = field(default_factory=lambda: BaseModelConfig(epochs=6))
-    epochs: float = 3.0
+    epochs: float = 1.0
     learning_rate: float = 1e-3
     batch_size: int = 16
 
@@ -122,7 +122,7 @@ def demo_config(role: Role, output: Path, recipe: DemoRecipe, *, sample: Path) -
         learning_rate=recipe.learning_rate,
         batch_size=recipe.batch_size,
         gradient_accumulation=1,
-        logging_steps=1,
+        logging_steps=5,
     )
 
 
