@@ -1,0 +1,94 @@
+"""The thin client of rewardd: httpx and pydantic, nothing else.
+
+    from rm_client import RewardClient
+
+    with RewardClient("http://localhost:8000") as client:
+        reply = client.score([{"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."}])
+        print(reply.items[0].selected_reward)
+
+`rm_client.adapters` holds one module per trainer.
+"""
+
+from rm_client.async_client import AsyncRewardClient
+from rm_client.client import RewardClient
+from rm_client.config import ClientConfig
+from rm_client.errors import (
+    ConnectionFailed,
+    InvalidReply,
+    InvalidRequest,
+    ItemsFailed,
+    NotAuthorized,
+    NotFound,
+    Overloaded,
+    RequestRefused,
+    RewardClientError,
+    ServiceUnavailable,
+    TimedOut,
+)
+from rm_client.models import (
+    ChatMessage,
+    CompareItem,
+    CompareReply,
+    ComparisonReply,
+    ErrorReply,
+    FailedReply,
+    GroupItem,
+    GroupReply,
+    MessagesItem,
+    ResponseItem,
+    ResponseReply,
+    RewardReply,
+    ScoreReply,
+)
+from rm_client.models_ppo import (
+    BaselineOptions,
+    PpoItemReply,
+    PpoMessagesItem,
+    PpoReply,
+    PpoResponseItem,
+    StatisticsReply,
+    StreamReply,
+    StreamSnapshot,
+    WhitenOptions,
+)
+from rm_client.retry import RetryPolicy
+
+__all__ = [
+    "AsyncRewardClient",
+    "BaselineOptions",
+    "ChatMessage",
+    "ClientConfig",
+    "CompareItem",
+    "CompareReply",
+    "ComparisonReply",
+    "ConnectionFailed",
+    "ErrorReply",
+    "FailedReply",
+    "GroupItem",
+    "GroupReply",
+    "InvalidReply",
+    "InvalidRequest",
+    "ItemsFailed",
+    "MessagesItem",
+    "NotAuthorized",
+    "NotFound",
+    "Overloaded",
+    "PpoItemReply",
+    "PpoMessagesItem",
+    "PpoReply",
+    "PpoResponseItem",
+    "RequestRefused",
+    "ResponseItem",
+    "ResponseReply",
+    "RetryPolicy",
+    "RewardClient",
+    "RewardClientError",
+    "RewardReply",
+    "ScoreReply",
+    "ServiceUnavailable",
+    "StatisticsReply",
+    "StreamReply",
+    "StreamSnapshot",
+    "TimedOut",
+    "WhitenOptions",
+]

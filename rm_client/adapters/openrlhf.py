@@ -1,0 +1,62 @@
+"""A reward-function file for OpenRLHF: `--reward.remote_url /path/to/this/file.py`.
+
+Without a function, `--reward.remote_url http://host:8000/get_reward` does as well.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rm_client.adapters.environment import (
+    environment_config,
+    failed_reward,
+    shared_client,
+    without_eos,
+)
+from rm_client.adapters.outcome import Outcome
+from rm_client.errors import InvalidRequest
+
+
+def reward_func(
+    queries: Sequence[str],
+    prompts: Sequence[str],
+    labels: Sequence[Any] | None = None,  # noqa: ARG001 (OpenRLHF's signature)
+    **_: Any,
+) -> dict[str, Any]:
+    """Score a shard, by the contract of OpenRLHF's reward functions.
+
+    Args:
+        queries: prompt and response in one text each, special tokens included. The policy's EOS at
+            the end is cut off if RM_CLIENT_EOS names it.
+        prompts: the prompts alone. A query that doesn't begin with its prompt (OpenRLHF cuts long
+            ones) is judged as one text.
+        labels: not used.
+
+    Returns:
+        "rewards"; "scores" in (0, 1), which dynamic filtering reads; "extra_logs", numbers under
+        the same keys every time. One entry per query, finite whatever happened.
+
+    Raises:
+        InvalidRequest: queries and prompts differ in number, or there is no address.
+        RewardClientError: the server gives no answer.
+    """
+    if len(queries) != len(prompts):
+        raise InvalidRequest(f"{len(queries)} queries came with {len(prompts)} prompts")
+    items = [_item(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+    stand_in = failed_reward()
+    results = shared_client(environment_config()).score(items).items if items else []
+    outcomes = [Outcome.of(result, failed_reward=stand_in) for result in results]
+    return {
+        "rewards": [outcome.reward for outcome in outcomes],
+        "scores": [outcome.score for outcome in outcomes],
+        "extra_logs": {
+            "rewardd_selected_safety": [float(outcome.selected_safety) for outcome in outcomes],
+            "rewardd_num_tokens": [float(outcome.num_tokens) for outcome in outcomes],
+            "rewardd_failed": [float(outcome.failed) for outcome in outcomes],
+        },
+    }
+
+
+def _item(query: str, prompt: str) -> dict[str, str]:
+    if query.startswith(prompt):
+        return {"prompt": prompt, "response": without_eos(query[len(prompt) :])}
+    return {"prompt": "", "response": without_eos(query)}

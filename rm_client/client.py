@@ -1,0 +1,328 @@
+"""The client for threads and scripts; `rm_client.async_client` is its twin for event loops."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import httpx
+
+from rm_client import wire
+from rm_client.checks import ScoreResult, raise_failures
+from rm_client.config import (
+    DEFAULT_CONNECT_TIMEOUT_SECONDS,
+    DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_TIMEOUT_SECONDS,
+    ClientConfig,
+    failure_of,
+)
+from rm_client.errors import ServiceUnavailable
+from rm_client.lines import line_calls
+from rm_client.models import CompareReply, ScoreReply, Truncation
+from rm_client.models_ppo import (
+    DEFAULT_BETA,
+    DEFAULT_STREAM,
+    KLEstimator,
+    PpoReply,
+    StreamReply,
+    StreamSnapshot,
+    WhitenMode,
+    WhitenOptions,
+)
+from rm_client.retry import Failure, Pause, RawReply, RetryPolicy, Send, exchange
+
+T = TypeVar("T")
+
+OnItemError = Literal["return", "raise"]
+ONCE = RetryPolicy(max_attempts=1)
+
+
+class RewardClient:
+    """Asks a rewardd server, with connections kept open and failures retried.
+
+    Threads may share one. It can be pickled and survives a fork: connections are made anew where
+    they are first needed.
+
+    Every method raises `ServiceUnavailable` when the retries are used up, `RequestRefused` on a
+    4xx, `InvalidRequest` before anything is sent and `InvalidReply` on a malformed answer.
+
+    Args:
+        url: the server's address ("http://rewards:8000").
+        api_key: if the server wants one.
+        timeout_seconds: for one attempt.
+        connect_timeout_seconds: of it, for the connection.
+        retry: how often and how patiently a call is repeated.
+        max_connections: open at a time.
+        verify: whether to check the server's certificate.
+        trust_env: whether HTTP_PROXY and its kin are obeyed.
+    """
+
+    config: ClientConfig
+    _http: tuple[int, httpx.Client] | None
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS,
+        retry: RetryPolicy | None = None,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        verify: bool = True,
+        trust_env: bool = True,
+    ) -> None:
+        self.__setstate__(
+            ClientConfig(
+                url=url,
+                api_key=api_key,
+                timeout_seconds=timeout_seconds,
+                connect_timeout_seconds=connect_timeout_seconds,
+                retry=retry or RetryPolicy(),
+                max_connections=max_connections,
+                verify=verify,
+                trust_env=trust_env,
+            )
+        )
+
+    @classmethod
+    def from_config(cls, config: ClientConfig) -> Self:
+        """A client of these settings."""
+        client = cls.__new__(cls)
+        client.__setstate__(config)
+        return client
+
+    def score(
+        self,
+        items: Iterable[object],
+        *,
+        truncate: Truncation = "error",
+        on_item_error: OnItemError = "return",
+    ) -> ScoreReply:
+        """Rewards and scores of responses.
+
+        Args:
+            items: `ResponseItem`, `GroupItem`, `MessagesItem`, or mappings of their fields.
+            truncate: "error" refuses a text that is too long, "prompt" cuts the prompt's left.
+            on_item_error: "return" puts a `FailedReply` in the item's place.
+
+        Raises:
+            ItemsFailed: with "raise", if any item could not be judged.
+        """
+        reply = self._run(wire.score_call(items, truncate))
+        if on_item_error == "raise":
+            raise_failures(reply.items)
+        return reply
+
+    def score_iter(
+        self,
+        items: Iterable[object],
+        *,
+        truncate: Truncation = "error",
+        first_index: int = 0,
+        max_in_flight: int = 2,
+        on_item_error: OnItemError = "return",
+    ) -> Iterator[ScoreResult]:
+        """Score any number of items in bounded memory, as bulk work; one result each, in order.
+
+        Args:
+            items: as for `score`; read ahead only as far as what is in flight.
+            truncate: as for `score`.
+            first_index: number of the first item, for a file that is resumed.
+            max_in_flight: parts of up to 64 items that are under way at a time.
+            on_item_error: as for `score`; "raise" raises at the first failure.
+        """
+        calls = line_calls(items, truncate=truncate, first_index=first_index)
+        index = first_index
+        for results in self._in_order(calls, max_in_flight):
+            for result in results:
+                if on_item_error == "raise":
+                    raise_failures([result], first_index=index)
+                yield result
+                index += 1
+
+    def compare(
+        self,
+        items: Iterable[object],
+        *,
+        truncate: Truncation = "error",
+        on_item_error: OnItemError = "return",
+    ) -> CompareReply:
+        """Winner, ranking and pairwise probabilities of each item's responses.
+
+        Args:
+            items: `CompareItem`s, or mappings of their fields.
+            truncate: as for `score`.
+            on_item_error: as for `score`.
+        """
+        reply = self._run(wire.compare_call(items, truncate))
+        if on_item_error == "raise":
+            raise_failures(reply.items)
+        return reply
+
+    def ppo_reward(  # noqa: PLR0913 (the request's own fields)
+        self,
+        items: Iterable[object],
+        *,
+        stream: str = DEFAULT_STREAM,
+        beta: float = DEFAULT_BETA,
+        kl_estimator: KLEstimator = "k1",
+        whiten: WhitenOptions | WhitenMode = "running",
+        missing_eos_penalty: float = 0.0,
+        truncate: Truncation = "error",
+        idempotency_key: str | None = None,
+        on_item_error: OnItemError = "return",
+    ) -> PpoReply:
+        """Shaped rewards for PPO: selected, whitened, less β·KL; counted once however often sent.
+
+        Args:
+            items: `PpoResponseItem`, `PpoMessagesItem`, or mappings of their fields.
+            stream: whose statistics whiten the rewards.
+            beta: coefficient of the KL penalty, reward units per nat.
+            kl_estimator: "k1", "k2" or "k3".
+            whiten: options, or only the mode.
+            missing_eos_penalty: taken off items with finished false.
+            truncate: as for `score`.
+            idempotency_key: names the call; with the same key and items it counts once even if a
+                restarted trainer makes it again. A fresh one by default.
+            on_item_error: as for `score`.
+
+        Raises:
+            ItemsFailed: no item at all could be judged; or any, with "raise".
+        """
+        call = wire.ppo_call(
+            items,
+            stream=stream,
+            beta=beta,
+            kl_estimator=kl_estimator,
+            whiten=whiten,
+            missing_eos_penalty=missing_eos_penalty,
+            truncate=truncate,
+            idempotency_key=idempotency_key,
+        )
+        reply = self._run(call)
+        if on_item_error == "raise":
+            raise_failures(reply.items)
+        return reply
+
+    def get_stream(self, name: str) -> StreamReply:
+        """A stream's statistics; `.snapshot()` of it goes into a trainer's checkpoint."""
+        return self._run(wire.get_stream_call(name))
+
+    def put_stream(self, name: str, snapshot: StreamSnapshot) -> StreamReply:
+        """Restore a stream to a snapshot, or create it."""
+        return self._run(wire.put_stream_call(name, snapshot))
+
+    def delete_stream(self, name: str, *, forget: bool = False) -> StreamReply | None:
+        """Set a stream back to its start; with `forget` delete it altogether, which gives None."""
+        return self._run(wire.delete_stream_call(name, forget=forget))
+
+    def list_streams(self) -> list[StreamReply]:
+        """Every stream, by name."""
+        return self._run(wire.list_streams_call())
+
+    def info(self) -> dict[str, Any]:
+        """What is loaded, how it reads a text, and the limits, as /v1/info gives it."""
+        return self._run(wire.info_call())
+
+    def ready(self) -> bool:
+        """Whether work may be sent now; asked once, and false where nobody answers."""
+        try:
+            return self._run(wire.ready_call(), ONCE)
+        except ServiceUnavailable:
+            return False
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if self._http is not None and self._http[0] == os.getpid():
+            self._http[1].close()
+        self._http = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> ClientConfig:
+        return self.config
+
+    def __setstate__(self, config: ClientConfig) -> None:
+        self.config = config
+        self._http = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config.url!r})"
+
+    def _in_order(self, calls: Iterable[wire.Call[T]], max_in_flight: int) -> Iterator[T]:
+        with ThreadPoolExecutor(max_in_flight, "rm-client") as pool:
+            under_way: deque[Future[T]] = deque()
+            try:
+                for call in calls:
+                    under_way.append(pool.submit(self._run, call))
+                    if len(under_way) == max_in_flight:
+                        yield under_way.popleft().result()
+                while under_way:
+                    yield under_way.popleft().result()
+            finally:
+                for future in under_way:
+                    future.cancel()
+
+    def _run(self, call: wire.Call[T], policy: RetryPolicy | None = None) -> T:
+        conversation = exchange(
+            call.name,
+            policy or self.config.retry,
+            timeout_seconds=self.config.timeout_seconds,
+            repeatable=call.repeatable,
+            clock=time.monotonic,
+            idempotency_key=call.idempotency_key,
+        )
+        outcome: RawReply | Failure | None = None
+        while True:
+            try:
+                step = conversation.send(outcome)
+            except StopIteration as end:
+                return wire.conclude(call, *end.value)
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                outcome = None
+            else:
+                outcome = self._send(call, step)
+
+    def _send(self, call: wire.Call[T], send: Send) -> RawReply | Failure:
+        end = time.monotonic() + send.timeout_seconds
+        try:
+            with self._client().stream(
+                call.method,
+                call.path,
+                content=call.content,
+                params=call.params,
+                headers=call.headers(send.timeout_seconds),
+                timeout=self.config.timeout(send.timeout_seconds),
+            ) as response:
+                body = bytearray()
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    # httpx's limit is on each read: a reply that trickles would pass it.
+                    if time.monotonic() > end:
+                        raise TimeoutError
+                return RawReply(response.status_code, response.headers, bytes(body))
+        except (httpx.HTTPError, TimeoutError) as exc:
+            return failure_of(exc)
+
+    def _client(self) -> httpx.Client:
+        # A forked child must not touch the parent's sockets, not even to close them. Two threads
+        # that come first may both make one; the loser's serves its own call and is forgotten.
+        http = self._http
+        if http is None or http[0] != os.getpid():
+            http = (os.getpid(), httpx.Client(**self.config.http_options()))
+            self._http = http
+        return http[1]
