@@ -7,11 +7,20 @@ writes these down; `TextEncoder` carries them out. Neither knows of models or re
 
 import hashlib
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from rm_core.errors import EmptyText, InputError, InputTooLong, InvalidManifest, InvalidMessages
-from rm_core.types import Dialogue, Encoded, Message, Truncation
+from rm_core.framing import added_around, find_frame
+from rm_core.types import (
+    Dialogue,
+    Encoded,
+    Message,
+    RenderedText,
+    RewardInput,
+    TokenIds,
+    Truncation,
+)
 
 ReadRule = Literal["last_non_pad", "last_token"]
 Rendering = Literal["chat", "concatenate"]
@@ -119,6 +128,15 @@ class TextEncoder:
         bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         self._adds_bos = dressed[:1] == [bos] != bare[:1]
         self._adds_eos = dressed[-1:] == [eos] != bare[-1:]
+        self._vocabulary_size = len(tokenizer)
+        self._frame = find_frame(
+            tokenizer,
+            lambda text: self._tokenize(text, add_special_tokens=False)[0],
+            chat=contract.rendering == "chat",
+            by_tokenizer=added_around(bare, dressed) if contract.bos == "tokenizer" else ([], []),
+            want_bos=contract.bos == "if_absent",
+            want_eos=contract.eos == "if_absent",
+        )
 
     @property
     def tokenizer_fingerprint(self) -> str:
@@ -133,16 +151,30 @@ class TextEncoder:
         )
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> Encoded:
-        """Token ids of a dialogue and the position that the head reads.
+    @property
+    def vocabulary_fingerprint(self) -> str:
+        """Equal for tokenizers that give the same ids to the same text, hex."""
+        if self._backend is None:
+            return self.tokenizer_fingerprint
+        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
+
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> Encoded:
+        """Token ids of a dialogue, or of a text rendered from one, and the position to read.
 
         Raises:
-            EmptyText: the response is empty or white space.
+            EmptyText: there is nothing to judge.
             InvalidMessages: the chat template refuses the messages.
             InputTooLong: more than `max_length` tokens, and truncation is off or can't help.
             InputError: the text is not valid Unicode.
         """
-        if not dialogue.response.strip():
+        if isinstance(dialogue, RenderedText):
+            return self._encode_rendered(dialogue, truncate)
+        if isinstance(dialogue, TokenIds):
+            return self._encode_ids(dialogue, truncate)
+        if self.contract.rendering == "chat":
+            bare_response = self._frame.without_stop(dialogue.response)
+            dialogue = replace(dialogue, response=bare_response)
+        if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
         _check_unicode(dialogue)
         text, border = self._render(dialogue)
@@ -182,10 +214,76 @@ class TextEncoder:
         if len(ids) > contract.max_length:
             ids, num_prompt = self._cut_prompt(ids, num_prompt, truncate)
             warnings.append("truncated")
+        return self._encoded(ids, num_prompt, warnings)
+
+    def _encoded(self, ids: list[int], num_prompt: int | None, warnings: list[str]) -> Encoded:
+        eos = self._tokenizer.eos_token_id
         if eos is not None and eos not in ids[-2:]:
             # Some templates end a turn with EOS and a line break.
             warnings.append("missing_eos")
         return Encoded(tuple(ids), self._read_position(ids), num_prompt, tuple(warnings))
+
+    def _encode_rendered(self, rendered: RenderedText, truncate: Truncation) -> Encoded:
+        text, border = rendered.text, rendered.num_prompt_characters
+        if not text.strip():
+            raise EmptyText("the text is empty", field="text")
+        _check_characters(text, "text")
+        most = self.contract.max_length * MAX_CHARACTERS_PER_TOKEN
+        was_cut = len(text) > most
+        if was_cut and truncate == "error" and rendered.max_tokens is None:
+            raise _too_many_characters(len(text), self.contract.max_length, "text")
+        if was_cut:
+            border = None if border is None else max(border - (len(text) - most), 0)
+            text = text[-most:]
+        ids, starts = self._tokenize(text, add_special_tokens=False)
+        num_prompt = None
+        if starts is not None and border is not None:
+            num_prompt = next((i for i, start in enumerate(starts) if start >= border), len(ids))
+        if rendered.add_special_tokens:
+            ids, num_in_front = self._frame.around(ids)
+            num_prompt = None if num_prompt is None else num_prompt + num_in_front
+        return self._bounded(ids, num_prompt, rendered.max_tokens, truncate, was_cut=was_cut)
+
+    def _encode_ids(self, given: TokenIds, truncate: Truncation) -> Encoded:
+        if not given.ids:
+            raise EmptyText("there are no token ids", field="ids")
+        if min(given.ids) < 0 or max(given.ids) >= self._vocabulary_size:
+            raise InputError(
+                f"token ids must be from 0 to {self._vocabulary_size - 1}, as the model's "
+                "tokenizer gives them",
+                field="ids",
+            )
+        return self._bounded(list(given.ids), None, given.max_tokens, truncate)
+
+    def _bounded(
+        self,
+        ids: list[int],
+        num_prompt: int | None,
+        max_tokens: int | None,
+        truncate: Truncation,
+        *,
+        was_cut: bool = False,
+    ) -> Encoded:
+        """A rendered text's ids, at most so many; the end is what is judged, so it stays."""
+        limit = self.contract.max_length
+        cut_to = limit if max_tokens is None else min(max_tokens, limit)
+        bos = self._tokenizer.bos_token_id
+        warnings = ["double_bos"] if bos is not None and ids[:2] == [bos, bos] else []
+        excess = len(ids) - cut_to
+        if excess > 0:
+            keep = self._num_kept_in_front(ids) if cut_to > 1 else 0
+            own_response = num_prompt is not None and num_prompt - keep < excess
+            if max_tokens is None and (truncate == "error" or own_response):
+                raise InputTooLong(len(ids), limit, field="text")
+            ids = ids[:keep] + ids[keep + excess :]
+            num_prompt = None if num_prompt is None else max(num_prompt - excess, 0)
+        if excess > 0 or was_cut:
+            warnings.append("truncated")
+        return self._encoded(ids, num_prompt, warnings)
+
+    def _num_kept_in_front(self, ids: list[int]) -> int:
+        first = (self._tokenizer.bos_token_id, getattr(self._tokenizer, "cls_token_id", None))
+        return int(ids[0] in first)
 
     def _cut_prompt(
         self, ids: list[int], num_prompt: int | None, truncate: Truncation
@@ -194,8 +292,7 @@ class TextEncoder:
         limit = self.contract.max_length
         if truncate == "error" or num_prompt is None:
             raise InputTooLong(len(ids), limit)
-        first = (self._tokenizer.bos_token_id, getattr(self._tokenizer, "cls_token_id", None))
-        keep_bos = int(ids[0] in first)
+        keep_bos = self._num_kept_in_front(ids)
         excess = len(ids) - limit
         if num_prompt - keep_bos < excess:
             raise InputTooLong(len(ids), limit, field="response")
@@ -206,11 +303,8 @@ class TextEncoder:
         limit = self.contract.max_length
         most = limit * MAX_CHARACTERS_PER_TOKEN
         if truncate == "error" or len(text) - border > most:
-            raise InputError(
-                f"{len(text)} characters are more than {MAX_CHARACTERS_PER_TOKEN} for each of the "
-                f"{limit} tokens that the model reads; shorten the text",
-                field="response" if len(text) - border > most else None,
-            )
+            field = "response" if len(text) - border > most else None
+            raise _too_many_characters(len(text), limit, field)
         excess = len(text) - most
         return text[excess:], border - excess
 
@@ -234,7 +328,10 @@ class TextEncoder:
                 f"the model's chat template refused the messages ({type(error).__name__})",
                 field="prompt",
             ) from None
-        border = text.rfind(dialogue.response.strip())
+        response = dialogue.response.strip()
+        if not response and text.endswith(self._frame.tail):
+            return text, len(text) - len(self._frame.tail)
+        border = text.rfind(response)
         return text, border if border >= 0 else len(text)
 
     @staticmethod
@@ -267,20 +364,30 @@ class TextEncoder:
         return next((i for i in range(last, -1, -1) if ids[i] != self.pad_token_id), 0)
 
 
+def _too_many_characters(count: int, limit: int, field: str | None) -> InputError:
+    return InputError(
+        f"{count} characters are more than {MAX_CHARACTERS_PER_TOKEN} for each of the "
+        f"{limit} tokens that the model reads; shorten the text",
+        field=field,
+    )
+
+
 def _check_unicode(dialogue: Dialogue) -> None:
     contents = (
         [dialogue.prompt]
         if isinstance(dialogue.prompt, str)
         else [message.content for message in dialogue.prompt]
     )
-    for field, text in [
-        *(("prompt", content) for content in contents),
-        ("response", dialogue.response),
-    ]:
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise InputError(
-                    "holds a lone surrogate, which is not valid Unicode", field=field
-                ) from None
+    for content in contents:
+        _check_characters(content, "prompt")
+    _check_characters(dialogue.response, "response")
+
+
+def _check_characters(text: str, field: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                "holds a lone surrogate, which is not valid Unicode", field=field
+            ) from None

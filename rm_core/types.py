@@ -3,7 +3,7 @@
 Frozen and free of torch, so that any part may import them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -28,11 +28,68 @@ class Dialogue:
 
     Attributes:
         prompt: the text that the policy was given, or the chat messages before the response.
-        response: the policy's answer, to be judged.
+        response: the policy's answer, to be judged; a stop token that ends it is not doubled.
+        allow_empty: whether a response without text is judged, as a policy's samples may be, or
+            refused.
     """
 
     prompt: str | tuple[Message, ...]
     response: str
+    allow_empty: bool = False
+
+    @property
+    def group_key(self) -> Hashable:
+        """Equal for inputs that share a prompt, which are cheaper together."""
+        return self.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedText:
+    """A whole text as its template rendered it, special tokens written out; read as it stands.
+
+    Attributes:
+        text: prompt and response.
+        num_prompt_characters: how many leading characters are the prompt's; None: unknown.
+        add_special_tokens: whether BOS and EOS that the position contract wants are added where
+            they are absent; never a second one.
+        max_tokens: keep this many from the end, and BOS; None: the model's own limit.
+    """
+
+    text: str
+    num_prompt_characters: int | None = None
+    add_special_tokens: bool = True
+    max_tokens: int | None = None
+
+    @property
+    def group_key(self) -> Hashable:
+        """Equal for inputs that share a prompt, or where that is unknown the text's beginning."""
+        known = self.num_prompt_characters
+        return self.text[: _GROUPING_CHARACTERS if known is None else known]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """A whole text as token ids, read exactly so; all loaded models must cut text alike.
+
+    Attributes:
+        ids: of prompt and response, BOS and EOS included.
+        max_tokens: keep this many from the end, and BOS; None: the model's own limit.
+    """
+
+    ids: tuple[int, ...]
+    max_tokens: int | None = None
+
+    @property
+    def group_key(self) -> Hashable:
+        """Equal for inputs with the same beginning."""
+        return self.ids[:_GROUPING_TOKENS]
+
+
+RewardInput = Dialogue | RenderedText | TokenIds
+"""What can be judged."""
+
+_GROUPING_CHARACTERS = 256
+_GROUPING_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +201,8 @@ class Scorer(Protocol):
         """The loaded models, by role."""
         ...
 
-    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
-        """Turn a dialogue into token ids for every model.
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        """Turn a dialogue (or a text rendered from one) into token ids for every model.
 
         Raises:
             InputError: this dialogue can't be scored; others can.

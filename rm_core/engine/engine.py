@@ -10,15 +10,22 @@ import torch
 from rm_core.checkpoint import RewardModel, load_reward_model
 from rm_core.engine.forward import Forward, choose_forward
 from rm_core.engine.trunk import same_trunk
-from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
+from rm_core.errors import (
+    ConfigurationError,
+    EngineClosed,
+    EngineError,
+    InputError,
+    OutOfMemory,
+)
 from rm_core.text import ReadRule
 from rm_core.types import (
     ROLES,
-    Dialogue,
     Encoded,
     EncodedItem,
     ModelProfile,
+    RewardInput,
     Role,
+    TokenIds,
     Truncation,
 )
 
@@ -55,6 +62,8 @@ class Engine:
         self._models = {role: models[role] for role in ROLES if role in models}
         self._deterministic = deterministic
         self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
+        vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
+        self._one_vocabulary = len(vocabularies) == 1
         self._trunks = [
             _Trunk(roles, self._choose_forward(roles)) for roles in self._roles_by_trunk()
         ]
@@ -94,7 +103,7 @@ class Engine:
         """The loaded models, by role."""
         return {role: model.profile for role, model in self._models.items()}
 
-    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
         """Token ids of a dialogue for every model; thread-safe.
 
         Models that read text alike share one encoding.
@@ -102,6 +111,12 @@ class Engine:
         Raises:
             InputError: this dialogue can't be scored; others can.
         """
+        if isinstance(dialogue, TokenIds) and not self._one_vocabulary:
+            raise InputError(
+                "the loaded models cut text into different tokens, so that ids can't mean the same "
+                "to both; send the text",
+                field="ids",
+            )
         by_identity: dict[str, Encoded] = {}
         by_role: dict[Role, Encoded] = {}
         for role, model in self._models.items():

@@ -1,0 +1,96 @@
+"""What stands before and behind a text once it is ready to be read, found by trying the tokenizer.
+
+A text that somebody else rendered may have lost its BOS on the way (veRL strips it, expecting the
+server to put it back) or still have it; what is there already is never added again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a model's rendered texts begin and end with.
+
+    Attributes:
+        prefix: token ids that every text begins with.
+        suffix: token ids that every text ends with.
+        stops: texts that end an assistant turn: the EOS token, and what the chat template writes.
+        tail: what the chat template writes behind the last turn's content; "" without a template.
+    """
+
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+    stops: tuple[str, ...] = ()
+    tail: str = ""
+
+    def around(self, ids: Sequence[int]) -> tuple[list[int], int]:
+        """`ids` with what is missing of prefix and suffix, and how many ids came in front."""
+        front = () if tuple(ids[: len(self.prefix)]) == self.prefix else self.prefix
+        behind = self.suffix
+        if not behind or tuple(ids[-len(behind) :]) == behind:
+            behind = ()
+        return [*front, *ids, *behind], len(front)
+
+    def without_stop(self, response: str) -> str:
+        """A response without the stop tokens that a sampler left at its end."""
+        while True:
+            text = response.rstrip()
+            stop = next((stop for stop in self.stops if text.endswith(stop)), None)
+            if stop is None:
+                return response
+            response = text.removesuffix(stop)
+
+
+def added_around(bare: Sequence[int], dressed: Sequence[int]) -> tuple[list[int], list[int]]:
+    """What a tokenizer puts before and behind a text's own ids; nothing where it can't be told."""
+    length = len(bare)
+    for start in range(len(dressed) - length + 1):
+        if list(dressed[start : start + length]) == list(bare):
+            return list(dressed[:start]), list(dressed[start + length :])
+    return [], []
+
+
+def find_frame(
+    tokenizer: Any,
+    tokenize: Callable[[str], list[int]],
+    *,
+    chat: bool,
+    by_tokenizer: tuple[list[int], list[int]],
+    want_bos: bool,
+    want_eos: bool,
+) -> Frame:
+    """What a model's position contract puts around a text.
+
+    Args:
+        tokenizer: a transformers tokenizer, for its special tokens and its template.
+        tokenize: text to ids, nothing added.
+        chat: whether texts are rendered by the template, which then decides on BOS.
+        by_tokenizer: what the tokenizer itself adds (see `added_around`); not read with `chat`.
+        want_bos: whether a text begins with BOS whatever template and tokenizer do.
+        want_eos: likewise, whether it ends with EOS.
+    """
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    prefix, suffix = ([], []) if chat else by_tokenizer
+    text, tail = _render_probe(tokenizer) if chat else ("", "")
+    if bos is not None and (want_bos or tokenize(text)[:1] == [bos]):
+        prefix = [bos]
+    if eos is not None and want_eos and suffix[-1:] != [eos]:
+        suffix = [*suffix, eos]
+    stops = dict.fromkeys(stop for stop in (tokenizer.eos_token, tail.strip()) if stop)
+    return Frame(tuple(prefix), tuple(suffix), tuple(stops), tail)
+
+
+def _render_probe(tokenizer: Any) -> tuple[str, str]:
+    """A small chat as the template renders it, and what it writes behind the last content."""
+    content = "answer"
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": content}]
+    try:
+        text: str = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=False
+        )
+    except Exception:  # a template that wants other roles: then there is nothing to learn
+        return "", ""
+    _, found, tail = text.rpartition(content)
+    return text, tail if found else ""
