@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rm_core.engine.batching import Priority
-from rm_core.types import Dialogue, Truncation
+from rm_core.types import RewardInput, Truncation
 from service.body import require_at_most
 from service.reply import Judgement, judge
 from service.scoring import ItemFailure, ScoredItem, score_dialogues
@@ -22,7 +22,7 @@ class JudgedItem(Protocol):
         """The caller's tag of the prompt."""
         ...
 
-    def dialogues(self) -> list[Dialogue]:
+    def dialogues(self) -> Sequence[RewardInput]:
         """What to score."""
         ...
 
@@ -40,6 +40,7 @@ async def judge_items(
     truncate: Truncation = "error",
     priority: Priority = "interactive",
     deadline: float | None = None,
+    patience_seconds: float | None = None,
 ) -> list[list[Judged]]:
     """Score and judge all responses of all items together.
 
@@ -51,6 +52,7 @@ async def judge_items(
         truncate: what to do with a text that is too long.
         priority: class in the queue.
         deadline: on the state's clock.
+        patience_seconds: how long to wait in the queue; None: as the settings say.
 
     Returns:
         Per item its responses' judgements or failures, the latter with pointers into the body; an
@@ -60,12 +62,20 @@ async def judge_items(
         Problem: the request as a whole is refused; see `score_dialogues`. More responses than
             `max_items` are a 413.
     """
-    dialogues = [[] if isinstance(item, ItemFailure) else item.dialogues() for item in items]
+    dialogues: list[Sequence[RewardInput]] = [
+        [] if isinstance(item, ItemFailure) else item.dialogues() for item in items
+    ]
     flat = [dialogue for own in dialogues for dialogue in own]
     require_at_most(len(flat), state.settings.max_items)
     outcomes = iter(
         await score_dialogues(
-            state, flat, truncate=truncate, priority=priority, deadline=deadline, route=route
+            state,
+            flat,
+            truncate=truncate,
+            priority=priority,
+            deadline=deadline,
+            patience_seconds=patience_seconds,
+            route=route,
         )
     )
     placed: list[list[ScoredItem | ItemFailure]] = []

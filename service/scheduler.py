@@ -24,7 +24,7 @@ from rm_core.engine.batching import (
 )
 from rm_core.engine.price import new_price
 from rm_core.errors import EngineClosed
-from rm_core.types import Dialogue, EncodedItem, Scorer, Truncation
+from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.admission import Admission
 from service.crowd import Crowd
 from service.device import DeviceThread
@@ -128,7 +128,7 @@ class Scheduler:
 
     async def score(
         self,
-        dialogues: Sequence[Dialogue],
+        dialogues: Sequence[RewardInput],
         *,
         truncate: Truncation,
         priority: Priority,
@@ -164,7 +164,7 @@ class Scheduler:
 
     async def _score(
         self,
-        dialogues: Sequence[Dialogue],
+        dialogues: Sequence[RewardInput],
         truncate: Truncation,
         priority: Priority,
         deadline: float | None,
@@ -192,7 +192,7 @@ class Scheduler:
 
     def _enqueue(
         self,
-        dialogues: Sequence[Dialogue],
+        dialogues: Sequence[RewardInput],
         encoded: Sequence[EncodedItem | ItemFailure],
         priority: Priority,
         deadline: float | None,
@@ -214,7 +214,7 @@ class Scheduler:
         now = self._clock()
         for index, item in items.items():
             # The prompt names the group, so that its responses meet also across requests.
-            group = hash(dialogues[index].prompt)
+            group = hash(dialogues[index].group_key)
             waiting = Waiting(item, next(self._order), group, priority)
             self._queue.append(Entry(request, index, waiting, now))
         if items:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rm_core.types import Dialogue, Role, Truncation
+from rm_core.types import RewardInput, Role, Truncation
 from service.problems import Problem, ProblemItem, overloaded, printable
 from service.queueing import DeadlineExceeded, QueueFull, RequestTooLarge
 
@@ -80,11 +80,12 @@ Outcome = ScoredItem | ItemFailure
 
 async def score_dialogues(
     state: "AppState",
-    dialogues: Sequence[Dialogue],
+    dialogues: Sequence[RewardInput],
     *,
     truncate: Truncation = "error",
     priority: "Priority" = "interactive",
     deadline: float | None = None,
+    patience_seconds: float | None = None,
     route: str = "/score",
 ) -> list[Outcome]:
     """Score dialogues together with whatever other requests are waiting.
@@ -97,6 +98,7 @@ async def score_dialogues(
         truncate: what to do with a dialogue that is too long.
         priority: "interactive" goes before "bulk" and is shed sooner.
         deadline: when the answer is useless, on the clock of `state.clock`; None: never.
+        patience_seconds: how long to wait for the first item to begin; None: as the settings say.
         route: the route's path, a label of the metrics.
 
     Returns:
@@ -108,18 +110,19 @@ async def score_dialogues(
         EngineClosed: the engine is gone; becomes a 503.
     """
     settings = state.settings
-    patience = (
-        settings.max_queue_wait_seconds
-        if priority == "interactive"
-        else settings.max_bulk_queue_wait_seconds
-    )
+    if patience_seconds is None:
+        patience_seconds = (
+            settings.max_queue_wait_seconds
+            if priority == "interactive"
+            else settings.max_bulk_queue_wait_seconds
+        )
     try:
         return await state.scheduler.score(
             dialogues,
             truncate=truncate,
             priority=priority,
             deadline=deadline,
-            max_wait_seconds=patience,
+            max_wait_seconds=patience_seconds,
             route=route,
         )
     except QueueFull as exc:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from rm_core.errors import InputError, InputTooLong
-from rm_core.types import Dialogue, EncodedItem, Scorer, Truncation
+from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.metrics import Metrics
 from service.problems import status_of
 from service.scoring import ItemFailure
@@ -34,7 +34,7 @@ class TokenizerPool:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rewardd-tokenize")
 
     async def encode(
-        self, dialogues: Sequence[Dialogue], truncate: Truncation
+        self, dialogues: Sequence[RewardInput], truncate: Truncation
     ) -> list[EncodedItem | ItemFailure]:
         """Each dialogue's encoding or failure, in order.
 
@@ -58,12 +58,12 @@ class TokenizerPool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _encode(
-        self, dialogues: Sequence[Dialogue], truncate: Truncation
+        self, dialogues: Sequence[RewardInput], truncate: Truncation
     ) -> list[EncodedItem | ItemFailure]:
         with self._metrics.tokenize_seconds.time():
             return [self._encode_one(dialogue, truncate) for dialogue in dialogues]
 
-    def _encode_one(self, dialogue: Dialogue, truncate: Truncation) -> EncodedItem | ItemFailure:
+    def _encode_one(self, dialogue: RewardInput, truncate: Truncation) -> EncodedItem | ItemFailure:
         try:
             return self._scorer.encode(dialogue, truncate=truncate)
         except InputError as exc:

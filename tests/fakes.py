@@ -12,7 +12,10 @@ from rm_core.types import (
     Encoded,
     EncodedItem,
     ModelProfile,
+    RenderedText,
+    RewardInput,
     Role,
+    TokenIds,
     Truncation,
 )
 
@@ -25,6 +28,15 @@ def fake_reward(role: Role, dialogue: Dialogue) -> float:
     """A reward in [-4, 4) that only the text decides."""
     text = repr((role, dialogue.prompt, dialogue.response)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:4]) / 2**32 * 8.0 - 4.0
+
+
+def as_dialogue(given: RewardInput) -> Dialogue:
+    """What a rendered text or ids would be as a dialogue without a prompt."""
+    if isinstance(given, RenderedText):
+        return Dialogue("", given.text)
+    if isinstance(given, TokenIds):
+        return Dialogue("", " ".join(map(str, given.ids)))
+    return given
 
 
 class FakeScorer:
@@ -58,10 +70,11 @@ class FakeScorer:
             for role in self.roles
         }
 
-    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        dialogue = as_dialogue(dialogue)
         if ENCODE_ERROR_MARK in dialogue.response:
             raise RuntimeError("tokenizer bug about " + dialogue.response)
-        if not dialogue.response.strip():
+        if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response holds nothing to judge", field="response")
         words = f"{dialogue.prompt} {dialogue.response}".split()
         warnings: tuple[str, ...] = ()

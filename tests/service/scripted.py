@@ -17,15 +17,16 @@ import httpx
 from rm_core.errors import EmptyText
 from rm_core.types import (
     Baseline,
-    Dialogue,
     Encoded,
     EncodedItem,
     ModelProfile,
+    RewardInput,
     Role,
     Truncation,
 )
 from service.app import create_app
 from service.settings import Settings
+from tests.fakes import as_dialogue
 
 _REWARD = re.compile(r"\b([sh])=(\S+)")
 
@@ -54,7 +55,8 @@ class ScriptedScorer:
             for role in self.roles
         }
 
-    def encode(self, dialogue: Dialogue, *, truncate: Truncation = "error") -> EncodedItem:
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        dialogue = as_dialogue(dialogue)
         if not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
         ids = tuple(dialogue.response.encode("utf-8"))
