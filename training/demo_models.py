@@ -35,12 +35,16 @@ class DemoRecipe:
         epochs: of each reward model.
         learning_rate: of each reward model.
         batch_size: prompts in an update.
+        safety_auxiliary_weight: λ of the safety model's auxiliary loss. Preferences alone leave
+            the reward's zero open, and the selection rule compares σ(reward) with 0.15: the
+            sample's safety labels put the zero between safe and unsafe.
     """
 
     base: BaseModelConfig = field(default_factory=lambda: BaseModelConfig(epochs=6))
     epochs: float = 1.0
     learning_rate: float = 1e-3
     batch_size: int = 16
+    safety_auxiliary_weight: float = 1.0
 
 
 def train_sample_models(
@@ -122,6 +126,7 @@ def demo_config(role: Role, output: Path, recipe: DemoRecipe, *, sample: Path) -
         learning_rate=recipe.learning_rate,
         batch_size=recipe.batch_size,
         gradient_accumulation=1,
+        safety_auxiliary_weight=recipe.safety_auxiliary_weight if role == "safety" else 0.0,
         logging_steps=5,
     )
 

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from rm_core.types import ROLES
 from tests.training.samples import preference_rows, write_jsonl
 from training.base_model import BaseModelConfig
-from training.demo_models import SAMPLE, DemoRecipe, stands, train_sample_models
+from training.demo_models import SAMPLE, DemoRecipe, demo_config, stands, train_sample_models
 from training.formats import read_records
 
 SMALL = DemoRecipe(
@@ -61,3 +62,11 @@ def test_the_bundled_sample_is_readable_and_names_its_split(role: str) -> None:
     assert len(read.records) >= 300
     assert not read.unusable
     assert {record.split for record in read.records} == {"train", "heldout"}
+
+
+def test_only_the_safety_model_gets_the_auxiliary_loss(tmp_path: Path) -> None:
+    weights = {
+        role: demo_config(role, tmp_path, DemoRecipe(), sample=SAMPLE).safety_auxiliary_weight
+        for role in ROLES
+    }
+    assert weights == {"safety": 1.0, "helpfulness": 0.0}
