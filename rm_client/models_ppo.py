@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rm_client.models import (
     FailedReply,
@@ -30,7 +30,15 @@ StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
 Coefficient = Annotated[float, Field(ge=0.0, le=_MAX_COEFFICIENT)]
 Moderate = Annotated[float, Field(ge=-1e100, le=1e100)]
 HalfLife = Annotated[float | None, Field(gt=0.0, le=_MAX_SAMPLES)]
-Identifier = Annotated[Text, Field(min_length=1, max_length=255)] | int
+
+
+def _identifier(value: str | int) -> str | int:
+    if isinstance(value, str) and not 1 <= len(value) <= 255:
+        raise ValueError("1 to 255 characters are expected")
+    return value
+
+
+Identifier = Annotated[Text | int, AfterValidator(_identifier)]
 
 
 class BaselineOptions(Sent):
