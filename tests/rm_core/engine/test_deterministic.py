@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rm_core.engine.deterministic import ROWS, fix_product_shapes, in_fixed_chunks
-from rm_core.engine.forward import PackedForward
+from rm_core.engine.packed import PackedForward
 from rm_core.types import Encoded
 from tests.models import DECODERS, make_model
 

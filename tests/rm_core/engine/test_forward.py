@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from rm_core.checkpoint import load_reward_model
 from rm_core.engine.attention import tree
-from rm_core.engine.forward import PackedForward, PaddedForward, choose_forward, padded_batches
+from rm_core.engine.forward import choose_forward
+from rm_core.engine.packed import PackedForward
+from rm_core.engine.padded import PaddedForward, padded_batches
 from rm_core.types import Encoded
 from tests.models import DECODERS, save_checkpoint
 

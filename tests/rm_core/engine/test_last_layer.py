@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from rm_core.engine.forward import PackedForward
 from rm_core.engine.last_layer import read_all_rows, read_rows_only
+from rm_core.engine.packed import PackedForward, TransformersTrunk
 from rm_core.types import Encoded
 from tests.models import DECODERS, make_model
 
@@ -22,12 +22,13 @@ def texts() -> list[Encoded]:
 @pytest.mark.parametrize("architecture", KNOWN)
 def test_skipping_unread_rows_changes_no_reward(architecture: str) -> None:
     model = make_model(architecture)
-    full = PackedForward(model, reason="", skip_unread=False).rewards(texts())
+    full = PackedForward(model, run=TransformersTrunk(model, skip_unread=False)).rewards(texts())
 
-    trimmed = PackedForward(model, reason="")
+    run = TransformersTrunk(model)
+    trimmed = PackedForward(model, run=run).rewards(texts())
 
-    assert trimmed.skips_unread
-    assert torch.allclose(torch.tensor(trimmed.rewards(texts())), torch.tensor(full), atol=1e-6)
+    assert run.skips_unread
+    assert torch.allclose(torch.tensor(trimmed), torch.tensor(full), atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", KNOWN)
@@ -48,7 +49,7 @@ def test_an_unknown_form_is_left_alone(architecture: str) -> None:
     model = make_model(architecture)
 
     assert not read_rows_only(model.base_model)
-    assert not PackedForward(model, reason="").skips_unread
+    assert not TransformersTrunk(model).skips_unread
 
 
 def test_undoing_restores_the_layer(tmp_path: Path) -> None:

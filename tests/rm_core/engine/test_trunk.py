@@ -56,7 +56,7 @@ def test_two_heads_on_one_trunk_run_it_once_and_score_as_two_models(
     apart = {role: load_engine(**{role: name}) for role, name in names.items()}
     calls: list[int] = []
     trunk = both._models["safety"].model.base_model
-    trunk.register_forward_hook(lambda *_: calls.append(1))
+    trunk.norm.register_forward_hook(lambda *_: calls.append(1))
     dialogues = [Dialogue("a prompt ", f"answer {n}") for n in range(5)]
 
     rewards = both.forward([both.encode(d) for d in dialogues])

@@ -1,0 +1,177 @@
+"""Our own run of Llama-shaped trunks on the CPU: all but attention, a chunk of rows at a time.
+
+Transformers runs each operation over the whole row of tokens, and at thousands of tokens every
+intermediate result is tens of megabytes: written to memory, read back, and its pages freed again.
+Here a chunk of rows goes through a whole half-layer while it is in the processor's cache, in place
+where possible. The parts are transformers' own modules and weights; only the order differs, and
+`forward.choose_forward` compares the result with transformers' own before it is used.
+
+Weights are laid out once as matrix products read them (transposed), which makes products of few
+rows faster; the parameters become views of that memory, so nothing is held twice.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rm_core.engine.attention import TreePlan, tree_attention
+
+ROWS = 256
+"""Rows of a chunk: enough for full speed of the matrix products, few enough for the cache."""
+
+_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_ATTENTION_NORMS = {"q_norm", "k_norm"}
+_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+_TRUNK = {"embed_tokens", "layers", "norm", "rotary_emb"}
+
+
+def is_llama_shaped(trunk: Any) -> bool:
+    """Whether a trunk has the parts, and only the parts, that `ChunkedTrunk` knows.
+
+    Llama, Mistral, Qwen2 and Qwen3 do. What their parts compute is the self-test's business.
+    """
+    if _children(trunk) != _TRUNK or len(trunk.layers) == 0:
+        return False
+    return all(
+        _children(layer) == _LAYER
+        and _children(layer.mlp) == _MLP
+        and _ATTENTION <= _children(layer.self_attn) <= _ATTENTION | _ATTENTION_NORMS
+        for layer in trunk.layers
+    )
+
+
+def lay_out_for_products(trunk: Any) -> None:
+    """Store every linear layer's weight as matrix products read it; values don't change."""
+    for module in trunk.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data = module.weight.data.t().contiguous().t()
+
+
+class ChunkedTrunk:
+    """A Llama-shaped trunk, run chunk by chunk.
+
+    Args:
+        trunk: a transformers base model for which `is_llama_shaped` holds, in eval mode.
+        rows: of a chunk.
+    """
+
+    def __init__(self, trunk: Any, *, rows: int = ROWS) -> None:
+        lay_out_for_products(trunk)
+        self._trunk = trunk
+        self._rows = rows
+        config = trunk.config
+        self._head_dim = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+
+    def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
+        """Hidden states that the heads read.
+
+        Args:
+            input_ids: (tokens,), int64.
+            tree: the pack's plan.
+
+        Returns:
+            (sequences, hidden), after the final norm.
+        """
+        trunk = self._trunk
+        hidden = trunk.embed_tokens(input_ids)
+        cos, sin = (table[0] for table in trunk.rotary_emb(hidden[None], tree.position_ids[None]))
+        *layers, last = trunk.layers
+        for layer in layers:
+            attended = self._attend(layer, hidden, cos, sin, tree)
+            self._feed_forward(layer, hidden, attended)
+        attended = self._attend(last, hidden, cos, sin, tree)
+        read = hidden[tree.read_rows]
+        self._feed_forward(last, read, attended[tree.read_rows])
+        normed: Tensor = trunk.norm(read)
+        return normed
+
+    def _attend(
+        self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor, tree: TreePlan
+    ) -> Tensor:
+        """The layer's attention before its output projection, (tokens, heads · head_dim)."""
+        attention = layer.self_attn
+        query, key, value = (
+            hidden.new_empty(len(hidden), projection.out_features)
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        for start in range(0, len(hidden), self._rows):
+            rows = slice(start, start + self._rows)
+            normed = layer.input_layernorm(hidden[rows])
+            for projection, out in (
+                (attention.q_proj, query),
+                (attention.k_proj, key),
+                (attention.v_proj, value),
+            ):
+                _project(normed, projection, out[rows])
+            self._rotate(query[rows], getattr(attention, "q_norm", None), cos[rows], sin[rows])
+            self._rotate(key[rows], getattr(attention, "k_norm", None), cos[rows], sin[rows])
+        out, _ = tree_attention(
+            attention,
+            self._by_head(query),
+            self._by_head(key),
+            self._by_head(value),
+            None,
+            tree=tree,
+            scaling=attention.scaling,
+            sliding_window=_sliding_window(attention),
+        )
+        return out.view(len(hidden), -1)
+
+    def _rotate(self, flat: Tensor, norm: Any, cos: Tensor, sin: Tensor) -> None:
+        """Rotary position embedding of a chunk, in place: x·cos + rotate_half(x)·sin.
+
+        Source: Su et al. 2021, arXiv:2104.09864, in the layout of transformers' Llama.
+        """
+        x = flat.view(len(flat), -1, self._head_dim)
+        if norm is not None:
+            x.copy_(norm(x))
+        half = self._head_dim // 2
+        rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+        x.mul_(cos[:, None]).addcmul_(rotated, sin[:, None])
+
+    def _by_head(self, flat: Tensor) -> Tensor:
+        """(tokens, heads · head_dim) → (1, heads, tokens, head_dim), without copying."""
+        return flat.view(1, len(flat), -1, self._head_dim).transpose(1, 2)
+
+    def _feed_forward(self, layer: Any, hidden: Tensor, attended: Tensor) -> None:
+        """The rest of the layer, in place on `hidden`."""
+        mlp = layer.mlp
+        for start in range(0, len(hidden), self._rows):
+            rows = slice(start, start + self._rows)
+            _add_product(hidden[rows], attended[rows], layer.self_attn.o_proj)
+            normed = layer.post_attention_layernorm(hidden[rows])
+            gated = mlp.act_fn(mlp.gate_proj(normed)).mul_(mlp.up_proj(normed))
+            _add_product(hidden[rows], gated, mlp.down_proj)
+
+
+def _project(rows: Tensor, layer: nn.Linear, out: Tensor) -> None:
+    """A linear layer's result into `out`."""
+    bias: Tensor | None = layer.bias
+    if bias is None:
+        torch.mm(rows, layer.weight.t(), out=out)
+    else:
+        torch.addmm(bias, rows, layer.weight.t(), out=out)
+
+
+def _add_product(hidden: Tensor, rows: Tensor, layer: nn.Linear) -> None:
+    """Add layer(rows) to hidden, in place."""
+    hidden.addmm_(rows, layer.weight.t())
+    bias: Tensor | None = layer.bias
+    if bias is not None:
+        hidden.add_(bias)
+
+
+def _sliding_window(attention: Any) -> int | None:
+    """The window of an attention layer: Qwen keeps it on the layer, Mistral in the config."""
+    if hasattr(attention, "sliding_window"):
+        window: int | None = attention.sliding_window
+        return window
+    return getattr(attention.config, "sliding_window", None)
+
+
+def _children(module: Any) -> set[str]:
+    return {name for name, _ in module.named_children()}

@@ -1,0 +1,120 @@
+"""The packed way: all texts in one row without padding, shared prefixes once, tree attention."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import Linear
+
+from rm_core.engine.attention import ATTENTION_NAME, TreePlan
+from rm_core.engine.chunked import ChunkedTrunk, is_llama_shaped
+from rm_core.engine.deterministic import fix_product_shapes, in_fixed_chunks
+from rm_core.engine.last_layer import read_all_rows, read_rows_only
+from rm_core.engine.plan import plan_pack
+from rm_core.heads import ScalarHeads
+from rm_core.types import Encoded
+
+
+class TrunkRun(Protocol):
+    """How a trunk is run over a packed row."""
+
+    def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
+        """Hidden states that the heads read: (tokens,) int64 → (sequences, hidden)."""
+        ...
+
+
+class TransformersTrunk:
+    """A trunk as transformers runs it, with our attention.
+
+    Args:
+        model: a decoder whose attention can be replaced.
+        skip_unread: whether the last layer's feed-forward half and the final norm run only where a
+            head reads; without effect on models whose last layer's form is not known.
+    """
+
+    def __init__(self, model: Any, *, skip_unread: bool = True) -> None:
+        self._trunk = model.base_model
+        model.set_attn_implementation(ATTENTION_NAME)
+        read_all_rows(self._trunk)
+        self.skips_unread = skip_unread and read_rows_only(self._trunk)
+
+    def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
+        """Hidden states that the heads read: (tokens,) int64 → (sequences, hidden)."""
+        hidden: Tensor = self._trunk(
+            input_ids=input_ids[None],
+            position_ids=tree.position_ids[None],
+            use_cache=False,
+            tree=tree,
+        ).last_hidden_state[0]
+        return hidden if self.skips_unread else hidden[tree.read_rows]
+
+
+class PackedForward:
+    """A trunk over packed rows, and the heads that read it.
+
+    Args:
+        model: a decoder for sequence classification with a linear `score` head.
+        run: how its trunk is run; None for transformers' own way.
+        heads: further heads on the same trunk, read from the same hidden states.
+        reason: why this way was taken.
+        share: whether common prefixes are computed once.
+        deterministic: whether a text gets the same bits in any company, on one machine; costs
+            shared prefixes and some filling.
+    """
+
+    path = "packed"
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        run: TrunkRun | None = None,
+        heads: Sequence[Linear] = (),
+        reason: str = "",
+        share: bool = True,
+        deterministic: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.shares_prefixes = share and not deterministic
+        self._device = model.device
+        self._heads = ScalarHeads([model.score, *heads])
+        self._deterministic = deterministic
+        if deterministic:
+            fix_product_shapes(model.base_model)
+        self._run = TransformersTrunk(model) if run is None else run
+
+    @torch.inference_mode()
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards in order, (texts, heads), float32 values."""
+        pack = plan_pack(
+            [text.input_ids for text in texts],
+            [text.read_position for text in texts],
+            share=self.shares_prefixes,
+        )
+        tree = TreePlan.of(pack, self._device)
+        read = self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
+        if not self._deterministic:
+            return self._heads(read)
+        rewards: list[list[float]] = in_fixed_chunks(self._heads.linear, read.float()).tolist()
+        return rewards
+
+
+def fastest_packed(
+    model: Any, *, heads: Sequence[Linear] = (), deterministic: bool = False
+) -> PackedForward:
+    """The packed way that suits the model and its device."""
+    own = model.device.type == "cpu" and not deterministic and is_llama_shaped(model.base_model)
+    if own:
+        return PackedForward(
+            model,
+            run=ChunkedTrunk(model.base_model),
+            heads=heads,
+            reason="Llama-shaped decoder on the CPU, run chunk by chunk",
+        )
+    return PackedForward(
+        model,
+        heads=heads,
+        reason="decoder with replaceable attention",
+        deterministic=deterministic,
+    )
