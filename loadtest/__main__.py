@@ -1,0 +1,31 @@
+"""`python -m loadtest`: bench, serve, compare, models."""
+
+import sys
+
+import typer
+
+from loadtest.commands_bench import register as register_bench
+from loadtest.commands_http import register as register_http
+from loadtest.errors import LoadTestError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Load tests: the engine in-process, a server over HTTP, and our server beside others.",
+)
+register_bench(app)
+register_http(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="python -m loadtest")
+    except LoadTestError as exc:
+        typer.echo(f"loadtest: {exc}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

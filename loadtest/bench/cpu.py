@@ -1,0 +1,255 @@
+"""The engine on checkpoints: GRPO groups and independent texts, one reward model and two."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from loadtest import workloads
+from loadtest.bench.rounds import Rounds, run_rounds
+from loadtest.bench.ways import (
+    GemmLimit,
+    Ours,
+    Padded,
+    Rewards,
+    Way,
+    by_group,
+    by_length,
+    in_order,
+    pack_sizes,
+)
+from loadtest.errors import LoadTestError
+from loadtest.models import BenchmarkModels, quiet_transformers
+from loadtest.oracle import load_tokenizer, rewards_alone
+from loadtest.workloads import Text
+from rm_core.engine import DType, Engine, load_engine
+from rm_core.engine.batching import Budget
+from rm_core.types import Dialogue, EncodedItem
+
+OURS = "ours"
+OURS_TWO = "ours, one trunk"
+OTHER = "helpfulness on another trunk"
+SHAPES = ("grpo", "mixed")
+DTYPES: dict[str, DType] = {
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+}
+TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.2}
+"""Largest error of a right reward of a random model, whose rewards spread over a few units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a benchmark runs.
+
+    Attributes:
+        shapes: "grpo", "mixed" or both.
+        groups: GRPO groups.
+        responses: to each prompt.
+        prompt_tokens: of GRPO prompts.
+        texts: independent texts.
+        rounds: that count.
+        max_pack_tokens: of a pack after sharing; the service's own by default.
+        max_pack_items: likewise.
+        dtype: of our trunk and of the padded ways; the truth is float32.
+        two: whether pairs of models are timed too.
+        seed: of texts and their order.
+    """
+
+    shapes: tuple[str, ...] = ("grpo", "mixed")
+    groups: int = 8
+    responses: int = 8
+    prompt_tokens: int = 384
+    texts: int = 64
+    rounds: int = 5
+    max_pack_tokens: int = 8192
+    max_pack_items: int = 256
+    dtype: str = "float32"
+    two: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = set(self.shapes) - set(SHAPES)
+        if unknown:
+            raise LoadTestError(f"no shape named {', '.join(unknown)}; there are: grpo, mixed, all")
+        if self.dtype not in DTYPES:
+            raise LoadTestError(f"no dtype {self.dtype}; there are: {', '.join(DTYPES)}")
+
+    @property
+    def budget(self) -> Budget:
+        """Of a pack."""
+        return Budget(self.max_pack_tokens, self.max_pack_items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """Texts in the order in which they arrive, and their ids as transformers' tokenizer cuts."""
+
+    name: str
+    texts: tuple[Text, ...]
+    ids: tuple[tuple[int, ...], ...]
+
+    @property
+    def prompts(self) -> list[str]:
+        return [text.prompt for text in self.texts]
+
+    def items(self, engine: Engine) -> list[EncodedItem]:
+        return [engine.encode(Dialogue(text.prompt, text.response)) for text in self.texts]
+
+
+def bench_checkpoints(models: BenchmarkModels, options: Options) -> list[Rounds]:
+    """Time every shape with one model, and with two if asked.
+
+    Args:
+        models: three checkpoints, the first two on one trunk.
+        options: what to run.
+    """
+    references = {
+        name: load_reference(path, dtype=options.dtype)
+        for name, path in {
+            "safety": models.safety,
+            "helpfulness": models.helpfulness,
+        }.items()
+        if options.two or name == "safety"
+    }
+    directories = {"safety": models.safety}
+    if options.two:
+        directories |= {"helpfulness": models.helpfulness, OTHER: models.other_trunk}
+    found = []
+    for shape in options.shapes:
+        arrival = _arrival(shape, models.safety, options)
+        # Each text alone in float32, whatever precision is timed.
+        wholes = [text.whole for text in arrival.texts]
+        truth = {role: rewards_alone(path, wholes) for role, path in directories.items()}
+        found.append(_one_model(arrival, truth, models, references, options))
+        if options.two:
+            found.append(_two_models(arrival, truth, models, references, options))
+    return found
+
+
+def load_reference(directory: Path, *, dtype: str) -> Any:
+    """A checkpoint as transformers itself loads it, in eval mode."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    quiet_transformers()
+    loaded = AutoModelForSequenceClassification.from_pretrained(
+        directory, dtype=getattr(torch, dtype), use_safetensors=True
+    )
+    return loaded.eval()
+
+
+def _arrival(shape: str, directory: Path, options: Options) -> _Arrival:
+    tokenizer = load_tokenizer(directory)
+    if shape == "grpo":
+        workload = workloads.grpo(
+            tokenizer,
+            groups=options.groups,
+            responses=options.responses,
+            prompt_tokens=options.prompt_tokens,
+            seed=options.seed,
+        )
+    else:
+        workload = workloads.mixed(tokenizer, texts=options.texts, seed=options.seed)
+    texts = list(workload.texts)
+    # Responses end in no order: a batch in order of arrival holds members of many groups.
+    Random(options.seed).shuffle(texts)
+    templated = isinstance(tokenizer.chat_template, str)
+    ids = tuple(
+        tuple(tokenizer(text.whole, add_special_tokens=not templated)["input_ids"])
+        for text in texts
+    )
+    return _Arrival(shape, tuple(texts), ids)
+
+
+def _padded_ways(models: Mapping[str, Any], arrival: _Arrival) -> list[Way]:
+    lengths = [len(ids) for ids in arrival.ids]
+    count = len(lengths)
+    ways: list[Way] = [Padded("naive padded", models, arrival.ids, in_order(count))]
+    if arrival.name == "grpo":
+        ways.append(Padded("one group a batch", models, arrival.ids, by_group(arrival.prompts)))
+    ways += [
+        Padded("sorted by length", models, arrival.ids, by_length(lengths)),
+        Padded("one at a time", models, arrival.ids, in_order(count, 1)),
+    ]
+    return ways
+
+
+def _one_model(
+    arrival: _Arrival,
+    truth: Rewards,
+    models: BenchmarkModels,
+    references: Mapping[str, Any],
+    options: Options,
+) -> Rounds:
+    reference = {"safety": references["safety"]}
+    engine = load_engine(safety=str(models.safety), device="cpu", dtype=DTYPES[options.dtype])
+    items = arrival.items(engine)
+    ours = Ours(OURS, engine, items, arrival.prompts, options.budget)
+    packs = ours.packs()
+    sizes = pack_sizes(packs, [item.by_role["safety"] for item in items])
+    limits = [
+        GemmLimit("bare GEMMs", reference["safety"], sizes, skip_unread=False),
+        GemmLimit("bare GEMMs of what is read", reference["safety"], sizes, skip_unread=True),
+    ]
+    ways = [ours, *_padded_ways(reference, arrival), *limits]
+    timings = run_rounds(ways, truth, rounds=options.rounds)
+    facts = {
+        "texts": len(arrival.texts),
+        "tokens": sum(map(len, arrival.ids)),
+        "after sharing": sum(size.tokens for size in sizes),
+        "packs": len(packs),
+        "path": engine.describe()["safety"]["path"],
+    }
+    title = f"{arrival.name}, one reward model"
+    return Rounds(title, len(arrival.texts), OURS, timings, TOLERANCES[options.dtype], facts)
+
+
+def _two_models(
+    arrival: _Arrival,
+    truth: Rewards,
+    models: BenchmarkModels,
+    references: Mapping[str, Any],
+    options: Options,
+) -> Rounds:
+    pair = {"safety": references["safety"], "helpfulness": references["helpfulness"]}
+    ways: list[Way] = [
+        _ours_of_two(OURS_TWO, models.safety, models.helpfulness, arrival, options),
+        _OtherTrunk(
+            _ours_of_two("ours, two trunks", models.safety, models.other_trunk, arrival, options)
+        ),
+        *_padded_ways(pair, arrival),
+    ]
+    timings = run_rounds(ways, truth, rounds=options.rounds)
+    title = f"{arrival.name}, two reward models (the padded ways run two forwards)"
+    tolerance = TOLERANCES[options.dtype]
+    return Rounds(title, len(arrival.texts), OURS_TWO, timings, tolerance)
+
+
+def _ours_of_two(
+    name: str, safety: Path, helpfulness: Path, arrival: _Arrival, options: Options
+) -> Ours:
+    engine = load_engine(
+        safety=str(safety),
+        helpfulness=str(helpfulness),
+        device="cpu",
+        dtype=DTYPES[options.dtype],
+    )
+    return Ours(name, engine, arrival.items(engine), arrival.prompts, options.budget)
+
+
+@dataclass(slots=True)
+class _OtherTrunk:
+    """A way whose helpfulness model has a trunk of its own, and so a truth of its own."""
+
+    way: Ours
+
+    @property
+    def name(self) -> str:
+        return self.way.name
+
+    def run(self) -> Rewards:
+        rewards = self.way.run()
+        return {"safety": rewards["safety"], OTHER: rewards["helpfulness"]}

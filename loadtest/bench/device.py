@@ -1,0 +1,233 @@
+"""The engine on a GPU: a large random model made on the device, as a share of its matmul rate."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+
+from loadtest.bench.rounds import Rounds, largest_error, run_rounds
+from loadtest.bench.ways import (
+    GemmLimit,
+    Ours,
+    PackSize,
+    Padded,
+    Way,
+    by_group,
+    by_length,
+    in_order,
+    pack_sizes,
+    trunk_linears,
+)
+from loadtest.errors import LoadTestError
+from loadtest.models import scale_weights
+from loadtest.workloads import log_normal_length
+from rm_core.engine.batching import Budget
+from rm_core.engine.packed import PackedForward
+from rm_core.types import Encoded, EncodedItem
+
+OURS = "ours"
+MAX_PACK_ITEMS = 256
+
+SHAPES: dict[str, dict[str, int]] = {
+    "8b": {
+        "vocab_size": 128_256,
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+    "0.5b": {
+        "vocab_size": 151_936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+    },
+    "toy": {
+        "vocab_size": 512,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a device benchmark runs.
+
+    Attributes:
+        shape: name out of SHAPES.
+        device: of torch.
+        groups: GRPO groups.
+        responses: to each prompt.
+        prompt_tokens: of each prompt.
+        shortest: response in tokens.
+        longest: response in tokens.
+        rounds: that count.
+        max_pack_tokens: of a pack after sharing.
+        matmul_size: rows and columns of the matrices whose product gives the device's rate.
+        check_texts: texts that are also scored in float32, for both bf16 ways' errors.
+        seed: of weights and ids.
+    """
+
+    shape: str = "8b"
+    device: str = "cuda"
+    groups: int = 4
+    responses: int = 16
+    prompt_tokens: int = 1024
+    shortest: int = 128
+    longest: int = 1024
+    rounds: int = 5
+    max_pack_tokens: int = 16_384
+    matmul_size: int = 8192
+    check_texts: int = 16
+    seed: int = 0
+
+
+def bench_device(options: Options) -> Rounds:
+    """Time our forward, padded SDPA and the bare GEMMs on random ids in bfloat16.
+
+    Raises:
+        LoadTestError: no such shape.
+    """
+    if options.shape not in SHAPES:
+        raise LoadTestError(f"no shape named {options.shape}; there are: {', '.join(SHAPES)}")
+    texts, groups = random_texts(options)
+    ids = [text.input_ids for text in texts]
+    lengths = [len(row) for row in ids]
+    padded_model = make_model(options)
+    items = [EncodedItem({"safety": text}) for text in texts]
+    engine = _OneForward(PackedForward(make_model(options), reason="benchmark"))
+    ours = Ours(OURS, engine, items, groups, Budget(options.max_pack_tokens, MAX_PACK_ITEMS))
+    packs = ours.packs()
+    sizes = pack_sizes(packs, texts)
+    model = {"safety": padded_model}
+    ways: list[Way] = [
+        ours,
+        Padded("one group a batch, SDPA", model, ids, by_group(groups)),
+        Padded("sorted by length, SDPA", model, ids, by_length(lengths, options.responses)),
+        GemmLimit("bare GEMMs of what is read", padded_model, sizes, skip_unread=True),
+    ]
+    truth = Padded("alone", model, ids, in_order(len(ids), 1)).run()
+    sync = torch.cuda.synchronize if options.device.startswith("cuda") else lambda: None
+    rate = matmul_rate(options)
+    timings = run_rounds(ways, truth, rounds=options.rounds, sync=sync)
+    seconds = sorted(timings[OURS].seconds)[len(timings[OURS].seconds) // 2]
+    share = linear_flops(padded_model, sizes) / seconds / rate
+    facts = {
+        "device": _device_name(options.device),
+        "shape": options.shape,
+        "tokens": sum(lengths),
+        "after sharing": sum(size.tokens for size in sizes),
+        "packs": len(packs),
+        "matmul rate": f"{rate / 1e12:.1f} TFLOP/s",
+        "our share of it": f"{share:.1%}",
+        **_float32_errors(ours, padded_model, ids, options),
+    }
+    title = f"device, {options.groups} groups × {options.responses}, bfloat16"
+    return Rounds(title, len(ids), OURS, timings, 0.25, facts)
+
+
+def random_texts(options: Options) -> tuple[list[Encoded], list[int]]:
+    """Random ids in groups that share their prompt, and each text's group."""
+    rng = Random(options.seed)
+    vocabulary = SHAPES[options.shape]["vocab_size"]
+
+    def draw(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, vocabulary) for _ in range(count))
+
+    texts, groups = [], []
+    for group in range(options.groups):
+        prompt = draw(options.prompt_tokens)
+        for _ in range(options.responses):
+            ids = prompt + draw(log_normal_length(rng, options.shortest, options.longest))
+            texts.append(Encoded(ids, len(ids) - 1))
+            groups.append(group)
+    return texts, groups
+
+
+def make_model(options: Options) -> Any:
+    """A random bfloat16 Llama made on the device; equal options make equal weights."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    positions = options.prompt_tokens + options.longest
+    config = LlamaConfig(
+        **SHAPES[options.shape], max_position_embeddings=positions, num_labels=1, pad_token_id=0
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(options.device):
+            model = LlamaForSequenceClassification(config)
+    finally:
+        torch.set_default_dtype(before)
+    scale_weights(model, torch.Generator(options.device).manual_seed(options.seed))
+    return model.eval()
+
+
+def matmul_rate(options: Options) -> float:
+    """Floating-point operations a second of a dense square bfloat16 product; the best of ten."""
+    size = options.matmul_size
+    left, right = (
+        torch.randn(size, size, device=options.device, dtype=torch.bfloat16) for _ in range(2)
+    )
+    is_cuda = options.device.startswith("cuda")
+    best = float("inf")
+    for _ in range(10):
+        began = time.perf_counter()
+        torch.mm(left, right)
+        if is_cuda:
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+def linear_flops(model: Any, sizes: Sequence[PackSize]) -> float:
+    """Operations of the trunk's linear layers on the packs, of what a reward needs."""
+    return sum(
+        2.0 * linear.weight.numel() * (size.read_rows if last_mlp else size.tokens)
+        for size in sizes
+        for linear, last_mlp in trunk_linears(model)
+    )
+
+
+@dataclass(slots=True)
+class _OneForward:
+    """A forward without an engine around it: random weights have no checkpoint to load."""
+
+    packed: PackedForward
+
+    def forward(self, items: Sequence[EncodedItem]) -> Sequence[Mapping[Any, float]]:
+        rows = self.packed.rewards([item.by_role["safety"] for item in items])
+        return [{"safety": row[0]} for row in rows]
+
+
+def _float32_errors(
+    ours: Ours, model: Any, ids: Sequence[Sequence[int]], options: Options
+) -> dict[str, str]:
+    """Both bfloat16 ways' largest errors against float32; the padded model is converted for it."""
+    count = min(options.check_texts, len(ids))
+    if count == 0:
+        return {}
+    few = list(ids[:count])
+    found = {"safety": ours.run()["safety"][:count]}
+    alone = Padded("alone", {"safety": model}, few, in_order(count, 1))
+    in_bfloat16 = alone.run()
+    model.float()
+    truth = alone.run()
+    return {
+        "our error against float32": f"{largest_error(found, truth):.1e}",
+        "transformers' own bfloat16 error": f"{largest_error(in_bfloat16, truth):.1e}",
+    }
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -1,0 +1,141 @@
+"""Interleaved rounds: every way once a round, so that ratios compare neighbours in time."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtest.bench.ways import Rewards, Way
+from loadtest.errors import LoadTestError
+from loadtest.report import markdown_table
+
+Sync = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Timing:
+    """A way's times.
+
+    Attributes:
+        seconds: one a round.
+        max_error: largest absolute error of any reward against that text alone; None for a limit.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    max_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Times of several ways to score one workload.
+
+    Attributes:
+        title: of the table.
+        num_texts: of the workload.
+        reference: the way that the ratios are about: ours.
+        timings: by way.
+        tolerance: largest error that is not a mistake.
+        facts: what else the table's reader should know.
+    """
+
+    title: str
+    num_texts: int
+    reference: str
+    timings: Mapping[str, Timing]
+    tolerance: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def ratios(self, way: str) -> list[float]:
+        """The way's seconds over the reference's, round by round: how much faster ours is."""
+        pairs = zip(self.timings[way].seconds, self.timings[self.reference].seconds, strict=True)
+        return [theirs / ours for theirs, ours in pairs]
+
+    def wrong(self) -> list[str]:
+        """Ways with a reward that is off by more than the tolerance."""
+        return [
+            way
+            for way, timing in self.timings.items()
+            if timing.max_error is not None and not timing.max_error <= self.tolerance
+        ]
+
+    def table(self) -> str:
+        """As Markdown."""
+        rows = []
+        for way, timing in self.timings.items():
+            seconds = statistics.median(timing.seconds)
+            ratios = self.ratios(way)
+            spread = f"{statistics.median(ratios):.2f}× ({min(ratios):.2f}–{max(ratios):.2f})"
+            rows.append(
+                [
+                    way,
+                    f"{seconds:.3f}",
+                    f"{self.num_texts / seconds:.1f}",
+                    "1" if way == self.reference else spread,
+                    "limit" if timing.max_error is None else f"{timing.max_error:.1e}",
+                ]
+            )
+        header = ["way", "seconds", "texts/s", f"÷ {self.reference}", "max error"]
+        lines = [f"## {self.title}", markdown_table(header, rows)]
+        lines += ["; ".join(f"{name}: {value}" for name, value in self.facts.items())]
+        lines += [f"**{way}: rewards differ from each text alone**" for way in self.wrong()]
+        return "\n\n".join(line for line in lines if line)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "title": self.title,
+            "num_texts": self.num_texts,
+            "reference": self.reference,
+            "facts": dict(self.facts),
+            "ways": {
+                way: {
+                    "seconds": timing.seconds,
+                    "median_seconds": statistics.median(timing.seconds),
+                    "median_ratio": statistics.median(self.ratios(way)),
+                    "ratios": self.ratios(way),
+                    "max_error": timing.max_error,
+                }
+                for way, timing in self.timings.items()
+            },
+        }
+
+
+def run_rounds(
+    ways: Sequence[Way], truth: Rewards, *, rounds: int, sync: Sync = lambda: None
+) -> dict[str, Timing]:
+    """Time every way in every round; the starting way moves on by one each round.
+
+    Args:
+        ways: what to time.
+        truth: rewards of each text alone; every round's rewards are held against it.
+        rounds: at least 1, after one that is not counted.
+        sync: waits for the device, so that a time is that of the work and not of its submission.
+    """
+    if rounds < 1:
+        raise LoadTestError("at least one round is needed")
+    timings = {way.name: Timing() for way in ways}
+    for number in range(rounds + 1):
+        for at in range(len(ways)):
+            way = ways[(at + number) % len(ways)]
+            sync()
+            began = time.perf_counter()
+            rewards = way.run()
+            sync()
+            seconds = time.perf_counter() - began
+            timing = timings[way.name]
+            if rewards:
+                timing.max_error = max(timing.max_error or 0.0, largest_error(rewards, truth))
+            if number > 0:  # the first warms caches, allocators and thread pools up
+                timing.seconds.append(seconds)
+    return timings
+
+
+def largest_error(found: Rewards, truth: Rewards) -> float:
+    """Largest absolute difference of any reward; infinite where one is not a number."""
+    largest = 0.0
+    for role, values in found.items():
+        for value, true in zip(values, truth[role], strict=True):
+            error = abs(value - true)
+            largest = max(largest, error if error == error else float("inf"))  # noqa: PLR0124 - NaN
+    return largest

@@ -1,0 +1,125 @@
+"""`bench` and `models`. What is heavy is imported when a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loadtest.errors import LoadTestError
+from loadtest.models import SIZES, BenchmarkModels, build_models
+from loadtest.report import environment, write_json, write_text
+
+if TYPE_CHECKING:
+    from loadtest.bench.rounds import Rounds
+
+DEFAULT_DIRECTORY = Path(".loadtest")
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the commands."""
+    app.command("bench")(bench)
+    app.command("models")(models)
+
+
+def benchmark_models(name: str, directory: Path) -> BenchmarkModels:
+    """The random models of a size's name, built where they are missing.
+
+    Raises:
+        LoadTestError: no such size.
+    """
+    if name not in SIZES:
+        raise LoadTestError(f"no model size named {name}; there are: {', '.join(SIZES)}")
+    return build_models(directory / "models" / name, SIZES[name])
+
+
+def models(
+    size: Annotated[str, typer.Argument(help=f"One of {', '.join(SIZES)}.")],
+    directory: Annotated[Path, typer.Option(help="Where to put them.")] = DEFAULT_DIRECTORY,
+) -> None:
+    """Build random benchmark checkpoints: safety, helpfulness (same trunk), other-trunk."""
+    built = benchmark_models(size, directory)
+    for path in (built.safety, built.helpfulness, built.other_trunk):
+        typer.echo(str(path))
+
+
+def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
+    model: Annotated[
+        str, typer.Option(help=f"Size: {', '.join(SIZES)}; on CUDA: 8b, 0.5b.")
+    ] = "small",
+    shape: Annotated[str, typer.Option(help="grpo, mixed or all.")] = "all",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds that count.")] = 5,
+    groups: Annotated[int | None, typer.Option(min=1, help="GRPO groups; 8, on CUDA 4.")] = None,
+    responses: Annotated[
+        int | None, typer.Option(min=1, help="Responses to each prompt; 8, on CUDA 16.")
+    ] = None,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of GRPO prompts; 384, on CUDA 1024.")
+    ] = None,
+    texts: Annotated[int | None, typer.Option(min=1, help="Independent texts; 64.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its choice.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, or cuda for a model made there.")] = "cpu",
+    pack_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Budget of a pack: the service's 8192, on CUDA 16384."),
+    ] = None,
+    two: Annotated[bool, typer.Option(help="Also two reward models.")] = True,
+    seed: Annotated[int, typer.Option(help="Of texts, their order and weights.")] = 0,
+    directory: Annotated[Path, typer.Option(help="Of the models.")] = DEFAULT_DIRECTORY,
+    json_out: Annotated[Path | None, typer.Option("--json", help="JSON file.")] = None,
+    markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
+) -> None:
+    """Time the engine in-process beside padded transformers and the bare GEMMs."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    given = {
+        "groups": groups,
+        "responses": responses,
+        "prompt_tokens": prompt_tokens,
+        "rounds": rounds,
+        "max_pack_tokens": pack_tokens,
+        "seed": seed,
+    }
+    sizes = {name: value for name, value in given.items() if value is not None}
+    if device.startswith("cuda"):
+        found = _on_device(model, device, sizes)
+    else:
+        if texts is not None:
+            sizes["texts"] = texts
+        built = benchmark_models(model, directory)
+        found = _on_cpu(built, sizes, shapes=shape, dtype=dtype, two=two)
+    machine = {**environment(), "threads": str(torch.get_num_threads()), "model": model}
+    text = "\n\n".join([*(rounds.table() for rounds in found), _machine_line(machine)])
+    typer.echo(text)
+    if markdown_out is not None:
+        write_text(markdown_out, text)
+    if json_out is not None:
+        results = [rounds.to_json() for rounds in found]
+        write_json(json_out, {"environment": machine, "dtype": dtype, "results": results})
+    if any(rounds.wrong() for rounds in found):
+        raise typer.Exit(1)
+
+
+def _on_cpu(
+    models: BenchmarkModels, sizes: dict[str, int], *, shapes: str, dtype: str, two: bool
+) -> "list[Rounds]":
+    from loadtest.bench.cpu import Options, bench_checkpoints
+
+    chosen = {"all": ("grpo", "mixed")}.get(shapes, (shapes,))
+    return bench_checkpoints(models, Options(shapes=chosen, dtype=dtype, two=two, **sizes))
+
+
+def _on_device(shape: str, device: str, sizes: dict[str, int]) -> "list[Rounds]":
+    import torch
+
+    from loadtest.bench.device import Options, bench_device
+
+    if not torch.cuda.is_available():
+        raise LoadTestError("there is no CUDA device here; use --device cpu")
+    return [bench_device(Options(shape=shape, device=device, **sizes))]
+
+
+def _machine_line(machine: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {value}" for name, value in machine.items())

@@ -1,0 +1,148 @@
+"""Starting and stopping the servers that `compare` measures, one at a time."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.connections import Origin
+from loadtest.errors import LoadTestError, PeerError
+from loadtest.generator import Endpoint, Target, wait_until_ready
+from loadtest.peers import Peer
+
+STOP_SECONDS = 30.0
+_TAIL_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a peer's servers are started on this machine.
+
+    Attributes:
+        peer: the adapter.
+        python: interpreter of the environment that the peer is installed in.
+        command: overrides the adapter's command; same placeholders.
+        threads: cores for all its servers together.
+        start_seconds: how long one may take until it is ready.
+    """
+
+    peer: Peer
+    python: str = sys.executable
+    command: tuple[str, ...] = ()
+    threads: int = 2
+    start_seconds: float = 300.0
+
+    @contextmanager
+    def running(self, models: Mapping[str, Path]) -> Iterator[Target]:
+        """Start the servers for these models, by role, and stop them at the end.
+
+        One server for all where the peer can hold them all, else one for each, which then share
+        the cores.
+
+        Raises:
+            PeerError: a server ended, or is not ready in time; the message holds its last words.
+        """
+        with ExitStack() as stack:
+            if self.peer.holds_both:
+                flags = [w for role, path in models.items() for w in (f"--{role}-model", str(path))]
+                port = stack.enter_context(self._server(self.threads, None, flags))
+                endpoints = [Endpoint(Origin("127.0.0.1", port))]
+            else:
+                threads = max(1, self.threads // len(models))
+                endpoints = []
+                for role, path in models.items():
+                    port = stack.enter_context(self._server(threads, path, []))
+                    endpoints.append(Endpoint(Origin("127.0.0.1", port), role=role))
+            yield Target(self.peer, tuple(endpoints), {})
+
+    @contextmanager
+    def _server(self, threads: int, model: Path | None, flags: Sequence[str]) -> Iterator[int]:
+        """One server; yields its port once it is ready."""
+        template = self.command or self.peer.command
+        if template is None:
+            raise LoadTestError(
+                f"{self.peer.name} can't be started from here; give it a command "
+                f"(--command {self.peer.name}='… {{model}} … {{port}}')"
+            )
+        port = free_port()
+        with tempfile.TemporaryDirectory(prefix="loadtest-") as scratch:
+            log = Path(scratch) / "log"
+            values = {
+                "python": self.python,
+                "port": str(port),
+                "threads": str(threads),
+                "model": "" if model is None else str(model),
+                "scratch": scratch,
+            }
+            words = [word.format(**values) for word in template]
+            # OMP_NUM_THREADS before the process starts: a library that sets its threads late has
+            # made its pool by then. No hub: a model is a directory here.
+            limits = [f"OMP_NUM_THREADS={threads}", "HF_HUB_OFFLINE=1"]
+            command = ["env", *limits, *words, *flags]
+            with log.open("wb") as output:
+                process = subprocess.Popen(  # noqa: S603 - no shell
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            try:
+                self._wait(process, port, log)
+                yield port
+            finally:
+                stop(process)
+
+    def _wait(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+        target = Target(self.peer, (Endpoint(Origin("127.0.0.1", port)),), {})
+        waited = 0.0
+        while True:
+            try:
+                wait_until_ready(target, timeout_seconds=1.0)
+            except PeerError as exc:
+                waited += 1.0
+                if process.poll() is not None:
+                    hint = f" (needs: {self.peer.needs})" if self.peer.needs else ""
+                    raise PeerError(f"{self.peer.name} ended{hint}:\n{_tail(log)}") from exc
+                if waited >= self.start_seconds:
+                    raise PeerError(f"{exc}:\n{_tail(log)}") from exc
+            else:
+                return
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a server and its children to end; kill what does not."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    # Worker processes are in the session that we started; what is left of it goes too.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def parse_command(text: str) -> tuple[str, ...]:
+    """A command line as words."""
+    return tuple(shlex.split(text))
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_TAIL_LINES:])
