@@ -1,7 +1,7 @@
 """The demo's requests: what is sent, the curl line that sends the same, and the replies as tables.
 
 The texts are held-out records of the bundled sample, so the demo's models never saw them; they are
-ordered as people ranked them, best first, and the tables show where the models disagree.
+ordered as the sample ranks them, best first, and the tables show where the models disagree.
 """
 
 import json
@@ -134,10 +134,10 @@ def score_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
 
 
 def compare_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
-    """The reply to /compare: rank beside the people's, and the chance to beat each other one."""
+    """The reply to /compare: rank beside the sample's, and the chance to beat each other one."""
     item, judged = body["items"][0], reply["items"][0]
     numbers = range(1, len(item["responses"]) + 1)
-    table = _table("people's rank", "rank", *(f"beats {number}" for number in numbers))
+    table = _table("sample's rank", "rank", *(f"beats {number}" for number in numbers))
     for index, text in enumerate(item["responses"]):
         chances = [
             "" if other == index else f"{chance:.0%}"
@@ -189,14 +189,14 @@ def _table(*headings: str) -> Table:
 EXAMPLES: Sequence[Example] = (
     Example(
         path="/score",
-        about="Two prompts with two responses each, the people's favourite first: both models' "
+        about="Two prompts with two responses each, the sample's favourite first: both models' "
         "raw reward and σ of it, whose reward the selection rule took, the group's advantage.",
         body={"items": [VINEGAR, SPEED]},
         tabulate=score_table,
     ),
     Example(
         path="/compare",
-        about="Three responses ranked by the selected reward, beside the people's ranking.",
+        about="Three responses ranked by the selected reward, beside the sample's ranking.",
         body={"items": [FIRECRACKERS]},
         tabulate=compare_table,
     ),

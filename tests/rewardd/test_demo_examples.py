@@ -28,7 +28,7 @@ def test_the_models_never_saw_an_example(
 
 
 @pytest.mark.parametrize("text", HELDOUT, ids=lambda text: str(text["prompt"]))
-def test_examples_stand_in_the_order_that_people_gave_them(
+def test_examples_stand_in_the_order_that_the_sample_gives_them(
     text: Mapping[str, Any], records: list[dict[str, Any]]
 ) -> None:
     (record,) = [record for record in records if record["prompt"] == text["prompt"]]
