@@ -64,6 +64,7 @@ class Seen:
     headers: Mapping[str, str]
     body: bytes
     at: float
+    client_port: int
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -154,7 +155,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if self.headers.get("Transfer-Encoding"):
             raise AssertionError("bodies are sent with their length")
-        seen = Seen(self.command, self.path, dict(self.headers), body, time.monotonic())
+        seen = Seen(
+            self.command,
+            self.path,
+            dict(self.headers),
+            body,
+            time.monotonic(),
+            self.client_address[1],
+        )
         with self.server.lock:
             number = len(self.server.seen)
             self.server.seen.append(seen)

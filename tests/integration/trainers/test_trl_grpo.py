@@ -1,0 +1,105 @@
+"""TRL's own trainers, with rewards over HTTP from a real server."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from rm_client.adapters.trl import trl_reward, trl_reward_sync
+from tests.integration.trainers.conftest import LETTERS, make_policy
+
+STEPS = 16
+
+
+def settings(directory: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(directory),
+        "use_cpu": True,
+        "per_device_train_batch_size": 32,
+        "num_generations": 8,
+        "max_completion_length": 16,
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant",
+        "max_steps": STEPS,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "seed": 0,
+        "bf16": False,
+    }
+
+
+def dataset() -> Dataset:
+    prompts = [f"{first}{second} " for first in LETTERS[:8] for second in LETTERS[8:16]]
+    # Columns that no server should see, objects among them.
+    return Dataset.from_dict(
+        {
+            "prompt": prompts,
+            "is_safety": [False] * len(prompts),
+            "answer": [{"nested": [1, 2]}] * len(prompts),
+        }
+    )
+
+
+def rewards_of(trainer: Any) -> list[float]:
+    return [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+
+
+def test_grpo_learns_what_the_reward_model_likes(
+    server_url: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    reward = trl_reward(server_url, eos_token_id=tokenizer.eos_token_id)
+    trainer = GRPOTrainer(
+        model=make_policy(tokenizer),
+        reward_funcs=reward,
+        args=GRPOConfig(**settings(tmp_path), beta=0.0),
+        train_dataset=dataset(),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    rewards = rewards_of(trainer)
+    assert len(rewards) == STEPS
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 1.0
+    assert all("rewards/rewardd/mean" in e for e in trainer.state.log_history if "reward" in e)
+
+
+def test_grpo_takes_the_streams_whitened_reward_and_the_penalty(
+    server_url: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    reward = trl_reward(
+        server_url,
+        eos_token_id=tokenizer.eos_token_id,
+        missing_eos_penalty=0.1,
+        stream="grpo-whitened",
+    )
+    trainer = GRPOTrainer(
+        model=make_policy(tokenizer),
+        reward_funcs=reward,
+        args=GRPOConfig(**{**settings(tmp_path), "max_steps": 2}, beta=0.0),
+        train_dataset=dataset(),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    from rm_client import RewardClient
+
+    stream = RewardClient(server_url).get_stream("grpo-whitened")
+    assert stream.num_samples == 2 * 32
+
+
+@pytest.mark.parametrize("make", [trl_reward, trl_reward_sync])
+def test_rloo_learns_what_the_reward_model_likes(
+    make: Any, server_url: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    trainer = RLOOTrainer(
+        model=make_policy(tokenizer),
+        reward_funcs=make(server_url),
+        args=RLOOConfig(**settings(tmp_path), beta=0.0),
+        train_dataset=dataset(),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    rewards = rewards_of(trainer)
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.5
