@@ -9,15 +9,17 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from rm_core.types import Scorer
 from service.auth import ApiKeys, api_key_dependency
+from service.dialects import registry
 from service.metrics import Metrics
 from service.middleware import RequestContext
 from service.openapi import install_openapi
 from service.ppo_answer import PPO_ROUTE
 from service.problems import install_handlers
+from service.provenance import Provenance
 from service.reply import RewardRule
 from service.routes import compare, documentation, health, info, metrics, ppo, score, streams
 from service.scheduler import Scheduler, SchedulerLimits
-from service.settings import Settings
+from service.settings import Settings, read_secret
 from service.state import AppState
 from service.stateful import StreamService
 
@@ -43,7 +45,8 @@ def create_app(
         clock: monotonic seconds, on which deadlines and waits are measured.
 
     Raises:
-        ConfigurationError: no model is loaded, or the API keys can't be read.
+        ConfigurationError: no model is loaded, a dialect is to return the reward of one that is
+            not, or a file of keys or the secret can't be read.
     """
     instruments = Metrics()
     state = AppState(
@@ -54,8 +57,12 @@ def create_app(
         rule=RewardRule.of(scorer.profiles, tau=settings.tau),
         clock=clock,
     )
-    instruments.prepare(_SCORING_ROUTES, dict(scorer.profiles), settings.max_queue_items)
+    registry.require_reward(settings, scorer.roles)
+    routes = (*_SCORING_ROUTES, *registry.paths(settings))
+    instruments.prepare(routes, dict(scorer.profiles), settings.max_queue_items)
     keys = ApiKeys(settings.read_api_keys())
+    secret_file = settings.hmac_secret_file
+    secret = None if secret_file is None else read_secret(secret_file)
 
     # FastAPI's own documentation routes would not ask for a key; see routes.documentation.
     app = FastAPI(
@@ -71,10 +78,13 @@ def create_app(
     guarded = APIRouter(dependencies=[Depends(api_key_dependency(keys, instruments))])
     for module in _GUARDED:
         guarded.include_router(module.router)
+    guarded.include_router(registry.dialect_router(settings))
     app.include_router(guarded)
     install_handlers(app)
     install_openapi(app, key_required=keys.are_required)
     app.add_middleware(RequestContext, state=state)
+    # The outermost: it signs the request's id and what the last safety net says.
+    app.add_middleware(Provenance, profiles=scorer.profiles, secret=secret)
     return app
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from service.caller import TIMEOUT_HEADER
 from service.schemas import ProblemReply
 
-_REF = "#/components/schemas/{model}"
+REFERENCE = "#/components/schemas/{model}"
+"""Where a model's schema stands in the document."""
 
 PROBLEM: dict[str, Any] = {
     "model": ProblemReply,
@@ -62,7 +63,7 @@ def request_body(
         examples: by name, each with "summary" and "value".
         more: further media types' documentation.
     """
-    schema = model.model_json_schema(ref_template=_REF)
+    schema = model.model_json_schema(ref_template=REFERENCE)
     return {
         "required": True,
         "content": {"application/json": {"schema": schema, "examples": examples}, **(more or {})},

@@ -41,6 +41,7 @@ from service.scoring import ItemFailure
 from service.state_errors import UnknownStream
 from service.store import Transaction
 from service.streams import Stream
+from service.versions import require_models, require_stream
 
 if TYPE_CHECKING:
     from rm_core.rewards import TokenKL
@@ -100,6 +101,7 @@ async def answer_ppo(
         parsed = parse_request(body, max_items=max_items)
     else:
         parsed = await asyncio.to_thread(parse_request, body, max_items=max_items)
+    require_models(parsed.options.expect_version, state.scorer.profiles)
     places = await _judged(state, parsed, deadline=deadline)
     failures = [place for place in places if isinstance(place, ItemFailure)]
     nonfinite = sum(failure.code == "nonfinite_reward" for failure in failures)
@@ -191,9 +193,12 @@ def settle(
 
     Raises:
         UnknownStream: frozen mode names a stream that does not exist.
+        Problem: 412, the stream is not at the version that the caller expects.
     """
     statistics = Statistics()
-    if options.whiten.mode in _STREAM_MODES:
+    if options.whiten.mode not in _STREAM_MODES:
+        require_stream(options.expect_version, None)
+    else:
         settlement.stream, settlement.intake = _merge(transaction, options, samples, initial)
         statistics = settlement.stream.statistics
     settlement.shaping = shape_samples(samples, options, statistics)
@@ -209,8 +214,10 @@ def _merge(
     if options.whiten.mode == "frozen":
         if found is None:
             raise UnknownStream
+        require_stream(options.expect_version, found)
         return found, None
     stream = found if found is not None else _fresh(options, initial)
+    require_stream(options.expect_version, stream)
     if stream.frozen or not options.whiten.update:
         return stream, None
     ids = [id_text(sample.id) for sample in samples if sample.id is not None]

@@ -82,6 +82,24 @@ class WhitenOptions(Strict):
     )
 
 
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+class ExpectVersion(Strict):
+    """What the caller believes to be answered by; what is absent is not compared."""
+
+    safety: Digest | None = Field(
+        default=None, description="The safety weights' sha256 or its beginning (GET /v1/info)."
+    )
+    helpfulness: Digest | None = Field(default=None, description="Likewise.")
+    stream: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The stream's version before this request; 0: a new one."
+    )
+    generation: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The stream's generation, which only reset and restore change."
+    )
+
+
 class PpoEnvelope(Envelope):
     """What surrounds the items of /ppo_reward; the items themselves are validated one by one."""
 
@@ -100,6 +118,11 @@ class PpoEnvelope(Envelope):
     missing_eos_penalty: Coefficient = Field(
         default=0.0,
         description="Taken off the whitened reward of an item that says finished: false.",
+    )
+    expect_version: ExpectVersion | None = Field(
+        default=None,
+        description="Refuse (412) if other models answer or the stream is not as last seen; "
+        "nothing is counted then.",
     )
 
 

@@ -8,15 +8,28 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from rm_core.errors import ConfigurationError
 
 PREFIX = "REWARDD_"
 CONFIG_VARIABLE = "REWARDD_CONFIG"
+
+DialectName = Literal[
+    "openrlhf",
+    "align_anything",
+    "slime",
+    "llama_factory",
+    "vllm",
+    "embeddings",
+    "sglang",
+    "nemo_gym",
+    "kserve",
+]
+"""Other projects' HTTP contracts; see docs/dialects.md."""
 
 
 class Settings(BaseSettings):
@@ -196,6 +209,45 @@ class Settings(BaseSettings):
         default="info", description="Least grave event to log."
     )
 
+    disabled_dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(
+        default=(),
+        description="Other projects' contracts that are not answered, separated by commas; all "
+        f"are by default: {', '.join(get_args(DialectName))}.",
+    )
+    dialect_reward: Literal["selected", "helpfulness", "safety", "whitened"] = Field(
+        default="selected",
+        description="The number that dialects return, after calibration: the reward that the "
+        "safety rule selects, one model's, or the selected one whitened by a stream. A trainer's "
+        "address overrides it with ?reward=.",
+    )
+    dialect_stream: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="The stream of whitened; ?stream= overrides it, one for each training run.",
+    )
+    dialect_fallback_reward: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        ge=-1e6,
+        le=1e6,
+        description="What dialects return for a text that can't be judged; by default the whole "
+        "request is an error. Choose a number below all that the model gives, or the policy "
+        "learns to write such texts.",
+    )
+    hmac_secret_file: Path | None = Field(
+        default=None,
+        description="A file whose content signs every reply (HMAC-SHA256 in X-Rewardd-Signature), "
+        "so that a trainer can tell its rewards from forged ones.",
+    )
+
+    @field_validator("disabled_dialects", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Environment and flags say "slime,vllm"; a file may also hold a list."""
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.max_items > self.max_queue_items:
@@ -251,6 +303,26 @@ class Settings(BaseSettings):
         if any(not key.strip() for key in keys):
             raise ConfigurationError("an API key is empty; remove it or give it a value")
         return tuple(key.encode() for key in keys)
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret of `hmac_secret_file`, without the line break that editors add.
+
+    Raises:
+        ConfigurationError: the file can't be read, or holds fewer than 16 bytes.
+    """
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"hmac_secret_file {path} can't be read: {type(exc).__name__}"
+        ) from None
+    if len(secret) < 16:
+        raise ConfigurationError(
+            f"hmac_secret_file {path} holds fewer than 16 bytes; write a longer secret, such as "
+            "that of `openssl rand -hex 32`"
+        )
+    return secret
 
 
 def _environment_names(settings: type[BaseSettings]) -> set[str]:

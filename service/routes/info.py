@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
+from service.dialects import registry
 from service.json_reply import json_reply
 from service.state import AppState, get_state
 
@@ -35,6 +36,7 @@ async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
             "models": {role: _model(state, role) for role in state.scorer.roles},
             "engine": state.scorer.describe(),
             "selection": {"tau": state.rule.tau, "rule": "safety if is_safety or score < tau"},
+            "dialects": registry.describe(state.settings),
             "limits": {name: getattr(state.settings, name) for name in _SHOWN},
         }
     )

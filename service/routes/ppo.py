@@ -80,6 +80,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         **COMMON_PROBLEMS,
         **problems(
             s404="Frozen mode, and no such stream.",
+            s412="Another model or another version of the stream than `expect_version` says.",
             s422="The envelope is wrong, no item succeeded, or the Idempotency-Key was used with "
             "another body.",
         ),

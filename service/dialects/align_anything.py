@@ -1,0 +1,53 @@
+"""align-anything: POST /get_reward with prompts and responses apart (`remote_rm_client`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.body import validate
+from service.dialects.exchange import Dialect
+from service.dialects.question import Foreign, Options, Place, Question, bad_request, wrong_type
+from service.dialects.texts import answered
+from service.dialects.verdict import Verdict
+
+
+class AlignAnythingBody(Foreign):
+    """Texts that belong together by their place."""
+
+    prompts: list[Any]
+    responses: list[Any]
+
+
+def read(body: Mapping[str, Any], options: Options) -> Question:
+    """The pairs of a body."""
+    asked = validate(AlignAnythingBody, body)
+    if len(asked.prompts) != len(asked.responses):
+        raise bad_request("/responses", "There must be as many responses as prompts.")
+    places = [
+        _place(prompt, response, index, options)
+        for index, (prompt, response) in enumerate(zip(asked.prompts, asked.responses, strict=True))
+    ]
+    return Question(places, _render)
+
+
+def _place(prompt: object, response: object, index: int, options: Options) -> Place:
+    fields = {"prompt": f"/prompts/{index}", "response": f"/responses/{index}"}
+    if not isinstance(prompt, str):
+        return wrong_type(fields["prompt"], "A text")
+    if not isinstance(response, str):
+        return wrong_type(fields["response"], "A text")
+    return answered(prompt, response, fields, rendered=options.rendered)
+
+
+def _render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {"rewards": [verdict.reward for verdict in verdicts]}
+
+
+DIALECT = Dialect(
+    name="align_anything",
+    path="/get_reward",
+    summary="OpenRLHF and align-anything: rewards of texts",
+    body=AlignAnythingBody,
+    example={"prompts": ["Is 27 prime?"], "responses": ["No: 27 = 3 × 9."]},
+    read=read,
+    speaks=lambda body: "responses" in body,
+)

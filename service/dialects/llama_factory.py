@@ -1,0 +1,56 @@
+"""LLaMA-Factory: POST /v1/score/evaluation (`reward_model_type: api`).
+
+Messages are whole texts, not chats. The client knows no timeout, no retry and no error, so that a
+request waits for room however long that takes.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from rm_core.types import RenderedText
+from service.body import validate
+from service.dialects.exchange import Dialect
+from service.dialects.question import Asked, Foreign, Options, Place, Question, wrong_type
+from service.dialects.verdict import Verdict
+
+
+class ScoreEvaluationBody(Foreign):
+    """Texts to score, and optionally how many tokens of each are read."""
+
+    messages: list[Any]
+    max_length: int | None = Field(default=None, ge=1)
+
+
+def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001 (nothing to set)
+    """The texts, one score each."""
+    asked = validate(ScoreEvaluationBody, body)
+    places: list[Place] = [
+        Asked(RenderedText(text, max_tokens=asked.max_length), f"/messages/{index}")
+        if isinstance(text, str)
+        else wrong_type(f"/messages/{index}", "A text")
+        for index, text in enumerate(asked.messages)
+    ]
+    return Question(places, _render)
+
+
+def _render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {
+        "id": f"scoreval-{uuid.uuid4().hex}",
+        "object": "score.evaluation",
+        "model": "rewardd",
+        "scores": [verdict.reward for verdict in verdicts],
+    }
+
+
+DIALECT = Dialect(
+    name="llama_factory",
+    path="/v1/score/evaluation",
+    summary="LLaMA-Factory: scores of texts; waits for room",
+    body=ScoreEvaluationBody,
+    example={"model": "model", "messages": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"]},
+    read=read,
+    waits=True,
+)

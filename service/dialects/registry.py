@@ -1,0 +1,138 @@
+"""Every dialect, and the routes of those that are switched on."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import TypeAdapter
+
+from rm_core.errors import ConfigurationError
+from rm_core.types import Role
+from service.dialects import (
+    align_anything,
+    kserve,
+    llama_factory,
+    nemo_gym,
+    openrlhf,
+    sglang,
+    slime,
+    vllm,
+)
+from service.dialects.exchange import Dialect, exchange
+from service.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
+from service.settings import Settings
+from service.state import AppState, get_state
+
+# Where several share a path the first whose keys a body has answers, else the last.
+DIALECTS: tuple[Dialect, ...] = (
+    align_anything.DIALECT,
+    openrlhf.DIALECT,
+    slime.DIALECT,
+    llama_factory.DIALECT,
+    sglang.DIALECT,
+    vllm.CLASSIFY,
+    vllm.POOLING,
+    vllm.EMBEDDINGS,
+    nemo_gym.DIALECT,
+    kserve.DIALECT,
+)
+
+_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "reward",
+        "in": "query",
+        "description": "Which number is returned; by default what REWARDD_DIALECT_REWARD says.",
+        "schema": {"enum": ["selected", "helpfulness", "safety", "whitened"]},
+    },
+    {
+        "name": "stream",
+        "in": "query",
+        "description": "Whose statistics whiten it, if it is whitened.",
+        "schema": {"type": "string"},
+    },
+    TIMEOUT_PARAMETER,
+]
+
+
+def enabled(settings: Settings) -> list[Dialect]:
+    """The dialects that are switched on."""
+    return [one for one in DIALECTS if one.name not in settings.disabled_dialects]
+
+
+def paths(settings: Settings) -> list[str]:
+    """The paths that they answer, each once."""
+    return list(dict.fromkeys(dialect.path for dialect in enabled(settings)))
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """The dialects for /v1/info."""
+    on = enabled(settings)
+    names = dict.fromkeys(dialect.name for dialect in on)
+    return {
+        "paths": {name: [one.path for one in on if one.name == name] for name in names},
+        "reward": settings.dialect_reward,
+        "stream": settings.dialect_stream,
+        "fallback_reward": settings.dialect_fallback_reward,
+    }
+
+
+def require_reward(settings: Settings, roles: Sequence[Role]) -> None:
+    """Refuse a setting that names a model that isn't loaded.
+
+    Raises:
+        ConfigurationError: so it is.
+    """
+    wanted = settings.dialect_reward
+    if wanted in ("safety", "helpfulness") and wanted not in roles:
+        raise ConfigurationError(
+            f"dialect_reward is {wanted}, but no {wanted} model is loaded; load one or set it to "
+            "selected"
+        )
+
+
+def dialect_router(settings: Settings) -> APIRouter:
+    """The routes of the dialects that are switched on."""
+    router = APIRouter(tags=["dialects"])
+    on = enabled(settings)
+    for path in paths(settings):
+        _mount(router, path, [dialect for dialect in on if dialect.path == path])
+    if kserve.DIALECT in on:
+        router.include_router(kserve.router)
+    return router
+
+
+def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
+    async def answer(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:
+        return await exchange(request, state, dialects)
+
+    named = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+    router.add_api_route(
+        path,
+        answer,
+        methods=["POST"],
+        name=dialects[-1].name + path.replace("/", "_"),
+        summary=dialects[-1].summary,
+        description=_DESCRIPTION,
+        response_model=None,
+        responses={200: {"description": "As the clients expect it."}, **COMMON_PROBLEMS},
+        openapi_extra={
+            "parameters": [*(named if "{name}" in path else []), *_PARAMETERS],
+            "requestBody": _body(dialects),
+        },
+    )
+
+
+_DESCRIPTION = (
+    "The contract of another project's clients; docs/dialects.md says which. Overload is always "
+    "503 with Retry-After."
+)
+
+
+def _body(dialects: Sequence[Dialect]) -> Mapping[str, Any]:
+    union = reduce(or_, (dialect.body for dialect in dialects))
+    schema = TypeAdapter(union).json_schema(ref_template=REFERENCE)
+    examples = {dialect.name: {"value": dict(dialect.example)} for dialect in dialects}
+    content = {"application/json": {"schema": schema, "examples": examples}}
+    return {"required": True, "content": content}

@@ -1,0 +1,65 @@
+"""SGLang's key set on POST /classify: the reward as a vector of one number, never activated.
+
+The recipe of published reward models (eight servers, `{"text": [...]}`, `[i]["embedding"][0]`)
+speaks it. Texts come with their BOS stripped; it is put back. One text gets one object, a list a
+list.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.body import validate
+from service.dialects.exchange import Dialect
+from service.dialects.question import Foreign, Options, Question, bad_request
+from service.dialects.texts import texts_or_ids
+from service.dialects.verdict import Verdict
+from service.problems import printable
+
+
+class SGLangBody(Foreign):
+    """Texts or token ids; `rid` names the requests."""
+
+    text: str | list[Any] | None = None
+    input_ids: list[Any] | None = None
+    rid: str | list[str] | None = None
+
+
+def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001 (nothing to set)
+    """The texts or ids of a body."""
+    asked = validate(SGLangBody, body)
+    if asked.text is not None:
+        places, alone = texts_or_ids(asked.text, "/text")
+    elif asked.input_ids is not None:
+        places, alone = texts_or_ids(asked.input_ids, "/input_ids")
+    else:
+        raise bad_request("/text", 'The body needs "text" or "input_ids".')
+    names = [asked.rid] * len(places) if isinstance(asked.rid, str) else asked.rid
+    if names is not None and len(names) != len(places):
+        raise bad_request("/rid", "There must be as many names as texts.")
+
+    def render(verdicts: Sequence[Verdict]) -> Any:
+        found = [
+            _entry(verdict, None if names is None else names[index])
+            for index, verdict in enumerate(verdicts)
+        ]
+        return found[0] if alone else found
+
+    return Question(places, render)
+
+
+def _entry(verdict: Verdict, name: str | None) -> dict[str, Any]:
+    meta: dict[str, Any] = {"prompt_tokens": verdict.num_tokens}
+    if name is not None:
+        meta["id"] = printable(name)
+    return {"embedding": [verdict.reward], "meta_info": meta}
+
+
+DIALECT = Dialect(
+    name="sglang",
+    path="/classify",
+    summary="vLLM (veRL) and SGLang: one number a text",
+    body=SGLangBody,
+    example={"model": "rewardd", "text": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"]},
+    read=read,
+    speaks=lambda body: "text" in body or "input_ids" in body,
+)

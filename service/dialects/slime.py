@@ -1,0 +1,55 @@
+"""slime: POST /rm (`--rm-type remote_rm --rm-url …/rm`); the whole reply is the reward.
+
+`?detail=1` gives an object instead, for `--reward-key`. `?rendered=1` where slime applies the chat
+template to prompts itself (`--apply-chat-template`), so that it is not applied again here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.body import validate
+from service.dialects.exchange import Dialect
+from service.dialects.question import Foreign, Options, Question
+from service.dialects.texts import Turn, answered
+from service.dialects.verdict import Verdict
+
+
+class SlimeBody(Foreign):
+    """One sample of a text prompt; its `label` is slime's own affair."""
+
+    prompt: str
+    response: str
+
+
+class SlimeChatBody(Foreign):
+    """One sample of a chat."""
+
+    prompt: list[Turn]
+    response: str
+
+
+def read(body: Mapping[str, Any], options: Options) -> Question:
+    """The one sample."""
+    # Chosen by the value, so that an error speaks of the form that was meant.
+    is_chat = isinstance(body.get("prompt"), list)
+    asked = validate(SlimeChatBody, body) if is_chat else validate(SlimeBody, body)
+    fields = {"prompt": "/prompt", "response": "/response"}
+    place = answered(asked.prompt, asked.response, fields, rendered=options.rendered)
+
+    def render(verdicts: Sequence[Verdict]) -> Any:
+        (verdict,) = verdicts
+        if not options.detail:
+            return verdict.reward
+        return {"reward": verdict.reward, "score": verdict.score, **verdict.numbers()}
+
+    return Question([place], render)
+
+
+DIALECT = Dialect(
+    name="slime",
+    path="/rm",
+    summary="slime: the reward of one sample, a bare number",
+    body=SlimeBody,
+    example={"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9.", "label": None},
+    read=read,
+)

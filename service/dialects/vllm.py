@@ -1,0 +1,140 @@
+"""vLLM's scoring routes, in the manner of OpenAI: POST /classify, /pooling and /v1/embeddings.
+
+veRL asks /classify with `use_activation: false` and reads `data[-1].probs[-1]`, or /v1/embeddings
+and reads `data[-1].embedding[-1]`; it strips the BOS from its texts and expects it to be put back.
+"""
+
+import base64
+import struct
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from service.body import validate
+from service.dialects.exchange import Dialect
+from service.dialects.question import Foreign, Options, Place, Question, bad_request
+from service.dialects.texts import Turn, chat, texts_or_ids
+from service.dialects.verdict import Verdict
+
+
+class VLLMBody(Foreign):
+    """Texts, token ids or one chat, and how to read them."""
+
+    input: Any = None
+    messages: list[Turn] | None = None
+    add_special_tokens: bool | None = Field(
+        default=None, description="False adds neither BOS nor EOS to texts in `input`."
+    )
+    truncate_prompt_tokens: int | None = Field(
+        default=None,
+        ge=-1,
+        description="Keep so many tokens from the end of each text in `input`; -1 as many as fit.",
+    )
+    use_activation: bool | None = Field(default=None, description="False: rewards; true: scores.")
+    activation: bool | None = Field(default=None, description="Older name of use_activation.")
+    softmax: bool | None = Field(default=None, description="Oldest name of use_activation.")
+    encoding_format: Literal["float", "base64"] = "float"
+
+    def activated(self, *, by_default: bool) -> bool:
+        """Whether σ is to be applied; the newest name that is given decides."""
+        given = (self.use_activation, self.activation, self.softmax)
+        return next((flag for flag in given if flag is not None), by_default)
+
+
+def read_classify(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
+    """VLLM's /classify: scores unless told otherwise."""
+    asked = validate(VLLMBody, body)
+    activated = asked.activated(by_default=True)
+
+    def entry(index: int, verdict: Verdict) -> dict[str, Any]:
+        value = verdict.score if activated else verdict.reward
+        return {"index": index, "label": "LABEL_0", "probs": [value], "num_classes": 1}
+
+    return Question(_places(asked), lambda verdicts: _reply("classify", verdicts, entry))
+
+
+def read_pooling(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
+    """VLLM's /pooling: rewards unless told otherwise."""
+    return _vectors(body, "pool", "pooling", "data")
+
+
+def read_embeddings(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
+    """OpenAI's /v1/embeddings: a reward as a vector of one number."""
+    return _vectors(body, "embd", "embedding", "embedding")
+
+
+def _vectors(body: Mapping[str, Any], prefix: str, kind: str, field: str) -> Question:
+    asked = validate(VLLMBody, body)
+    activated = asked.activated(by_default=False)
+
+    def entry(index: int, verdict: Verdict) -> dict[str, Any]:
+        value = verdict.score if activated else verdict.reward
+        vector: list[float] | str = [value]
+        if asked.encoding_format == "base64":  # what OpenAI's own client asks for by default
+            vector = base64.b64encode(struct.pack("<f", value)).decode()
+        return {"index": index, "object": kind, field: vector}
+
+    return Question(_places(asked), lambda verdicts: _reply(prefix, verdicts, entry))
+
+
+def _places(asked: VLLMBody) -> Sequence[Place]:
+    if asked.messages is not None:
+        return [chat(asked.messages, "/messages")]
+    if asked.input is None:
+        raise bad_request("/input", 'The body needs "input" or "messages".')
+    if asked.truncate_prompt_tokens == 0:
+        raise bad_request("/truncate_prompt_tokens", "No token is left to judge; send 1 or more.")
+    limit = asked.truncate_prompt_tokens
+    places, _ = texts_or_ids(
+        asked.input,
+        "/input",
+        add_special_tokens=asked.add_special_tokens is not False,
+        max_tokens=limit if limit is not None and limit > 0 else None,
+    )
+    return places
+
+
+def _reply(prefix: str, verdicts: Sequence[Verdict], entry: Any) -> dict[str, Any]:
+    tokens = sum(verdict.num_tokens for verdict in verdicts)
+    return {
+        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": "rewardd",
+        "data": [entry(index, verdict) for index, verdict in enumerate(verdicts)],
+        "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
+    }
+
+
+_EXAMPLE = {
+    "model": "rewardd",
+    "input": "<s>[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>",
+    "use_activation": False,
+}
+CLASSIFY = Dialect(
+    name="vllm",
+    path="/classify",
+    summary="vLLM (veRL) and SGLang: one number a text",
+    body=VLLMBody,
+    example=_EXAMPLE,
+    read=read_classify,
+)
+POOLING = Dialect(
+    name="vllm",
+    path="/pooling",
+    summary="vLLM: a reward as a pooled vector",
+    body=VLLMBody,
+    example=_EXAMPLE,
+    read=read_pooling,
+)
+EMBEDDINGS = Dialect(
+    name="embeddings",
+    path="/v1/embeddings",
+    summary="OpenAI, SGLang (veRL): a reward as an embedding",
+    body=VLLMBody,
+    example={"model": "rewardd", "input": _EXAMPLE["input"]},
+    read=read_embeddings,
+)
