@@ -15,6 +15,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 VENV := .venv
+TRAINERS := .venv-trainers
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := .demo
@@ -25,7 +26,7 @@ CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	  /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything at its pinned version (PYTHON= another interpreter)
@@ -57,6 +58,25 @@ demo: $(STAMP) ## Train both reward models on the bundled sample, show scores, s
 .PHONY: test
 test: $(STAMP) ## Run every test (ARGS= goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)
+
+TRAINER_TESTS := tests/integration/trainers
+TRAINERS_STAMP := $(TRAINERS)/.installed
+
+$(TRAINERS_STAMP): $(STAMP) $(TRAINER_TESTS)/requirements.txt
+	@$(TRAINERS)/bin/python -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear $(TRAINERS)
+	@index='$(TORCH_INDEX)'; \
+	if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null \
+	  && ! $(TRAINERS)/bin/python -m pip config list | grep -qE 'index-url|find-links'; then \
+	  index=$(CPU_TORCH_INDEX); \
+	fi; \
+	echo "Installing the trainers into $(TRAINERS)"; \
+	$(TRAINERS)/bin/python -m pip install -q -c constraints.txt $${index:+--extra-index-url "$$index"} torch
+	@$(TRAINERS)/bin/python -m pip install -q -c constraints.txt -r $(TRAINER_TESTS)/requirements.txt
+	@touch $@
+
+.PHONY: test-integrations
+test-integrations: $(TRAINERS_STAMP) ## Train with TRL against a real server, in .venv-trainers
+	$(TRAINERS)/bin/python -m pytest $(TRAINER_TESTS) $(ARGS)
 
 .PHONY: check
 check: lint types imports test ## What the CI runs: lint, types, import contracts, tests
