@@ -290,12 +290,14 @@ class TextEncoder:
     ) -> tuple[list[int], int | None]:
         """Drop tokens from the prompt's left, keeping BOS (or CLS), the response and EOS."""
         limit = self.contract.max_length
-        if truncate == "error" or num_prompt is None:
+        if num_prompt is None:
             raise InputTooLong(len(ids), limit)
         keep_bos = self._num_kept_in_front(ids)
         excess = len(ids) - limit
         if num_prompt - keep_bos < excess:
             raise InputTooLong(len(ids), limit, field="response")
+        if truncate == "error":
+            raise InputTooLong(len(ids), limit, field="prompt")
         return ids[:keep_bos] + ids[keep_bos + excess :], num_prompt - excess
 
     def _shorten(self, text: str, border: int, truncate: Truncation) -> tuple[str, int]:
@@ -303,7 +305,7 @@ class TextEncoder:
         limit = self.contract.max_length
         most = limit * MAX_CHARACTERS_PER_TOKEN
         if truncate == "error" or len(text) - border > most:
-            field = "response" if len(text) - border > most else None
+            field = "response" if len(text) - border > most else "prompt"
             raise _too_many_characters(len(text), limit, field)
         excess = len(text) - most
         return text[excess:], border - excess

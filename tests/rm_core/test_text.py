@@ -107,8 +107,10 @@ def test_a_lone_surrogate_is_refused_by_field_without_an_echo() -> None:
 
 
 def test_too_long_is_an_error_by_default_and_tells_both_lengths() -> None:
-    with pytest.raises(InputTooLong, match=r"12 tokens.*at most 10"):
+    with pytest.raises(InputTooLong, match=r"12 tokens.*at most 10") as caught:
         encoder(max_length=10).encode(Dialogue("a" * 8, "bbbb"))
+
+    assert caught.value.field == "prompt"
 
 
 def test_truncation_cuts_the_prompts_left_and_keeps_bos_response_and_eos() -> None:
