@@ -1,4 +1,4 @@
-"""An app in this process, its fake scorer, and a client."""
+"""An app in this process, its fake scorer, and a client; a store of its own."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,7 +11,9 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from service.state import AppState
+from service.store import StateStore
 from tests.fakes import FakeScorer
+from tests.service.store_calls import FakeClock
 
 
 class Service:
@@ -62,3 +64,16 @@ async def service(start: Start) -> AsyncIterator[Service]:
     """An app with the default settings."""
     async with start() as running:
         yield running
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[StateStore]:
+    store = StateStore(tmp_path / "state.sqlite3", clock=clock)
+    await store.open()
+    yield store
+    await store.close()

@@ -1,38 +1,15 @@
-import asyncio
+"""POST /ppo_reward: what a reply says, what is refused, what the metrics and the document tell."""
+
 import json
 import math
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from rm_core.rewards import from_baseline, merge, statistics_of, whiten
-from rm_core.types import Baseline
 from service.schemas_ppo import PpoReply, PpoRequest
+from tests.service.routes.ppo_calls import post
 from tests.service.scripted import ScriptedScorer, response_item, serving
-
-
-@pytest.fixture
-def scorer() -> ScriptedScorer:
-    return ScriptedScorer()
-
-
-@pytest.fixture
-async def client(tmp_path: Path, scorer: ScriptedScorer) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(tmp_path, scorer) as client:
-        yield client
-
-
-async def post(client: httpx.AsyncClient, *items: Any, key: str | None = None, **more: Any) -> Any:
-    headers = {} if key is None else {"Idempotency-Key": key}
-    return await client.post("/ppo_reward", json={"items": items, **more}, headers=headers)
-
-
-async def count_of(client: httpx.AsyncClient, stream: str = "default") -> int:
-    reply = await client.get(f"/streams/{stream}")
-    return int(reply.json()["num_samples"]) if reply.status_code == 200 else 0
 
 
 async def test_a_reply_shows_every_step(client: httpx.AsyncClient) -> None:
@@ -87,136 +64,6 @@ async def test_saturated_scores_leave_the_logit_whole(
     reply = await post(client, response_item(reward), whiten={"mode": "none"})
 
     assert reply.json()["items"][0]["logit"] == reward
-
-
-async def test_running_merges_this_request_first_and_then_uses_it(
-    client: httpx.AsyncClient,
-) -> None:
-    await post(client, *[response_item(x) for x in (1.0, 2.0)])
-    reply = await post(client, *[response_item(x) for x in (6.0, 7.0)])
-
-    expected = merge(statistics_of([1.0, 2.0]), statistics_of([6.0, 7.0]))
-    body = reply.json()
-    assert [item["whitened"] for item in body["items"]] == pytest.approx(
-        whiten([6.0, 7.0], expected).values.tolist()
-    )
-    assert body["statistics"] == {
-        "mode": "running",
-        "stream": "default",
-        "count": 4.0,
-        "mean": expected.mean,
-        "std": expected.std,
-        "version": 2,
-        "generation": 0,
-        "scaled": True,
-        "num_merged": 2,
-        "num_duplicates": 0,
-    }
-
-
-async def test_without_a_baseline_the_first_value_passes_and_the_reply_says_so(
-    client: httpx.AsyncClient,
-) -> None:
-    first = (await post(client, response_item(5.0))).json()
-    second = (await post(client, response_item(6.0))).json()
-
-    assert first["items"][0]["whitened"] == 5.0
-    assert "unscaled" in first["items"][0]["warnings"]
-    assert (first["statistics"]["scaled"], first["statistics"]["std"]) == (False, None)
-    assert second["statistics"]["scaled"]
-    assert "unscaled" not in second["items"][0]["warnings"]
-
-
-async def test_a_new_stream_starts_from_both_checkpoints_baselines(tmp_path: Path) -> None:
-    scorer = ScriptedScorer(
-        baselines={
-            "safety": Baseline(mean=1.0, std=2.0, weight=50.0),
-            "helpfulness": Baseline(mean=-1.0, std=1.0, weight=150.0),
-        }
-    )
-    start = merge(from_baseline(1.0, 2.0, 50.0), from_baseline(-1.0, 1.0, 150.0))
-
-    async with serving(tmp_path, scorer) as client:
-        reply = (await post(client, response_item(3.0))).json()
-
-    expected = merge(start, statistics_of([3.0]))
-    assert reply["statistics"]["count"] == 201.0
-    assert reply["statistics"]["std"] == pytest.approx(expected.std)
-    assert reply["items"][0]["whitened"] == pytest.approx(whiten([3.0], expected).values[0])
-
-
-async def test_a_model_without_a_baseline_leaves_the_stream_without_one(tmp_path: Path) -> None:
-    scorer = ScriptedScorer(baselines={"safety": Baseline(mean=1.0, std=2.0, weight=50.0)})
-
-    async with serving(tmp_path, scorer) as client:
-        reply = (await post(client, response_item(3.0))).json()
-
-    assert reply["statistics"]["count"] == 1.0
-
-
-async def test_a_request_may_bring_the_baseline_of_the_stream_that_it_creates(
-    client: httpx.AsyncClient,
-) -> None:
-    whitening = {"baseline": {"mean": 0.0, "std": 2.0, "weight": 100.0}, "half_life": 500.0}
-
-    reply = (await post(client, response_item(3.0), whiten=whitening)).json()
-
-    assert reply["statistics"]["count"] == pytest.approx(100.0 * 2.0 ** (-1.0 / 500.0) + 1.0)
-    assert (await client.get("/streams/default")).json()["half_life"] == 500.0
-
-
-async def test_update_false_uses_the_stream_and_leaves_it_alone(client: httpx.AsyncClient) -> None:
-    await post(client, *[response_item(x) for x in (1.0, 3.0)])
-    before = (await client.get("/streams/default")).json()
-
-    reply = (await post(client, response_item(50.0), whiten={"update": False})).json()
-
-    assert reply["items"][0]["whitened"] == pytest.approx(48.0 / (2.0 + 1e-8) ** 0.5)
-    assert reply["statistics"]["num_merged"] == 0
-    assert (await client.get("/streams/default")).json() == before
-
-
-async def test_update_false_creates_no_stream(client: httpx.AsyncClient) -> None:
-    await post(client, response_item(1.0), whiten={"update": False})
-
-    assert (await client.get("/streams")).json() == {"streams": []}
-
-
-async def test_frozen_on_an_unknown_stream_is_a_404(client: httpx.AsyncClient) -> None:
-    reply = await post(client, response_item(1.0), stream="nowhere", whiten={"mode": "frozen"})
-
-    assert reply.status_code == 404
-    assert reply.headers["content-type"] == "application/problem+json"
-    assert reply.json()["code"] == "unknown_stream"
-
-
-async def test_a_frozen_stream_is_used_and_not_updated(client: httpx.AsyncClient) -> None:
-    await client.put("/streams/run", json={"count": 100, "mean": 2.0, "std": 2.0, "frozen": True})
-
-    for mode in ("running", "frozen"):
-        reply = await post(client, response_item(4.0), stream="run", whiten={"mode": mode})
-        assert reply.json()["items"][0]["whitened"] == pytest.approx(1.0)
-
-    assert await count_of(client, "run") == 0
-
-
-async def test_batch_and_group_touch_no_stream(client: httpx.AsyncClient) -> None:
-    items = [response_item(1.0), response_item(3.0), {"prompt": "q", "response": "s=5 h=9"}]
-
-    batch = (await post(client, *items, whiten={"mode": "batch"})).json()
-    group = (await post(client, *items, whiten={"mode": "group"})).json()
-
-    assert batch["statistics"]["count"] == 3.0
-    assert batch["statistics"]["stream"] is None
-    assert [item["whitened"] for item in group["items"]] == pytest.approx(
-        [-(0.5**0.5), 0.5**0.5, 0.0]
-    )
-    assert group["statistics"]["groups"] == [
-        {"group": None, "items": [0, 1], "count": 2, "mean": 2.0, "std": pytest.approx(2**0.5)},
-        {"group": None, "items": [2], "count": 1, "mean": 9.0, "std": None},
-    ]
-    assert (await client.get("/streams")).json() == {"streams": []}
-    PpoReply.model_validate(group)
 
 
 async def test_bad_items_fail_alone_and_never_enter_the_statistics(
@@ -293,73 +140,6 @@ async def test_bad_requests_are_4xx_problems_and_change_nothing(
     assert again.status_code == 200
 
 
-async def test_the_same_key_and_body_give_the_same_bytes_and_count_once(
-    client: httpx.AsyncClient, scorer: ScriptedScorer
-) -> None:
-    first = await post(client, response_item(1.0), key="k")
-    await post(client, response_item(2.0))
-    again = await post(client, response_item(1.0), key="k")
-
-    assert again.content == first.content
-    assert "Idempotency-Replayed" not in first.headers
-    assert again.headers["Idempotency-Replayed"] == "true"
-    assert await count_of(client) == 2
-    assert scorer.num_scored == 2
-
-
-async def test_the_same_key_with_another_body_is_refused(client: httpx.AsyncClient) -> None:
-    await post(client, response_item(1.0), key="k")
-
-    reply = await post(client, response_item(2.0), key="k")
-
-    assert (reply.status_code, reply.json()["code"]) == (422, "idempotency_conflict")
-    assert await count_of(client) == 1
-
-
-async def test_twins_at_the_same_time_count_once_and_get_the_same_bytes(
-    client: httpx.AsyncClient, scorer: ScriptedScorer
-) -> None:
-    replies = await asyncio.gather(*(post(client, response_item(1.0), key="k") for _ in range(8)))
-
-    assert {reply.content for reply in replies} == {replies[0].content}
-    assert sum("Idempotency-Replayed" in reply.headers for reply in replies) == 7
-    assert await count_of(client) == 1
-    assert scorer.num_scored == 1
-
-
-async def test_a_key_outlives_a_restart(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
-        first = await post(client, response_item(1.0), key="k")
-    async with serving(tmp_path) as client:
-        again = await post(client, response_item(1.0), key="k")
-        assert await count_of(client) == 1
-
-    assert again.content == first.content
-
-
-async def test_an_id_counts_once_in_its_stream_also_across_requests(
-    client: httpx.AsyncClient,
-) -> None:
-    await post(client, response_item(1.0, id="a"), response_item(9.0, id="a"))
-    reply = (await post(client, response_item(9.0, id="a"), response_item(3.0, id="b"))).json()
-
-    assert reply["statistics"]["count"] == 2.0
-    assert reply["statistics"]["mean"] == 2.0
-    assert (reply["statistics"]["num_merged"], reply["statistics"]["num_duplicates"]) == (1, 1)
-    assert "already_counted" in reply["items"][0]["warnings"]
-    assert await count_of(client) == 2
-    await post(client, response_item(9.0, id="a"), stream="other")
-    assert await count_of(client, "other") == 1
-
-
-async def test_a_request_of_known_ids_alone_leaves_the_version(client: httpx.AsyncClient) -> None:
-    await post(client, response_item(1.0, id="a"), response_item(2.0, id="b"))
-
-    reply = (await post(client, response_item(1.0, id="a"))).json()
-
-    assert reply["statistics"]["version"] == 1
-
-
 async def test_a_chat_is_judged_by_its_last_turn(client: httpx.AsyncClient) -> None:
     chat = [{"role": "user", "content": "h=1"}, {"role": "assistant", "content": "s=5 h=7"}]
 
@@ -374,29 +154,6 @@ async def test_with_one_model_the_reward_is_its_own(tmp_path: Path) -> None:
 
     assert reply["items"][0]["selected"] == "helpfulness"
     assert "safety" not in reply["items"][0]
-
-
-async def test_writers_at_the_same_time_leave_what_their_order_of_commits_says(
-    client: httpx.AsyncClient,
-) -> None:
-    async def writer(number: int) -> list[Any]:
-        made = []
-        for step in range(4):
-            values = [number + 0.25 * step, -1.5 * number]
-            reply = await post(client, *[response_item(x) for x in values], key=f"{number}/{step}")
-            made.append((reply.json(), values))
-        return made
-
-    everything = [one for own in await asyncio.gather(*map(writer, range(32))) for one in own]
-
-    serial = statistics_of([])
-    for reply, values in sorted(everything, key=lambda one: one[0]["statistics"]["version"]):
-        serial = merge(serial, statistics_of(values))
-        assert (reply["statistics"]["count"], reply["statistics"]["mean"]) == serial[:2]
-        assert [item["whitened"] for item in reply["items"]] == (
-            whiten(values, serial).values.tolist()
-        )
-    assert await count_of(client) == 256
 
 
 async def test_the_metrics_tell_what_happened(client: httpx.AsyncClient) -> None:

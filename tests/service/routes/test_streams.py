@@ -1,4 +1,3 @@
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,6 @@ import pytest
 from rm_core.types import Baseline
 from service.schemas_ppo import StreamReply, StreamsReply
 from tests.service.scripted import ScriptedScorer, response_item, serving
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(tmp_path) as client:
-        yield client
 
 
 async def add(client: httpx.AsyncClient, *rewards: float, stream: str = "run", **more: Any) -> Any:

@@ -1,0 +1,77 @@
+"""A scheduler around the fake scorer, and calls of it to watch."""
+
+import asyncio
+import time
+from typing import Any
+
+from rm_core.types import Dialogue
+from service.metrics import Metrics
+from service.scheduler import Scheduler, SchedulerLimits
+from service.scoring import ScoredItem
+from tests.fakes import FakeScorer, fake_reward
+
+LIMITS: dict[str, Any] = {
+    "max_pack_tokens": 1000,
+    "max_pack_items": 100,
+    "max_wait_seconds": 0.0,
+    "max_queue_items": 1000,
+    "max_queue_tokens": 100_000,
+    "max_request_tokens": 50_000,
+    "bulk_every_packs": 4,
+    "tokenizer_threads": 2,
+}
+
+
+class Rig:
+    def __init__(self, *, shares_prefixes: bool = False, **limits: Any) -> None:
+        self.scorer = FakeScorer()
+        self.scorer.shares_prefixes = shares_prefixes
+        self.metrics = Metrics()
+        merged = SchedulerLimits(**{**LIMITS, **limits})
+        self.scheduler = Scheduler(self.scorer, merged, self.metrics, time.monotonic)
+
+    async def __aenter__(self) -> "Rig":
+        self.scheduler.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.scorer.gate.set()
+        await self.scheduler.close()
+
+    async def score(self, *responses: str, prompt: str = "p", **options: Any) -> list[Any]:
+        given = {
+            "truncate": "error",
+            "priority": "interactive",
+            "deadline": None,
+            "max_wait_seconds": 60.0,
+            "route": "/score",
+            **options,
+        }
+        return await self.scheduler.score([Dialogue(prompt, r) for r in responses], **given)
+
+    def send(self, *responses: str, **options: Any) -> "asyncio.Task[list[Any]]":
+        return asyncio.create_task(self.score(*responses, **options))
+
+    async def begun(self) -> None:
+        await asyncio.to_thread(self.scorer.begun.wait, 10)
+
+    async def until_queued(self, count: int) -> None:
+        await until(lambda: self.value("rm_queue_items") == count)
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (conditions of several kinds, no event each)
+            await asyncio.sleep(0.001)
+
+
+def right(outcomes: list[Any], *responses: str, prompt: str = "p") -> None:
+    for outcome, response in zip(outcomes, responses, strict=True):
+        assert isinstance(outcome, ScoredItem)
+        dialogue = Dialogue(prompt, response)
+        assert outcome.rewards == {
+            role: fake_reward(role, dialogue) for role in ("safety", "helpfulness")
+        }
