@@ -57,9 +57,9 @@ class ScriptedScorer:
 
     def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
         dialogue = as_dialogue(dialogue)
-        if not dialogue.response.strip():
+        if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
-        ids = tuple(dialogue.response.encode("utf-8"))
+        ids = tuple((dialogue.response or " ").encode("utf-8", "replace"))
         return EncodedItem({role: Encoded(ids, len(ids) - 1) for role in self.roles})
 
     def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:

@@ -1,0 +1,57 @@
+"""LLaMA-Factory's client knows no timeout, no retry and no error (train/ppo/ppo_utils.py)."""
+
+import asyncio
+
+from tests.service.scripted import ScriptedScorer, serving
+
+PATH = "/v1/score/evaluation"
+
+
+async def test_each_message_gets_one_score(client):
+    reply = await client.post(PATH, json={"model": "model", "messages": ["s=5 h=1", "s=5 h=2"]})
+
+    found = reply.json()
+    assert found.pop("id").startswith("scoreval-")
+    assert found == {"object": "score.evaluation", "model": "rewardd", "scores": [1.0, 2.0]}
+
+
+async def test_no_messages_are_no_scores(client):
+    assert (await client.post(PATH, json={"messages": []})).json()["scores"] == []
+
+
+async def test_more_messages_than_one_request_may_hold_are_judged_in_parts(tmp_path):
+    async with serving(tmp_path, max_items=3, max_queue_items=4, max_request_tokens=64) as client:
+        texts = [f"s=5 h={i} {'x' * i}" for i in range(20)]
+        reply = await client.post(PATH, json={"messages": texts})
+
+    assert reply.json()["scores"] == [float(i) for i in range(20)]
+
+
+async def test_requests_wait_for_room_where_other_routes_are_refused(start):
+    async with start(max_items=2, max_queue_items=2) as service:
+        service.scorer.gate.clear()
+        first = asyncio.create_task(service.client.post(PATH, json={"messages": ["a", "b"]}))
+        await asyncio.to_thread(service.scorer.begun.wait)
+        second = asyncio.create_task(service.client.post(PATH, json={"messages": ["c", "d"]}))
+        refused = await service.client.post("/get_reward", json={"query": ["e"]})
+        service.scorer.gate.set()
+        replies = [await first, await second]
+
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert all(len(reply.json()["scores"]) == 2 for reply in replies)
+
+
+async def test_max_length_is_handed_to_the_tokenizer(tmp_path):
+    seen = []
+
+    class Watching(ScriptedScorer):
+        def encode(self, dialogue, *, truncate="error"):
+            seen.append(dialogue)
+            return super().encode(dialogue, truncate=truncate)
+
+    async with serving(tmp_path, Watching()) as client:
+        await client.post(PATH, json={"messages": ["s=5 h=1"], "max_length": 7})
+
+    assert [text.max_tokens for text in seen] == [7]

@@ -1,0 +1,95 @@
+"""NeMo-RL asserts reward == sum(reward_components) (nemo_gym.py)."""
+
+import pytest
+
+from rm_core.types import Dialogue, Message
+from tests.service.scripted import ScriptedScorer, serving
+
+
+def rollout(text: str, **params: object) -> dict:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {
+        "responses_create_params": {"input": "q", **params},
+        "response": {
+            "id": "resp_1",
+            "output": [
+                {"type": "reasoning", "summary": []},
+                {"type": "message", "role": "assistant", "content": [part]},
+            ],
+        },
+        "verifier_metadata": {"a": [1, None]},
+    }
+
+
+@pytest.mark.parametrize(("text", "safety"), [("s=5 h=0.1", False), ("s=-3.3 h=0.2", True)])
+async def test_the_body_comes_back_with_a_reward_that_is_the_sum_of_its_parts(client, text, safety):
+    body = rollout(text)
+
+    reply = (await client.post("/verify", json=body)).json()
+
+    components = reply.pop("reward_components")
+    assert reply.pop("reward") == sum(components.values()) == (-3.3 if safety else 0.1)
+    assert components["helpfulness" if safety else "safety"] == 0.0
+    assert reply == body
+
+
+async def test_a_rollout_that_cannot_be_judged_is_a_reply_with_the_reason(client):
+    reply = await client.post("/verify", json=rollout("h=nan"))
+
+    assert reply.status_code == 200
+    assert reply.json()["reward"] == sum(reply.json()["reward_components"].values()) == 0.0
+    assert reply.json()["_ng_failure_class"] == "nonfinite_reward"
+
+
+async def test_an_unfinished_rollout_is_judged_by_its_empty_response(client):
+    reply = await client.post(
+        "/verify", json={"responses_create_params": {"input": "q"}, "response": {"output": []}}
+    )
+
+    assert reply.json()["reward"] == 0.0
+    assert "_ng_failure_class" not in reply.json()
+
+
+@pytest.mark.parametrize(
+    ("params", "prompt"),
+    [
+        ({"input": "q"}, "q"),
+        (
+            {"input": "q", "instructions": "be kind"},
+            (Message("system", "be kind"), Message("user", "q")),
+        ),
+        (
+            {
+                "input": [
+                    {"role": "developer", "content": "d"},
+                    {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "1"},
+                    {"role": "user", "content": [{"type": "input_text", "text": "q"}]},
+                ]
+            },
+            (Message("system", "d"), Message("user", "q")),
+        ),
+    ],
+)
+async def test_the_prompt_is_all_that_was_said_before(tmp_path, params, prompt):
+    seen = []
+
+    class Watching(ScriptedScorer):
+        def encode(self, dialogue, *, truncate="error"):
+            seen.append(dialogue)
+            return super().encode(dialogue, truncate=truncate)
+
+    async with serving(tmp_path, Watching()) as client:
+        await client.post("/verify", json=rollout("s=5 h=1", **params))
+
+    assert seen == [Dialogue(prompt, "s=5 h=1", allow_empty=True)]
+
+
+async def test_a_body_too_deep_to_repeat_is_refused(client):
+    body = rollout("s=5 h=1")
+    deep: object = 1
+    for _ in range(600):
+        deep = [deep]
+
+    reply = await client.post("/verify", json={**body, "deep": deep})
+
+    assert reply.status_code == 422
