@@ -16,7 +16,7 @@ from typing import Any
 from loadtest.words import sentences, word_forms
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<pad>")
-FORMAT = 1
+FORMAT = 2
 """Raised when what is built changes, so that older directories are built anew."""
 
 
@@ -96,9 +96,18 @@ def build_models(directory: Path, size: ModelSize, *, seed: int = 0) -> Benchmar
     ):
         model = random_model(size, tokenizer, trunk_seed=trunk_seed, head_seed=head_seed)
         model.save_pretrained(name)
-        tokenizer.save_pretrained(name)
+        _save_tokenizer(tokenizer, name)
     marker.write_text(json.dumps(wanted), "utf-8")
     return names
+
+
+def _save_tokenizer(tokenizer: Any, directory: Path) -> None:
+    """Under the class name that peers with an older transformers know as well."""
+    tokenizer.save_pretrained(directory)
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2), "utf-8")
 
 
 def quiet_transformers() -> None:

@@ -25,7 +25,7 @@ PEER = Peer(
     call=_call,
     read=_read,
     command=(
-        *("{python}", "-c", "from infinity_emb.infinity_server import cli; cli()", "v2"),
+        *("{python}", "-c", "from infinity_emb.cli import cli; cli()", "v2"),
         *("--model-id", "{model}"),
         *("--served-model-name", "reward", "--port", "{port}", "--host", "127.0.0.1"),
         *("--device", "cpu", "--dtype", "float32", "--engine", "torch", "--no-bettertransformer"),

@@ -1,0 +1,83 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.errors import LoadTestError, PeerError
+from loadtest.peers import peer_named
+from loadtest.peers.contract import Peer
+from loadtest.servers import Launch, free_port, parse_command
+
+# Answers 200 to everything and tells what it was started with.
+SERVER = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+    def log_message(self, *_): pass
+open(sys.argv[1], "a").write(" ".join(sys.argv[3:] + [os.environ["OMP_NUM_THREADS"]]) + "\\n")
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
+"""
+NAIVE = peer_named("naive")
+
+
+def launch(tmp_path: Path, *, peer: Peer = NAIVE, threads: int = 2) -> tuple[Launch, Path]:
+    script, told = tmp_path / "server.py", tmp_path / "told"
+    script.write_text(SERVER)
+    command = ("{python}", str(script), str(told), "{port}", "model={model}")
+    return Launch(peer, command=command, threads=threads), told
+
+
+def test_one_server_for_each_model_where_a_peer_holds_one_and_the_cores_are_shared(tmp_path):
+    starter, told = launch(tmp_path, threads=4)
+
+    with starter.running({"safety": Path("/s"), "helpfulness": Path("/h")}) as target:
+        assert [endpoint.role for endpoint in target.endpoints] == ["safety", "helpfulness"]
+        assert len({endpoint.origin.port for endpoint in target.endpoints}) == 2
+
+    assert told.read_text().splitlines() == ["model=/s 2", "model=/h 2"]
+
+
+def test_one_server_for_both_models_where_it_can_hold_them(tmp_path):
+    starter, told = launch(tmp_path, peer=peer_named("rewardd"), threads=4)
+
+    with starter.running({"safety": Path("/s"), "helpfulness": Path("/h")}) as target:
+        assert len(target.endpoints) == 1
+
+    assert told.read_text() == "model= --safety-model /s --helpfulness-model /h 4\n"
+
+
+def test_a_server_is_stopped_at_the_end(tmp_path):
+    from loadtest.generator import wait_until_ready
+
+    starter, _ = launch(tmp_path)
+    with starter.running({"safety": Path("/s")}) as target:
+        wait_until_ready(target, timeout_seconds=5)
+
+    with pytest.raises(PeerError):
+        wait_until_ready(target, timeout_seconds=0.2)
+
+
+def test_a_server_that_ends_is_told_with_its_last_words_and_what_it_needs():
+    command = (sys.executable, "-c", "raise SystemExit('no module named litserve')")
+    starter = Launch(peer_named("litserve"), command=command)
+
+    with (
+        pytest.raises(PeerError, match=r"(?s)needs: litserve.*no module named litserve"),
+        starter.running({"safety": Path("/s")}),
+    ):
+        pass
+
+
+def test_a_peer_without_a_command_asks_for_one():
+    with (
+        pytest.raises(LoadTestError, match="--command tei="),
+        Launch(peer_named("tei")).running({"safety": Path("/s")}),
+    ):
+        pass
+
+
+def test_ports_are_free_and_commands_are_split_as_a_shell_does():
+    assert 1024 <= free_port() <= 65535
+    assert parse_command("serve --flag 'a b' {model}") == ("serve", "--flag", "a b", "{model}")
