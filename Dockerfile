@@ -26,6 +26,7 @@ COPY README.md LICENSE ./
 COPY rm_core rm_core
 COPY service service
 COPY training training
+COPY rm_client rm_client
 COPY rewardd rewardd
 RUN python3 -m pip --python /opt/rewardd/bin/python install -q --no-deps --force-reinstall .
 

@@ -1,6 +1,6 @@
 """A reward-function file for OpenRLHF: `--reward.remote_url /path/to/this/file.py`.
 
-Without a function, `--reward.remote_url http://host:8000/get_reward` does as well.
+Without a function, the server answers OpenRLHF's own requests: docs/dialects.md.
 """
 
 from collections.abc import Sequence

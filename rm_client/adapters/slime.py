@@ -1,6 +1,6 @@
 """A reward function for slime: `--custom-rm-path rm_client.adapters.slime.custom_rm`.
 
-Without a function, `--rm-type remote_rm --rm-url http://host:8000/rm` does as well.
+Without a function, the server answers slime's own `remote_rm` requests: docs/dialects.md.
 """
 
 from typing import Any, overload

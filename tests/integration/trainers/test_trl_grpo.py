@@ -1,15 +1,17 @@
 """TRL's own trainers, with rewards over HTTP from a real server."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
 from rm_client import RewardClient
 from rm_client.adapters.trl import trl_reward, trl_reward_sync
-from tests.integration.trainers.conftest import LETTERS, make_policy
+from tests.integration.trainers.conftest import LETTERS, ROOT, make_policy
 
 STEPS = 16
 
@@ -106,3 +108,55 @@ def test_rloo_learns_what_the_reward_model_likes(
     trainer.train()
     rewards = rewards_of(trainer)
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.5
+
+
+def test_online_dpo_takes_the_plain_function(
+    server_url: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    trainer = OnlineDPOTrainer(
+        model=make_policy(tokenizer),
+        ref_model=make_policy(tokenizer),
+        reward_funcs=trl_reward_sync(server_url),
+        args=OnlineDPOConfig(
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            bf16=False,
+            per_device_train_batch_size=16,
+            max_new_tokens=12,
+            max_length=32,
+            learning_rate=1e-2,
+            lr_scheduler_type="constant",
+            max_steps=STEPS,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            seed=0,
+        ),
+        train_dataset=dataset(),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    rewards = [
+        entry["objective/rlhf_reward"]
+        for entry in trainer.state.log_history
+        if "objective/rlhf_reward" in entry
+    ]
+    assert len(rewards) == STEPS
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.3, rewards
+
+
+def test_the_documentations_example_trains(server_url: str, tokenizer: Any, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "trainers" / "trl.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    scope = {
+        "GRPOTrainer": GRPOTrainer,
+        "model": make_policy(tokenizer),
+        "args": GRPOConfig(**{**settings(tmp_path), "max_steps": 1}),
+        "dataset": dataset(),
+        "tokenizer": tokenizer,
+    }
+    exec(example.replace("http://localhost:8000", server_url), scope)
+    trainer: Any = scope["trainer"]
+    trainer.train()
+    assert len(rewards_of(trainer)) == 1
