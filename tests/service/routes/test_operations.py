@@ -1,4 +1,4 @@
-"""GET /health, /v1/info, /metrics, /openapi.json, /docs."""
+"""GET /health, /v1/info, /metrics, /openapi.json."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -118,13 +118,6 @@ async def test_what_score_replies_is_what_the_document_says(service):
     reply = await service.client.post("/score", json=body)
 
     ScoreReply.model_validate_json(reply.content)
-
-
-async def test_the_documentation_page_reads_the_document(service):
-    page = await service.client.get("/docs")
-
-    assert page.status_code == 200
-    assert "openapi.json" in page.text
 
 
 async def test_unknown_paths_and_methods_are_problems_too(service):
