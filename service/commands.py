@@ -31,7 +31,9 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
         str | None, typer.Option(help="Directory or hub name of the helpfulness reward model.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     port_file: Annotated[Path | None, typer.Option(help="Where to write the bound port.")] = None,
@@ -98,7 +100,11 @@ def run(settings: "Settings") -> int:
         device=settings.device,
         dtype=settings.dtype,
         read=settings.read_position,
+        deterministic=settings.deterministic,
     )
+    for role, model in engine.describe().items():
+        told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
+        log.info("loaded", role=role, **{key: model[key] for key in told})
     try:
         return serve_scorer(settings, engine)
     finally:

@@ -50,10 +50,16 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
         description="Where the models run; auto takes the first GPU, else the CPU.",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         default="auto",
         description="Numbers of the forward pass: auto is float32 on CPU and bfloat16 on a GPU; "
-        "float32 where exactness matters more than speed.",
+        "float32 where exactness matters more than speed. On the CPU the error of the others is "
+        "measured at the start and told in the log and in /v1/info.",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="Give a text the same bits in any company, on one machine; costs the sharing "
+        "of prefixes.",
     )
     read_position: Literal["last_token"] | None = Field(
         default=None,

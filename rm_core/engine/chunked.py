@@ -34,6 +34,8 @@ def is_llama_shaped(trunk: Any) -> bool:
     """
     if _children(trunk) != _TRUNK or len(trunk.layers) == 0:
         return False
+    if any(type(parameter.data) is not Tensor for parameter in trunk.parameters()):
+        return False  # quantised weights bring their own products
     return all(
         _children(layer) == _LAYER
         and _children(layer.mlp) == _MLP

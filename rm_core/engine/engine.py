@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from rm_core.checkpoint import RewardModel, load_reward_model
-from rm_core.engine.forward import Forward, choose_forward
+from rm_core.engine.forward import Forward, choose_forward, random_texts
+from rm_core.engine.padded import PaddedForward
+from rm_core.engine.precision import Precision, PrecisionError, precision_error, reduce_precision
 from rm_core.engine.trunk import same_trunk
 from rm_core.errors import (
     ConfigurationError,
@@ -29,7 +31,9 @@ from rm_core.types import (
     Truncation,
 )
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+
+_MEASURED_TEXTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,12 @@ class _Trunk:
     Attributes:
         roles: of the heads, in the order of the forward's columns.
         forward: how the trunk is run.
+        precision_error: of reduced precision, where it was measured.
     """
 
     roles: tuple[Role, ...]
     forward: Forward
+    precision_error: PrecisionError | None = None
 
 
 class Engine:
@@ -53,20 +59,26 @@ class Engine:
 
     Args:
         models: the loaded checkpoints by role; at least one.
+        precision: what trunks loaded in float32 are reduced to; the error is measured.
         deterministic: whether a text gets the same bits in any company, on one machine.
     """
 
-    def __init__(self, models: Mapping[Role, RewardModel], *, deterministic: bool = False) -> None:
+    def __init__(
+        self,
+        models: Mapping[Role, RewardModel],
+        *,
+        precision: Precision = "float32",
+        deterministic: bool = False,
+    ) -> None:
         if not models:
             raise ConfigurationError("no reward model given; name a safety or helpfulness model")
         self._models = {role: models[role] for role in ROLES if role in models}
+        self._precision = precision
         self._deterministic = deterministic
         self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
         vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
         self._one_vocabulary = len(vocabularies) == 1
-        self._trunks = [
-            _Trunk(roles, self._choose_forward(roles)) for roles in self._roles_by_trunk()
-        ]
+        self._trunks = [self._prepare(roles) for roles in self._roles_by_trunk()]
         self._closed = False
 
     def _roles_by_trunk(self) -> list[tuple[Role, ...]]:
@@ -76,17 +88,23 @@ class Engine:
             return [roles]
         return [(role,) for role in roles]
 
-    def _choose_forward(self, roles: tuple[Role, ...]) -> Forward:
+    def _prepare(self, roles: tuple[Role, ...]) -> _Trunk:
+        """Reduce a trunk's precision, choose how to run it, and measure what was lost."""
         first, *others = (self._models[role] for role in roles)
-        forward = choose_forward(
-            first,
-            [other.model.score for other in others],
-            deterministic=self._deterministic,
-        )
+        heads = [other.model.score for other in others]
+        if self._precision == "float32":
+            error = None
+            forward = choose_forward(first, heads, deterministic=self._deterministic)
+        else:
+            texts = random_texts(first.model, first.profile.max_length, count=_MEASURED_TEXTS)
+            exact = PaddedForward(first.model, heads=heads, reason="reference").rewards(texts)
+            reduce_precision(first.model, self._precision)
+            forward = choose_forward(first, heads, reduced=True, deterministic=self._deterministic)
+            error = precision_error(exact, forward.rewards(texts))
         for other in others:
             # The same weights once: the second trunk's memory is given back.
             setattr(other.model, other.model.base_model_prefix, first.model.base_model)
-        return forward
+        return _Trunk(roles, forward, error)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -159,7 +177,7 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
         return {
-            role: _describe(self._models[role], trunk)
+            role: _describe(self._models[role], trunk, self._precision)
             for trunk in self._trunks
             for role in trunk.roles
         }
@@ -184,7 +202,8 @@ def load_engine(
         safety: directory or hub name of the safety model; None for none.
         helpfulness: likewise.
         device: "auto" takes CUDA where there is one, else the CPU.
-        dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU.
+        dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU. Where another is
+            asked for on the CPU, the rewards' error is measured while loading.
         read: overrides the position that the heads read.
         deterministic: whether a text gets the same bits in any company, on one machine.
 
@@ -194,13 +213,18 @@ def load_engine(
             deterministically where that is asked for.
     """
     where = _device(device)
+    wanted = _precision(dtype, where)
+    # On the CPU the float32 model is loaded first, so that the loss can be measured against it.
+    reduce = wanted != "float32" and where.type == "cpu"
+    load_as = torch.float32 if reduce else getattr(torch, wanted)
     names: dict[Role, str | None] = {"safety": safety, "helpfulness": helpfulness}
     return Engine(
         {
-            role: load_reward_model(name, role, device=where, dtype=_dtype(dtype, where), read=read)
+            role: load_reward_model(name, role, device=where, dtype=load_as, read=read)
             for role, name in names.items()
             if name is not None
         },
+        precision=wanted if reduce else "float32",
         deterministic=deterministic,
     )
 
@@ -217,13 +241,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: DType, device: torch.device) -> torch.dtype:
+def _precision(name: DType, device: torch.device) -> Precision:
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return "bfloat16" if device.type == "cuda" else "float32"
     if name not in get_args(DType):
         raise ConfigurationError(f"{name!r} is no dtype; try {', '.join(get_args(DType))}")
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
+    if name == "int8" and device.type != "cpu":
+        raise ConfigurationError("dtype int8 is for the CPU; on CUDA try bfloat16")
+    return name
 
 
 def _text_identity(model: RewardModel) -> str:
@@ -233,14 +258,15 @@ def _text_identity(model: RewardModel) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _describe(loaded: RewardModel, trunk: _Trunk) -> dict[str, Any]:
+def _describe(loaded: RewardModel, trunk: _Trunk, precision: Precision) -> dict[str, Any]:
     model = loaded.model
     return {
         **asdict(loaded.profile),
         "architecture": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
         "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": precision if precision != "float32" else str(model.dtype).removeprefix("torch."),
+        "precision_error": None if trunk.precision_error is None else asdict(trunk.precision_error),
         "path": trunk.forward.path,
         "path_reason": trunk.forward.reason,
         "shares_trunk_with": [role for role in trunk.roles if role != loaded.profile.role],
