@@ -175,13 +175,14 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads
     markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
 ) -> None:
     """Measure our server beside peers on this machine, one at a time, the same texts for each."""
+    launches = tuple(_launches(peer or ["naive"], command or [], threads))
     models = _models(safety_model, helpfulness_model)
     if not models:
         built = benchmark_models(model, directory)
         second = built.other_trunk if own_trunks else built.helpfulness
         models = {"safety": built.safety, "helpfulness": second}
     plan = Plan(
-        launches=tuple(_launches(peer or ["naive"], command or [], threads)),
+        launches=launches,
         models=models,
         shapes=tuple(shape or SHAPES),
         rounds=rounds,

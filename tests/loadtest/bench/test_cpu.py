@@ -1,0 +1,41 @@
+import pytest
+
+from loadtest.bench.cpu import Options, bench_checkpoints
+from loadtest.errors import LoadTestError
+
+SMALL = {"groups": 2, "responses": 3, "prompt_tokens": 24, "texts": 4, "rounds": 2}
+
+
+def test_every_way_is_timed_checked_and_right(models):
+    found = bench_checkpoints(models, Options(**SMALL))
+
+    assert [rounds.title.split(",")[0] for rounds in found] == ["grpo", "grpo", "mixed", "mixed"]
+    for rounds in found:
+        assert rounds.wrong() == []
+        assert all(len(timing.seconds) == 2 for timing in rounds.timings.values())
+        assert rounds.reference in rounds.timings
+    one, two, independent, _ = found
+    assert set(one.timings) == {
+        *("ours", "naive padded", "one group a batch", "sorted by length", "one at a time"),
+        *("bare GEMMs", "bare GEMMs of what is read"),
+    }
+    assert {"ours, one trunk", "ours, two trunks", "naive padded"} <= set(two.timings)
+    # Responses may begin alike by chance, which is shared too.
+    saved = one.facts["tokens"] - one.facts["after sharing"]
+    assert 2 * 2 * 24 <= saved < 2 * 2 * 24 + 20
+    assert independent.facts["after sharing"] == independent.facts["tokens"]
+    assert one.facts["path"] == "packed"
+
+
+def test_half_precision_is_held_against_float32(models):
+    options = Options(**SMALL, shapes=("grpo",), dtype="bfloat16", two=False)
+    (rounds,) = bench_checkpoints(models, options)
+
+    assert rounds.wrong() == []
+    assert 1e-4 < rounds.timings["one at a time"].max_error < rounds.tolerance
+
+
+@pytest.mark.parametrize("wrong", [{"shapes": ("square",)}, {"dtype": "int4"}])
+def test_unknown_names_are_answered_with_the_known_ones(wrong):
+    with pytest.raises(LoadTestError, match="there are"):
+        Options(**wrong)
