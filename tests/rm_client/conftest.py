@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rm_client import RetryPolicy
 from tests.models import make_tokenizer, save_checkpoint
+from tests.rm_client.calling import Ask, asynchronously, synchronously
 from tests.rm_client.servers import real_server
-
-QUICK = RetryPolicy(
-    max_attempts=4, initial_delay_seconds=0.01, max_delay_seconds=0.05, max_elapsed_seconds=20.0
-)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +31,8 @@ def server_url(
         yield url
 
 
-@pytest.fixture
-def quick() -> RetryPolicy:
-    """Retries without long waits."""
-    return QUICK
+@pytest.fixture(params=[synchronously, asynchronously], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Call a method of either client: `ask(url, "score", [item], timeout_seconds=1)`."""
+    chosen: Ask = request.param
+    return chosen

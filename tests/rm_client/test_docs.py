@@ -11,7 +11,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def examples(page: str) -> list[str]:
-    found = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.M | re.S)
+    found = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     assert found, f"{page} has no examples"
     return found
 
