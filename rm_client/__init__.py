@@ -42,6 +42,7 @@ from rm_client.models import (
 )
 from rm_client.models_ppo import (
     BaselineOptions,
+    ExpectVersion,
     PpoItemReply,
     PpoMessagesItem,
     PpoReply,
@@ -63,6 +64,7 @@ __all__ = [
     "ComparisonReply",
     "ConnectionFailed",
     "ErrorReply",
+    "ExpectVersion",
     "FailedReply",
     "GroupItem",
     "GroupReply",

@@ -27,6 +27,7 @@ from rm_client.models import CompareReply, ScoreReply, Truncation
 from rm_client.models_ppo import (
     DEFAULT_BETA,
     DEFAULT_STREAM,
+    ExpectVersion,
     KLEstimator,
     PpoReply,
     StreamReply,
@@ -148,6 +149,7 @@ class AsyncRewardClient:
         kl_estimator: KLEstimator = "k1",
         whiten: WhitenOptions | WhitenMode = "running",
         missing_eos_penalty: float = 0.0,
+        expect_version: ExpectVersion | None = None,
         truncate: Truncation = "error",
         idempotency_key: str | None = None,
         on_item_error: OnItemError = "return",
@@ -160,6 +162,7 @@ class AsyncRewardClient:
             kl_estimator=kl_estimator,
             whiten=whiten,
             missing_eos_penalty=missing_eos_penalty,
+            expect_version=expect_version,
             truncate=truncate,
             idempotency_key=idempotency_key,
         )

@@ -25,6 +25,7 @@ from rm_client.models import CompareReply, ScoreReply, Truncation
 from rm_client.models_ppo import (
     DEFAULT_BETA,
     DEFAULT_STREAM,
+    ExpectVersion,
     KLEstimator,
     PpoReply,
     StreamReply,
@@ -172,6 +173,7 @@ class RewardClient:
         kl_estimator: KLEstimator = "k1",
         whiten: WhitenOptions | WhitenMode = "running",
         missing_eos_penalty: float = 0.0,
+        expect_version: ExpectVersion | None = None,
         truncate: Truncation = "error",
         idempotency_key: str | None = None,
         on_item_error: OnItemError = "return",
@@ -185,6 +187,7 @@ class RewardClient:
             kl_estimator: "k1", "k2" or "k3".
             whiten: options, or only the mode.
             missing_eos_penalty: taken off items with finished false.
+            expect_version: other weights or statistics than these are a `RequestRefused` (412).
             truncate: as for `score`.
             idempotency_key: names the call; with the same key and items it counts once even if a
                 restarted trainer makes it again. A fresh one by default.
@@ -200,6 +203,7 @@ class RewardClient:
             kl_estimator=kl_estimator,
             whiten=whiten,
             missing_eos_penalty=missing_eos_penalty,
+            expect_version=expect_version,
             truncate=truncate,
             idempotency_key=idempotency_key,
         )

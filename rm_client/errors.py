@@ -93,18 +93,22 @@ class ItemsFailed(RewardClientError):
 
     Attributes:
         failures: the errors by the item's index; a group's responses are `(item, response)`.
+        hint: what the caller may do about it.
     """
 
-    def __init__(self, failures: "Mapping[int | tuple[int, int], ErrorReply]") -> None:
+    def __init__(
+        self, failures: "Mapping[int | tuple[int, int], ErrorReply]", hint: str = ""
+    ) -> None:
         self.failures = dict(failures)
+        self.hint = hint
         place, first = next(iter(self.failures.items()))
         super().__init__(
             f"{len(self.failures)} of the request could not be judged; the first is item "
-            f"{place}: {first.detail} ({first.code})"
+            f"{place}: {first.detail} ({first.code}) {hint}".rstrip()
         )
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.failures,)
+        return type(self), (self.failures, self.hint)
 
 
 class InvalidReply(RewardClientError):

@@ -29,6 +29,7 @@ _MAX_SAMPLES = 2.0**53
 StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
 Coefficient = Annotated[float, Field(ge=0.0, le=_MAX_COEFFICIENT)]
 Moderate = Annotated[float, Field(ge=-1e100, le=1e100)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 HalfLife = Annotated[float | None, Field(gt=0.0, le=_MAX_SAMPLES)]
 
 
@@ -67,6 +68,22 @@ class WhitenOptions(Sent):
     shift_mean: bool = True
     baseline: BaselineOptions | Literal["checkpoint"] | None = "checkpoint"
     half_life: HalfLife = None
+
+
+class ExpectVersion(Sent):
+    """What the caller believes to be answered by; the server refuses (412) where it differs.
+
+    Attributes:
+        safety: the safety weights' sha256 in hex, or its beginning, as `info()` tells it.
+        helpfulness: likewise.
+        stream: the stream's version before this call; 0: a new one.
+        generation: the stream's generation, which only reset and restore change.
+    """
+
+    safety: Digest | None = None
+    helpfulness: Digest | None = None
+    stream: Annotated[int, Field(ge=0)] | None = None
+    generation: Annotated[int, Field(ge=0)] | None = None
 
 
 class _PpoFields(Sent):
@@ -123,6 +140,7 @@ class PpoRequest(Sent):
         kl_estimator: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d with d = logprobs − ref_logprobs.
         whiten: how the rewards are brought to a common scale.
         missing_eos_penalty: taken off the whitened reward of an item with finished false.
+        expect_version: refuse to answer by anything else.
         truncate: what to do with a text that is too long.
     """
 
@@ -133,6 +151,7 @@ class PpoRequest(Sent):
     kl_estimator: KLEstimator = "k1"
     whiten: WhitenOptions = WhitenOptions()
     missing_eos_penalty: Coefficient = 0.0
+    expect_version: ExpectVersion | None = None
 
 
 class PpoItemReply(Received):

@@ -13,7 +13,7 @@ from rm_client.adapters.environment import (
     shared_client,
     without_eos,
 )
-from rm_client.adapters.outcome import DEFAULT_FAILED_REWARD, Outcome
+from rm_client.adapters.outcome import Outcome
 from rm_client.config import ClientConfig
 from rm_client.retry import RetryPolicy
 
@@ -26,7 +26,7 @@ def areal_reward(
     *,
     api_key: str | None = None,
     budget_seconds: float = BUDGET_SECONDS,
-    failed_reward: float = DEFAULT_FAILED_REWARD,
+    failed_reward: float | None = None,
 ) -> Callable[..., float]:
     """A plain function that can be pickled; each worker process keeps its connections.
 
@@ -34,7 +34,7 @@ def areal_reward(
         url: the server's address.
         api_key: if the server wants one.
         budget_seconds: for the whole call, retries included; raise it with AReaL's own time-out.
-        failed_reward: for a sample that can't be judged.
+        failed_reward: for a sample that can't be judged; None: an exception.
     """
     config = ClientConfig(
         url=url,
@@ -57,6 +57,7 @@ def reward_fn(
 
     Raises:
         InvalidRequest: there is no address.
+        ItemsFailed: the sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer; AReaL then calls again.
     """
     config = environment_config(timeout_seconds=BUDGET_SECONDS, retry=_policy(BUDGET_SECONDS))
@@ -65,7 +66,7 @@ def reward_fn(
 
 def _reward(
     config: ClientConfig,
-    stand_in: float,
+    stand_in: float | None,
     prompt: str,
     completions: str,
     prompt_ids: Sequence[int] | None = None,  # noqa: ARG001 (AReaL's signature)

@@ -2,13 +2,14 @@
 
 Frameworks that load a function from a file give it no arguments of ours, so that these variables
 do: RM_CLIENT_URL (needed), RM_CLIENT_API_KEY, RM_CLIENT_EOS (the policy's EOS text, cut off the
-responses' ends) and RM_CLIENT_FAILED_REWARD (for a sample that can't be judged; 0 by default).
+responses' ends) and RM_CLIENT_FAILED_REWARD (for a sample that can't be judged; otherwise an
+exception).
 """
 
 import functools
+import math
 import os
 
-from rm_client.adapters.outcome import DEFAULT_FAILED_REWARD
 from rm_client.async_client import AsyncRewardClient
 from rm_client.client import RewardClient
 from rm_client.config import ClientConfig
@@ -62,17 +63,22 @@ def environment_config(
     )
 
 
-def failed_reward() -> float:
-    """RM_CLIENT_FAILED_REWARD, or 0.
+def failed_reward() -> float | None:
+    """RM_CLIENT_FAILED_REWARD; None if it is not set.
 
     Raises:
-        InvalidRequest: it is not a number.
+        InvalidRequest: it is not a finite number.
     """
     given = os.environ.get(FAILED_REWARD_VARIABLE)
+    if not given:
+        return None
     try:
-        return float(given) if given else DEFAULT_FAILED_REWARD
+        value = float(given)
     except ValueError:
-        raise InvalidRequest(f"{FAILED_REWARD_VARIABLE} must be a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidRequest(f"{FAILED_REWARD_VARIABLE} must be a finite number")
+    return value
 
 
 def without_eos(response: str) -> str:

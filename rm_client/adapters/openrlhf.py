@@ -33,10 +33,11 @@ def reward_func(
 
     Returns:
         "rewards"; "scores" in (0, 1), which dynamic filtering reads; "extra_logs", numbers under
-        the same keys every time. One entry per query, finite whatever happened.
+        the same keys every time. One entry per query.
 
     Raises:
         InvalidRequest: queries and prompts differ in number, or there is no address.
+        ItemsFailed: a sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer.
     """
     if len(queries) != len(prompts):

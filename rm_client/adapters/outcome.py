@@ -1,24 +1,27 @@
-"""What the trainers that want one plain number per sample get, also where a sample failed."""
+"""What the trainers get that want one plain number per sample, a sample that failed included."""
 
 import logging
 from dataclasses import dataclass
 from typing import Self
 
 from rm_client.checks import ScoreResult
-from rm_client.errors import InvalidReply
+from rm_client.errors import InvalidReply, ItemsFailed
 from rm_client.models import FailedReply, ResponseReply
 
 logger = logging.getLogger("rm_client")
 
-DEFAULT_FAILED_REWARD = 0.0
+_HINT = (
+    "To go on, set RM_CLIENT_FAILED_REWARD, or failed_reward, to a number below all that the model "
+    "gives."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One sample's result as numbers, finite whatever happened.
+    """One sample's result as finite numbers.
 
     Attributes:
-        reward: the selected model's calibrated reward; the caller's stand-in if the item failed.
+        reward: the selected model's calibrated reward; `failed_reward` if the item failed.
         score: σ of the calibrated reward, in (0, 1); 0 if the item failed.
         selected_safety: whether the safety model's reward was selected.
         num_tokens: that the reward models read.
@@ -32,13 +35,17 @@ class Outcome:
     failed: bool
 
     @classmethod
-    def of(cls, result: ScoreResult, *, failed_reward: float) -> Self:
+    def of(cls, result: ScoreResult, *, failed_reward: float | None) -> Self:
         """The outcome of one response.
 
         Args:
             result: of /score.
-            failed_reward: what to report where the item failed: the trainers at hand crash on None
-                and NaN, and one sample is not worth a run.
+            failed_reward: what to report where the item failed; None: an exception. There is no
+                number that is right for every model: one above what bad texts get would teach the
+                policy to write texts that can't be judged.
+
+        Raises:
+            ItemsFailed: the item failed, and there is no `failed_reward`.
         """
         if isinstance(result, ResponseReply):
             return cls(
@@ -48,7 +55,9 @@ class Outcome:
                 num_tokens=result.num_tokens,
                 failed=False,
             )
-        if isinstance(result, FailedReply):
+        if isinstance(result, FailedReply) and failed_reward is None:
+            raise ItemsFailed({0: result.error}, hint=_HINT)
+        if isinstance(result, FailedReply) and failed_reward is not None:
             logger.warning(
                 "a sample could not be judged and gets %g: %s (%s)",
                 failed_reward,

@@ -27,10 +27,11 @@ async def custom_rm(args: Any, sample: Any, **_: Any) -> float | list[float]:
             `response` is cut off if RM_CLIENT_EOS names it; `metadata["is_safety"]` is read.
 
     Returns:
-        The selected reward, finite whatever happened; for a list, a list.
+        The selected reward; for a list, a list.
 
     Raises:
         InvalidRequest: there is no address.
+        ItemsFailed: a sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer.
     """
     config = environment_config(getattr(args, "rm_url", None))

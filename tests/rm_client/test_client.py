@@ -10,6 +10,7 @@ import pytest
 
 from rm_client import (
     AsyncRewardClient,
+    ExpectVersion,
     FailedReply,
     GroupReply,
     InvalidReply,
@@ -18,6 +19,7 @@ from rm_client import (
     NotAuthorized,
     NotFound,
     PpoItemReply,
+    RequestRefused,
     ResponseReply,
     RewardClient,
     StreamSnapshot,
@@ -83,6 +85,20 @@ def test_the_real_server_answers_every_call(ask: Ask, server_url: str) -> None:
 
     assert set(ask(server_url, "info")["models"]) == {"safety", "helpfulness"}
     assert ask(server_url, "ready") is True
+
+
+def test_other_weights_or_statistics_than_expected_are_refused(ask: Ask, server_url: str) -> None:
+    stream = f"expected-{id(ask)}"
+    digest = ask(server_url, "info")["models"]["safety"]["digest"][:16]
+    right = ExpectVersion(safety=digest, stream=0)
+    version = ask(
+        server_url, "ppo_reward", [ITEM], stream=stream, expect_version=right
+    ).statistics.version
+    for wrong in (ExpectVersion(safety="0" * 16), ExpectVersion(stream=version + 7)):
+        with pytest.raises(RequestRefused) as caught:
+            ask(server_url, "ppo_reward", [ITEM], stream=stream, expect_version=wrong)
+        assert (caught.value.status, caught.value.code) == (412, "version_mismatch")
+    assert ask(server_url, "get_stream", stream).num_samples == 1
 
 
 def test_a_long_stream_of_items_is_answered_in_order(ask: Ask, server_url: str) -> None:

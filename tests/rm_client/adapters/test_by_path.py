@@ -18,7 +18,7 @@ import pytest
 
 import rm_client.adapters.openrlhf
 import rm_client.adapters.verl
-from rm_client import InvalidRequest, RewardClient, ServiceUnavailable
+from rm_client import InvalidRequest, ItemsFailed, RewardClient, ServiceUnavailable
 from rm_client.adapters import areal, slime
 from tests.rm_client.examples import FAILED, judged
 from tests.rm_client.servers import drop, hang, reply, scripted_server
@@ -56,15 +56,18 @@ def verl_call(**more: Any) -> Any:
     return asyncio.run(compute_score(**given))
 
 
-def test_verl_gets_a_score_and_always_the_same_keys(address: Any, server_url: str) -> None:
+def test_verl_gets_a_score_and_always_the_same_keys(
+    address: Any, server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address(server_url)
     chat = [{"role": "user", "content": PROMPT, "extra": 1}]
     found = verl_call(extra_info={"prompt": PROMPT}, reward_router_address="x")
     same = verl_call(extra_info={"prompt": chat, "is_safety": 1})
+    monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-7.5")
     failed = verl_call(solution_str=" ", extra_info={"prompt": PROMPT})
     assert found["score"] == pytest.approx(reward_of(server_url, PROMPT, RESPONSE), abs=1e-5)
     assert same["rewardd_selected_safety"] == 1.0
-    assert (failed["score"], failed["rewardd_failed"]) == (0.0, 1.0)
+    assert (failed["score"], failed["rewardd_failed"]) == (-7.5, 1.0)
     assert list(found) == list(same) == list(failed)
     assert all(math.isfinite(value) for value in failed.values())
 
@@ -92,11 +95,12 @@ def test_openrlhf_gets_numbers_for_every_query_of_a_shard(
 ) -> None:
     address(server_url)
     monkeypatch.setenv("RM_CLIENT_EOS", "<|end|>")
+    monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-7.5")
     queries = [f"{PROMPT}{RESPONSE}<|end|>", f"{PROMPT} ", f"tail of it{RESPONSE}"]
     found = openrlhf_call(queries, [PROMPT, PROMPT, f"head and tail of it {PROMPT}"], [None] * 3)
     expected = [
         reward_of(server_url, PROMPT, RESPONSE),
-        0.0,
+        -7.5,
         reward_of(server_url, "", f"tail of it{RESPONSE}"),
     ]
     assert found["rewards"] == pytest.approx(expected, abs=1e-5)
@@ -105,9 +109,10 @@ def test_openrlhf_gets_numbers_for_every_query_of_a_shard(
 
 
 def test_openrlhf_gets_the_same_keys_for_one_for_none_and_for_a_bad_one(
-    address: Any, server_url: str
+    address: Any, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address(server_url)
+    monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-7.5")
     keys = [
         list(openrlhf_call(*shard)["extra_logs"])
         for shard in (
@@ -179,17 +184,37 @@ def test_areal_has_an_answer_or_an_error_within_its_budget(address: Any, trouble
         assert server.seen[-1].at - server.seen[0].at < 0.7
 
 
-def test_areal_gets_the_stand_in_for_a_sample_that_can_not_be_judged(address: Any) -> None:
+def test_areal_gets_the_stand_in_for_a_sample_that_can_not_be_judged(
+    address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with scripted_server(reply(200, {"items": [FAILED]})) as server:
         assert areal.areal_reward(server.url, failed_reward=-1.0)(PROMPT, "") == -1.0
         address(server.url)
-        assert areal.reward_fn(PROMPT, "", [1], [2], anything=object()) == 0.0
+        monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-2")
+        assert areal.reward_fn(PROMPT, "", [1], [2], anything=object()) == -2.0
 
 
+def test_without_a_stand_in_a_sample_that_can_not_be_judged_is_an_exception_that_names_it(
+    address: Any, server_url: str
+) -> None:
+    # A number of our own choice might be better than what the policy earns by answering.
+    address(server_url)
+    for call in (
+        lambda: verl_call(solution_str=" ", extra_info={"prompt": PROMPT}),
+        lambda: openrlhf_call([PROMPT], [PROMPT], [None]),
+        lambda: asyncio.run(slime.custom_rm(SimpleNamespace(), sample(response=""))),
+        lambda: areal.reward_fn(PROMPT, ""),
+        lambda: areal.areal_reward(server_url)(PROMPT, ""),
+    ):
+        with pytest.raises(ItemsFailed, match="RM_CLIENT_FAILED_REWARD"):
+            call()
+
+
+@pytest.mark.parametrize("value", ["none", "nan", "-inf"])
 def test_a_stand_in_that_is_no_number_is_refused(
-    address: Any, server_url: str, monkeypatch: pytest.MonkeyPatch
+    address: Any, server_url: str, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     address(server_url)
-    monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "none")
+    monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", value)
     with pytest.raises(InvalidRequest, match="RM_CLIENT_FAILED_REWARD"):
         areal.reward_fn(PROMPT, RESPONSE)
