@@ -20,6 +20,7 @@ _NEVER_CURED = frozenset({501, 505})
 _CURED_BY_WAITING = frozenset({408, 425, 429})
 # Answers that mean "nothing was done": safe to repeat even what must not happen twice.
 _REFUSED_UNDONE = frozenset({429, 503})
+_QUIET_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,9 @@ def exchange(
         elif given_up:
             return outcome, attempt
         reason = outcome.reason if isinstance(outcome, Failure) else f"HTTP {outcome.status}"
-        logger.info("%s: %s; attempt %d follows in %.1f s", name, reason, attempt + 1, delay)
+        # A hiccup is nothing to look at; a stall is, for nobody else will say why a trainer waits.
+        level = logging.INFO if attempt < _QUIET_ATTEMPTS else logging.WARNING
+        logger.log(level, "%s: %s; attempt %d follows in %.1f s", name, reason, attempt + 1, delay)
         yield Pause(delay)
 
 

@@ -123,6 +123,17 @@ def test_the_last_failure_is_raised_with_its_attempts_and_key(
     assert (caught.value.num_attempts, caught.value.idempotency_key) == (3, "k")
 
 
+def test_a_hiccup_is_silent_and_a_stall_is_a_warning_with_its_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hold([answer(503), answer(503), OK])
+    assert caplog.records == []
+    hold([answer(503)] * 3 + [OK])
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "POST /x: HTTP 503; attempt 4" in record.getMessage()
+
+
 def test_no_attempt_outlives_the_time_allowed() -> None:
     policy = RetryPolicy(max_elapsed_seconds=100.0, initial_delay_seconds=1.0)
     *_, limits = hold([LATE, LATE, OK], policy, attempt_seconds=30.0)
