@@ -28,7 +28,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.fakes import as_dialogue
 
-_REWARD = re.compile(r"\b([sh])=(\S+)")
+_REWARD = re.compile(r"\b([sh])=([-+]?(?:nan|inf|\d+(?:\.\d+)?(?:e[-+]?\d+)?))")
 
 
 @dataclass

@@ -1,0 +1,138 @@
+"""One text gets one number, whichever dialect asks, and it is transformers' own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from rm_core.engine import load_engine
+from service.app import create_app
+from service.settings import Settings
+from tests.models import make_tokenizer, save_checkpoint
+from tests.service.dialects.bodies import TONGUES
+
+PROMPT, RESPONSE = "Is 27 prime?", "No: 27 = 3 × 9."
+RENDERED = f"<s><user>{PROMPT}</s><assistant>{RESPONSE}</s>"
+MESSAGES = [{"role": "user", "content": PROMPT}]
+
+
+@asynccontextmanager
+async def serving(directory: Path, state: Path, **values: Any) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(
+        Settings(state_dir=state, max_wait_ms=0.0, **values),
+        load_engine(helpfulness=str(directory), device="cpu", dtype="float32"),
+    )
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("rm")
+    return save_checkpoint(where, tokenizer=make_tokenizer(chat=True, add_bos=True))
+
+
+def reward_of(checkpoint: Path, text: str) -> float:
+    ids = make_tokenizer()(text, add_special_tokens=False, return_tensors="pt").input_ids
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    with torch.no_grad():
+        return float(model(ids).logits.item())
+
+
+async def test_a_rendered_text_gets_the_same_number_from_every_dialect(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    expected = reward_of(checkpoint, RENDERED)
+    found = {}
+
+    async with serving(checkpoint, tmp_path) as client:
+        for tongue in TONGUES:
+            # veRL and the SGLang recipes strip BOS; NeMo's chats are rendered here.
+            for text in (RENDERED, RENDERED.removeprefix("<s>")):
+                if tongue.name == "nemo_gym":
+                    text = RESPONSE  # noqa: PLW2901
+                    body = tongue.body(text)
+                    body["responses_create_params"]["input"] = MESSAGES
+                else:
+                    body = tongue.body(text)
+                reply = await client.post(tongue.path, json=body)
+                assert reply.status_code == 200, (tongue.name, reply.text)
+                found[tongue.name, text] = tongue.read(reply.json())
+
+    assert len(found) == 2 * len(TONGUES) - 1
+    assert found == pytest.approx(dict.fromkeys(found, expected), abs=1e-5)
+
+
+async def test_a_dialogue_gets_the_number_of_its_rendering(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    expected = reward_of(checkpoint, RENDERED)
+    asked: list[tuple[str, Any, Any]] = [
+        ("/score", {"prompt": PROMPT, "response": RESPONSE}, lambda r: r["selected_reward"]),
+        ("/rm", {"prompt": PROMPT, "response": RESPONSE}, float),
+        ("/rm", {"prompt": MESSAGES, "response": RESPONSE + "</s>"}, float),
+        (
+            "/get_reward",
+            {"prompts": [PROMPT], "responses": [RESPONSE + "</s>"]},
+            lambda r: r["rewards"][0],
+        ),
+        (
+            "/classify",
+            {
+                "messages": [*MESSAGES, {"role": "assistant", "content": RESPONSE}],
+                "use_activation": False,
+            },
+            lambda r: r["data"][0]["probs"][0],
+        ),
+    ]
+
+    async with serving(checkpoint, tmp_path) as client:
+        found = [read((await client.post(path, json=body)).json()) for path, body, read in asked]
+
+    assert found == pytest.approx([expected] * len(asked), abs=1e-5)
+
+
+async def test_ids_get_the_number_of_their_text(checkpoint: Path, tmp_path: Path) -> None:
+    ids = make_tokenizer()(RENDERED, add_special_tokens=False).input_ids
+    padded = {
+        "inputs": [
+            {
+                "name": "tokens",
+                "shape": [1, len(ids) + 2],
+                "datatype": "INT64",
+                "data": [*ids, 0, 0],
+            },
+            {"name": "sequence_lengths", "shape": [1, 1], "datatype": "INT64", "data": [len(ids)]},
+        ]
+    }
+
+    async with serving(checkpoint, tmp_path) as client:
+        sglang = (await client.post("/classify", json={"input_ids": ids})).json()
+        kserve = (await client.post("/v2/models/rewardd/infer", json=padded)).json()
+
+    found = [sglang["embedding"][0], kserve["outputs"][0]["data"][0]]
+    assert found == pytest.approx([reward_of(checkpoint, RENDERED)] * 2, abs=1e-5)
+
+
+async def test_a_text_that_is_too_long_loses_its_left_and_says_so(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    text = "<s><user>" + "p" * 2000 + "</s><assistant>" + RESPONSE + "</s>"
+
+    async with serving(checkpoint, tmp_path) as client:
+        reply = (await client.post("/get_reward", json={"query": [text]})).json()
+
+    logs = reply["extra_logs"]
+    assert (logs["truncated"], logs["missing_eos"]) == ([1.0], [0.0])
+    kept = int(logs["num_tokens"][0]) - 1
+    tokens = make_tokenizer()(text, add_special_tokens=False).input_ids
+    cut = "<s>" + make_tokenizer().decode(tokens[-kept:])
+    assert reply["rewards"] == pytest.approx([reward_of(checkpoint, cut)], abs=1e-5)

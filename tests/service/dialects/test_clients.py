@@ -1,0 +1,218 @@
+"""The trainers' own loops, rewritten from what their sources show, against a moody service.
+
+Each stand-in keeps its project's timeouts, numbers of tries and reading of the reply; sleeps are
+noted instead of slept.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service.scripted import serving
+
+
+@dataclass
+class Moody:
+    """A transport that loses connections before it lets requests through to the service.
+
+    `refusals` come instead of the first replies: "lost" (nothing arrives), "late" (the service
+    works, its reply is lost) or a status.
+    """
+
+    inner: httpx.AsyncBaseTransport
+    refusals: list[str | int] = field(default_factory=list)
+    seen: list[int | str] = field(default_factory=list)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        mood = self.refusals.pop(0) if self.refusals else None
+        if mood == "lost":
+            self.seen.append("lost")
+            raise httpx.ConnectError("gone", request=request)
+        if isinstance(mood, int):
+            self.seen.append(mood)
+            return httpx.Response(mood, request=request)
+        reply = await self.inner.handle_async_request(request)
+        await reply.aread()
+        if mood == "late":
+            self.seen.append("late")
+            raise httpx.ReadTimeout("late", request=request)
+        self.seen.append(reply.status_code)
+        return reply
+
+
+Trouble = Callable[[list[str | int]], Awaitable[tuple[httpx.AsyncClient, Moody]]]
+
+
+@pytest.fixture
+async def trouble(client: httpx.AsyncClient) -> Trouble:
+    async def make(refusals: list[str | int]) -> tuple[httpx.AsyncClient, Moody]:
+        moody = Moody(client._transport, list(refusals))
+        return httpx.AsyncClient(
+            transport=httpx.MockTransport(moody), base_url="http://test"
+        ), moody
+
+    return make
+
+
+async def openrlhf_reward(
+    client: httpx.AsyncClient, query: list[str], prompts: list[str], urls: int = 1
+) -> dict[str, list[float]]:
+    """agent.py: splits over the addresses, 5 tries each on any failure, then raises."""
+    size = -(-len(query) // urls)
+    parts = [slice(i * size, (i + 1) * size) for i in range(urls)]
+
+    async def one(part: slice) -> dict[str, Any]:
+        body = {"query": query[part], "prompts": prompts[part], "labels": [None] * len(query[part])}
+        for _ in range(5):
+            try:
+                reply = await client.post("/get_reward", json=body, timeout=180)
+                reply.raise_for_status()
+                return reply.json()
+            except httpx.HTTPError:
+                continue
+        raise RuntimeError("Request error for 5 times")
+
+    found = [await one(part) for part in parts]
+    return {
+        "rewards": [value for one in found for value in one["rewards"]],
+        "scores": [value for one in found for value in one["scores"]],
+        "keys": [sorted(one["extra_logs"]) for one in found if one["rewards"]],
+    }
+
+
+async def slime_reward(client: httpx.AsyncClient, prompt: Any, response: str) -> float:
+    """rm_hub: 10 tries on anything; the whole body is the reward."""
+    for _ in range(10):
+        try:
+            reply = await client.post(
+                "/rm", json={"prompt": prompt, "response": response, "label": None}, timeout=120
+            )
+            reply.raise_for_status()
+            return reply.json()
+        except httpx.HTTPError:
+            continue
+    raise RuntimeError("10 tries")
+
+
+async def verl_reward(client: httpx.AsyncClient, text: str) -> float:
+    """reward_loop.py: 16 tries, but a 4xx is final."""
+    body = {"model": "m", "input": text, "use_activation": False}
+    for _ in range(16):
+        try:
+            reply = await client.post("/classify", json=body, timeout=None)
+            reply.raise_for_status()
+            return reply.json()["data"][-1]["probs"][-1]
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code < 500:
+                raise
+        except httpx.HTTPError:
+            continue
+    raise RuntimeError("16 tries")
+
+
+def llama_factory_rewards(reply: httpx.Response) -> list[float]:
+    """ppo_utils.py: no look at the status."""
+    return reply.json()["scores"]
+
+
+async def align_rewards(client: httpx.AsyncClient, prompts: list[str], responses: list[str]) -> Any:
+    """remote_rm_client.py: 3 tries, needs a 200."""
+    for _ in range(3):
+        try:
+            reply = await client.post(
+                "/get_reward", json={"prompts": prompts, "responses": responses}, timeout=100
+            )
+            if reply.status_code == 200:
+                return reply.json()["rewards"]
+        except httpx.HTTPError:
+            continue
+    return None
+
+
+@pytest.mark.parametrize("refusals", [[], ["lost", 503], ["late", "late", 503, "lost"]])
+async def test_openrlhf_gets_through(trouble, refusals):
+    client, moody = await trouble(refusals)
+
+    found = await openrlhf_reward(client, ["p s=5 h=1"], ["p "])
+
+    assert found["rewards"] == [1.0]
+    assert moody.seen == [*refusals, 200]
+
+
+async def test_openrlhf_may_have_more_addresses_than_samples(client):
+    found = await openrlhf_reward(client, ["s=5 h=1"], [""], urls=4)
+
+    assert found["rewards"] == [1.0]
+
+
+async def test_openrlhfs_replies_merge_whatever_was_wrong_with_a_sample(tmp_path):
+    async with serving(tmp_path, dialect_fallback_reward=-5.0) as client:
+        texts = ["s=5 h=1", "", "s=-9 h=1", "h=nan"]
+        found = await openrlhf_reward(client, texts, [""] * 4, urls=4)
+
+    assert found["rewards"] == [1.0, -5.0, -9.0, -5.0]
+    assert len({tuple(keys) for keys in found["keys"]}) == 1
+
+
+async def test_without_a_fallback_openrlhf_stops_at_a_bad_sample(client):
+    with pytest.raises(RuntimeError, match="5 times"):
+        await openrlhf_reward(client, [" "], [""])
+
+
+@pytest.mark.parametrize("refusals", [[], ["lost"] * 9, ["late", 503, 500]])
+async def test_slime_gets_through(trouble, refusals):
+    client, moody = await trouble(refusals)
+
+    chat = [{"role": "user", "content": "q"}]
+    assert await slime_reward(client, chat, "s=5 h=2") == 2.0
+    assert len(moody.seen) == len(refusals) + 1
+
+
+async def test_verl_waits_out_an_overload_and_never_meets_a_4xx_for_it(start):
+    async with start(max_items=1, max_queue_items=1, overload_status=429) as service:
+        service.scorer.gate.clear()
+        held = asyncio.create_task(verl_reward(service.client, "held"))
+        await asyncio.to_thread(service.scorer.begun.wait)
+        refused = await service.client.post("/classify", json={"input": "x"})
+        service.scorer.gate.set()
+        await held
+        found = await verl_reward(service.client, "x")
+
+    assert refused.status_code == 503
+    assert isinstance(found, float)
+
+
+async def test_verl_gets_a_number_for_a_text_of_any_length(client):
+    assert await verl_reward(client, "x " * 50_000 + "s=5 h=1") == 1.0
+
+
+async def test_llama_factory_reads_the_scores_without_looking(client):
+    reply = await client.post(
+        "/v1/score/evaluation", json={"model": "model", "messages": ["s=5 h=1", "s=5 h=2"]}
+    )
+
+    assert llama_factory_rewards(reply) == [1.0, 2.0]
+
+
+async def test_align_anything_gets_through(trouble):
+    client, _ = await trouble(["lost", 503])
+
+    assert await align_rewards(client, ["a", "b"], ["s=5 h=1", "s=5 h=2"]) == [1.0, 2.0]
+
+
+async def test_a_reply_that_was_lost_is_counted_each_time_it_is_given(trouble, client):
+    moody, _ = await trouble(["late"])
+
+    body = {"prompt": "p", "response": "s=5 h=1"}
+    for _ in range(2):
+        try:
+            await moody.post("/rm?reward=whitened&stream=r", json=body)
+        except httpx.HTTPError:
+            continue
+
+    # These contracts carry no ids to tell a retry by; docs/dialects.md says so.
+    assert (await client.get("/streams/r")).json()["num_samples"] == 2
