@@ -13,6 +13,10 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 Priority = Literal["interactive", "bulk"]
 
+MAX_MISSES = 8
+"""After so many groups that didn't fit, the pack is full enough: pricing the rest of a long queue
+would cost more than what is left of the budget."""
+
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 
@@ -127,8 +131,9 @@ def choose(
         groups.setdefault(waiting[index].group, []).append(index)
 
     filling = _Filling(waiting, budget, new_pack())
+    misses = 0
     for position, members in enumerate(groups.values()):
-        if filling.is_full:
+        if filling.is_full or misses >= MAX_MISSES:
             break
         # The first in line goes whatever its price, and its group as far as there is room. A later
         # group that doesn't fit whole keeps together for the next pack, unless none could hold it.
@@ -139,6 +144,9 @@ def choose(
             filling.take_all(members)
         elif _exceeds_any_pack(members, waiting, budget, new_pack):
             filling.take_fitting(members)
+            misses += 1
+        else:
+            misses += 1
     return filling.chosen
 
 

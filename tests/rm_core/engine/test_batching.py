@@ -188,3 +188,17 @@ def test_failures_become_rare_when_memory_stays_short(fits):
 
     assert failures <= 20
     assert 2 * cap.tokens > min(fits, 2)
+
+
+def test_a_long_queue_is_not_priced_to_its_end() -> None:
+    asked = []
+
+    class Counting(TokenSum):
+        def price(self, items):
+            asked.append(len(items))
+            return super().price(items)
+
+    waiting = [Waiting(Length(60), order, order) for order in range(500)]
+
+    assert choose(waiting, Budget(100, 50), Counting) == [0]
+    assert len(asked) < 50
