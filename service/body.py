@@ -18,6 +18,7 @@ from service.schemas import Envelope
 from service.scoring import ItemFailure
 
 JSON_MEDIA_TYPE = "application/json"
+GZIP = ("gzip", "x-gzip")  # two names of one encoding (RFC 9110, 8.4.1.3)
 NDJSON_MEDIA_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson"})
 
 # Below this the hop to another thread costs more than the parsing.
@@ -31,20 +32,39 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def require_encoding(request: Request, *accepted: str) -> str:
+    """Refuse a compression that isn't read here.
+
+    Args:
+        request: the request.
+        accepted: Content-Encodings that are read beside none at all.
+
+    Returns:
+        The body's Content-Encoding in lower case; "identity" if it has none.
+
+    Raises:
+        Problem: 415.
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding not in ("identity", *accepted):
+        known = " or ".join(f"Content-Encoding: {name}" for name in accepted[:1])
+        raise Problem(
+            415,
+            "unsupported_encoding",
+            "This compression is not read; send the body "
+            + (f"with {known}, or without any." if known else "without Content-Encoding."),
+            headers={"Accept-Encoding": ", ".join((*accepted[:1], "identity"))},
+        )
+    return encoding
+
+
 def require_identity(request: Request) -> None:
     """Refuse a compressed body, whose size isn't known before it is inflated.
 
     Raises:
         Problem: 415.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise Problem(
-            415,
-            "unsupported_encoding",
-            "Compressed bodies are not read; send the body without Content-Encoding.",
-            headers={"Accept-Encoding": "identity"},
-        )
+    require_encoding(request)
 
 
 def require_json(request: Request) -> None:
@@ -246,6 +266,7 @@ def _too_large(max_bytes: int) -> Problem:
 
 
 __all__ = [
+    "GZIP",
     "JSON_MEDIA_TYPE",
     "NDJSON_MEDIA_TYPES",
     "ClientDisconnect",
@@ -255,6 +276,7 @@ __all__ = [
     "read_body",
     "read_json",
     "require_at_most",
+    "require_encoding",
     "require_identity",
     "require_json",
     "require_one_success",

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.inflate import BrokenBody, inflate
 from service.problems import ProblemItem
 
 NDJSON_MEDIA_TYPE = "application/x-ndjson"
@@ -33,6 +34,8 @@ class NdjsonResponse(Response):
         request: whose body is read, line by line.
         score_line: scores one line.
         max_line_bytes: the longest line; a longer one becomes an error line.
+        compressed: whether the body is gzip, which is inflated as it arrives; where it can't be,
+            the reply ends with an error line.
         first_index: number of the first line, for a client that resumes.
         headers: of the response.
     """
@@ -45,6 +48,7 @@ class NdjsonResponse(Response):
         score_line: ScoreLine,
         *,
         max_line_bytes: int,
+        compressed: bool = False,
         first_index: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -53,6 +57,7 @@ class NdjsonResponse(Response):
         self._request = request
         self._score_line = score_line
         self._max_line_bytes = max_line_bytes
+        self._compressed = compressed
         self._index = first_index
         self._window = _Window(max_bytes=2 * max_line_bytes)
 
@@ -71,10 +76,16 @@ class NdjsonResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
-        async for line in split_lines(self._request.stream(), self._max_line_bytes):
-            await self._window.wait_for_room(len(line or b""))
-            work = self._score_line(line) if line is not None else self._too_long()
-            self._window.add(tasks.create_task(_as_task(work)), len(line or b""))
+        chunks: AsyncIterator[bytes] = self._request.stream()
+        if self._compressed:
+            chunks = inflate(chunks)
+        try:
+            async for line in split_lines(chunks, self._max_line_bytes):
+                await self._window.wait_for_room(len(line or b""))
+                work = self._score_line(line) if line is not None else self._too_long()
+                self._window.add(tasks.create_task(_as_task(work)), len(line or b""))
+        except BrokenBody as exc:
+            self._window.add(tasks.create_task(_as_task(_failed(exc.code, exc.detail))), 0)
         self._window.end()
         # Until the writer is done, notice if the caller goes away.
         while (await self._request.receive())["type"] != "http.disconnect":
@@ -82,12 +93,8 @@ class NdjsonResponse(Response):
         raise ClientDisconnect
 
     async def _too_long(self) -> dict[str, Any]:
-        problem = ProblemItem(
-            "",
-            "line_too_long",
-            f"The line is longer than {self._max_line_bytes} bytes.",
-        )
-        return {"error": problem.as_json()}
+        detail = f"The line is longer than {self._max_line_bytes} bytes."
+        return await _failed("line_too_long", detail)
 
     def _numbered(self, line: dict[str, Any]) -> bytes:
         numbered = orjson.dumps({"index": self._index, **line}, option=orjson.OPT_APPEND_NEWLINE)
@@ -167,6 +174,10 @@ async def split_lines(
             skipping = True
     if held.strip():
         yield bytes(held)
+
+
+async def _failed(code: str, detail: str) -> dict[str, Any]:
+    return {"error": ProblemItem("", code, detail).as_json()}
 
 
 async def _as_task(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from rm_core.errors import RewardError
 from service.body import (
+    GZIP,
     NDJSON_MEDIA_TYPES,
     item_pointer,
     media_type,
     parse_json,
     read_json,
-    require_identity,
+    require_encoding,
     require_one_success,
     unwrap,
     validate_items,
@@ -98,9 +99,9 @@ async def score(
 
     An item that can't be judged has an `error` in its place; the others are not affected. If none
     can be, the reply is a 422. A single item may stand alone and is then answered alone.
-    NDJSON in gives NDJSON out: one line per line, in order, each with its `index`; read while you
-    send, and resume after a break by sending the rest with `first_index`. Lines wait for room in
-    the queue, and X-Request-Timeout-Ms does not apply to them.
+    NDJSON in, gzipped or not, gives NDJSON out: one line per line, in order, each with its `index`;
+    read while you send, and resume after a break by sending the rest with `first_index`. Lines wait
+    for room in the queue, and X-Request-Timeout-Ms does not apply to them.
     """
     if media_type(request) in NDJSON_MEDIA_TYPES:
         return _stream(request, state, first_index)
@@ -134,7 +135,7 @@ def _require_success(judged: Sequence[Sequence[Judged]]) -> None:
 
 
 def _stream(request: Request, state: AppState, first_index: int) -> Response:
-    require_identity(request)
+    compressed = require_encoding(request, *GZIP) in GZIP
 
     async def score_line(line: bytes) -> dict[str, Any]:
         try:
@@ -153,6 +154,7 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
         request,
         score_line,
         max_line_bytes=state.settings.max_body_bytes,
+        compressed=compressed,
         first_index=first_index,
     )
 
