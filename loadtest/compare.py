@@ -157,7 +157,9 @@ class Comparison:
         shapes = list(dict.fromkeys(shape for found in self.runs.values() for shape in found))
         rows = [[peer, *(self._cell(peer, shape) for shape in shapes)] for peer in self.runs]
         lines = [markdown_table(["texts/s (ours ÷ theirs)", *shapes], rows)]
-        lines += [f"{peer}: not run: {why.splitlines()[0]}" for peer, why in self.absent.items()]
+        for peer, why in self.absent.items():
+            first, *rest = why.splitlines()
+            lines.append(" ".join([f"**{peer}: left out: {first}", *rest[-1:]]) + "**")
         for peer, found in self.runs.items():
             for shape, runs in found.items():
                 lines += [f"**{peer}, {shape}: VOID: {run.void}**" for run in runs if run.void]

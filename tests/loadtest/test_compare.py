@@ -59,6 +59,8 @@ def test_a_peer_that_does_not_start_is_left_out_and_told(models, tokenizer, tmp_
     found = compare(plan, tokenizer, said.append)
 
     assert "litserve ended" in found.absent["litserve"]
+    assert "**litserve: left out: litserve ended" in found.table()
+    assert found.table().endswith("no**")
     assert sum("left out" in line for line in said) == 1
     assert not found.is_clean
     assert json.loads(json.dumps(found.to_json()))["absent"]
