@@ -1,0 +1,89 @@
+"""What a checkpoint's card says, line by line."""
+
+from typing import Any
+
+import pytest
+
+from rm_core.manifest import RewardModelManifest
+from rm_core.text import PositionContract
+from rm_core.types import Role
+from tests.training.made_up import made_up_baselines, made_up_evaluation, made_up_report
+from training.evaluate import Evaluation
+from training.model_card import accuracy_table, model_card
+
+CHAT: dict[str, Any] = {
+    "rendering": "chat",
+    "bos": "tokenizer",
+    "eos": "never",
+    "read": "last_token",
+    "max_length": 128,
+}
+
+
+def card(*, role: Role = "safety", evaluation: Evaluation | None = None, **position: Any) -> str:
+    manifest = RewardModelManifest(
+        role=role,
+        position=PositionContract(**{**CHAT, **position}),
+        base_model={"name": "org/base"},
+    )
+    return model_card(
+        manifest, made_up_report(), evaluation or made_up_evaluation(), made_up_baselines()
+    )
+
+
+def test_the_model_stands_first_in_the_table_and_each_baseline_below_it() -> None:
+    table = accuracy_table(made_up_evaluation(), made_up_baselines()).splitlines()
+
+    assert len({line.count("|") for line in table}) == 1
+    assert "**this model**" in table[2]
+    assert "75.0%" in table[2]
+    assert "longer wins" in table[3]
+    assert "0.0%" in table[3]
+
+
+@pytest.mark.parametrize(("role", "word"), [("safety", "safer"), ("helpfulness", "more helpful")])
+def test_the_card_says_which_way_is_up(role: Role, word: str) -> None:
+    assert f"higher is {word}." in card(role=role)
+
+
+def test_the_card_counts_what_was_left_out_and_names_no_id() -> None:
+    text = card()
+
+    assert "dropped: 2 × empty prompt or response" in text
+    assert "private-id" not in text
+    assert "f" * 64 in text
+
+
+def test_strengths_have_a_table_only_where_the_data_has_strengths() -> None:
+    assert "| strength |" not in card()
+    graded = card(evaluation=made_up_evaluation(strength="slightly_better"))
+    assert "| slightly better | 75.0% |" in graded
+
+
+@pytest.mark.parametrize(
+    ("position", "line", "special"),
+    [
+        ({}, "text = tokenizer.apply_chat_template(messages, tokenize=False)", "False"),
+        ({"rendering": "concatenate"}, "text = prompt + response", "True"),
+        (
+            {"rendering": "concatenate", "eos": "if_absent"},
+            "text = prompt + response + tokenizer.eos_token",
+            "True",
+        ),
+    ],
+)
+def test_the_lines_of_python_follow_the_position_contract(
+    position: dict[str, str], line: str, special: str
+) -> None:
+    code = card(**position).split("```python\n")[1].split("```")[0]
+
+    compile(code, "card", "exec")
+    assert line in code.splitlines()
+    assert f"add_special_tokens={special}," in code
+
+
+def test_the_front_matter_is_what_the_hub_reads() -> None:
+    _, front, _ = card().split("---\n", 2)
+
+    assert "library_name: transformers" in front.splitlines()
+    assert "pipeline_tag: text-classification" in front.splitlines()
