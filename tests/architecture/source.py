@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("rm_core", "service", "training", "rewardd")
+PACKAGES = ("rm_core", "service", "training", "rewardd", "rm_client", "loadtest")
 
 
 def modules(*packages: str) -> list[Path]:

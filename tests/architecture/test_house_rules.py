@@ -20,45 +20,64 @@ from tests.architecture.source import (
 MAX_LINES = 400
 MIRRORED_FROM_LINES = 20
 
-# Modules without a test file of their own name, and the file that would go red with them.
+# Modules without a test file in their own place, and the file that would go red with them.
 TESTED_IN = {
     # Names and values without behaviour.
     "rm_core/errors.py": "rm_core/test_checkpoint.py",
-    "rm_core/types.py": "rm_core/test_text.py",
-    "service/scoring.py": "service/test_scheduler.py",
+    "service/queueing.py": "service/test_admission.py",
     "service/state.py": "service/routes/test_operations.py",
     "service/state_errors.py": "service/test_streams.py",
     "training/errors.py": "training/test_data.py",
     # Kernels that must all give transformers' own numbers.
-    "rm_core/engine/attention/masked.py": "rm_core/test_exactness.py",
-    "rm_core/engine/attention/merged.py": "rm_core/test_exactness.py",
-    "rm_core/engine/attention/tree.py": "rm_core/test_exactness.py",
-    "rm_core/engine/attention/varlen.py": "rm_core/test_exactness.py",
-    # Steps of one request, tested through their route or the scheduler.
+    "rm_core/engine/attention/masked.py": "rm_core/engine/attention/test_kernels.py",
+    "rm_core/engine/attention/merged.py": "rm_core/engine/attention/test_kernels.py",
+    "rm_core/engine/attention/tree.py": "rm_core/engine/attention/test_kernels.py",
+    "rm_core/engine/attention/varlen.py": "rm_core/engine/attention/test_kernels.py",
+    # Small routes, and the app that mounts them.
     "service/app.py": "service/routes/test_operations.py",
-    "service/compare_reply.py": "service/routes/test_compare.py",
-    "service/entries.py": "service/test_scheduler.py",
-    "service/execution.py": "service/test_scheduler.py",
-    "service/judging.py": "service/routes/test_score.py",
-    "service/openapi.py": "service/routes/test_operations.py",
-    "service/queueing.py": "service/test_admission.py",
     "service/routes/health.py": "service/routes/test_operations.py",
     "service/routes/info.py": "service/routes/test_operations.py",
-    "service/score_reply.py": "service/routes/test_score.py",
-    "service/tokenizing.py": "service/test_scheduler.py",
-    # Steps of one training, tested on what it reads and leaves behind.
+    "service/routes/metrics.py": "service/routes/test_operations.py",
+    # What all dialects have in common.
+    "service/dialects/question.py": "service/dialects/test_agreement.py",
+    "service/dialects/texts.py": "service/dialects/test_agreement.py",
+    # Parts of one training that show in what it prints.
     "training/data_report.py": "training/test_data.py",
-    "training/formats/canonical.py": "training/formats/test_formats.py",
-    "training/formats/hh_rlhf.py": "training/formats/test_formats.py",
-    "training/formats/registry.py": "training/formats/test_formats.py",
-    "training/formats/trl.py": "training/formats/test_formats.py",
-    "training/model_card.py": "training/test_pipeline.py",
     "training/progress.py": "training/test_commands.py",
-    "training/publish.py": "training/test_pipeline.py",
-    # The server that the demo starts, watches and stops.
+    # Commands and the server that the demo starts, run as processes.
+    "rewardd/demo.py": "integration/test_demo.py",
     "rewardd/server_process.py": "integration/test_demo.py",
+    "service/commands.py": "rewardd/test_cli.py",
+    # The clients' own parts, tested through both clients against a real socket.
+    "rm_client/async_client.py": "rm_client/test_client.py",
+    "rm_client/checks.py": "rm_client/test_replies.py",
+    "rm_client/config.py": "rm_client/test_client.py",
+    "rm_client/errors.py": "rm_client/test_replies.py",
+    "rm_client/lines.py": "rm_client/test_replies.py",
+    "rm_client/models_ppo.py": "rm_client/test_models.py",
+    "rm_client/wire.py": "rm_client/test_replies.py",
+    # Functions that frameworks load by path.
+    "rm_client/adapters/areal.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/environment.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/openrlhf.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/outcome.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/slime.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/verl.py": "rm_client/adapters/test_by_path.py",
+    # The load tests' command line, and what each peer is sent.
+    "loadtest/commands_bench.py": "loadtest/test_commands.py",
+    "loadtest/commands_http.py": "loadtest/test_commands.py",
+    "loadtest/peers/infinity.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/litserve.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/naive.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/openrlhf.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/rewardd.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/sglang.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/tei.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/vllm.py": "loadtest/peers/test_contract.py",
+    "loadtest/peers/servers/litserve_server.py": "loadtest/peers/test_litserve_server.py",
 }
-READS_ENVIRONMENT = Path("service/settings.py")
+# The server's settings, and the functions that frameworks load by path and pass nothing to.
+READ_ENVIRONMENT = {Path("service/settings.py"), Path("rm_client/adapters/environment.py")}
 UNSAFE_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "numpy.load", "np.load"}
 ENVIRONMENT = {"os.environ", "os.getenv", "os.environb", "os.getenvb", "os.putenv"}
@@ -85,22 +104,18 @@ def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
     assert num_lines(path) <= MAX_LINES
 
 
-def tested_names() -> set[str]:
-    return {
-        path.stem.removeprefix("test_")
-        for path in modules("tests")
-        if path.stem.startswith("test_")
-    }
+def mirror_of(module: Path) -> Path:
+    """Where a module's tests stand: service/routes/ppo.py in tests/service/routes/test_ppo.py."""
+    return ROOT / "tests" / module.parent / f"test_{module.name}"
 
 
-def test_every_module_has_tests_under_its_name() -> None:
-    tested = tested_names()
+def test_every_module_has_its_tests_in_the_same_place() -> None:
     missing = [
         str(path)
-        for path in modules("rm_core", "service", "training", "rewardd")
+        for path in modules(*PACKAGES)
         if path.name not in {"__init__.py", "__main__.py"}
         and num_lines(path) > MIRRORED_FROM_LINES
-        and path.stem not in tested
+        and not mirror_of(path).exists()
         and str(path) not in TESTED_IN
     ]
 
@@ -108,13 +123,12 @@ def test_every_module_has_tests_under_its_name() -> None:
 
 
 def test_every_exception_from_the_mirror_is_still_needed_and_names_a_test() -> None:
-    tested = tested_names() - {"server_process"}  # that one is about the service's own process
     stale = [
         module
         for module, test in TESTED_IN.items()
         if not (ROOT / module).exists()
         or not (ROOT / "tests" / test).exists()
-        or Path(module).stem in tested
+        or mirror_of(Path(module)).exists()
     ]
 
     assert stale == []
@@ -142,14 +156,15 @@ def test_code_from_a_checkpoint_never_runs(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in modules(*PACKAGES) if path != READS_ENVIRONMENT], ids=str
+    "path", [path for path in modules(*PACKAGES) if path not in READ_ENVIRONMENT], ids=str
 )
-def test_the_environment_is_read_only_in_the_settings(path: Path) -> None:
+def test_the_environment_is_read_in_no_other_place(path: Path) -> None:
     module = tree(path)
 
     assert not {*dotted_names(module), *imported_names(module)} & ENVIRONMENT
 
 
-def test_the_settings_are_where_the_environment_is_read() -> None:
+@pytest.mark.parametrize("path", sorted(READ_ENVIRONMENT), ids=str)
+def test_the_settings_are_where_the_environment_is_read(path: Path) -> None:
     """Else the rule above would hold for want of finding anything."""
-    assert set(dotted_names(tree(READS_ENVIRONMENT))) & ENVIRONMENT
+    assert set(dotted_names(tree(path))) & ENVIRONMENT
