@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from rm_core.engine.attention import TreePlan, tree_attention
 
-ROWS = 256
-"""Rows of a chunk: enough for full speed of the matrix products, few enough for the cache."""
+CHUNK_BYTES = 6 * 2**20
+"""Of a chunk's widest result: what stays in the second-level caches of two cores."""
+
+MIN_ROWS, MAX_ROWS = 128, 1024
+"""Rows of a chunk: enough for full speed of the matrix products on every core."""
 
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -40,6 +43,7 @@ def is_llama_shaped(trunk: Any) -> bool:
         _children(layer) == _LAYER
         and _children(layer.mlp) == _MLP
         and _ATTENTION <= _children(layer.self_attn) <= _ATTENTION | _ATTENTION_NORMS
+        and all(type(projection) is nn.Linear for projection in _projections(layer))
         for layer in trunk.layers
     )
 
@@ -56,13 +60,13 @@ class ChunkedTrunk:
 
     Args:
         trunk: a transformers base model for which `is_llama_shaped` holds, in eval mode.
-        rows: of a chunk.
+        rows: of a chunk; None for as many as suit the cache.
     """
 
-    def __init__(self, trunk: Any, *, rows: int = ROWS) -> None:
+    def __init__(self, trunk: Any, *, rows: int | None = None) -> None:
         lay_out_for_products(trunk)
         self._trunk = trunk
-        self._rows = rows
+        self._rows = _rows_for(trunk) if rows is None else rows
         config = trunk.config
         self._head_dim = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
@@ -76,7 +80,7 @@ class ChunkedTrunk:
             tree: the pack's plan.
 
         Returns:
-            (sequences, hidden), after the final norm.
+            (reads, hidden), after the final norm.
         """
         trunk = self._trunk
         hidden = trunk.embed_tokens(input_ids)
@@ -132,8 +136,11 @@ class ChunkedTrunk:
         if norm is not None:
             x.copy_(norm(x))
         half = self._head_dim // 2
-        rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-        x.mul_(cos[:, None]).addcmul_(rotated, sin[:, None])
+        first, second = x[..., :half], x[..., half:]
+        cos, sin = cos[:, None, :half], sin[:, None, :half]  # both halves of the tables are equal
+        turned = first * sin
+        first.mul_(cos).addcmul_(second, sin, value=-1)
+        second.mul_(cos).add_(turned)
 
     def _by_head(self, flat: Tensor) -> Tensor:
         """(tokens, heads · head_dim) → (1, heads, tokens, head_dim), without copying."""
@@ -148,6 +155,12 @@ class ChunkedTrunk:
             normed = layer.post_attention_layernorm(hidden[rows])
             gated = mlp.act_fn(mlp.gate_proj(normed)).mul_(mlp.up_proj(normed))
             _add_product(hidden[rows], gated, mlp.down_proj)
+
+
+def _rows_for(trunk: Any) -> int:
+    weight = trunk.layers[0].mlp.gate_proj.weight
+    rows = CHUNK_BYTES // (weight.shape[0] * weight.element_size())
+    return max(MIN_ROWS, min(MAX_ROWS, rows))
 
 
 def _project(rows: Tensor, layer: nn.Linear, out: Tensor) -> None:
@@ -173,6 +186,14 @@ def _sliding_window(attention: Any) -> int | None:
         window: int | None = attention.sliding_window
         return window
     return getattr(attention.config, "sliding_window", None)
+
+
+def _projections(layer: Any) -> list[Any]:
+    """What must be a plain product: adapters wrap it in more than its weight tells."""
+    mlp, attention = layer.mlp, layer.self_attn
+    return [mlp.gate_proj, mlp.up_proj, mlp.down_proj] + [
+        getattr(attention, name) for name in sorted(_ATTENTION)
+    ]
 
 
 def _children(module: Any) -> set[str]:
