@@ -158,7 +158,7 @@ class ChunkedTrunk:
 
 
 def _rows_for(trunk: Any) -> int:
-    weight = trunk.layers[0].mlp.gate_proj.weight
+    weight: Tensor = trunk.layers[0].mlp.gate_proj.weight
     rows = CHUNK_BYTES // (weight.shape[0] * weight.element_size())
     return max(MIN_ROWS, min(MAX_ROWS, rows))
 
