@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rm_core.engine.batching import MemoryCap, Waiting
@@ -77,6 +77,7 @@ async def test_each_entry_gets_its_own_reward_and_gives_its_place_back(bench: Be
     assert bench.all_given_back()
 
 
+@settings(max_examples=60, deadline=None)  # each example has a thread to start and to end
 @given(kinds=st.lists(st.sampled_from(["ok", "error", "nan", "left", "late"]), max_size=12))
 def test_whatever_the_others_do_each_entry_has_its_outcome_and_no_place_is_lost(
     kinds: list[str],
