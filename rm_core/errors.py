@@ -7,6 +7,7 @@ RewardError
 │  ├─ EmptyText          nothing to judge
 │  ├─ InvalidMessages    not a chat that ends with an assistant turn
 │  ├─ InputTooLong       more tokens than the model reads
+│  ├─ DetailUnavailable  rewards of tokens or steps, which this model or this text can't give
 │  └─ ShapeMismatch      arrays that belong together differ in length
 ├─ CheckpointError       a reward model can't be loaded
 │  ├─ CheckpointNotFound
@@ -72,6 +73,12 @@ class InputTooLong(InputError):
         )
         self.num_tokens = num_tokens
         self.max_length = max_length
+
+
+class DetailUnavailable(InputError):
+    """Raised when rewards are asked for within a text that can only be read as a whole."""
+
+    code: ClassVar[str] = "detail_unavailable"
 
 
 class ShapeMismatch(InputError):

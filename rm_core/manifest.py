@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rm_core.errors import DigestMismatch, InvalidManifest
 from rm_core.text import PositionContract
@@ -13,8 +13,9 @@ from rm_core.types import ROLES, Baseline, Role
 MANIFEST_NAME = "reward_model.json"
 FORMAT_VERSION = 1
 
-HeadKind = Literal["last_token"]
-"""Which hidden states the head reads; later kinds are the response's mean and every token."""
+HeadKind = Literal["last_token", "per_token"]
+"""What the head was trained on: the read position alone, or every token of the response too. Its
+weights are the same thing in both, and the reward is read at the same position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class RewardModelManifest:
     Attributes:
         role: which reward model this is.
         position: how it wants its text and where its head reads.
-        head: which hidden states the head reads.
+        head: which hidden states the head was trained to read.
         temperature: calibrated reward = raw / temperature + bias.
         bias: see temperature.
         baseline: mean, std and weight n₀ of calibrated rewards on reference responses.
@@ -88,8 +89,8 @@ class RewardModelManifest:
             )
         if fields.get("role") not in ROLES:
             raise InvalidManifest(f"role must be one of {', '.join(ROLES)}")
-        if fields.get("head", "last_token") != "last_token":
-            raise InvalidManifest('head must be "last_token"; this release serves no other kind')
+        if fields.get("head", "last_token") not in get_args(HeadKind):
+            raise InvalidManifest(f"head must be one of {', '.join(get_args(HeadKind))}")
         if not isinstance(fields.get("position"), dict):
             raise InvalidManifest("position must be an object")
         fields["position"] = PositionContract.from_json(fields["position"])

@@ -10,8 +10,22 @@ import threading
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from rm_core.errors import EmptyText, InputError, InputTooLong, InvalidManifest, InvalidMessages
+from rm_core.errors import (
+    DetailUnavailable,
+    EmptyText,
+    InputError,
+    InputTooLong,
+    InvalidManifest,
+    InvalidMessages,
+)
 from rm_core.framing import added_around, find_frame
+from rm_core.reading import Offset, Tokenised, num_prompt_tokens, places_of
+from rm_core.text_checks import (
+    MAX_CHARACTERS_PER_TOKEN,
+    check_characters,
+    check_dialogue,
+    too_many_characters,
+)
 from rm_core.types import (
     Dialogue,
     Encoded,
@@ -26,9 +40,6 @@ ReadRule = Literal["last_non_pad", "last_token"]
 Rendering = Literal["chat", "concatenate"]
 BosRule = Literal["tokenizer", "if_absent", "never"]
 EosRule = Literal["if_absent", "never"]
-
-MAX_CHARACTERS_PER_TOKEN = 64
-"""Texts with more characters than this for each token the model reads are refused unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +187,25 @@ class TextEncoder:
             dialogue = replace(dialogue, response=bare_response)
         if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
-        _check_unicode(dialogue)
+        check_dialogue(dialogue)
         text, border = self._render(dialogue)
         limit = self.contract.max_length
         if len(text) > limit * MAX_CHARACTERS_PER_TOKEN:
             text, border = self._shorten(text, border, truncate)
         chat = self.contract.rendering == "chat"
         add_special_tokens = not chat and self.contract.bos == "tokenizer"
-        ids, starts = self._tokenize(text, add_special_tokens=add_special_tokens)
-        num_prompt = None
-        if starts is not None:
-            # The first token of the response ends the prompt; an EOS that the tokenizer adds at
-            # the end has no place in the text and offset 0, so tokens can't simply be counted.
-            num_prompt = next((i for i, start in enumerate(starts) if start >= border), len(ids))
-        return self._finish(ids, num_prompt, truncate)
+        ids, offsets = self._tokenize(text, add_special_tokens=add_special_tokens)
+        tokenised = Tokenised(dialogue, border, offsets)
+        encoded = self._finish(ids, tokenised.num_prompt_tokens, truncate)
+        if dialogue.read_at == "end":
+            return encoded
+        if border == len(text):
+            raise DetailUnavailable(
+                "the model's chat template changes the response, so that its tokens can't be told "
+                "from the rest; leave `detail` out"
+            )
+        name_of = self._tokenizer.convert_ids_to_tokens
+        return replace(encoded, also_read=places_of(tokenised, encoded, name_of, stripped=chat))
 
     def _finish(self, ids: list[int], num_prompt: int | None, truncate: Truncation) -> Encoded:
         """Apply the BOS and EOS rules and the length limit, and find the position to read."""
@@ -227,18 +243,16 @@ class TextEncoder:
         text, border = rendered.text, rendered.num_prompt_characters
         if not text.strip():
             raise EmptyText("the text is empty", field="text")
-        _check_characters(text, "text")
+        check_characters(text, "text")
         most = self.contract.max_length * MAX_CHARACTERS_PER_TOKEN
         was_cut = len(text) > most
         if was_cut and truncate == "error" and rendered.max_tokens is None:
-            raise _too_many_characters(len(text), self.contract.max_length, "text")
+            raise too_many_characters(len(text), self.contract.max_length, "text")
         if was_cut:
             border = None if border is None else max(border - (len(text) - most), 0)
             text = text[-most:]
-        ids, starts = self._tokenize(text, add_special_tokens=False)
-        num_prompt = None
-        if starts is not None and border is not None:
-            num_prompt = next((i for i, start in enumerate(starts) if start >= border), len(ids))
+        ids, offsets = self._tokenize(text, add_special_tokens=False)
+        num_prompt = None if border is None else num_prompt_tokens(offsets, border)
         if rendered.add_special_tokens:
             ids, num_in_front = self._frame.around(ids)
             num_prompt = None if num_prompt is None else num_prompt + num_in_front
@@ -306,7 +320,7 @@ class TextEncoder:
         most = limit * MAX_CHARACTERS_PER_TOKEN
         if truncate == "error" or len(text) - border > most:
             field = "response" if len(text) - border > most else "prompt"
-            raise _too_many_characters(len(text), limit, field)
+            raise too_many_characters(len(text), limit, field)
         excess = len(text) - most
         return text[excess:], border - excess
 
@@ -333,7 +347,8 @@ class TextEncoder:
         response = dialogue.response.strip()
         if not response and text.endswith(self._frame.tail):
             return text, len(text) - len(self._frame.tail)
-        border = text.rfind(response)
+        tail = self._frame.tail  # it may hold the same words as a short response
+        border = text.removesuffix(tail).rfind(response)
         return text, border if border >= 0 else len(text)
 
     @staticmethod
@@ -346,11 +361,11 @@ class TextEncoder:
 
     def _tokenize(
         self, text: str, *, add_special_tokens: bool
-    ) -> tuple[list[int], list[int] | None]:
-        """Token ids, and each token's first character where the tokenizer tells."""
+    ) -> tuple[list[int], list[Offset] | None]:
+        """Token ids, and each token's characters where the tokenizer tells."""
         if self._backend is not None:
             encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
-            return encoding.ids, [start for start, _ in encoding.offsets]
+            return encoding.ids, encoding.offsets
         with self._lock:
             return self._tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"], None
 
@@ -364,32 +379,3 @@ class TextEncoder:
         if self.contract.read == "last_token" or self.pad_token_id is None:
             return last
         return next((i for i in range(last, -1, -1) if ids[i] != self.pad_token_id), 0)
-
-
-def _too_many_characters(count: int, limit: int, field: str | None) -> InputError:
-    return InputError(
-        f"{count} characters are more than {MAX_CHARACTERS_PER_TOKEN} for each of the "
-        f"{limit} tokens that the model reads; shorten the text",
-        field=field,
-    )
-
-
-def _check_unicode(dialogue: Dialogue) -> None:
-    contents = (
-        [dialogue.prompt]
-        if isinstance(dialogue.prompt, str)
-        else [message.content for message in dialogue.prompt]
-    )
-    for content in contents:
-        _check_characters(content, "prompt")
-    _check_characters(dialogue.response, "response")
-
-
-def _check_characters(text: str, field: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                "holds a lone surrogate, which is not valid Unicode", field=field
-            ) from None

@@ -10,6 +10,10 @@ from typing import Any, Literal, Protocol
 Role = Literal["safety", "helpfulness"]
 ROLES: tuple[Role, ...] = ("safety", "helpfulness")
 
+ReadAt = Literal["end", "tokens"] | tuple[int, ...]
+"""Where rewards are read: at the text's end alone; also at every token from the response's first
+on; or also at the response's last token before each of these numbers of its characters."""
+
 Truncation = Literal["error", "prompt"]
 """What to do with an item that is too long: refuse it, or cut the prompt's left."""
 
@@ -31,11 +35,13 @@ class Dialogue:
         response: the policy's answer, to be judged; a stop token that ends it is not doubled.
         allow_empty: whether a response without text is judged, as a policy's samples may be, or
             refused.
+        read_at: where rewards are read; beyond the end's only by causal models.
     """
 
     prompt: str | tuple[Message, ...]
     response: str
     allow_empty: bool = False
+    read_at: ReadAt = "end"
 
     @property
     def group_key(self) -> Hashable:
@@ -93,6 +99,24 @@ _GROUPING_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A token of the response at which a reward is read.
+
+    Attributes:
+        position: index into the encoding's `input_ids`.
+        start: first character that it stands for: the token's own, or the step's that ends there.
+            Counted in the response as it was given; the response's end for what follows it.
+        end: one past the last character.
+        text: those characters; for a token without any (EOS, the template's) its name.
+    """
+
+    position: int
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A dialogue as one model reads it.
 
@@ -102,12 +126,14 @@ class Encoded:
         num_prompt_tokens: how many leading ids belong to the prompt alone; None where the border
             can't be told (one string tokenised whole).
         warnings: any of "missing_eos", "double_bos", "truncated".
+        also_read: where further rewards are read, in the order of the text.
     """
 
     input_ids: tuple[int, ...]
     read_position: int
     num_prompt_tokens: int | None = None
     warnings: tuple[str, ...] = ()
+    also_read: tuple[Place, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -129,6 +155,11 @@ class EncodedItem:
     def num_tokens(self) -> int:
         """The longest encoding's length in tokens: the item's price in a pack."""
         return max(encoded.num_tokens for encoded in self.by_role.values())
+
+    @property
+    def num_places(self) -> int:
+        """Rewards that are read beside the one of each model's read position."""
+        return sum(len(encoded.also_read) for encoded in self.by_role.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -216,6 +247,10 @@ class Scorer(Protocol):
             OutOfMemory: the items don't fit the device together; the caller splits.
             EngineError: the forward failed.
         """
+        ...
+
+    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+        """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
         ...
 
     def describe(self) -> dict[str, Any]:

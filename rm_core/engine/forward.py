@@ -40,8 +40,17 @@ class Forward(Protocol):
         """Whether common prefixes are computed once."""
         ...
 
+    @property
+    def reads_places(self) -> bool:
+        """Whether rewards can be read within a text: a causal model with linear heads."""
+        ...
+
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads), float32 values."""
+        ...
+
+    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+        """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
         ...
 
 

@@ -1,6 +1,7 @@
 """The packed way: all texts in one row without padding, shared prefixes once, tree attention."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +21,7 @@ class TrunkRun(Protocol):
     """How a trunk is run over a packed row."""
 
     def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
-        """Hidden states that the heads read: (tokens,) int64 → (sequences, hidden)."""
+        """Hidden states that the heads read: (tokens,) int64 → (reads, hidden)."""
         ...
 
 
@@ -40,7 +41,7 @@ class TransformersTrunk:
         self.skips_unread = skip_unread and read_rows_only(self._trunk)
 
     def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
-        """Hidden states that the heads read: (tokens,) int64 → (sequences, hidden)."""
+        """Hidden states that the heads read: (tokens,) int64 → (reads, hidden)."""
         hidden: Tensor = self._trunk(
             input_ids=input_ids[None],
             position_ids=tree.position_ids[None],
@@ -64,6 +65,7 @@ class PackedForward:
     """
 
     path = "packed"
+    reads_places = True
 
     def __init__(
         self,
@@ -84,12 +86,26 @@ class PackedForward:
             fix_product_shapes(model.base_model)
         self._run = TransformersTrunk(model) if run is None else run
 
-    @torch.inference_mode()
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads), float32 values."""
+        return self._read(texts, None)
+
+    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+        """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
+        also = [[place.position for place in text.also_read] for text in texts]
+        rewards = self._read(texts, also)
+        further = iter(rewards[len(texts) :])
+        return [[own, *islice(further, len(a))] for own, a in zip(rewards, also, strict=False)]
+
+    @torch.inference_mode()
+    def _read(
+        self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None
+    ) -> list[list[float]]:
+        """Raw rewards, (reads, heads), in the order of `Pack.read_rows`."""
         pack = plan_pack(
             [text.input_ids for text in texts],
             [text.read_position for text in texts],
+            also_read=also_read,
             share=self.shares_prefixes,
         )
         tree = TreePlan.of(pack, self._device)

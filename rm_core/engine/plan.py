@@ -44,8 +44,9 @@ class Pack:
         input_ids: token ids of the row, (tokens,), int64.
         position_ids: each token's position in its own sequence, (tokens,), int64.
         segments: in row order; a parent stands before its children.
-        read_rows: row index that each sequence's head reads, (sequences,), int64; equal sequences
-            share one.
+        read_rows: row indices that heads read, (reads,), int64: each sequence's own read position
+            in order, then what else is read of the first, of the second … Equal sequences share
+            theirs.
         num_sequence_tokens: tokens of all sequences before sharing.
         longest: length of the longest sequence in tokens.
     """
@@ -88,6 +89,7 @@ def plan_pack(
     sequences: Sequence[Sequence[int]],
     read_positions: Sequence[int],
     *,
+    also_read: Sequence[Sequence[int]] | None = None,
     share: bool = True,
     min_shared_tokens: int = DEFAULT_MIN_SHARED_TOKENS,
 ) -> Pack:
@@ -95,18 +97,22 @@ def plan_pack(
 
     Args:
         sequences: token ids, none empty.
-        read_positions: index into each sequence that its head reads. Tokens after it can't
-            influence a causal model's state there and are left out of the row.
+        read_positions: index into each sequence that its head reads.
+        also_read: further such indices of each sequence; None for none. Tokens after the last one
+            read can't influence a causal model's states there and are left out of the row.
         share: whether common prefixes and equal sequences are computed once; off, each sequence
             is a segment of its own.
         min_shared_tokens: shorter common runs are not worth a segment of their own.
 
     Returns:
-        The pack; `read_rows` is in the order of `sequences`.
+        The pack.
     """
+    lasts = read_positions
+    if also_read is not None:
+        lasts = [max((read, *also)) for read, also in zip(lasts, also_read, strict=True)]
     kept = [
-        np.asarray(ids[: read + 1], dtype=np.int64)
-        for ids, read in zip(sequences, read_positions, strict=True)
+        np.asarray(ids[: last + 1], dtype=np.int64)
+        for ids, last in zip(sequences, lasts, strict=True)
     ]
     if share:
         order, unique = _sort_unique(kept)
@@ -114,14 +120,17 @@ def plan_pack(
     else:
         order, unique = list(range(len(kept))), kept
         nodes = [_Node(i, 0, len(ids), None, i, i + 1) for i, ids in enumerate(kept)]
-    segments, read_of_unique = _lay_out(nodes, unique)
+    segments, leaves = _lay_out(nodes, unique)
+    reads = list(zip(order, read_positions, strict=True))
+    if also_read is not None:
+        reads += [(i, at) for i, also in zip(order, also_read, strict=True) for at in also]
     rows = [unique[node.owner][node.begin : node.end] for node in nodes]
     positions = [np.arange(node.begin, node.end, dtype=np.int64) for node in nodes]
     return Pack(
         input_ids=np.concatenate(rows),
         position_ids=np.concatenate(positions),
         segments=segments,
-        read_rows=np.array([read_of_unique[index] for index in order], dtype=np.int64),
+        read_rows=np.array([_row(segments, leaves[i], at) for i, at in reads], dtype=np.int64),
         num_sequence_tokens=sum(len(ids) for ids in kept),
         longest=max(len(ids) for ids in kept),
     )
@@ -183,7 +192,7 @@ def _radix_tree(unique: list[NDArray[np.int64]], min_shared: int) -> list[_Node]
 def _lay_out(
     nodes: list[_Node], unique: list[NDArray[np.int64]]
 ) -> tuple[tuple[Segment, ...], list[int]]:
-    """Row ranges of depth-first nodes, and the row of each unique sequence's last token."""
+    """Row ranges of depth-first nodes, and the segment in which each unique sequence ends."""
     starts = np.cumsum([0, *(node.end - node.begin for node in nodes)])
     subtree_end = [int(end) for end in starts[1:]]
     for index in range(len(nodes) - 1, -1, -1):
@@ -194,9 +203,17 @@ def _lay_out(
         Segment(int(starts[i]), int(starts[i + 1]), subtree_end[i], node.begin, node.parent)
         for i, node in enumerate(nodes)
     )
-    read_rows = [0] * len(unique)
-    for node, segment in zip(nodes, segments, strict=True):
+    leaves = [0] * len(unique)
+    for position, node in enumerate(nodes):
         for index in range(node.low, node.high):
             if len(unique[index]) == node.end:
-                read_rows[index] = segment.end - 1
-    return segments, read_rows
+                leaves[index] = position
+    return segments, leaves
+
+
+def _row(segments: Sequence[Segment], leaf: int, position: int) -> int:
+    """The row of a token, by the segment in which its sequence ends and its position there."""
+    segment = segments[leaf]
+    while segment.position > position and segment.parent is not None:
+        segment = segments[segment.parent]
+    return segment.start + position - segment.position

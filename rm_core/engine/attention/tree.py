@@ -28,7 +28,7 @@ class TreePlan:
     Attributes:
         pack: segments and positions of the row.
         position_ids: (tokens,), int64, on the device.
-        read_rows: rows that heads read, (sequences,), int64, on the device.
+        read_rows: rows that heads read, (reads,), int64, on the device.
     """
 
     pack: Pack
