@@ -4,32 +4,34 @@ Weights come from safetensors only and no code of the checkpoint ever runs: the 
 before transformers sees them. This module is where transformers' loading errors become ours.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import logging as transformers_logging
 
-from rm_core.errors import (
-    CheckpointError,
-    CheckpointNotFound,
-    MissingHead,
-    UnsafeCheckpoint,
-    WrongNumLabels,
-    WrongRole,
+from rm_core.adapters import (
+    SharedBases,
+    adapter_digest,
+    attach,
+    inspect_adapter,
+    inspect_base,
+    is_adapter,
 )
-from rm_core.manifest import RewardModelManifest, file_digest, read_manifest, verify_files
+from rm_core.checkpoint_files import (
+    inspect_files,
+    resolve_directory,
+    tensor_names,
+    weights_digest,
+)
+from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
+from rm_core.manifest import RewardModelManifest, read_manifest, verify_files
 from rm_core.text import PositionContract, ReadRule, TextEncoder, default_contract
 from rm_core.types import ModelProfile, Role
 
-ALLOWED_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
-"""What a hub download may bring: weights, configuration, tokenizer; never code or pickles."""
-
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.gguf")
-FORBIDDEN_CONFIG_KEYS = ("auto_map", "trust_remote_code", "custom_pipelines")
 DEFAULT_MAX_LENGTH = 4096
 """The limit for models that state none, or an absurd one."""
 
@@ -43,12 +45,24 @@ class RewardModel:
         encoder: text → ids by the position contract.
         profile: what the reward mathematics needs.
         manifest: reward_model.json; None for a foreign checkpoint.
+        base: what an adapter sits on, as it names it; None for a full checkpoint.
     """
 
     model: Any
     encoder: TextEncoder
     profile: ModelProfile
     manifest: RewardModelManifest | None
+    base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a full checkpoint and an adapter on its base both give."""
+
+    model: Any
+    tokenizer: Any
+    digest: str
+    base: str | None
 
 
 def load_reward_model(
@@ -58,21 +72,76 @@ def load_reward_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     read: ReadRule | None = None,
+    bases: SharedBases | None = None,
 ) -> RewardModel:
     """Load a reward model for a role.
 
     Args:
-        name: a directory, or a name on the hub (fetched unless HF_HUB_OFFLINE is set).
+        name: a directory, or a name on the hub (fetched unless HF_HUB_OFFLINE is set): a full
+            checkpoint, or a LoRA adapter, whose base is then found and loaded as well.
         role: what it will serve as; a manifest that says otherwise is an error.
         device: where the weights go.
         dtype: of the trunk; the head is always evaluated in float32.
         read: overrides the position that the head reads.
+        bases: where adapters find bases that others have loaded; None shares nothing.
 
     Raises:
         CheckpointError: one subclass for each way that a checkpoint can be wrong.
+        ConfigurationError: an adapter, and peft is not installed.
     """
     directory = resolve_directory(name)
+    if is_adapter(directory):
+        parts, manifest = _load_adapter(directory, name, role, device, dtype, bases)
+    else:
+        parts, manifest = _load_full(directory, name, role, device, dtype)
+    contract = _contract(parts.tokenizer, parts.model.config, manifest)
+    if read is not None:
+        contract = replace(contract, read=read)
+    pad_token_id = parts.model.config.get_text_config().pad_token_id
+    if pad_token_id is None and parts.base is not None:
+        # peft saves no config.json, in which training has told the model its pad token.
+        pad_token_id = parts.tokenizer.pad_token_id
+    encoder = TextEncoder(parts.tokenizer, contract, pad_token_id=pad_token_id)
+    profile = _profile(name, role, parts.digest, contract, manifest)
+    return RewardModel(parts.model, encoder, profile, manifest, parts.base)
+
+
+def _load_full(
+    directory: Path, name: str, role: Role, device: torch.device | str, dtype: torch.dtype
+) -> tuple[_Parts, RewardModelManifest | None]:
     config = inspect_files(directory)
+    manifest = _verified_manifest(directory, name, role)
+    _check_labels(name, config)
+    model = _load_model(name, directory, dtype).to(device).eval()
+    tokenizer = _load_tokenizer(name, directory)
+    return _Parts(model, tokenizer, weights_digest(directory), None), manifest
+
+
+def _load_adapter(
+    directory: Path,
+    name: str,
+    role: Role,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    bases: SharedBases | None,
+) -> tuple[_Parts, RewardModelManifest | None]:
+    adapter = inspect_adapter(directory)
+    manifest = _verified_manifest(directory, name, role)
+    base = inspect_base(adapter, manifest)
+    architectures = base.config.get("architectures") or []
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        _check_labels(base.name, base.config)
+    shared = SharedBases() if bases is None else bases
+    model = shared.take(
+        (base.identity, dtype, torch.device(device)),
+        lambda: _load_base(base.name, base.directory, dtype).to(device).eval(),
+    )
+    model = attach(adapter, model)
+    tokenizer = _load_tokenizer(name, directory if adapter.has_tokenizer else base.directory)
+    return _Parts(model, tokenizer, adapter_digest(adapter, base), base.name), manifest
+
+
+def _verified_manifest(directory: Path, name: str, role: Role) -> RewardModelManifest | None:
     manifest = read_manifest(directory)
     if manifest is not None:
         verify_files(directory, manifest)
@@ -80,90 +149,7 @@ def load_reward_model(
             raise WrongRole(
                 f"{name} is a {manifest.role} reward model, but it was given as the {role} model"
             )
-    _check_labels(name, config)
-    model = _load_model(name, directory, dtype).to(device).eval()
-    tokenizer = _load_tokenizer(name, directory)
-    contract = _contract(tokenizer, model.config, manifest)
-    if read is not None:
-        contract = replace(contract, read=read)
-    encoder = TextEncoder(
-        tokenizer, contract, pad_token_id=model.config.get_text_config().pad_token_id
-    )
-    return RewardModel(
-        model, encoder, _profile(name, role, directory, contract, manifest), manifest
-    )
-
-
-def resolve_directory(name: str) -> Path:
-    """The local directory of a checkpoint, fetched from the hub where it is a hub name.
-
-    Raises:
-        CheckpointNotFound: neither a directory nor a model that the hub can give.
-    """
-    directory = Path(name)
-    if directory.is_dir():
-        return directory
-    if directory.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise CheckpointNotFound(f"there is no directory {name}; train one with `rewardd train`")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(ALLOWED_HUB_FILES)))
-    except Exception as error:
-        raise CheckpointNotFound(
-            f"{name} is no directory here and could not be fetched from the hub "
-            f"({type(error).__name__}); check the name, the network, or train one with "
-            "`rewardd train`"
-        ) from error
-
-
-def inspect_files(directory: Path) -> dict[str, Any]:
-    """Look at a checkpoint's files before any library loads them.
-
-    Returns:
-        The content of config.json.
-
-    Raises:
-        CheckpointNotFound: no config.json, or no weights at all.
-        UnsafeCheckpoint: only pickled weights, or a config that asks for code.
-    """
-    path = directory / "config.json"
-    if not path.is_file():
-        raise CheckpointNotFound(f"{directory} has no config.json, so it is no model directory")
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} must hold a JSON object")
-    _refuse_code(path, config)
-    tokenizer_config = directory / "tokenizer_config.json"
-    if tokenizer_config.is_file():
-        _refuse_code(tokenizer_config, json.loads(tokenizer_config.read_text()))
-    if not any(directory.glob("*.safetensors")):
-        pickled = sorted(path.name for pattern in PICKLED for path in directory.glob(pattern))
-        if pickled:
-            raise UnsafeCheckpoint(
-                f"{directory} has weights only as {', '.join(pickled)}; unpickling can run code, "
-                "so rewardd loads safetensors only. Convert them with transformers' "
-                "save_pretrained where you trust the file"
-            )
-        raise CheckpointNotFound(f"{directory} has a config.json but no *.safetensors weights")
-    return config
-
-
-def _refuse_code(path: Path, config: dict[str, Any]) -> None:
-    asked = [key for key in FORBIDDEN_CONFIG_KEYS if config.get(key)]
-    # A slash names a kernel repository on the hub, whose code would run (CVE-2026-4372).
-    asked += [
-        key
-        for key, value in config.items()
-        if "attn_implementation" in key and isinstance(value, str) and "/" in value
-    ]
-    if asked:
-        raise UnsafeCheckpoint(
-            f"{path} asks for code of its own ({', '.join(asked)}); rewardd runs no remote code"
-        )
+    return manifest
 
 
 def _check_labels(name: str, config: dict[str, Any]) -> None:
@@ -183,6 +169,35 @@ def _check_labels(name: str, config: dict[str, Any]) -> None:
 
 
 def _load_model(name: str, directory: Path, dtype: torch.dtype) -> Any:
+    model, missing = _from_pretrained(name, directory, dtype)
+    _refuse_missing(name, missing)
+    return model
+
+
+def _load_base(name: str, directory: Path, dtype: torch.dtype) -> Any:
+    """An adapter's base; the head may be missing, as the adapter brings its own."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its advice to train a missing head is wrong here
+    try:
+        model, missing = _from_pretrained(name, directory, dtype, num_labels=1)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    _refuse_missing(name, [key for key in missing if not key.startswith("score.")])
+    return model
+
+
+def _refuse_missing(name: str, missing: list[str]) -> None:
+    if missing:
+        raise MissingHead(
+            f"{name} lacks the weights {', '.join(missing[:5])}, which would be random; "
+            "a reward model's head must be trained and saved with it"
+        )
+
+
+def _from_pretrained(
+    name: str, directory: Path, dtype: torch.dtype, **options: Any
+) -> tuple[Any, list[str]]:
+    """The model, and the names of weights that its files lack, sorted."""
     try:
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             directory,
@@ -191,21 +206,16 @@ def _load_model(name: str, directory: Path, dtype: torch.dtype) -> Any:
             local_files_only=True,
             dtype=dtype,
             output_loading_info=True,
+            **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"transformers can't load {name}: {error}") from error
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise MissingHead(
-            f"{name} lacks the weights {', '.join(missing[:5])}, which would be random; "
-            "a reward model's head must be trained and saved with it"
-        )
     mismatched = sorted(str(key[0]) for key in loading.get("mismatched_keys") or ())
     if mismatched:
         raise CheckpointError(
             f"{name}: {', '.join(mismatched[:5])} differ in shape from the config"
         )
-    return model
+    return model, sorted(loading["missing_keys"])
 
 
 def _load_tokenizer(name: str, directory: Path) -> Any:
@@ -247,11 +257,10 @@ def model_max_length(config: Any, tokenizer: Any) -> int:
 def _profile(
     name: str,
     role: Role,
-    directory: Path,
+    digest: str,
     contract: PositionContract,
     manifest: RewardModelManifest | None,
 ) -> ModelProfile:
-    digest = weights_digest(directory)
     profile = ModelProfile(role, name, digest, contract.template_sha256, contract.max_length)
     if manifest is None:
         return profile
@@ -263,25 +272,6 @@ def _profile(
         baseline=manifest.baseline,
         tau=None if threshold is None else threshold.tau,
     )
-
-
-def weights_digest(directory: Path) -> str:
-    """One sha256 over a checkpoint's safetensors files, hex: the identity of its weights."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for path in sorted(directory.glob("*.safetensors")):
-        digest.update(file_digest(path).encode())
-    return digest.hexdigest()
-
-
-def tensor_names(directory: Path) -> list[str]:
-    """Names of all tensors in a checkpoint's safetensors files, sorted."""
-    names: list[str] = []
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            names.extend(file.keys())
-    return sorted(names)
 
 
 __all__ = [

@@ -1,12 +1,13 @@
 """The engine: loaded reward models behind one interface, `Scorer` (see `rm_core.types`)."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
+from rm_core.adapters import SharedBases
 from rm_core.checkpoint import RewardModel, load_reward_model
 from rm_core.engine.forward import Forward, choose_forward, random_texts
 from rm_core.engine.padded import PaddedForward
@@ -14,6 +15,7 @@ from rm_core.engine.precision import Precision, PrecisionError, precision_error,
 from rm_core.engine.trunk import same_trunk
 from rm_core.errors import (
     ConfigurationError,
+    DetailUnavailable,
     EngineClosed,
     EngineError,
     InputError,
@@ -22,6 +24,7 @@ from rm_core.errors import (
 from rm_core.text import ReadRule
 from rm_core.types import (
     ROLES,
+    Dialogue,
     Encoded,
     EncodedItem,
     ModelProfile,
@@ -32,6 +35,8 @@ from rm_core.types import (
 )
 
 DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+
+Row = TypeVar("Row")
 
 _MEASURED_TEXTS = 16
 
@@ -78,7 +83,12 @@ class Engine:
         self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
         vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
         self._one_vocabulary = len(vocabularies) == 1
-        self._trunks = [self._prepare(roles) for roles in self._roles_by_trunk()]
+        by_trunk = self._roles_by_trunk()
+        exact = [self._exact_rewards(roles) for roles in by_trunk]
+        # Only now, as adapters on one base are reduced together.
+        self._reduce_precision(by_trunk)
+        self._trunks = list(map(self._prepare, by_trunk, exact))
+        self._reads_places = all(trunk.forward.reads_places for trunk in self._trunks)
         self._closed = False
 
     def _roles_by_trunk(self) -> list[tuple[Role, ...]]:
@@ -88,23 +98,50 @@ class Engine:
             return [roles]
         return [(role,) for role in roles]
 
-    def _prepare(self, roles: tuple[Role, ...]) -> _Trunk:
-        """Reduce a trunk's precision, choose how to run it, and measure what was lost."""
+    def _exact_rewards(self, roles: tuple[Role, ...]) -> list[list[float]]:
+        """A trunk's rewards of random texts before its precision is reduced; else none."""
+        if self._precision == "float32":
+            return []
         first, *others = (self._models[role] for role in roles)
         heads = [other.model.score for other in others]
-        if self._precision == "float32":
-            error = None
-            forward = choose_forward(first, heads, deterministic=self._deterministic)
-        else:
-            texts = random_texts(first.model, first.profile.max_length, count=_MEASURED_TEXTS)
-            exact = PaddedForward(first.model, heads=heads, reason="reference").rewards(texts)
+        return PaddedForward(first.model, heads=heads, reason="reference").rewards(
+            _probe_texts(first)
+        )
+
+    def _reduce_precision(self, by_trunk: list[tuple[Role, ...]]) -> None:
+        for roles in by_trunk:
+            first = self._models[roles[0]]
+            if self._precision == "int8" and first.base is not None:
+                raise ConfigurationError(
+                    f"{first.profile.name} is an adapter, and dtype int8 is for full checkpoints; "
+                    "take another dtype, or merge it into its base and serve the result"
+                )
             reduce_precision(first.model, self._precision)
-            forward = choose_forward(first, heads, reduced=True, deterministic=self._deterministic)
-            error = precision_error(exact, forward.rewards(texts))
+
+    def _prepare(self, roles: tuple[Role, ...], exact: list[list[float]]) -> _Trunk:
+        """Choose how to run a trunk, and measure what reduced precision has lost."""
+        first, *others = (self._models[role] for role in roles)
+        heads = [other.model.score for other in others]
+        forward = choose_forward(
+            first, heads, reduced=bool(exact), deterministic=self._deterministic
+        )
+        error = precision_error(exact, forward.rewards(_probe_texts(first))) if exact else None
         for other in others:
             # The same weights once: the second trunk's memory is given back.
             setattr(other.model, other.model.base_model_prefix, first.model.base_model)
         return _Trunk(roles, forward, error)
+
+    def _on_base_of(self, role: Role) -> list[Role]:
+        """The other adapters whose base's weights are this one's, in the same memory."""
+
+        def weights(model: RewardModel) -> set[int]:
+            adapter = model.base is not None
+            return {id(p) for p in model.model.base_model.parameters()} if adapter else set()
+
+        own = weights(self._models[role])
+        return [
+            other for other, model in self._models.items() if other != role and own & weights(model)
+        ]
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -135,6 +172,11 @@ class Engine:
                 "to both; send the text",
                 field="ids",
             )
+        if isinstance(dialogue, Dialogue) and dialogue.read_at != "end" and not self._reads_places:
+            raise DetailUnavailable(
+                "a loaded model reads the text as a whole, so that its tokens and steps have no "
+                "rewards of their own; leave `detail` out, or serve causal models"
+            )
         by_identity: dict[str, Encoded] = {}
         by_role: dict[Role, Encoded] = {}
         for role, model in self._models.items():
@@ -151,33 +193,33 @@ class Engine:
             OutOfMemory: the items don't fit the device together.
             EngineError: the forward failed, or the engine is closed.
         """
-        if self._closed:
-            raise EngineClosed("the engine is closed")
-        if not items:
-            return []
         rewards: list[dict[Role, float]] = [{} for _ in items]
-        for trunk in self._trunks:
-            values = self._run(trunk, items)
+        for trunk, texts in self._texts(items):
+            values = _run(trunk, texts, trunk.forward.rewards)
             for reward, row in zip(rewards, values, strict=True):
                 reward.update(zip(trunk.roles, row, strict=True))
         return rewards
 
-    @staticmethod
-    def _run(trunk: _Trunk, items: Sequence[EncodedItem]) -> list[list[float]]:
-        """A trunk's rewards, (items, heads), with torch's failures told apart."""
-        try:
-            return trunk.forward.rewards([item.by_role[trunk.roles[0]] for item in items])
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"{len(items)} texts do not fit the device together") from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error):  # the CPU allocator's words
-                raise OutOfMemory(f"{len(items)} texts do not fit in memory") from error
-            raise EngineError(f"the {trunk.roles[0]} model's forward failed: {error}") from error
+    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+        """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
+        rewards: list[dict[Role, tuple[float, ...]]] = [{} for _ in items]
+        for trunk, texts in self._texts(items):
+            values = _run(trunk, texts, trunk.forward.rewards_at_places)
+            for reward, rows in zip(rewards, values, strict=True):
+                reward.update(zip(trunk.roles, zip(*rows, strict=True), strict=True))
+        return rewards
+
+    def _texts(self, items: Sequence[EncodedItem]) -> Iterator[tuple[_Trunk, list[Encoded]]]:
+        """The trunks with what each reads of the items; none where there are no items."""
+        if self._closed:
+            raise EngineClosed("the engine is closed")
+        for trunk in self._trunks if items else ():
+            yield trunk, [item.by_role[trunk.roles[0]] for item in items]
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
         return {
-            role: _describe(self._models[role], trunk, self._precision)
+            role: _describe(self._models[role], trunk, self._precision, self._on_base_of(role))
             for trunk in self._trunks
             for role in trunk.roles
         }
@@ -217,10 +259,11 @@ def load_engine(
     # On the CPU the float32 model is loaded first, so that the loss can be measured against it.
     reduce = wanted != "float32" and where.type == "cpu"
     load_as = torch.float32 if reduce else getattr(torch, wanted)
+    bases = SharedBases()
     names: dict[Role, str | None] = {"safety": safety, "helpfulness": helpfulness}
     return Engine(
         {
-            role: load_reward_model(name, role, device=where, dtype=load_as, read=read)
+            role: load_reward_model(name, role, device=where, dtype=load_as, read=read, bases=bases)
             for role, name in names.items()
             if name is not None
         },
@@ -251,6 +294,10 @@ def _precision(name: DType, device: torch.device) -> Precision:
     return name
 
 
+def _probe_texts(model: RewardModel) -> list[Encoded]:
+    return random_texts(model.model, model.profile.max_length, count=_MEASURED_TEXTS)
+
+
 def _text_identity(model: RewardModel) -> str:
     """Equal for models that turn every dialogue into the same ids and read position."""
     encoder = model.encoder
@@ -258,7 +305,25 @@ def _text_identity(model: RewardModel) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _describe(loaded: RewardModel, trunk: _Trunk, precision: Precision) -> dict[str, Any]:
+def _run(
+    trunk: _Trunk,
+    texts: list[Encoded],
+    forward: Callable[[Sequence[Encoded]], list[Row]],
+) -> list[Row]:
+    """What a forward gives for each text, with torch's failures told apart."""
+    try:
+        return forward(texts)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{len(texts)} texts do not fit the device together") from error
+    except RuntimeError as error:
+        if "not enough memory" in str(error):  # the CPU allocator's words
+            raise OutOfMemory(f"{len(texts)} texts do not fit in memory") from error
+        raise EngineError(f"the {trunk.roles[0]} model's forward failed: {error}") from error
+
+
+def _describe(
+    loaded: RewardModel, trunk: _Trunk, precision: Precision, shares_base_with: list[Role]
+) -> dict[str, Any]:
     model = loaded.model
     return {
         **asdict(loaded.profile),
@@ -270,6 +335,11 @@ def _describe(loaded: RewardModel, trunk: _Trunk, precision: Precision) -> dict[
         "path": trunk.forward.path,
         "path_reason": trunk.forward.reason,
         "shares_trunk_with": [role for role in trunk.roles if role != loaded.profile.role],
+        "adapter": loaded.base is not None,
+        "base": loaded.base,
+        "shares_base_with": shares_base_with,
         "position": loaded.encoder.contract.to_json(),
+        "reads_places": trunk.forward.reads_places,
         "manifest": loaded.manifest is not None,
+        "head": "last_token" if loaded.manifest is None else loaded.manifest.head,
     }

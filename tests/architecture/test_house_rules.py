@@ -24,6 +24,8 @@ MIRRORED_FROM_LINES = 20
 TESTED_IN = {
     # Names and values without behaviour.
     "rm_core/errors.py": "rm_core/test_checkpoint.py",
+    # What loading refuses before any library reads the files.
+    "rm_core/checkpoint_files.py": "rm_core/test_checkpoint.py",
     "service/queueing.py": "service/test_admission.py",
     "service/state.py": "service/routes/test_operations.py",
     "service/state_errors.py": "service/test_streams.py",

@@ -102,7 +102,8 @@ def test_a_hub_name_is_fetched_without_pickles_or_code(
 
     asked: list[Any] = []
 
-    def fetch(name: str, *, allow_patterns: list[str]) -> str:
+    def fetch(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert revision is None
         asked.append((name, allow_patterns))
         return str(foreign)
 
