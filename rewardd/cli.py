@@ -8,11 +8,12 @@ import sys
 
 import typer
 
+from rewardd.batch import register as register_batch
 from rewardd.demo import register as register_demo
 from service.commands import register as register_service
 from training.commands import register as register_training
 
-_OURS = frozenset({"rm_core", "service", "training", "rewardd"})
+_OURS = frozenset({"rm_core", "service", "training", "rewardd", "rm_client"})
 _EXTRA_BY_COMMAND = {"serve": "serve"}
 _LARGEST_EXTRA = "train"
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 register_service(app)
 register_training(app)
+register_batch(app)
 register_demo(app)
 
 

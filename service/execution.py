@@ -20,15 +20,15 @@ from service.scoring import ItemFailure, Outcome, ScoredItem
 
 _log = structlog.get_logger(__name__)
 
-_OUT_OF_MEMORY = ItemFailure(
+OUT_OF_MEMORY = ItemFailure(
     OutOfMemory.code,
     "This item does not fit the device even alone; shorten it.",
     status=STATUS_BY_ERROR[OutOfMemory],
 )
-_ENGINE_FAILURE = ItemFailure(
+ENGINE_FAILURE = ItemFailure(
     "engine_error", "The forward pass failed on this item; the log says more.", status=500
 )
-_NONFINITE = ItemFailure(
+NONFINITE = ItemFailure(
     "nonfinite_reward",
     "The model gave no finite reward for this item; it enters no statistics. "
     "Try float32 if the models run in half precision.",
@@ -121,11 +121,11 @@ class PackRunner:
         except OutOfMemory:
             self._cap.failed(tokens)
             _log.warning("out_of_memory", items=len(part), tokens=tokens, cap=self._cap.tokens)
-            return self._failed(part, "oom", _OUT_OF_MEMORY)
+            return self._failed(part, "oom", OUT_OF_MEMORY)
         except Exception as exc:
             # The message may quote the text: only the kind of error is logged.
             _log.error("forward_failed", error=type(exc).__name__, items=len(part), tokens=tokens)
-            return self._failed(part, "error", _ENGINE_FAILURE)
+            return self._failed(part, "error", ENGINE_FAILURE)
         self._measured(part, tokens, self._clock() - began)
         for entry, reward in zip(part, rewards, strict=True):
             self._settle(entry, self._outcome(entry, reward))
@@ -157,7 +157,7 @@ class PackRunner:
         if not all(math.isfinite(reward) for reward in rewards.values()):
             self._metrics.nonfinite.inc()
             self._metrics.failures.labels("nonfinite").inc()
-            return _NONFINITE
+            return NONFINITE
         for role, reward in rewards.items():
             self._metrics.reward.labels(role).observe(reward)
         self._metrics.sequences.labels(entry.request.route).inc()
