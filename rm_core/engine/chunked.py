@@ -12,13 +12,20 @@ rows faster; the parameters become views of that memory, so nothing is held twic
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rm_core.engine.attention import TreePlan, tree_attention
+from rm_core.engine.attention.merged import merged_attention_at
 
 CHUNK_BYTES = 6 * 2**20
 """Of a chunk's widest result: what stays in the second-level caches of two cores."""
+
+FEW_READS = 8
+"""The last layer attends from the rows that are read alone where they are at most one in so many:
+each is a call of its own."""
 
 MIN_ROWS, MAX_ROWS = 128, 1024
 """Rows of a chunk: enough for full speed of the matrix products on every core."""
@@ -89,11 +96,55 @@ class ChunkedTrunk:
         for layer in layers:
             attended = self._attend(layer, hidden, cos, sin, tree)
             self._feed_forward(layer, hidden, attended)
-        attended = self._attend(last, hidden, cos, sin, tree)
-        read = hidden[tree.read_rows]
-        self._feed_forward(last, read, attended[tree.read_rows])
+        rows, order = np.unique(tree.pack.read_rows, return_inverse=True)
+        if FEW_READS * len(rows) <= len(hidden) and self._sees_all(last, tree):
+            attended = self._attend_at(last, hidden, cos, sin, tree, rows)
+        else:
+            attended = self._attend(last, hidden, cos, sin, tree)[torch.from_numpy(rows)]
+        read = hidden[torch.from_numpy(rows)]
+        self._feed_forward(last, read, attended)
         normed: Tensor = trunk.norm(read)
-        return normed
+        return normed[torch.from_numpy(order)]
+
+    @staticmethod
+    def _sees_all(layer: Any, tree: TreePlan) -> bool:
+        """Whether the layer's window, if it has one, covers every sequence whole."""
+        window = _sliding_window(layer.self_attn)
+        return window is None or window >= tree.pack.longest
+
+    def _attend_at(
+        self,
+        layer: Any,
+        hidden: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        tree: TreePlan,
+        rows: NDArray[np.int64],
+    ) -> Tensor:
+        """The last layer's attention of the rows that are read alone, (rows, heads · head_dim)."""
+        attention = layer.self_attn
+        key, value = (
+            hidden.new_empty(len(hidden), projection.out_features)
+            for projection in (attention.k_proj, attention.v_proj)
+        )
+        for start in range(0, len(hidden), self._rows):
+            chunk = slice(start, start + self._rows)
+            normed = layer.input_layernorm(hidden[chunk])
+            _project(normed, attention.k_proj, key[chunk])
+            _project(normed, attention.v_proj, value[chunk])
+            self._rotate(key[chunk], getattr(attention, "k_norm", None), cos[chunk], sin[chunk])
+        at = torch.from_numpy(rows)
+        query = attention.q_proj(layer.input_layernorm(hidden[at]))
+        self._rotate(query, getattr(attention, "q_norm", None), cos[at], sin[at])
+        out = merged_attention_at(
+            self._by_head(query),
+            self._by_head(key),
+            self._by_head(value),
+            tree.pack,
+            rows,
+            scale=attention.scaling,
+        )
+        return out.view(len(rows), -1)
 
     def _attend(
         self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor, tree: TreePlan

@@ -49,7 +49,10 @@ def reduce_precision(model: Any, precision: Precision) -> None:
     elif precision != "float32":
         linear_head = isinstance(getattr(model, "score", None), torch.nn.Linear)
         part = model.base_model if linear_head else model
-        part.to(getattr(torch, precision))
+        for parameter in part.parameters():
+            # Parameters alone: the rotary frequencies are a buffer, and rounding them turns far
+            # positions by a wrong angle; transformers keeps them in float32 as well.
+            parameter.data = parameter.data.to(getattr(torch, precision))
 
 
 def _quantise(trunk: Any) -> None:

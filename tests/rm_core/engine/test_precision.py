@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from rm_core.engine import load_engine
-from rm_core.engine.precision import precision_error
+from rm_core.engine.precision import precision_error, reduce_precision
 from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue
-from tests.models import save_checkpoint
+from tests.models import make_model, save_checkpoint
 
 DIALOGUES = [Dialogue("a prompt ", f"an answer, number {n}") for n in range(6)]
 
@@ -66,3 +66,15 @@ def test_the_error_is_the_largest_and_mean_difference() -> None:
 
     assert (error.largest, error.mean, error.texts) == (0.5, 0.375, 2)
     assert error.spread == pytest.approx(2**0.5)
+
+
+def test_rotary_frequencies_are_not_rounded() -> None:
+    model = make_model("llama")
+    before = model.base_model.rotary_emb.inv_freq.clone()
+
+    reduce_precision(model, "bfloat16")
+
+    assert model.base_model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(model.base_model.rotary_emb.inv_freq, before)
+    assert model.base_model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+    assert model.score.weight.dtype == torch.float32

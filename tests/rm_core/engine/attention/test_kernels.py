@@ -1,5 +1,6 @@
 """All kernels equal plain attention of each sequence alone, on random trees."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rm_core.engine.attention.masked import masked_attention
-from rm_core.engine.attention.merged import merge_part, merged_attention
+from rm_core.engine.attention.merged import (
+    merge_part,
+    merged_attention,
+    merged_attention_at,
+)
 from rm_core.engine.attention.tree import TreePlan, tree_attention
 from rm_core.engine.attention.varlen import VarlenCall, VarlenPlan, varlen_attention
 from rm_core.engine.plan import Pack, plan_pack
@@ -120,6 +125,21 @@ def test_windows_and_soft_caps_reach_over_segments(
     )
 
     assert torch.allclose(found, alone(pack, query, key, value, window, softcap), atol=2e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pack=trees(), data=st.data())
+def test_attending_from_a_few_rows_equals_those_rows_of_the_whole(
+    pack: Pack, data: st.DataObject
+) -> None:
+    query, key, value = random_tensors(pack, 4, 2)
+    picked = data.draw(st.sets(st.integers(0, pack.num_tokens - 1), min_size=1))
+    rows = np.array(sorted(picked), dtype=np.int64)
+
+    found = merged_attention_at(query[:, :, rows], key, value, pack, rows, scale=SCALE)
+
+    expected = alone(pack, query, key, value, None, None)[:, rows]
+    assert torch.allclose(found, expected, atol=2e-6)
 
 
 @given(pack=trees())
