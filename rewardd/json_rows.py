@@ -91,6 +91,8 @@ class JsonArrayRows(JsonFile):
             raise BatchFailed(f"{self.name}: it is not UTF-8 (byte {error.start})") from None
         except _UNREADABLE as error:
             raise self.unreadable(error) from error
+        finally:
+            text.detach()  # else its end would close the file
 
 
 def holds_array(path: Path) -> bool:
@@ -189,8 +191,8 @@ class _Window:
                         f"{self._name}: element {number} is not JSON, or the file ends within it"
                     ) from error
             else:
-                # A number may go on in the next chunk.
-                if end < len(self.held) or self.at_end:
+                # A number may go on in the next chunk: 1 as 1e-5, cut off before the 5.
+                if end + len("e-5") <= len(self.held) or self.at_end:
                     self.held = self.held[end:]
                     return value
             self.more()
