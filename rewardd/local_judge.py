@@ -5,7 +5,6 @@ a server say the same.
 """
 
 import importlib.metadata
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,10 @@ from rm_client.models import ScoreItem as ClientScoreItem
 from rm_core.engine.batching import Budget, MemoryCap, Waiting, choose
 from rm_core.engine.price import new_price
 from rm_core.errors import EngineClosed, EngineError, InputError, OutOfMemory
-from rm_core.types import EncodedItem, RewardInput, Role, Scorer, Truncation
+from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service import schemas
 from service.compare_reply import comparison_json
-from service.execution import ENGINE_FAILURE, NONFINITE, OUT_OF_MEMORY
+from service.execution import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
 from service.judging import Judged
 from service.metrics import Metrics
 from service.reply import RewardRule, judge
@@ -169,7 +168,7 @@ class LocalJudge:
         if len(items) == 1 or tokens <= self._cap.tokens:
             failure = ENGINE_FAILURE
             try:
-                rewards = self._scorer.forward(items)
+                rewards = forward_once(self._scorer, items)
             except EngineClosed:
                 raise
             except OutOfMemory:
@@ -179,7 +178,7 @@ class LocalJudge:
                 pass
             else:
                 self._cap.succeeded(tokens)
-                return [_outcome(*pair) for pair in zip(items, rewards, strict=True)]
+                return list(map(outcome_of, items, rewards))
             if len(items) == 1:
                 return [failure]
         middle = len(items) // 2
@@ -304,9 +303,3 @@ def _encode(
         # A tokenizer's bug costs one line, not the run; its message may quote the text.
         kind = type(error).__name__
         return ItemFailure("tokenizing_failed", f"The tokenizer failed on this item: {kind}.")
-
-
-def _outcome(item: EncodedItem, rewards: dict[Role, float]) -> Outcome:
-    if not all(math.isfinite(reward) for reward in rewards.values()):
-        return NONFINITE
-    return ScoredItem(rewards, item.num_tokens, item.warnings)

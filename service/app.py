@@ -97,6 +97,7 @@ def scheduler_limits(settings: Settings) -> SchedulerLimits:
         max_queue_items=settings.max_queue_items,
         max_queue_tokens=settings.max_queue_tokens,
         max_request_tokens=settings.max_request_tokens,
+        max_reply_rewards=settings.max_reply_rewards,
         bulk_every_packs=settings.bulk_every_packs,
         tokenizer_threads=settings.tokenizer_threads,
     )

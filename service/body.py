@@ -25,6 +25,7 @@ NDJSON_MEDIA_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "ap
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
+Form = TypeVar("Form", bound=Envelope)
 
 
 def media_type(request: Request) -> str:
@@ -161,11 +162,12 @@ def validate(model: type[Model], value: object, *, pointer: str = "") -> Model:
         ) from None
 
 
-def unwrap(body: object, *, max_items: int) -> tuple[Envelope, bool]:
+def unwrap(body: object, *, form: type[Form], max_items: int) -> tuple[Form, bool]:
     """The envelope of a request, where a single item may also stand alone at the top level.
 
     Args:
         body: the parsed body.
+        form: the envelope's model.
         max_items: the most items that one request may hold.
 
     Returns:
@@ -179,10 +181,10 @@ def unwrap(body: object, *, max_items: int) -> tuple[Envelope, bool]:
         raise Problem(422, "invalid_request", detail, errors=[ProblemItem("", "dict_type", detail)])
     alone = "items" not in body and bool(body)
     if alone:
-        shared = {key: body[key] for key in Envelope.model_fields if key in body}
+        shared = {key: body[key] for key in form.model_fields if key in body}
         item = {key: value for key, value in body.items() if key not in shared}
         body = {**shared, "items": [item]}
-    envelope = validate(Envelope, body)
+    envelope = validate(form, body)
     require_at_most(len(envelope.items), max_items)
     return envelope, alone
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import structlog
@@ -33,6 +33,29 @@ NONFINITE = ItemFailure(
     "The model gave no finite reward for this item; it enters no statistics. "
     "Try float32 if the models run in half precision.",
 )
+
+
+def forward_once(
+    scorer: Scorer, items: Sequence[EncodedItem]
+) -> list[dict[Role, tuple[float, ...]]]:
+    """Each item's raw rewards: the response's, and what else is to be read of that item.
+
+    Raises:
+        OutOfMemory: the items don't fit the device together.
+        EngineError: the forward failed.
+    """
+    if any(item.num_places for item in items):
+        return scorer.forward_places(items)
+    return [
+        {role: (reward,) for role, reward in rewards.items()} for rewards in scorer.forward(items)
+    ]
+
+
+def outcome_of(item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> Outcome:
+    """What `forward_once` means for one item: rewards, unless any is not finite."""
+    if all(math.isfinite(reward) for own in rewards.values() for reward in own):
+        return ScoredItem.of(item, rewards)
+    return NONFINITE
 
 
 class PackRunner:
@@ -112,7 +135,7 @@ class PackRunner:
         items = [entry.item for entry in part]
         began = self._clock()
         try:
-            rewards = await self._device.run(lambda: self._scorer.forward(items))
+            rewards = await self._device.run(lambda: forward_once(self._scorer, items))
             if len(rewards) != len(items):
                 raise InvariantViolation("the scorer gave another number of rewards than items")
         except (EngineClosed, asyncio.CancelledError):
@@ -153,17 +176,18 @@ class PackRunner:
         self._metrics.tokens.labels("real").inc(tokens)
         self._metrics.tokens.labels("prefix_reused").inc(sequence_tokens - tokens)
 
-    def _outcome(self, entry: Entry, rewards: dict[Role, float]) -> Outcome:
-        if not all(math.isfinite(reward) for reward in rewards.values()):
+    def _outcome(self, entry: Entry, rewards: dict[Role, tuple[float, ...]]) -> Outcome:
+        outcome = outcome_of(entry.item, rewards)
+        if isinstance(outcome, ItemFailure):
             self._metrics.nonfinite.inc()
             self._metrics.failures.labels("nonfinite").inc()
-            return NONFINITE
-        for role, reward in rewards.items():
+            return outcome
+        for role, reward in outcome.rewards.items():
             self._metrics.reward.labels(role).observe(reward)
         self._metrics.sequences.labels(entry.request.route).inc()
         if "truncated" in entry.item.warnings:
             self._metrics.truncated.labels("prompt").inc()
-        return ScoredItem(rewards, entry.num_tokens, entry.item.warnings)
+        return outcome
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         self.release([entry])

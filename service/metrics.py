@@ -193,7 +193,12 @@ class Metrics:
         self.groups = Counter("rm_groups", "Groups that were scored.", registry=r)
         self.groups_zero_std = Counter(
             "rm_groups_zero_std",
-            "Groups whose rewards are all equal (TRL: frac_reward_zero_std).",
+            "Groups whose rewards are equal but for rounding (TRL: frac_reward_zero_std).",
+            registry=r,
+        )
+        self.group_duplicates = Counter(
+            "rm_group_duplicate_responses",
+            "Responses that equal an earlier one of their group; many: the policy has collapsed.",
             registry=r,
         )
         for outcome in _OUTCOMES:

@@ -34,10 +34,29 @@ class RequestTooLarge(Exception):
         max_tokens: the bound.
     """
 
+    code: ClassVar[str] = "too_many_tokens"
+
     def __init__(self, num_tokens: int, max_tokens: int) -> None:
         super().__init__(
             f"The request holds {num_tokens} tokens; one request takes at most {max_tokens}. "
             "Send it in parts."
+        )
+
+
+class DetailTooLarge(Exception):
+    """Raised when one reply would hold more rewards of tokens or steps than one reply may.
+
+    Args:
+        num_rewards: of the request, over all responses and models.
+        max_rewards: the bound.
+    """
+
+    code: ClassVar[str] = "too_many_rewards"
+
+    def __init__(self, num_rewards: int, max_rewards: int) -> None:
+        super().__init__(
+            f"The reply would hold {num_rewards} rewards of tokens or steps; one reply holds at "
+            f"most {max_rewards}. Send fewer or shorter responses in one request."
         )
 
 

@@ -1,7 +1,7 @@
 """From raw rewards to what a reply says of a response; shared by all scoring routes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rm_core.errors import ConfigurationError
@@ -58,6 +58,7 @@ class Judgement:
         scores: σ of it.
         selected: whose reward the rule took.
         logit: LOGIT of the selected score, which is the selected calibrated reward.
+        scores_within: σ of each model's calibrated rewards at the places of `scored.within`.
     """
 
     scored: ScoredItem
@@ -65,6 +66,7 @@ class Judgement:
     scores: Mapping[Role, float]
     selected: Role
     logit: float
+    scores_within: Mapping[Role, Sequence[float]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The per-response part of a reply; a model that isn't loaded is absent."""
@@ -109,6 +111,10 @@ def judge(
             scores={role: float(values[index]) for role, values in scores.items()},
             selected="safety" if selection.use_safety[index] else "helpfulness",
             logit=float(selection.logit[index]),
+            scores_within={
+                role: sigmoid(calibrate(within.rewards, rule.calibrations[role])).tolist()
+                for role, within in item.within.items()
+            },
         )
         for index, item in enumerate(scored)
     ]

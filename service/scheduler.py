@@ -31,7 +31,7 @@ from service.device import DeviceThread
 from service.entries import Entry, PendingRequest
 from service.execution import PackRunner
 from service.metrics import Metrics
-from service.queueing import DeadlineExceeded, QueueFull, RequestTooLarge
+from service.queueing import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.scoring import ItemFailure, Outcome
 from service.tokenizing import TokenizerPool
 
@@ -48,6 +48,7 @@ class SchedulerLimits:
     max_queue_items: int
     max_queue_tokens: int
     max_request_tokens: int
+    max_reply_rewards: int
     bulk_every_packs: int
     tokenizer_threads: int
 
@@ -152,6 +153,7 @@ class Scheduler:
         Raises:
             QueueFull: no room, or too long a wait.
             RequestTooLarge: more tokens than one request may hold.
+            DetailTooLarge: more rewards of tokens or steps than one reply may hold.
             DeadlineExceeded: the deadline passed.
             EngineClosed: the device is gone.
         """
@@ -202,6 +204,9 @@ class Scheduler:
         tokens = sum(item.num_tokens for item in items.values())
         if tokens > self._limits.max_request_tokens:
             raise RequestTooLarge(tokens, self._limits.max_request_tokens)
+        places = sum(item.num_places for item in items.values())
+        if places > self._limits.max_reply_rewards:
+            raise DetailTooLarge(places, self._limits.max_reply_rewards)
         self._admission.admit_tokens(tokens, priority)
         request = PendingRequest(
             route=route,

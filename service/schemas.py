@@ -4,71 +4,15 @@ Requests are validated by these models item by item (see `service.body`); replie
 values (see `service.reply`) and documented by these models, which the tests hold them to.
 """
 
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from rm_core.types import Dialogue, Message, Role, Truncation
-
-MAX_NAME_CHARACTERS = 64
-
-
-class Strict(BaseModel):
-    """A model that takes no unknown field and converts nothing."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class ChatMessage(Strict):
-    """One turn of a chat."""
-
-    role: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = Field(
-        description="Who speaks: system, user, assistant, or what the model's template knows.",
-        examples=["user"],
-    )
-    content: str = Field(description="What is said.", examples=["How do I bleed a radiator?"])
-
-    def to_message(self) -> Message:
-        """The domain's value."""
-        return Message(self.role, self.content)
-
-
-def _prompt_form(value: object) -> str | None:
-    if isinstance(value, str):
-        return "text"
-    return "messages" if isinstance(value, list) else None
-
-
-Prompt = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[list[ChatMessage], Field(min_length=1), Tag("messages")],
-    Discriminator(
-        _prompt_form,
-        custom_error_type="prompt_type",
-        custom_error_message="A prompt is a string or a list of messages.",
-    ),
-    Field(
-        description="What the policy was asked: a text, or the chat before the response.",
-        examples=["How do I bleed a radiator?"],
-    ),
-]
-"""A prompt on the wire; other routes' models use it too."""
-
-IsSafety = Annotated[
-    bool,
-    Field(
-        description="True if the prompt is known to be adversarial or about safety: the safety "
-        "reward is then selected whatever its score (LLaMA-2 §3.2.2).",
-    ),
-]
-
-
-def to_prompt(prompt: str | list[ChatMessage]) -> str | tuple[Message, ...]:
-    """The domain's form of a wire prompt."""
-    if isinstance(prompt, str):
-        return prompt
-    return tuple(message.to_message() for message in prompt)
+from rm_core.types import Dialogue, Role, Truncation
+from service.schemas_base import ChatMessage, IsSafety, Prompt, Strict, to_prompt
+from service.schemas_detail import ScoreOptions, StepRewardsReply, TokenRewardsReply
 
 
 class ResponseItem(Strict):
@@ -93,6 +37,38 @@ class ResponseItem(Strict):
     def pointer_of(self, index: int, field: str) -> str:  # noqa: ARG002 (one dialogue)
         """Where in the item the dialogue's `field` stands; "" for the item itself."""
         return f"/{field}" if field in ("prompt", "response") else ""
+
+
+class StepsItem(Strict):
+    """One response to one prompt, given step by step; each step gets rewards."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "What is 12 · 12 + 6?",
+                    "steps": ["12 · 12 = 144.\n\n", "144 + 6 = 150.\n\n", "So it is 150."],
+                }
+            ]
+        }
+    )
+
+    prompt: Prompt
+    steps: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1,
+        description="The response's parts. They are put end to end as they are, so each brings its "
+        "own line breaks; its reward is read at the token that holds its last character.",
+    )
+    is_safety: IsSafety = False
+
+    def dialogues(self) -> list[Dialogue]:
+        """The one dialogue, read at the steps' ends too."""
+        ends = tuple(accumulate(len(step) for step in self.steps))
+        return [Dialogue(to_prompt(self.prompt), "".join(self.steps), read_at=ends)]
+
+    def pointer_of(self, index: int, field: str) -> str:  # noqa: ARG002 (one dialogue)
+        """Where in the item the dialogue's `field` stands."""
+        return {"prompt": "/prompt", "response": "/steps"}.get(field, "")
 
 
 class _ResponsesOfOnePrompt(Strict):
@@ -171,18 +147,20 @@ class MessagesItem(Strict):
         return f"/messages/{len(self.messages) - 1}/content" if field == "response" else "/messages"
 
 
-ScoreItem = ResponseItem | GroupItem | MessagesItem
+ScoreItem = ResponseItem | StepsItem | GroupItem | MessagesItem
 
 
 def score_item_model(raw: object) -> type[ScoreItem]:
     """Which form of a /score item `raw` means to be, by the fields it has.
 
-    Choosing first keeps the errors about one form, where a plain union would report on all three.
+    Choosing first keeps the errors about one form, where a plain union would report on all.
     """
     if isinstance(raw, dict) and "messages" in raw:
         return MessagesItem
     if isinstance(raw, dict) and "responses" in raw:
         return GroupItem
+    if isinstance(raw, dict) and "steps" in raw:
+        return StepsItem
     return ResponseItem
 
 
@@ -216,7 +194,11 @@ class Envelope(Strict):
     truncate: Truncate = "error"
 
 
-class ScoreRequest(Strict):
+class ScoreEnvelope(Envelope, ScoreOptions):
+    """What surrounds the items of /score."""
+
+
+class ScoreRequest(ScoreOptions):
     """The body of POST /score; a single item may also stand alone at the top level."""
 
     items: list[ScoreItem] = Field(min_length=1, description="What to judge, each by itself.")
@@ -235,6 +217,12 @@ class RewardReply(Strict):
 
     reward: float = Field(description="The raw scalar of the model's head, unbounded.")
     score: float = Field(description="σ of the calibrated reward, between 0 and 1.")
+    tokens: TokenRewardsReply | None = Field(
+        default=None, description='/score with `detail: "tokens"`: of each token.'
+    )
+    steps: StepRewardsReply | None = Field(
+        default=None, description='/score with `detail: "steps"`, or for `steps`: of each step.'
+    )
 
 
 class ErrorReply(Strict):
@@ -276,8 +264,15 @@ class GroupReply(Strict):
         description="Their standard deviation with Bessel's correction; 0 for a single response."
     )
     advantages: list[float | None] = Field(
-        description="(selected reward − mean) / √(std² + 1e-8) per response, GRPO's advantage in "
-        "the whitening of /ppo_reward; 0 for a single response, null where the response failed."
+        description='Of each response, by the request\'s `advantages`; "grpo" is (selected reward '
+        "− mean) / √(std² + 1e-8), the whitening of /ppo_reward. 0 for a single response, null "
+        "where the response failed."
+    )
+    num_duplicates: int = Field(description="Responses that equal an earlier one to the letter.")
+    duplicates: list[int] = Field(description="Their indices; the first of equals is not listed.")
+    degenerate: bool = Field(
+        description="True if std < 1e-4: the rewards are equal but for rounding, so that the group "
+        "teaches nothing and its advantages are noise."
     )
 
 

@@ -13,8 +13,8 @@ from service.schemas import (
     MessagesItem,
     ResponseItem,
     RewardReply,
-    Strict,
 )
+from service.schemas_base import Strict
 from service.streams import DEFAULT_STREAM, STREAM_NAME_PATTERN
 
 WhitenMode = Literal["running", "frozen", "batch", "group", "none"]

@@ -6,12 +6,12 @@ concern the whole request, to problems.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rm_core.types import RewardInput, Role, Truncation
+from rm_core.types import EncodedItem, Place, RewardInput, Role, Truncation
 from service.problems import Problem, ProblemItem, overloaded, printable
-from service.queueing import DeadlineExceeded, QueueFull, RequestTooLarge
+from service.queueing import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 
 if TYPE_CHECKING:
     from rm_core.engine.batching import Priority
@@ -61,6 +61,21 @@ class ItemFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """What one model gives within a response, at the places that were asked for.
+
+    Attributes:
+        places: where.
+        ids: token ids at the places.
+        rewards: raw rewards there, finite.
+    """
+
+    places: tuple[Place, ...]
+    ids: tuple[int, ...]
+    rewards: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredItem:
     """What the engine made of one dialogue.
 
@@ -68,11 +83,28 @@ class ScoredItem:
         rewards: raw reward of each loaded model, finite.
         num_tokens: tokens read, the longest of the models'.
         warnings: any of "missing_eos", "double_bos", "truncated".
+        within: each model's rewards at further places; empty unless they were asked for.
     """
 
     rewards: Mapping[Role, float]
     num_tokens: int
     warnings: tuple[str, ...] = ()
+    within: Mapping[Role, Within] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> "ScoredItem":
+        """The rewards of one item as `Scorer.forward_places` gives them."""
+        within = {
+            role: Within(
+                encoded.also_read,
+                tuple(encoded.input_ids[place.position] for place in encoded.also_read),
+                rewards[role][1:],
+            )
+            for role, encoded in item.by_role.items()
+            if encoded.also_read
+        }
+        own = {role: values[0] for role, values in rewards.items()}
+        return cls(own, item.num_tokens, item.warnings, within)
 
 
 Outcome = ScoredItem | ItemFailure
@@ -106,7 +138,8 @@ async def score_dialogues(
 
     Raises:
         Problem: 429 or 503 (as configured) with Retry-After where the queue is full or too slow,
-            413 for more tokens than one request may hold, 504 past the deadline.
+            413 for more tokens than one request or more rewards than one reply may hold, 504 past
+            the deadline.
         EngineClosed: the engine is gone; becomes a 503.
     """
     settings = state.settings
@@ -128,8 +161,8 @@ async def score_dialogues(
     except QueueFull as exc:
         state.metrics.rejected(route, exc.reason, len(dialogues))
         raise overloaded(settings.overload_status, exc.retry_after_seconds, str(exc)) from exc
-    except RequestTooLarge as exc:
-        raise Problem(413, "too_many_tokens", str(exc)) from exc
+    except (RequestTooLarge, DetailTooLarge) as exc:
+        raise Problem(413, exc.code, str(exc)) from exc
     except DeadlineExceeded as exc:
         state.metrics.deadline_exceeded(exc.stage, len(dialogues))
         raise Problem(

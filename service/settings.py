@@ -125,6 +125,12 @@ class Settings(BaseSettings):
         description="Most tokens in one request, so that one caller can't take the device for "
         "minutes.",
     )
+    max_reply_rewards: int = Field(
+        default=32_768,
+        ge=1,
+        le=2**24,
+        description="Most rewards of tokens or steps in one reply of /score, some 40 bytes each.",
+    )
     max_pack_tokens: int = Field(
         default=8192,
         ge=1,

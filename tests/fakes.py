@@ -1,8 +1,10 @@
 """Hand-written stand-ins for slow or unruly parts."""
 
 import hashlib
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rm_core.errors import EmptyText, InputTooLong, OutOfMemory
@@ -12,6 +14,7 @@ from rm_core.types import (
     Encoded,
     EncodedItem,
     ModelProfile,
+    Place,
     RenderedText,
     RewardInput,
     Role,
@@ -37,6 +40,26 @@ def as_dialogue(given: RewardInput) -> Dialogue:
     if isinstance(given, TokenIds):
         return Dialogue("", " ".join(map(str, given.ids)))
     return given
+
+
+def fake_places(dialogue: Dialogue) -> tuple[Place, ...]:
+    """A token for each word of the response; steps end where they are said to."""
+    if dialogue.read_at == "end":
+        return ()
+    ends = dialogue.read_at
+    if ends == "tokens":
+        ends = tuple(match.end() for match in re.finditer(r"\S+", dialogue.response))
+    begins = (0, *ends)
+    first = len(str(dialogue.prompt).split())
+    return tuple(
+        Place(
+            first + len(dialogue.response[:end].split()) - 1,
+            begin,
+            end,
+            dialogue.response[begin:end],
+        )
+        for begin, end in zip(begins, ends, strict=False)
+    )
 
 
 class FakeScorer:
@@ -87,7 +110,7 @@ class FakeScorer:
             # The last id names the dialogue; those before are a prefix that all have in common.
             ids = (*range(len(words) - 1), 1_000_000 + len(self._texts))
             self._texts[ids] = dialogue
-        encoded = Encoded(ids, len(ids) - 1, None, warnings)
+        encoded = Encoded(ids, len(ids) - 1, None, warnings, fake_places(dialogue))
         return EncodedItem(dict.fromkeys(self.roles, encoded))
 
     def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
@@ -111,6 +134,18 @@ class FakeScorer:
             }
             for dialogue in dialogues
         ]
+
+    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+        return [
+            {role: (reward, *self._within(role, item)) for role, reward in rewards.items()}
+            for item, rewards in zip(items, self.forward(items), strict=True)
+        ]
+
+    def _within(self, role: Role, item: EncodedItem) -> Iterator[float]:
+        encoded = item.by_role[role]
+        dialogue = self._texts[encoded.input_ids]
+        for place in encoded.also_read:
+            yield fake_reward(role, replace(dialogue, response=dialogue.response[: place.end]))
 
     def describe(self) -> dict[str, Any]:
         return {role: {"path": "fake"} for role in self.roles}

@@ -15,7 +15,11 @@ from rm_core.rewards.comparison import (
     winner,
 )
 from rm_core.rewards.groups import (
+    DEGENERATE_STD,
+    AdvantageKind,
     GroupWhitened,
+    advantages_of,
+    centred_advantages,
     group_advantages,
     leave_one_out_advantages,
     members,
@@ -24,6 +28,7 @@ from rm_core.rewards.groups import (
 from rm_core.rewards.kl import KL_ESTIMATORS, KLEstimator, TokenKL, token_kl
 from rm_core.rewards.selection import DEFAULT_TAU, Selection, select, select_scores
 from rm_core.rewards.shaping import DEFAULT_BETA, Shaped, shape
+from rm_core.rewards.steps import StepAggregation, aggregate_steps
 from rm_core.rewards.whitening import (
     DEFAULT_EPS,
     Statistics,
@@ -42,17 +47,23 @@ __all__ = [
     "DEFAULT_EPS",
     "DEFAULT_SCORE_EPS",
     "DEFAULT_TAU",
+    "DEGENERATE_STD",
     "KL_ESTIMATORS",
+    "AdvantageKind",
     "Calibration",
     "GroupWhitened",
     "KLEstimator",
     "Selection",
     "Shaped",
     "Statistics",
+    "StepAggregation",
     "TokenKL",
     "Whitened",
     "admissible",
+    "advantages_of",
+    "aggregate_steps",
     "calibrate",
+    "centred_advantages",
     "decay",
     "from_baseline",
     "group_advantages",

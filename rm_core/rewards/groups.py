@@ -1,7 +1,7 @@
 """Rewards relative to the other responses of the same prompt: GRPO and leave-one-out."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,12 @@ from rm_core.rewards.arrays import BoolArray, FloatArray, FloatsLike, as_floats,
 from rm_core.rewards.whitening import DEFAULT_EPS, Statistics, admissible, statistics_of, whiten
 
 Group = tuple[Hashable, NDArray[np.intp]]
+
+AdvantageKind = Literal["grpo", "grpo_no_std", "rloo"]
+"""How rewards become advantages; see `advantages_of`."""
+
+DEGENERATE_STD = DEFAULT_EPS**0.5
+"""Below this deviation eps, and not the rewards, sets the scale of whitened values."""
 
 
 class GroupWhitened(NamedTuple):
@@ -85,6 +91,25 @@ def group_advantages(
     return whiten_groups(values, groups, eps=eps).values
 
 
+def centred_advantages(values: FloatsLike, groups: Sequence[Hashable]) -> FloatArray:
+    """Each reward less its group's mean: r_i − mean, (n,).
+
+    Dividing by the deviation would give easy and hard prompts, whose rewards hardly differ, the
+    weight of all others.
+
+    Raises:
+        ShapeMismatch: `groups` has another length than `values`.
+    Source: Dr. GRPO, Liu et al. 2025, arXiv:2503.20783.
+    """
+    given = as_floats(values, "values")
+    require_length(len(groups), len(given), "groups", "values")
+    advantages = np.full(len(given), np.nan)
+    for _, indices in members(groups):
+        kept = np.where(admissible(given[indices]), given[indices], np.nan)
+        advantages[indices] = kept - statistics_of(given[indices]).mean
+    return advantages
+
+
 def leave_one_out_advantages(values: FloatsLike, groups: Sequence[Hashable]) -> FloatArray:
     """Each reward less the mean of the others in its group.
 
@@ -110,3 +135,24 @@ def leave_one_out_advantages(values: FloatsLike, groups: Sequence[Hashable]) -> 
         factor = own.count / (own.count - 1.0) if own.count >= 2.0 else 1.0
         advantages[indices] = (kept - own.mean) * factor
     return advantages
+
+
+def advantages_of(
+    values: FloatsLike, groups: Sequence[Hashable], kind: AdvantageKind
+) -> FloatArray:
+    """Advantages of rewards within their groups, (n,).
+
+    Args:
+        values: rewards, (n,).
+        groups: the prompt that each belongs to, n keys.
+        kind: "grpo" for `group_advantages`, "grpo_no_std" for `centred_advantages`, "rloo" for
+            `leave_one_out_advantages`.
+
+    Raises:
+        ShapeMismatch: `groups` has another length than `values`.
+    """
+    if kind == "grpo":
+        return group_advantages(values, groups)
+    if kind == "grpo_no_std":
+        return centred_advantages(values, groups)
+    return leave_one_out_advantages(values, groups)

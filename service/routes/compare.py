@@ -11,7 +11,7 @@ from service.compare_reply import comparison_json
 from service.json_reply import json_reply
 from service.judging import judge_items
 from service.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
-from service.schemas import CompareItem, CompareReply, CompareRequest
+from service.schemas import CompareItem, CompareReply, CompareRequest, Envelope
 from service.scoring import ItemFailure
 from service.state import AppState, get_state
 
@@ -54,7 +54,7 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
         max_bytes=settings.max_body_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    envelope, alone = unwrap(body, max_items=settings.max_items)
+    envelope, alone = unwrap(body, form=Envelope, max_items=settings.max_items)
     items: Sequence[CompareItem | ItemFailure] = validate_items(
         envelope.items, CompareItem, alone=alone
     )

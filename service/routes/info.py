@@ -16,6 +16,7 @@ _SHOWN = (
     "max_body_bytes",
     "max_items",
     "max_request_tokens",
+    "max_reply_rewards",
     "max_pack_tokens",
     "max_pack_items",
     "max_queue_items",

@@ -20,12 +20,13 @@ from service.body import (
     validate_items,
 )
 from service.caller import deadline_of, while_connected
+from service.detail import with_detail
 from service.json_reply import json_reply
 from service.judging import Judged, judge_items
 from service.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
 from service.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.problems import Problem, ProblemItem, problem_from
-from service.schemas import ScoreItem, ScoreReply, ScoreRequest, score_item_model
+from service.schemas import ScoreEnvelope, ScoreItem, ScoreReply, ScoreRequest, score_item_model
 from service.score_reply import item_json
 from service.scoring import ItemFailure
 from service.state import AppState, get_state
@@ -53,6 +54,25 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "group": {
         "summary": "A group for GRPO",
         "value": {"items": [{"prompt": "Is 27 prime?", "responses": ["No: 3 × 9.", "Yes."]}]},
+    },
+    "rloo": {
+        "summary": "A group with leave-one-out advantages, for RLOO",
+        "value": {
+            "items": [{"prompt": "Is 27 prime?", "responses": ["No: 3 × 9.", "Yes."]}],
+            "advantages": "rloo",
+        },
+    },
+    "tokens": {
+        "summary": "The reward at every token too",
+        "value": {"prompt": "Is 27 prime?", "response": "No: 3 × 9.", "detail": "tokens"},
+    },
+    "steps": {
+        "summary": "The rewards of steps, and the weakest one's score",
+        "value": {
+            "prompt": "What is 12 · 12 + 6?",
+            "steps": ["12 · 12 = 144.\n\n", "144 + 6 = 150.\n\n", "So it is 150."],
+            "aggregation": "min",
+        },
     },
     "chat": {
         "summary": "One chat, alone, its prompt cut if too long",
@@ -102,6 +122,9 @@ async def score(
     NDJSON in, gzipped or not, gives NDJSON out: one line per line, in order, each with its `index`;
     read while you send, and resume after a break by sending the rest with `first_index`. Lines wait
     for room in the queue, and X-Request-Timeout-Ms does not apply to them.
+
+    `detail` asks a causal model for the rewards of all tokens, or of steps, from the same forward;
+    one reply holds `max_reply_rewards` of them at most (413 above it).
     """
     if media_type(request) in NDJSON_MEDIA_TYPES:
         return _stream(request, state, first_index)
@@ -112,19 +135,23 @@ async def score(
         max_bytes=settings.max_body_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    envelope, alone = unwrap(body, max_items=settings.max_items)
+    envelope, alone = unwrap(body, form=ScoreEnvelope, max_items=settings.max_items)
     items: Sequence[ScoreItem | ItemFailure] = validate_items(
         envelope.items, score_item_model, alone=alone
     )
+    asked = [with_detail(item, envelope) for item in items]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
     judged = await while_connected(
         request,
         judge_items(
-            state, items, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
+            state, asked, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
         ),
     )
     _require_success(judged)
-    replies = [item_json(item, own, state.metrics) for item, own in zip(items, judged, strict=True)]
+    replies = [
+        item_json(item, own, state.metrics, envelope)
+        for item, own in zip(items, judged, strict=True)
+    ]
     return json_reply(replies[0] if alone else {"items": replies})
 
 
@@ -160,13 +187,14 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
 
 
 async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
-    envelope, _ = unwrap(_lone_item(parse_json(line)), max_items=1)
+    envelope, _ = unwrap(_lone_item(parse_json(line)), form=ScoreEnvelope, max_items=1)
     items = validate_items(envelope.items, score_item_model, alone=True)
+    asked = [with_detail(item, envelope) for item in items]
     give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
     while True:
         try:
             judged = await judge_items(
-                state, items, [""], route=ROUTE, truncate=envelope.truncate, priority="bulk"
+                state, asked, [""], route=ROUTE, truncate=envelope.truncate, priority="bulk"
             )
         except Problem as exc:
             # A file has time: its lines wait for room where a lone request would be refused.
@@ -175,7 +203,7 @@ async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
             await asyncio.sleep(_ROOM_POLL_SECONDS)
         else:
             _require_success(judged)
-            return item_json(items[0], judged[0], state.metrics)
+            return item_json(items[0], judged[0], state.metrics, envelope)
 
 
 def _lone_item(value: object) -> object:
