@@ -39,6 +39,9 @@ from rm_client.models import (
     ResponseReply,
     RewardReply,
     ScoreReply,
+    StepRewardsReply,
+    StepsItem,
+    TokenRewardsReply,
 )
 from rm_client.models_ppo import (
     BaselineOptions,
@@ -89,8 +92,11 @@ __all__ = [
     "ScoreReply",
     "ServiceUnavailable",
     "StatisticsReply",
+    "StepRewardsReply",
+    "StepsItem",
     "StreamReply",
     "StreamSnapshot",
     "TimedOut",
+    "TokenRewardsReply",
     "WhitenOptions",
 ]

@@ -23,7 +23,14 @@ from rm_client.config import (
 )
 from rm_client.errors import ServiceUnavailable
 from rm_client.lines import line_calls
-from rm_client.models import CompareReply, ScoreReply, Truncation
+from rm_client.models import (
+    AdvantageKind,
+    CompareReply,
+    DetailKind,
+    ScoreReply,
+    StepAggregation,
+    Truncation,
+)
 from rm_client.models_ppo import (
     DEFAULT_BETA,
     DEFAULT_STREAM,
@@ -100,10 +107,23 @@ class AsyncRewardClient:
         items: Iterable[object],
         *,
         truncate: Truncation = "error",
+        detail: DetailKind | None = None,
+        step_separator: str = "\n\n",
+        aggregation: StepAggregation = "min",
+        advantages: AdvantageKind = "grpo",
         on_item_error: OnItemError = "return",
     ) -> ScoreReply:
         """As `RewardClient.score`."""
-        reply = await self._run(wire.score_call(items, truncate))
+        reply = await self._run(
+            wire.score_call(
+                items,
+                truncate,
+                detail=detail,
+                step_separator=step_separator,
+                aggregation=aggregation,
+                advantages=advantages,
+            )
+        )
         if on_item_error == "raise":
             raise_failures(reply.items)
         return reply

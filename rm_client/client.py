@@ -21,7 +21,14 @@ from rm_client.config import (
 )
 from rm_client.errors import ServiceUnavailable
 from rm_client.lines import line_calls
-from rm_client.models import CompareReply, ScoreReply, Truncation
+from rm_client.models import (
+    AdvantageKind,
+    CompareReply,
+    DetailKind,
+    ScoreReply,
+    StepAggregation,
+    Truncation,
+)
 from rm_client.models_ppo import (
     DEFAULT_BETA,
     DEFAULT_STREAM,
@@ -101,19 +108,37 @@ class RewardClient:
         items: Iterable[object],
         *,
         truncate: Truncation = "error",
+        detail: DetailKind | None = None,
+        step_separator: str = "\n\n",
+        aggregation: StepAggregation = "min",
+        advantages: AdvantageKind = "grpo",
         on_item_error: OnItemError = "return",
     ) -> ScoreReply:
         """Rewards and scores of responses.
 
         Args:
-            items: `ResponseItem`, `GroupItem`, `MessagesItem`, or mappings of their fields.
+            items: `ResponseItem`, `StepsItem`, `GroupItem`, `MessagesItem`, or mappings of their
+                fields.
             truncate: "error" refuses a text that is too long, "prompt" cuts the prompt's left.
+            detail: "tokens" asks for the reward at every token too, "steps" at every step's end.
+            step_separator: ends a step of a response that is not given as `steps`.
+            aggregation: how the steps' scores become one.
+            advantages: of groups: GRPO's, with or without division by the deviation, or RLOO's.
             on_item_error: "return" puts a `FailedReply` in the item's place.
 
         Raises:
             ItemsFailed: with "raise", if any item could not be judged.
         """
-        reply = self._run(wire.score_call(items, truncate))
+        reply = self._run(
+            wire.score_call(
+                items,
+                truncate,
+                detail=detail,
+                step_separator=step_separator,
+                aggregation=aggregation,
+                advantages=advantages,
+            )
+        )
         if on_item_error == "raise":
             raise_failures(reply.items)
         return reply

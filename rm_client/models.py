@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 Role = Literal["safety", "helpfulness"]
 Truncation = Literal["error", "prompt"]
+DetailKind = Literal["tokens", "steps"]
+StepAggregation = Literal["min", "product", "last", "mean"]
+AdvantageKind = Literal["grpo", "grpo_no_std", "rloo"]
 
 _MAX_NAME_CHARACTERS = 64
 
@@ -24,6 +27,7 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
+Offset = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
 class Sent(BaseModel):
@@ -91,7 +95,21 @@ class MessagesItem(Sent):
         return self
 
 
-ScoreItem = ResponseItem | GroupItem | MessagesItem
+class StepsItem(Sent):
+    """One response to one prompt, given step by step; each step gets rewards.
+
+    Attributes:
+        prompt: as in `ResponseItem`.
+        steps: the response's parts, put end to end as they are.
+        is_safety: as in `ResponseItem`.
+    """
+
+    prompt: Prompt
+    steps: list[Annotated[Text, Field(min_length=1)]] = Field(min_length=1)
+    is_safety: bool = False
+
+
+ScoreItem = ResponseItem | StepsItem | GroupItem | MessagesItem
 
 
 class CompareItem(Sent):
@@ -107,6 +125,10 @@ class ScoreRequest(Sent):
 
     items: list[ScoreItem] = Field(min_length=1)
     truncate: Truncation = "error"
+    detail: DetailKind | None = None
+    step_separator: Annotated[Text, Field(min_length=1, max_length=_MAX_NAME_CHARACTERS)] = "\n\n"
+    aggregation: StepAggregation = "min"
+    advantages: AdvantageKind = "grpo"
 
 
 class CompareRequest(Sent):
@@ -116,11 +138,54 @@ class CompareRequest(Sent):
     truncate: Truncation = "error"
 
 
+class TokenRewardsReply(Received):
+    """A model's rewards at the tokens of one response; lists of equal length.
+
+    Attributes:
+        ids: token ids.
+        texts: the characters that each stands for, or its name if it has none.
+        offsets: [first, last + 1) of those characters in the response.
+        rewards: raw; the last one is the response's own.
+    """
+
+    ids: list[int]
+    texts: list[str]
+    offsets: list[Offset]
+    rewards: list[float]
+
+
+class StepRewardsReply(Received):
+    """A model's rewards at the ends of one response's steps; lists of equal length.
+
+    Attributes:
+        offsets: [first, last + 1) of the step's characters in the response.
+        rewards: raw.
+        scores: σ of the calibrated rewards.
+        aggregation: how the scores became one.
+        score: that one.
+    """
+
+    offsets: list[Offset]
+    rewards: list[float]
+    scores: list[float]
+    aggregation: StepAggregation
+    score: float
+
+
 class RewardReply(Received):
-    """One model's judgement: the raw reward, and the score σ(calibrated reward)."""
+    """One model's judgement.
+
+    Attributes:
+        reward: raw.
+        score: σ of the calibrated reward.
+        tokens: with `detail="tokens"`, of each token.
+        steps: with `detail="steps"`, or for a `StepsItem`, of each step.
+    """
 
     reward: float
     score: float
+    tokens: TokenRewardsReply | None = None
+    steps: StepRewardsReply | None = None
 
 
 class ErrorReply(Received):
@@ -178,13 +243,19 @@ class GroupReply(Received):
         responses: one entry per response, in order.
         mean: of the selected rewards of the responses that succeeded.
         std: with Bessel's correction.
-        advantages: (selected reward − mean) / √(std² + 1e-8); None where the response failed.
+        advantages: as the request's `advantages` says; None where the response failed.
+        num_duplicates: responses that equal an earlier one.
+        duplicates: their indices.
+        degenerate: whether the rewards are equal but for rounding.
     """
 
     responses: list[ResponseReply | FailedReply]
     mean: float | None
     std: float | None
     advantages: list[float | None]
+    num_duplicates: int
+    duplicates: list[int]
+    degenerate: bool
 
 
 class ScoreReply(Received):

@@ -32,6 +32,7 @@ from rm_client.models import (
     ScoreItem,
     ScoreReply,
     ScoreRequest,
+    StepsItem,
     Truncation,
 )
 from rm_client.models_ppo import (
@@ -126,7 +127,7 @@ def conclude(call: Call[T], raw: RawReply, num_attempts: int) -> T:
     raise kinds.get(raw.status, RequestRefused)(message, raw.status, problem)
 
 
-def score_call(items: Iterable[object], truncate: Truncation) -> Call[ScoreReply]:
+def score_call(items: Iterable[object], truncate: Truncation, **options: Any) -> Call[ScoreReply]:
     """POST /score."""
     models = score_items(items)
 
@@ -139,7 +140,7 @@ def score_call(items: Iterable[object], truncate: Truncation) -> Call[ScoreReply
         "POST",
         "/score",
         parse,
-        dump(_model(ScoreRequest, items=models, truncate=truncate)),
+        dump(_model(ScoreRequest, items=models, truncate=truncate, **options)),
         num_items=len(models),
         from_failures=lambda failures: ScoreReply(items=list(failures)),
     )
@@ -271,12 +272,14 @@ def _parse_object(body: bytes) -> dict[str, Any]:
 
 
 def _score_model(raw: object) -> type[ScoreItem]:
-    if isinstance(raw, ResponseItem | GroupItem | MessagesItem):
+    if isinstance(raw, ResponseItem | StepsItem | GroupItem | MessagesItem):
         return type(raw)
     if isinstance(raw, Mapping) and "messages" in raw:
         return MessagesItem
     if isinstance(raw, Mapping) and "responses" in raw:
         return GroupItem
+    if isinstance(raw, Mapping) and "steps" in raw:
+        return StepsItem
     return ResponseItem
 
 

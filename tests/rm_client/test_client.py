@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,33 @@ from tests.rm_client.servers import (
 )
 
 OK = reply(200, {"items": [judged()]})
+
+
+def test_tokens_steps_and_advantages_are_asked_for_by_name(ask: Ask, server_url: str) -> None:
+    prompt, steps = "What is 2 + 2?", ["2 + 2 = 4.\n\n", "So 4."]
+
+    tokens = ask(
+        server_url, "score", [{"prompt": prompt, "response": steps[0]}], detail="tokens"
+    ).items[0]
+    given, split = (
+        ask(server_url, "score", [item], detail="steps", aggregation="product").items[0]
+        for item in (
+            {"prompt": prompt, "steps": steps},
+            {"prompt": prompt, "response": "".join(steps)},
+        )
+    )
+    group = {"prompt": prompt, "responses": ["4", "4", "five"]}
+    (rloo,) = ask(server_url, "score", [group], advantages="rloo").items
+
+    model = tokens.helpfulness or tokens.safety
+    assert model.tokens.rewards[-1] == pytest.approx(model.reward, abs=1e-5)
+    assert "".join(model.tokens.texts).startswith("2 + 2")
+    found = given.helpfulness or given.safety
+    assert found.steps.score == pytest.approx(math.prod(found.steps.scores))
+    assert split == given
+    rewards = [response.selected_reward for response in rloo.responses]
+    assert rloo.advantages[2] == pytest.approx(rewards[2] - (rewards[0] + rewards[1]) / 2)
+    assert (rloo.duplicates, rloo.num_duplicates) == ([1], 1)
 
 
 def test_the_real_server_answers_every_call(ask: Ask, server_url: str) -> None:

@@ -14,6 +14,7 @@ from tests.fakes import FakeScorer
 SENT = [
     models.ChatMessage,
     models.ResponseItem,
+    models.StepsItem,
     models.GroupItem,
     models.MessagesItem,
     models.CompareItem,
@@ -28,6 +29,8 @@ SENT = [
     models_ppo.StreamSnapshot,
 ]
 RECEIVED = [
+    models.TokenRewardsReply,
+    models.StepRewardsReply,
     models.RewardReply,
     models.ErrorReply,
     models.FailedReply,

@@ -111,7 +111,15 @@ def test_failed_items_come_back_in_place_or_as_one_exception(ask: Ask) -> None:
 
 
 def test_a_group_with_a_failure_names_the_response(ask: Ask) -> None:
-    group = {"responses": [judged(), FAILED], "mean": 0.5, "std": 0.0, "advantages": [0.0, None]}
+    group = {
+        "responses": [judged(), FAILED],
+        "mean": 0.5,
+        "std": 0.0,
+        "advantages": [0.0, None],
+        "num_duplicates": 0,
+        "duplicates": [],
+        "degenerate": True,
+    }
     with scripted_server(reply(200, {"items": [group]})) as server:
         item = {"prompt": "p", "responses": ["a", ""]}
         with pytest.raises(ItemsFailed) as caught:
