@@ -98,6 +98,31 @@ def test_tokens_behind_the_read_position_are_left_out() -> None:
     assert pack.read_rows.tolist() == [1]
 
 
+@given(sequences=families(), data=st.data(), share=st.booleans(), min_shared=st.integers(1, 6))
+def test_every_further_position_is_found_at_its_own_prefix(
+    sequences: list[list[int]], data: st.DataObject, share: bool, min_shared: int
+) -> None:
+    def some(ids: list[int]) -> list[int]:
+        return data.draw(st.lists(st.integers(0, len(ids) - 1), max_size=4))
+
+    reads = [data.draw(st.integers(0, len(ids) - 1)) for ids in sequences]
+    also = [some(ids) for ids in sequences]
+
+    pack = plan_pack(sequences, reads, also_read=also, share=share, min_shared_tokens=min_shared)
+
+    wanted = list(zip(sequences, reads, strict=True))
+    wanted += [(ids, at) for ids, own in zip(sequences, also, strict=True) for at in own]
+    for (ids, at), row in zip(wanted, pack.read_rows, strict=True):
+        assert reconstruct(pack, int(row)) == ids[: at + 1]
+
+
+def test_the_row_goes_as_far_as_the_last_position_that_is_read() -> None:
+    pack = plan_pack([[1, 2, 3, 4, 5]], [1], also_read=[[3, 0]])
+
+    assert pack.input_ids.tolist() == [1, 2, 3, 4]
+    assert pack.read_rows.tolist() == [1, 3, 0]
+
+
 def test_a_deep_chain_of_nested_sequences_needs_no_recursion() -> None:
     sequences = [list(range(n)) for n in range(1, 1500)]
 

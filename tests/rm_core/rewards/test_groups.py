@@ -5,6 +5,9 @@ import pytest
 
 from rm_core.errors import ShapeMismatch
 from rm_core.rewards import (
+    DEGENERATE_STD,
+    advantages_of,
+    centred_advantages,
     group_advantages,
     leave_one_out_advantages,
     members,
@@ -66,3 +69,37 @@ def test_every_value_needs_a_group(function) -> None:  # type: ignore[no-untyped
         function(np.zeros(3), ["a"])
 
     assert caught.value.field == "groups"
+
+
+def test_centred_advantages_are_the_deviations_from_each_groups_own_mean() -> None:
+    advantages = centred_advantages([1.0, 10.0, 3.0, 30.0], ["a", "b", "a", "b"])
+
+    assert advantages.tolist() == [-1.0, -10.0, 1.0, 10.0]
+
+
+def test_centred_advantages_leave_out_what_is_not_finite() -> None:
+    advantages = centred_advantages([1.0, math.nan, 3.0, 7.0], ["a", "a", "a", "alone"])
+
+    assert advantages[[0, 2, 3]].tolist() == [-1.0, 1.0, 0.0]
+    assert math.isnan(advantages[1])
+
+
+def test_centred_advantages_need_a_group_for_each_value() -> None:
+    with pytest.raises(ShapeMismatch, match="groups"):
+        centred_advantages([1.0, 2.0], ["a"])
+
+
+def test_each_kind_is_the_function_of_its_name() -> None:
+    values, keys = [1.0, 5.0, 2.0, 0.5], ["a", "a", "b", "b"]
+
+    assert advantages_of(values, keys, "grpo").tolist() == group_advantages(values, keys).tolist()
+    assert advantages_of(values, keys, "grpo_no_std").tolist() == [-2.0, 2.0, 0.75, -0.75]
+    assert advantages_of(values, keys, "rloo").tolist() == [-4.0, 4.0, 1.5, -1.5]
+
+
+def test_at_the_degenerate_deviation_eps_halves_the_variance_it_is_added_to() -> None:
+    spread = DEGENERATE_STD / 2**0.5  # of two values ± spread the unbiased deviation is this
+
+    advantages = group_advantages([-spread, spread], ["a", "a"])
+
+    assert np.abs(advantages).tolist() == pytest.approx([0.5, 0.5])
