@@ -11,15 +11,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from rewardd.batch_session import (
-    DEFAULT_PACK_TOKENS,
-    DEFAULT_TIMEOUT_SECONDS,
-    JudgeOptions,
-    RunOptions,
-    failures_as_lines,
-    run_file,
-)
-from rewardd.columns import Columns
+_DEFAULT_TIMEOUT_SECONDS = 300.0
+_DEFAULT_PACK_TOKENS = 8192
 
 _console = Console(stderr=True)  # standard output may be the results'
 
@@ -92,12 +85,12 @@ def score(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
     url: Url = None,
     api_key: ApiKey = None,
     api_key_file: ApiKeyFile = None,
-    timeout_seconds: TimeoutSeconds = DEFAULT_TIMEOUT_SECONDS,
+    timeout_seconds: TimeoutSeconds = _DEFAULT_TIMEOUT_SECONDS,
     safety_model: SafetyModel = None,
     helpfulness_model: HelpfulnessModel = None,
     device: Device = "auto",
     dtype: DType = "auto",
-    max_pack_tokens: MaxPackTokens = DEFAULT_PACK_TOKENS,
+    max_pack_tokens: MaxPackTokens = _DEFAULT_PACK_TOKENS,
     prompt_column: PromptColumn = "prompt",
     response_column: Annotated[
         str | None,
@@ -123,6 +116,9 @@ def score(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
     A row has a prompt and a response, or responses (a group), or messages. A row that can't be
     judged gets an error in the place of its rewards.
     """
+    from rewardd.batch_session import JudgeOptions, RunOptions, failures_as_lines, run_file
+    from rewardd.columns import Columns
+
     options = RunOptions(
         command="score",
         input=input,
@@ -161,12 +157,12 @@ def compare(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads 
     url: Url = None,
     api_key: ApiKey = None,
     api_key_file: ApiKeyFile = None,
-    timeout_seconds: TimeoutSeconds = DEFAULT_TIMEOUT_SECONDS,
+    timeout_seconds: TimeoutSeconds = _DEFAULT_TIMEOUT_SECONDS,
     safety_model: SafetyModel = None,
     helpfulness_model: HelpfulnessModel = None,
     device: Device = "auto",
     dtype: DType = "auto",
-    max_pack_tokens: MaxPackTokens = DEFAULT_PACK_TOKENS,
+    max_pack_tokens: MaxPackTokens = _DEFAULT_PACK_TOKENS,
     prompt_column: PromptColumn = "prompt",
     responses_column: ResponsesColumn = None,
     is_safety_column: IsSafetyColumn = "is_safety",
@@ -180,6 +176,9 @@ def compare(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads 
 
     Preference data is compared with --responses-column chosen --responses-column rejected.
     """
+    from rewardd.batch_session import JudgeOptions, RunOptions, failures_as_lines, run_file
+    from rewardd.columns import Columns
+
     options = RunOptions(
         command="compare",
         input=input,
@@ -220,14 +219,18 @@ def info(
     dtype: DType = "auto",
 ) -> None:
     """Tell which models answer, how they read a text, and the limits, as JSON."""
+    from rewardd.batch_session import JudgeOptions, failures_as_lines
+
     options = JudgeOptions(
         url=url,
         api_key=api_key,
         api_key_file=api_key_file,
+        timeout_seconds=_DEFAULT_TIMEOUT_SECONDS,
         safety_model=safety_model,
         helpfulness_model=helpfulness_model,
         device=device,
         dtype=dtype,
+        max_pack_tokens=_DEFAULT_PACK_TOKENS,
     )
     with failures_as_lines(_console), options.open() as judge:
         typer.echo(json.dumps(judge.info(), indent=2, ensure_ascii=False))

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,6 @@ from rm_client.models import Truncation
 from rm_core.errors import RewardError
 
 STDOUT = "-"
-DEFAULT_TIMEOUT_SECONDS = 300.0
-DEFAULT_PACK_TOKENS = 8192
 
 _INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
@@ -34,14 +32,14 @@ class JudgeOptions:
     """Who judges: a server at `url`, or models in this process; the fields are the flags."""
 
     url: str | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     api_key_file: Path | None = None
-    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    timeout_seconds: float
     safety_model: str | None = None
     helpfulness_model: str | None = None
     device: str = "auto"
     dtype: str = "auto"
-    max_pack_tokens: int = DEFAULT_PACK_TOKENS
+    max_pack_tokens: int
 
     @contextmanager
     def open(self) -> Iterator[Judge]:
