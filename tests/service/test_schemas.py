@@ -6,6 +6,7 @@ from service.schemas import (
     GroupItem,
     MessagesItem,
     ResponseItem,
+    StepsItem,
     score_item_model,
 )
 
@@ -16,6 +17,7 @@ from service.schemas import (
         ({"prompt": "p", "response": "r"}, ResponseItem),
         ({"prompt": "p", "responses": []}, GroupItem),
         ({"messages": []}, MessagesItem),
+        ({"prompt": "p", "steps": []}, StepsItem),
         ({}, ResponseItem),
         (None, ResponseItem),
         ([], ResponseItem),

@@ -5,6 +5,7 @@ import pytest
 from service.metrics import Metrics
 from service.reply import Judgement
 from service.schemas import GroupItem, GroupReply, ResponseItem, ResponseReply
+from service.schemas_detail import ScoreOptions
 from service.score_reply import item_json
 from service.scoring import ItemFailure, ScoredItem
 
@@ -43,7 +44,29 @@ def test_a_group_without_spread_teaches_nothing_and_is_counted(rewards: list[flo
 
     assert reply["std"] == 0.0
     assert reply["advantages"] == [0.0] * len(rewards)
+    assert reply["degenerate"] is True
     assert metrics.registry.get_sample_value("rm_groups_zero_std_total") == 1.0
+
+
+def test_rewards_that_differ_by_rounding_alone_are_degenerate() -> None:
+    metrics = Metrics()
+
+    noise = item_json(GROUP, [judged(2.0), judged(2.0 + 1e-6), judged(2.0)], metrics)
+    signal = item_json(GROUP, [judged(2.0), judged(2.001), judged(2.0)], metrics)
+
+    assert (noise["degenerate"], signal["degenerate"]) == (True, False)
+    assert metrics.registry.get_sample_value("rm_groups_zero_std_total") == 1.0
+
+
+def test_a_failed_response_counts_among_the_duplicates_and_has_no_advantage() -> None:
+    group = GroupItem(prompt="p", responses=["a", " ", " "])
+
+    reply = item_json(
+        group, [judged(1.0), FAILURE, FAILURE], Metrics(), ScoreOptions(advantages="rloo")
+    )
+
+    assert (reply["duplicates"], reply["num_duplicates"]) == ([2], 1)
+    assert reply["advantages"] == [0.0, None, None]
 
 
 def test_a_group_of_failures_alone_is_a_failed_item_and_no_group() -> None:
