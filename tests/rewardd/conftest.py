@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.models import save_checkpoint
+from tests.models import make_tokenizer, save_checkpoint
 
 WriteLines = Callable[..., Path]
 
@@ -30,6 +30,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Directories of two tiny models by role."""
     root = tmp_path_factory.mktemp("batch-models")
     return {
-        role: save_checkpoint(root / role, "llama", seed=seed)
+        role: save_checkpoint(root / role, seed=seed, tokenizer=make_tokenizer(chat=True))
         for seed, role in enumerate(("safety", "helpfulness"))
     }
