@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from rewardd.local_judge import LocalJudge
-from rm_client.models import CompareItem, GroupItem, ResponseItem, ScoreItem
+from rm_client.models import CompareItem, GroupItem, ResponseItem, ScoreItem, StepsItem
 from rm_core.types import Dialogue, EncodedItem, Role
 from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
 
@@ -105,6 +105,16 @@ def test_a_groups_failed_response_has_its_error_and_the_others_their_advantages(
 
     assert result["responses"][1]["error"]["pointer"] == "/responses/1"
     assert [advantage is None for advantage in result["advantages"]] == [False, True, False]
+
+
+def test_steps_have_their_rewards_here_too() -> None:
+    items = [*responses(2), StepsItem(prompt="p", steps=["a b ", "c"])]
+
+    steps = score(FakeScorer(), items)[-1]["safety"]["steps"]
+
+    ends = [Dialogue("p", "a b "), Dialogue("p", "a b c")]
+    assert steps["rewards"] == [fake_reward("safety", end) for end in ends]
+    assert steps["score"] == min(steps["scores"])
 
 
 def test_comparisons_rank_the_responses_and_fail_as_a_whole() -> None:

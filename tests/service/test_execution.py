@@ -1,4 +1,5 @@
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -11,7 +12,7 @@ from rm_core.types import Dialogue, EncodedItem, Role
 from service.admission import Admission
 from service.device import DeviceThread
 from service.entries import Entry, PendingRequest
-from service.execution import PackRunner
+from service.execution import NONFINITE, PackRunner, forward_once, outcome_of
 from service.metrics import Metrics
 from service.scoring import ItemFailure, ScoredItem
 from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
@@ -141,6 +142,28 @@ async def test_a_scorer_that_gives_too_few_rewards_gives_nobody_anothers() -> No
     assert [code(entry) for entry in pack] == ["engine_error"] * 3
     assert bench.all_given_back()
     await bench.device.close(5)
+
+
+def test_one_forward_gives_all_that_is_asked_of_a_pack() -> None:
+    scorer = FakeScorer()
+    plain = scorer.encode(Dialogue("p", "a b"))
+    within = scorer.encode(Dialogue("p", "c d", read_at="tokens"))
+
+    mixed = forward_once(scorer, [plain, within])
+    alone = forward_once(scorer, [plain])
+
+    assert scorer.forwards == [["a b", "c d"], ["a b"]]
+    assert mixed[0] == alone[0] == {role: (alone[0][role][0],) for role in scorer.roles}
+    assert [len(rewards) for rewards in mixed[1].values()] == [3, 3]
+
+
+@pytest.mark.parametrize("rewards", [(math.nan, 0.5), (0.5, math.inf)])
+def test_a_reward_that_is_not_finite_fails_its_item_wherever_it_was_read(
+    rewards: tuple[float, ...],
+) -> None:
+    item = FakeScorer().encode(Dialogue("p", "a", read_at="tokens"))
+
+    assert outcome_of(item, {"safety": rewards, "helpfulness": (0.0, 0.0)}) is NONFINITE
 
 
 async def test_a_device_that_is_gone_settles_nothing_and_gives_every_place_back(

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from rm_core.types import Dialogue
+from rm_core.types import Dialogue, Encoded, EncodedItem, Place
 from service.metrics import Metrics
 from service.problems import Problem, ProblemItem
-from service.queueing import DeadlineExceeded, QueueFull, RequestTooLarge
-from service.scoring import ItemFailure, score_dialogues
+from service.queueing import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
+from service.scoring import ItemFailure, ScoredItem, Within, score_dialogues
 from service.settings import Settings
 
 
@@ -33,6 +33,7 @@ def state_with(scheduler: StubScheduler, **settings: Any) -> Any:
     ("refusal", "status", "code"),
     [
         (RequestTooLarge(9, 8), 413, "too_many_tokens"),
+        (DetailTooLarge(9, 8), 413, "too_many_rewards"),
         (DeadlineExceeded("queue"), 504, "deadline_exceeded"),
         (QueueFull("queue_full", 7), 503, "overloaded"),
     ],
@@ -101,3 +102,22 @@ def test_a_failure_in_a_reply_is_text_that_json_can_carry() -> None:
 
     assert reply["error"]["pointer"] == "/items/0"
     reply["error"]["detail"].encode("utf-8")
+
+
+def test_a_scored_item_parts_the_responses_reward_from_those_within_it() -> None:
+    places = (Place(1, 0, 1, "a"), Place(2, 1, 2, "b"))
+    item = EncodedItem(
+        {
+            "safety": Encoded((7, 8, 9), 2, 1, ("missing_eos",), places),
+            "helpfulness": Encoded((7, 8), 1, 1, ("missing_eos",)),
+        }
+    )
+
+    scored = ScoredItem.of(item, {"safety": (0.5, 0.25, 0.75), "helpfulness": (1.5,)})
+
+    assert scored == ScoredItem(
+        {"safety": 0.5, "helpfulness": 1.5},
+        3,
+        ("missing_eos",),
+        {"safety": Within(places, (8, 9), (0.25, 0.75))},
+    )
