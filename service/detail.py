@@ -12,6 +12,9 @@ from service.schemas import ScoreItem, StepsItem
 from service.schemas_detail import DetailKind, ScoreOptions
 from service.scoring import ItemFailure, Within
 
+# Of a response that is padding from its first token on: nothing of it is read.
+_NOTHING = Within((), (), ())
+
 
 def detail_of(item: object, options: ScoreOptions) -> DetailKind | None:
     """What is asked of an item: what the request says, and of steps their rewards in any case."""
@@ -47,10 +50,11 @@ def within_json(judgement: Judgement, item: object, options: ScoreOptions) -> di
     """A judgement's part of the reply, with its rewards of tokens or steps."""
     reply = judgement.as_json()
     kind = detail_of(item, options)
-    for role, within in judgement.scored.within.items():
+    for role in judgement.calibrated if kind else ():
+        within = judgement.scored.within.get(role, _NOTHING)
         if kind == "tokens":
             reply[role]["tokens"] = _tokens_json(within)
-        elif kind == "steps":
+        else:
             reply[role]["steps"] = _steps_json(within, judgement.scores_within[role], options)
     return reply
 

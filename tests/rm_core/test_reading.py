@@ -60,6 +60,21 @@ def test_an_eos_that_the_tokenizer_adds_is_a_place_without_characters() -> None:
     assert encoded.also_read == (Place(2, 0, 1, "c"), Place(3, 1, 1, "</s>"))
 
 
+def test_tokens_end_at_the_position_that_is_read() -> None:
+    text = TextEncoder(
+        make_tokenizer(pad_is_eos=True),
+        default_contract(make_tokenizer(), max_length=512),
+        pad_token_id=EOS,
+    )
+
+    encoded = read(text, "p", "ab</s>", "tokens")
+    nothing = read(text, "p", "</s>", "tokens")
+
+    assert [place.text for place in encoded.also_read] == ["a", "b"]
+    assert encoded.also_read[-1].position == encoded.read_position
+    assert nothing.also_read == ()
+
+
 def test_a_prompt_that_was_cut_moves_the_positions_only() -> None:
     text = encoder(make_tokenizer(add_bos=True), max_length=8)
 

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.types import Dialogue
-from service.detail import detail_of, split_steps, with_detail
+from service.detail import detail_of, split_steps, with_detail, within_json
+from service.reply import Judgement
 from service.schemas import GroupItem, ResponseItem, StepsItem
 from service.schemas_detail import ScoreOptions
-from service.scoring import ItemFailure
+from service.scoring import ItemFailure, ScoredItem
 
 STEPS = StepsItem(prompt="p", steps=["a. ", "b."])
 RESPONSE = ResponseItem(prompt="p", response="a. b.", is_safety=True)
@@ -58,6 +59,21 @@ def test_what_was_joined_is_split_again(steps: list[str]) -> None:
 )
 def test_steps_speak_for_themselves_unless_tokens_are_asked_for(item, asked, kind) -> None:
     assert detail_of(item, ScoreOptions(detail=asked)) == kind
+
+
+def test_a_response_of_which_nothing_is_read_has_empty_lists() -> None:
+    judgement = Judgement(
+        ScoredItem({"safety": 1.0}, 3), {"safety": 1.0}, {"safety": 0.7}, "safety", 1.0
+    )
+
+    reply = within_json(judgement, RESPONSE, ScoreOptions(detail="tokens"))
+
+    assert reply["safety"]["tokens"] == {
+        "ids": (),
+        "texts": [],
+        "offsets": [],
+        "rewards": (),
+    }
 
 
 def test_an_item_is_passed_on_as_it_is_where_nothing_is_asked() -> None:
