@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	@index='$(TORCH_INDEX)'; \
 	if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null \
-	  && ! $(BIN)/python -m pip config list | grep -qE 'index-url|find-links'; then \
+	  && ! $(BIN)/python -m pip config list | grep -E 'index-url|find-links' >/dev/null; then \
 	  index=$(CPU_TORCH_INDEX); \
 	fi; \
 	echo "Installing torch into $(VENV)"; \
@@ -66,7 +66,7 @@ $(TRAINERS_STAMP): $(STAMP) $(TRAINER_TESTS)/requirements.txt
 	@$(TRAINERS)/bin/python -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear $(TRAINERS)
 	@index='$(TORCH_INDEX)'; \
 	if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null \
-	  && ! $(TRAINERS)/bin/python -m pip config list | grep -qE 'index-url|find-links'; then \
+	  && ! $(TRAINERS)/bin/python -m pip config list | grep -E 'index-url|find-links' >/dev/null; then \
 	  index=$(CPU_TORCH_INDEX); \
 	fi; \
 	echo "Installing the trainers into $(TRAINERS)"; \
