@@ -29,11 +29,7 @@ def merged_attention(
     """
     tokens, dim = query.shape[2:]
     groups = key.shape[1]
-    # (1, heads, …) -> (key_value_heads, heads of each, …) without copying: a key head serves its
-    # group of query heads by a stride of zero.
-    q = query.view(groups, -1, tokens, dim)
-    k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
-    v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
+    q, k, v = _by_group(query, key, value)
     out = q.new_empty(tokens, groups, q.shape[1], dim)
     lse = torch.empty(tokens, groups, q.shape[1], dtype=torch.float32)
     for segment in pack.segments:
@@ -78,9 +74,7 @@ def merged_attention_at(
     """
     count, dim = query.shape[2:]
     groups = key.shape[1]
-    q = query.view(groups, -1, count, dim)
-    k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
-    v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
+    q, k, v = _by_group(query, key, value)
     out = q.new_empty(count, groups, q.shape[1], dim)
     lse = torch.empty(count, groups, q.shape[1], dtype=torch.float32)
     for segment in pack.segments:
@@ -117,3 +111,14 @@ def merge_part(out: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None
     weight = torch.sigmoid(part_lse - lse).unsqueeze(-1)
     out.lerp_(part, weight.to(part.dtype))
     torch.logaddexp(lse, part_lse, out=lse)
+
+
+def _by_group(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(1, heads, …) → (key_value_heads, heads of each, …), without copying.
+
+    A key head serves its group of query heads by a stride of zero.
+    """
+    q = query.view(key.shape[1], -1, *query.shape[2:])
+    k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
+    v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
+    return q, k, v
