@@ -20,8 +20,21 @@ Split = Literal["train", "heldout"]
 
 
 @dataclass(frozen=True, slots=True)
+class StepLabel:
+    """How good one step of a response is.
+
+    Attributes:
+        end: characters of the response up to and with the step's last one.
+        label: 1 good, 0 bad; what lies between is a rater's doubt.
+    """
+
+    end: int
+    label: float
+
+
+@dataclass(frozen=True, slots=True)
 class PreferenceRecord:
-    """Responses to one prompt and their order.
+    """Responses to one prompt, their order, and what else was said of each.
 
     Attributes:
         prompt: what was asked: a text, or the chat messages before the response.
@@ -30,6 +43,10 @@ class PreferenceRecord:
         id: names the record in reports; unique in its file.
         strength: by how much the better response of a two-response record is better.
         margin: explicit margin of a two-response record in reward units; overrides `strength`.
+        ratings: how good each response is by itself, higher is better, None where nobody said;
+            comparable between records of one source. None as a whole when no response is rated.
+        steps: labelled steps of each response in order, empty where nobody judged them; None as a
+            whole when no response has any.
         is_safe: whether each response is safe; None where nobody said; None as a whole when no
             response is labelled.
         is_safety: whether the prompt asks for something that could do harm.
@@ -44,6 +61,8 @@ class PreferenceRecord:
     id: str
     strength: Strength | None = None
     margin: float | None = None
+    ratings: tuple[float | None, ...] | None = None
+    steps: tuple[tuple[StepLabel, ...], ...] | None = None
     is_safe: tuple[bool | None, ...] | None = None
     is_safety: bool = False
     tags: tuple[str, ...] = ()
@@ -64,10 +83,16 @@ class PreferenceRecord:
             )
         if min(self.ranking) < 0:
             raise MalformedRow("`ranking` holds a negative rank; 0 is best")
-        if self.is_safe is not None and len(self.is_safe) != len(self.responses):
-            raise MalformedRow(
-                f"`is_safe` has {len(self.is_safe)} entries for {len(self.responses)} responses"
-            )
+        for name in ("is_safe", "ratings", "steps"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.responses):
+                raise MalformedRow(
+                    f"`{name}` has {len(given)} entries for {len(self.responses)} responses"
+                )
+        if any(rating is not None and not math.isfinite(rating) for rating in self.ratings or ()):
+            raise MalformedRow("`ratings` must be finite numbers, or null")
+        for response, steps in zip(self.responses, self.steps or (), strict=False):
+            _check_steps(response, steps)
         if self.margin is not None and not (math.isfinite(self.margin) and self.margin >= 0):
             raise MalformedRow("`margin` must be a finite number >= 0")
         if len(self.responses) > 2 and self.margin is not None:
@@ -84,6 +109,10 @@ class PreferenceRecord:
             "ranking": list(self.ranking),
             "strength": self.strength,
             "margin": self.margin,
+            "ratings": None if self.ratings is None else list(self.ratings),
+            "steps": None
+            if self.steps is None
+            else [[{"end": s.end, "label": s.label} for s in steps] for steps in self.steps],
             "is_safe": None if self.is_safe is None else list(self.is_safe),
             "is_safety": self.is_safety,
             "tags": list(self.tags),
@@ -172,6 +201,16 @@ def ranking_from_scores(scores: Sequence[float]) -> tuple[int, ...]:
     order = sorted(set(scores), reverse=True)
     ranks = {score: rank for rank, score in enumerate(order)}
     return tuple(ranks[score] for score in scores)
+
+
+def _check_steps(response: str, steps: Sequence[StepLabel]) -> None:
+    begin = 0
+    for step in steps:
+        if not begin < step.end <= len(response):
+            raise MalformedRow("`steps` must end one after the other inside their response")
+        if not 0 <= step.label <= 1:
+            raise MalformedRow("`steps` labels must lie between 0 (bad) and 1 (good)")
+        begin = step.end
 
 
 def _kind(value: Any) -> str:

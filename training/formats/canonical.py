@@ -10,6 +10,7 @@ from training.formats.hh_rlhf import has_turn_marks, transcript_messages
 from training.records import (
     PreferenceRecord,
     Split,
+    StepLabel,
     Strength,
     margin_of,
     messages_of,
@@ -51,6 +52,8 @@ class CanonicalFormat:
             id=_optional_text(row, "id") or id_,
             strength=strength,
             margin=margin_of(row.get("margin")),
+            ratings=_ratings(row.get("ratings")),
+            steps=_steps(row.get("steps")),
             is_safe=_is_safe(row.get("is_safe")),
             is_safety=_is_safety(row),
             tags=texts_of(row, "tags") if row.get("tags") is not None else (),
@@ -76,8 +79,7 @@ def _ranking(row: Mapping[str, Any]) -> tuple[int, ...]:
         return tuple(ranking)
     scores = row.get("scores")
     if not isinstance(scores, list) or not all(
-        isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-        for score in scores
+        _is_number(score) and math.isfinite(score) for score in scores
     ):
         raise MalformedRow("`scores` must be a list of finite numbers, higher is better")
     return ranking_from_scores([float(score) for score in scores])
@@ -89,6 +91,41 @@ def _is_safe(value: Any) -> tuple[bool | None, ...] | None:
     if not isinstance(value, list) or not all(x is None or isinstance(x, bool) for x in value):
         raise MalformedRow("`is_safe` must be a list of true, false or null, one per response")
     return tuple(value) if any(x is not None for x in value) else None
+
+
+def _ratings(value: Any) -> tuple[float | None, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(x is None or _is_number(x) for x in value):
+        raise MalformedRow("`ratings` must be a list of numbers or null, one per response")
+    ratings = tuple(None if x is None else float(x) for x in value)
+    return ratings if any(rating is not None for rating in ratings) else None
+
+
+def _steps(value: Any) -> tuple[tuple[StepLabel, ...], ...] | None:
+    if value is None:
+        return None
+    wanted = "`steps` must hold, for each response, a list of {end, label}"
+    if not isinstance(value, list):
+        raise MalformedRow(wanted)
+    if not all(isinstance(of_response, list) for of_response in value):
+        raise MalformedRow(wanted)
+    steps = tuple(tuple(_step(step, wanted) for step in of_response) for of_response in value)
+    return steps if any(steps) else None
+
+
+def _step(value: Any, wanted: str) -> StepLabel:
+    if (
+        not isinstance(value, dict)
+        or type(value.get("end")) is not int
+        or not _is_number(value.get("label"))
+    ):
+        raise MalformedRow(wanted)
+    return StepLabel(value["end"], float(value["label"]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_safety(row: Mapping[str, Any]) -> bool:
