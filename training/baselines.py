@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from training.comparisons import Comparison
-from training.evaluate import Accuracy, accuracy_of
+from training.evaluation import Accuracy, accuracy_of
 
 BASELINES: Mapping[str, str] = {
     "longer_wins": "the response with more characters",

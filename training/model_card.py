@@ -3,7 +3,7 @@
 from rm_core.manifest import RewardModelManifest
 from training.baselines import BASELINES
 from training.data_report import DataReport
-from training.evaluate import Accuracy, Evaluation
+from training.evaluation import Accuracy, Evaluation
 
 _FRONT_MATTER = """---
 library_name: transformers

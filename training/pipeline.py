@@ -9,7 +9,7 @@ from training.baselines import baseline_accuracies
 from training.config import TrainingConfig
 from training.data import DataOptions, PreparedData, prepare_data
 from training.data_report import DataReport
-from training.evaluate import Accuracy, Evaluation, evaluate, score_comparisons
+from training.evaluation import Accuracy, Evaluation, evaluate, score_comparisons
 from training.formats import read_records
 from training.models import UntrainedRewardModel, reward_model_from
 from training.progress import Progress, SilentProgress

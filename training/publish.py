@@ -17,7 +17,7 @@ from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
 from rm_core.types import Baseline
 from training.config import TrainingConfig
 from training.data_report import DataReport
-from training.evaluate import Accuracy, Evaluation
+from training.evaluation import Accuracy, Evaluation
 from training.model_card import model_card
 from training.models import UntrainedRewardModel, quiet_transformers
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from training.comparisons import Comparison, Pair
 from training.data_report import DataReport, SplitCounts
-from training.evaluate import Accuracy, Evaluation, accuracy_of, evaluate
+from training.evaluation import Accuracy, Evaluation, accuracy_of, evaluate
 from training.records import Strength
 
 

@@ -8,7 +8,7 @@ from rm_core.manifest import RewardModelManifest
 from rm_core.text import PositionContract
 from rm_core.types import Role
 from tests.training.made_up import made_up_baselines, made_up_evaluation, made_up_report
-from training.evaluate import Evaluation
+from training.evaluation import Evaluation
 from training.model_card import accuracy_table, model_card
 
 CHAT: dict[str, Any] = {

@@ -13,7 +13,7 @@ from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue, Message
 from training.config import TrainingConfig
 from training.data import DataOptions, prepare_data
-from training.evaluate import score_comparisons
+from training.evaluation import score_comparisons
 from training.formats import read_records
 from training.models import reward_model_from
 from training.pipeline import TrainingResult, train_reward_model

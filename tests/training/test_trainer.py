@@ -12,7 +12,7 @@ from training.comparisons import Comparison
 from training.config import TrainingConfig, load_config
 from training.data import DataOptions, prepare_data
 from training.errors import TrainingDiverged
-from training.evaluate import evaluate, score_comparisons
+from training.evaluation import evaluate, score_comparisons
 from training.formats import read_records
 from training.losses import bradley_terry_terms, safety_auxiliary_loss
 from training.models import UntrainedRewardModel, reward_model_from

@@ -1,0 +1,166 @@
+"""How sure a figure is: 95 % intervals, by Wilson and by resampling whole prompts.
+
+Pairs and responses of one prompt share its text and its difficulty, so resampling them one by one
+would feign certainty. Every interval here resamples prompts, except Wilson's.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2000
+_BLOCK_DRAWS = 2_000_000  # draws held at once: 16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean, and what it is over.
+
+    Attributes:
+        value: the mean.
+        count: values that it is over.
+        prompts: different prompts among them.
+        interval: from resampling prompts; None where there are fewer than two.
+    """
+
+    value: float
+    count: int
+    prompts: int
+    interval: Interval | None
+
+
+def estimate(
+    values: ArrayLike, prompt_keys: Sequence[Hashable], *, seed: int = 0
+) -> Estimate | None:
+    """The mean of values with its interval by prompts; None of no values.
+
+    Args:
+        values: finite, (n,).
+        prompt_keys: the prompt of each value.
+        seed: of the resampling.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    if not given.size:
+        return None
+    prompts = len(set(prompt_keys))
+    interval = bootstrap_interval(given, prompt_keys, seed=seed) if prompts > 1 else None
+    return Estimate(float(given.mean()), int(given.size), prompts, interval)
+
+
+def estimate_by_prompt(
+    values: ArrayLike, prompt_keys: Sequence[Hashable], *, seed: int = 0
+) -> Estimate | None:
+    """Like `estimate`, but every prompt weighs the same however many values it has.
+
+    Args:
+        values: finite, (n,).
+        prompt_keys: the prompt of each value.
+        seed: of the resampling.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    if not given.size:
+        return None
+    cluster = clusters(prompt_keys)
+    counts = np.bincount(cluster)
+    means = np.bincount(cluster, weights=given) / counts
+    whole = estimate(means, range(len(means)), seed=seed)
+    return None if whole is None else Estimate(whole.value, given.size, len(means), whole.interval)
+
+
+def clusters(prompt_keys: Iterable[Hashable]) -> NDArray[np.int64]:
+    """A number from 0 for each different key, in order of appearance, (n,)."""
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(key, len(seen)) for key in prompt_keys], dtype=np.int64)
+
+
+def wilson_interval(successes: float, trials: int, *, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share; half successes are allowed.
+
+    (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)
+
+    Source: E. B. Wilson, JASA 22 (1927), 209–212.
+    """
+    z = float(norm.ppf(0.5 + confidence / 2))
+    p = successes / trials
+    centre = p + z * z / (2 * trials)
+    spread = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return Interval(float((centre - spread) / scale), float((centre + spread) / scale))
+
+
+def bootstrap_interval(
+    credit: Floats, prompt_keys: Sequence[Hashable], *, seed: int, confidence: float = 0.95
+) -> Interval:
+    """Percentile interval of the mean credit, resampling whole prompts.
+
+    Args:
+        credit: (n,), at least one.
+        prompt_keys: the prompt of each.
+        seed: of the resampling.
+        confidence: of the interval.
+    """
+    sums = np.column_stack([credit, np.ones(len(credit))])
+    means = bootstrap(sums, prompt_keys, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=seed)
+    return percentile_interval(means, confidence=confidence)
+
+
+def bootstrap(
+    terms: Floats,
+    prompt_keys: Sequence[Hashable],
+    statistic: Callable[[Floats], Floats],
+    *,
+    seed: int,
+) -> Floats:
+    """Any figure that is a function of sums, over resampled prompts.
+
+    Args:
+        terms: what is summed, (n, k).
+        prompt_keys: the prompt of each row.
+        statistic: from the sums of each resample, (resamples, k), to its figure, (resamples,).
+        seed: of the resampling; equal seeds and numbers of prompts draw the same prompts, so that
+            two models are compared on the same resamples.
+
+    Returns:
+        The figure of each resample, (resamples,).
+    """
+    cluster = clusters(prompt_keys)
+    sums = np.column_stack([np.bincount(cluster, weights=column) for column in terms.T])
+    return statistic(np.concatenate([drawn @ sums for drawn in draws(len(sums), seed=seed)]))
+
+
+def draws(num_prompts: int, *, seed: int, resamples: int = RESAMPLES) -> Iterable[Floats]:
+    """How often each prompt is drawn in each resample, in blocks of (resamples, prompts).
+
+    Args:
+        num_prompts: at least 1; each resample draws as many, with replacement.
+        seed: of the drawing.
+        resamples: in all blocks together.
+    """
+    generator = np.random.default_rng(seed)
+    block = max(1, _BLOCK_DRAWS // num_prompts)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = generator.integers(num_prompts, size=(rows, num_prompts))
+        drawn += np.arange(rows)[:, None] * num_prompts
+        counts = np.bincount(drawn.ravel(), minlength=rows * num_prompts)
+        yield counts.reshape(rows, num_prompts).astype(np.float64)
+
+
+def percentile_interval(figures: Floats, *, confidence: float = 0.95) -> Interval:
+    """The middle share of resampled figures; resamples without a figure (NaN) are left out."""
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(figures, [tail, 1 - tail])
+    return Interval(float(low), float(high))
