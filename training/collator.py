@@ -51,7 +51,7 @@ class ComparisonCollator:
         for comparison in comparisons:
             offset = len(encoded)
             encoded.extend(comparison.encoded)
-            share = 1.0 / len(comparison.pairs) if self.pair_weighting == "prompt" else 1.0
+            share = 1.0 / max(1, len(comparison.pairs)) if self.pair_weighting == "prompt" else 1.0
             for pair in comparison.pairs:
                 chosen.append(offset + pair.chosen)
                 rejected.append(offset + pair.rejected)

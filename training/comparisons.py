@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rm_core.types import Encoded, Message
 from training.records import PreferenceRecord, Strength
@@ -53,6 +53,13 @@ class Comparison:
     def num_tokens(self) -> int:
         """Tokens of the longest response with its prompt: what padding goes by."""
         return max(encoded.num_tokens for encoded in self.encoded)
+
+    def without_labels(self) -> "Comparison":
+        """The same texts with nothing to learn from: no loss counts them.
+
+        A process whose share of an epoch ends early runs it while the others finish theirs.
+        """
+        return replace(self, pairs=(), is_safe=(None,) * len(self.encoded))
 
 
 def ordered_pairs(

@@ -4,7 +4,8 @@ RewardError
 └─ TrainingError
    ├─ DataError          the data can't be used as a whole (`MalformedRow` names file and line)
    │  └─ MalformedRow
-   └─ TrainingDiverged   rewards or loss stopped being numbers
+   ├─ TrainingDiverged   rewards or loss stopped being numbers
+   └─ NotSaved           the disk took a checkpoint only in part, or not at all
 
 `UnusableRow` is no failure: it carries the reason for which one row is left out of training.
 """
@@ -46,6 +47,12 @@ class TrainingDiverged(TrainingError):
     """Raised when the loss or a reward is not finite; a smaller learning rate usually helps."""
 
     code: ClassVar[str] = "training_diverged"
+
+
+class NotSaved(TrainingError):
+    """Raised when a checkpoint could not be written; what was whole before is whole still."""
+
+    code: ClassVar[str] = "not_saved"
 
 
 class UnusableRow(Exception):

@@ -12,6 +12,7 @@ from training.data_report import DataReport
 from training.evaluation import Accuracy, Evaluation, evaluate, score_comparisons
 from training.formats import read_records
 from training.models import UntrainedRewardModel, reward_model_from
+from training.processes import join_processes
 from training.progress import Progress, SilentProgress
 from training.publish import check_output, publish
 from training.trainer import train
@@ -54,30 +55,44 @@ def train_reward_model(
         RewardError: data, base or configuration can't be used, or training diverged; nothing is
             written to `config.output` then.
     """
-    progress = progress or SilentProgress()
+    processes = join_processes()
+    progress = (progress if processes.is_first else None) or SilentProgress()
     started = time.monotonic()
-    check_output(Path(config.output))
-    start, data = _prepared(config, progress)
-    train(
+    processes.from_first(lambda: check_output(Path(config.output)))
+    progress.say(f"loading {config.base}")
+    start = reward_model_from(config.base, max_length=config.max_length, seed=config.seed)
+    data = processes.from_first(lambda: _prepared(config, start, progress))
+    trained = train(
         start,
         data.train,
         config,
         run_directory=run_directory(Path(config.output)),
         callbacks=progress.callbacks(f"{config.role} RM"),
+        say=progress.say,
     )
+    return processes.from_first(lambda: _finished(trained, data, config, progress, started))
+
+
+def _finished(
+    trained: UntrainedRewardModel,
+    data: PreparedData,
+    config: TrainingConfig,
+    progress: Progress,
+    started: float,
+) -> TrainingResult:
+    """Measure and publish."""
     progress.say("measuring on the held-out split")
-    rewards = score_comparisons(start.model, data.heldout, pad_token_id=start.pad_token_id)
+    rewards = score_comparisons(trained.model, data.heldout, pad_token_id=trained.pad_token_id)
     evaluation = evaluate(data.heldout, rewards, seed=config.seed)
     baselines = baseline_accuracies(data.train, data.heldout, seed=config.seed)
-    manifest = publish(start, config, data.report, evaluation, baselines)
+    manifest = publish(trained, config, data.report, evaluation, baselines)
     return TrainingResult(manifest, data.report, evaluation, baselines, time.monotonic() - started)
 
 
 def _prepared(
-    config: TrainingConfig, progress: Progress
-) -> tuple[UntrainedRewardModel, PreparedData]:
-    progress.say(f"loading {config.base}")
-    start = reward_model_from(config.base, max_length=config.max_length, seed=config.seed)
+    config: TrainingConfig, start: UntrainedRewardModel, progress: Progress
+) -> PreparedData:
+    """Read and encode the data."""
     read = read_records([Path(path) for path in config.data], format_name=config.format)
     progress.say(f"encoding {len(read.records)} records")
     options = DataOptions(
@@ -89,4 +104,4 @@ def _prepared(
     )
     data = prepare_data(read, start.encoder, options)
     progress.say(data.report.to_text())
-    return start, data
+    return data

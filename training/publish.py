@@ -5,7 +5,6 @@ The directory appears whole or not at all: it is written beside its place and th
 
 import json
 import platform
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
 from rm_core.types import Baseline
 from training.config import TrainingConfig
 from training.data_report import DataReport
+from training.durable import recover_directory, written_whole
 from training.evaluation import Accuracy, Evaluation
 from training.model_card import model_card
 from training.models import UntrainedRewardModel, quiet_transformers
@@ -30,6 +30,7 @@ def check_output(output: Path) -> None:
     Raises:
         ConfigurationError: the directory must not be overwritten.
     """
+    recover_directory(output)
     if not output.exists():
         return
     if not output.is_dir():
@@ -59,48 +60,46 @@ def publish(
 
     Returns:
         The manifest as written, with the digest of every file.
+
+    Raises:
+        NotSaved: the disk is full or failed; an older checkpoint stands as before.
     """
     output = Path(config.output)
     check_output(output)
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _write_model(trained, partial, evaluation)
-    _write_json(partial / DATA_REPORT_NAME, report.to_json())
-    metrics = {
-        "split": "heldout",
-        **evaluation.to_json(),
-        "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
-    }
-    manifest = RewardModelManifest(
-        role=config.role,
-        position=trained.encoder.contract,
-        baseline=_baseline(evaluation, config),
-        baseline_source=(
-            f"raw rewards of the {evaluation.responses} held-out responses; they were not sampled "
-            "from a policy, so the weight is kept small"
-        ),
-        metrics=metrics,
-        data={
-            "fingerprint": report.fingerprint,
-            "records_read": report.records_read,
-            "train_pairs": report.splits["train"].pairs,
-            "heldout_pairs": report.splits["heldout"].pairs,
-            "dropped": {reason: len(ids) for reason, ids in report.dropped.items()},
-        },
-        base_model=trained.base,
-        training=config.to_json(),
-        versions=_versions(),
-    )
-    (partial / "README.md").write_text(
-        model_card(manifest, report, evaluation, baselines), encoding="utf-8"
-    )
-    manifest = write_manifest(partial, manifest)
-    for path in partial.iterdir():
-        path.chmod(0o644)  # safetensors makes it private, and a server may run as another user
-    if output.exists():
-        shutil.rmtree(output)
-    partial.rename(output)
+    with written_whole(output, advice="make room, and train again with --resume") as partial:
+        _write_model(trained, partial, evaluation)
+        _write_json(partial / DATA_REPORT_NAME, report.to_json())
+        metrics = {
+            "split": "heldout",
+            **evaluation.to_json(),
+            "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
+        }
+        manifest = RewardModelManifest(
+            role=config.role,
+            position=trained.encoder.contract,
+            baseline=_baseline(evaluation, config),
+            baseline_source=(
+                f"raw rewards of the {evaluation.responses} held-out responses; they were not "
+                "sampled from a policy, so the weight is kept small"
+            ),
+            metrics=metrics,
+            data={
+                "fingerprint": report.fingerprint,
+                "records_read": report.records_read,
+                "train_pairs": report.splits["train"].pairs,
+                "heldout_pairs": report.splits["heldout"].pairs,
+                "dropped": {reason: len(ids) for reason, ids in report.dropped.items()},
+            },
+            base_model=trained.base,
+            training=config.to_json(),
+            versions=_versions(),
+        )
+        (partial / "README.md").write_text(
+            model_card(manifest, report, evaluation, baselines), encoding="utf-8"
+        )
+        manifest = write_manifest(partial, manifest)
+        for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors makes it private, and a server may run as another user
     return manifest
 
 

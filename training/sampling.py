@@ -10,27 +10,39 @@ class LengthGroupedOrder(Sampler[int]):
     """A new random order each epoch in which every batch holds lengths alike.
 
     The order depends on (seed, epoch) alone, not on the global random state, so that a resumed run
-    sees what the uninterrupted one would have seen.
+    sees what the uninterrupted one would have seen. It is the same for any number of processes,
+    which take its batches in turn; where they don't come out even, the index after the last stands
+    for a filler.
 
     Args:
         lengths: tokens of each example.
         batch_size: examples in a batch.
         seed: of the order.
+        processes: how many take batches in turn.
         pool_batches: batches' worth of random examples that are sorted together; more waste less
             padding and mix less.
     """
 
     def __init__(
-        self, lengths: Sequence[int], *, batch_size: int, seed: int, pool_batches: int = 16
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        processes: int = 1,
+        pool_batches: int = 16,
     ) -> None:
         self._lengths = list(lengths)
         self._batch_size = batch_size
         self._pool = batch_size * pool_batches
         self._seed = seed
         self._epoch = 0
+        # One process needs no filler: its last batch may be short.
+        round_of_batches = batch_size * processes if processes > 1 else 1
+        self._fillers = -len(self._lengths) % round_of_batches
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._lengths) + self._fillers
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order `iter` gives."""
@@ -53,3 +65,5 @@ class LengthGroupedOrder(Sampler[int]):
             yield from full[position]
         for batch in short:
             yield from batch
+        # Without fillers, accelerate would fill up with examples that then count twice.
+        yield from [len(self._lengths)] * self._fillers

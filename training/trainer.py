@@ -1,28 +1,30 @@
 """Bradley-Terry training on HF `Trainer`: what is ours is the batch, its loss and its order."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from rm_core.errors import ConfigurationError
+from training.checkpointing import CheckpointingTrainer
 from training.collator import ComparisonCollator
 from training.comparisons import Comparison
 from training.config import TrainingConfig
 from training.errors import TrainingDiverged
 from training.losses import OBJECTIVES, safety_auxiliary_loss
 from training.models import UntrainedRewardModel, disable_dropout
+from training.processes import Processes, join_processes
+from training.resume import checkpoint_to_resume, identity_of
 from training.sampling import LengthGroupedOrder
 
 
-class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+class RewardTrainer(CheckpointingTrainer):
     """HF `Trainer` for comparisons.
 
     The loss of an update is Σ wᵢ·ℓᵢ / Σ wᵢ over every pair of the update, however the pairs fall
@@ -39,10 +41,13 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Sequence[Comparison] = train_dataset or self.train_dataset
+        processes = self.accelerator.num_processes
+        lengths = [comparison.num_tokens for comparison in dataset]
         return LengthGroupedOrder(
-            [comparison.num_tokens for comparison in dataset],
+            lengths[:-1] if processes > 1 else lengths,  # the last one is the filler
             batch_size=self._config.batch_size,
             seed=self._config.seed,
+            processes=processes,
         )
 
     def _get_num_items_in_batch(
@@ -106,11 +111,19 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add training accuracy and mean rewards, per pair since the last line, to the log."""
-        if "loss" in logs and self._sums.get("pairs"):
-            pairs = self._sums.pop("pairs")
-            logs.update({name: total / pairs for name, total in self._sums.items()})
+        if "loss" in logs and self._sums:
+            sums = self._sums_of_all_processes()
+            pairs = sums.pop("pairs")
+            logs.update({name: total / max(1.0, pairs) for name, total in sums.items()})
             self._sums.clear()
         super().log(logs, start_time)
+
+    def _sums_of_all_processes(self) -> dict[str, float]:
+        if self.accelerator.num_processes == 1:
+            return dict(self._sums)
+        mine = torch.tensor(list(self._sums.values()), device=self.args.device)
+        total = self.accelerator.reduce(mine, "sum").tolist()
+        return dict(zip(self._sums, total, strict=True))
 
 
 def rewards_of(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -126,8 +139,9 @@ def train(
     *,
     run_directory: Path,
     callbacks: Sequence[TrainerCallback] = (),
-) -> None:
-    """Train the model in place.
+    say: Callable[[str], None] = lambda _: None,
+) -> UntrainedRewardModel:
+    """Train the model.
 
     Args:
         start: model and tokenizer; the model's weights change.
@@ -135,37 +149,54 @@ def train(
         config: the recipe.
         run_directory: resumable checkpoints and the TensorBoard log go here.
         callbacks: progress and the like.
+        say: told from which checkpoint a resumed run goes on.
+
+    Returns:
+        `start`, trained; a whole copy of its model where FSDP left only shards of it in place.
 
     Raises:
         TrainingDiverged: rewards stopped being finite.
-        ConfigurationError: `resume` without a checkpoint to go on from.
+        NotSaved: a resumable checkpoint could not be written.
+        ConfigurationError: `resume` without a whole checkpoint of this very run.
     """
+    processes = join_processes()
     if config.disable_dropout:
         disable_dropout(start.model)
-    trainer = RewardTrainer(
-        config=config,
-        model=start.model,
-        args=training_arguments(config, run_directory, num_examples=len(comparisons)),
-        train_dataset=list(comparisons),
-        data_collator=ComparisonCollator(start.pad_token_id, config.pair_weighting),
-        processing_class=start.tokenizer,
-        callbacks=[*callbacks, TensorBoardCallback(_summary_writer(run_directory))],
+    identity = identity_of(
+        config,
+        comparisons,
+        base=start.base["weights_sha256"],
+        processes=processes.count,
+        bf16=uses_bf16(config),
     )
-    trainer.remove_callback(PrinterCallback)
     checkpoint = None
     if config.resume:
-        checkpoint = get_last_checkpoint(str(run_directory)) if run_directory.is_dir() else None
-        if checkpoint is None:
-            raise ConfigurationError(
-                f"nothing to resume in {run_directory}; leave --resume out, or train with "
-                "--save-steps so that there is something next time"
-            )
+        checkpoint = processes.from_first(
+            lambda: str(checkpoint_to_resume(run_directory, identity, say=say))
+        )
+    fillers = []
+    if processes.count > 1:
+        fillers = [min(comparisons, key=lambda each: each.num_tokens).without_labels()]
+    trainer = RewardTrainer(
+        config=config,
+        identity=identity,
+        model=start.model,
+        args=training_arguments(
+            config, run_directory, num_examples=len(comparisons), processes=processes.count
+        ),
+        train_dataset=[*comparisons, *fillers],
+        data_collator=ComparisonCollator(start.pad_token_id, config.pair_weighting),
+        processing_class=start.tokenizer,
+        callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
+    )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.model.eval()
+    return start
 
 
 def training_arguments(
-    config: TrainingConfig, run_directory: Path, *, num_examples: int
+    config: TrainingConfig, run_directory: Path, *, num_examples: int, processes: int = 1
 ) -> TrainingArguments:
     """The recipe in `Trainer`'s words.
 
@@ -173,8 +204,9 @@ def training_arguments(
         config: the recipe.
         run_directory: where the run's state goes.
         num_examples: comparisons in one epoch; the warm-up is counted from it.
+        processes: how many train together; each takes `batch_size` prompts at a time.
     """
-    batches = math.ceil(num_examples / config.batch_size)
+    batches = math.ceil(math.ceil(num_examples / config.batch_size) / processes)
     steps = max(1, math.ceil(math.ceil(batches / config.gradient_accumulation) * config.epochs))
     return TrainingArguments(
         output_dir=str(run_directory),
@@ -197,7 +229,8 @@ def training_arguments(
         seed=config.seed,
         save_strategy="steps" if config.save_steps else "no",
         save_steps=config.save_steps or 500,
-        save_total_limit=2,
+        # Which checkpoints stay is CheckpointingTrainer's to say.
+        save_total_limit=None,
         logging_steps=config.logging_steps,
         # A silent replacement of NaN by an average would hide divergence.
         logging_nan_inf_filter=False,
@@ -231,7 +264,10 @@ def uses_bf16(config: TrainingConfig) -> bool:
     return able and config.precision != "fp32"
 
 
-def _summary_writer(run_directory: Path) -> Any:
+def _tensorboard(run_directory: Path, processes: Processes) -> Sequence[TrainerCallback]:
+    """The callback that writes the log, on the one process that does."""
+    if not processes.is_first:
+        return ()
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(log_dir=str(run_directory / "tensorboard"))
+    return (TensorBoardCallback(SummaryWriter(log_dir=str(run_directory / "tensorboard"))),)

@@ -13,6 +13,7 @@ from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue, Message
 from training.config import TrainingConfig
 from training.data import DataOptions, prepare_data
+from training.errors import NotSaved
 from training.evaluation import score_comparisons
 from training.formats import read_records
 from training.models import reward_model_from
@@ -183,7 +184,7 @@ def test_a_failed_training_leaves_no_checkpoint(
 
     monkeypatch.setattr(publishing, "write_manifest", fail)
     config, _ = trained
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(NotSaved, match=r"space.*make room"):
         train_reward_model(replace(config, output=str(tmp_path / "out"), epochs=1.0))
     assert not (tmp_path / "out").exists()
 
