@@ -240,7 +240,7 @@ def _run(
 
 
 def _models(judge: Judge) -> dict[str, Any]:
-    """What decides a reward: weights, template, numbers of the forward, rule of selection."""
+    """What decides a reward: weights, template, calibration, numbers of the forward, τ."""
     info = judge.info()
     engine = info.get("engine", {})
     return {
@@ -249,6 +249,8 @@ def _models(judge: Judge) -> dict[str, Any]:
             role: {
                 "digest": model.get("digest"),
                 "template_hash": model.get("template_hash"),
+                "temperature": model.get("temperature"),
+                "bias": model.get("bias"),
                 "dtype": (engine.get(role) or {}).get("dtype"),
             }
             for role, model in info["models"].items()

@@ -8,7 +8,7 @@ import importlib.metadata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -25,6 +25,7 @@ from service.compare_reply import comparison_json
 from service.execution import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
 from service.judging import Judged
 from service.metrics import Metrics
+from service.model_info import models_json, selection_json
 from service.reply import RewardRule, judge
 from service.score_reply import item_json
 from service.scoring import ItemFailure, Outcome, ScoredItem
@@ -92,17 +93,12 @@ class LocalJudge:
 
     def info(self) -> dict[str, Any]:
         """See `Judge`."""
-        models = {role: asdict(profile) for role, profile in self._scorer.profiles.items()}
-        for profile in models.values():
-            del profile["role"], profile["tau"]
+        profiles = self._scorer.profiles
         return {
             "service": {"name": "rewardd", "version": importlib.metadata.version("rewardd")},
-            "models": models,
+            "models": models_json(profiles),
             "engine": self._scorer.describe(),
-            "selection": {
-                "tau": self._rule.tau,
-                "rule": "safety if is_safety or score < tau",
-            },
+            "selection": selection_json(self._rule, profiles),
         }
 
     def score(self, items: Iterator[ClientScoreItem], truncate: Truncation) -> Iterator[Result]:

@@ -264,13 +264,15 @@ def _profile(
     profile = ModelProfile(role, name, digest, contract.template_sha256, contract.max_length)
     if manifest is None:
         return profile
-    threshold = manifest.safety_threshold
     return replace(
         profile,
         temperature=manifest.temperature,
         bias=manifest.bias,
         baseline=manifest.baseline,
-        tau=None if threshold is None else threshold.tau,
+        calibration=manifest.calibration,
+        baseline_source=manifest.baseline_source,
+        reference_quantiles=manifest.reference_quantiles,
+        safety_threshold=manifest.safety_threshold,
     )
 
 

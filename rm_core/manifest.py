@@ -2,33 +2,32 @@
 
 import hashlib
 import json
+import math
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rm_core.errors import DigestMismatch, InvalidManifest
 from rm_core.text import PositionContract
-from rm_core.types import ROLES, Baseline, Role
+from rm_core.types import (
+    ROLES,
+    Baseline,
+    CalibrationFit,
+    ReferenceQuantiles,
+    Role,
+    SafetyThreshold,
+)
 
 MANIFEST_NAME = "reward_model.json"
 FORMAT_VERSION = 1
+_PARTIAL_NAME = f".{MANIFEST_NAME}.partial"
 
 HeadKind = Literal["last_token", "per_token"]
 """What the head was trained on: the read position alone, or every token of the response too. Its
 weights are the same thing in both, and the reward is read at the same position."""
-
-
-@dataclass(frozen=True, slots=True)
-class SafetyThreshold:
-    """The score below which the safety reward is selected, and how it was found.
-
-    Attributes:
-        tau: on the score, in (0, 1).
-        how: the procedure and the data, for a person to read.
-    """
-
-    tau: float
-    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,10 @@ class RewardModelManifest:
         head: which hidden states the head was trained to read.
         temperature: calibrated reward = raw / temperature + bias.
         bias: see temperature.
+        calibration: how temperature and bias were found; None where nobody said.
         baseline: mean, std and weight n₀ of calibrated rewards on reference responses.
-        baseline_source: which responses those were.
+        baseline_source: which responses the baseline and the quantiles are of.
+        reference_quantiles: of calibrated rewards on the same responses.
         safety_threshold: the model's own τ, where one was found.
         metrics: figures on held-out data, as the trainer wrote them.
         data: fingerprint and counts of the training data.
@@ -57,8 +58,10 @@ class RewardModelManifest:
     head: HeadKind = "last_token"
     temperature: float = 1.0
     bias: float = 0.0
+    calibration: CalibrationFit | None = None
     baseline: Baseline | None = None
     baseline_source: str | None = None
+    reference_quantiles: ReferenceQuantiles | None = None
     safety_threshold: SafetyThreshold | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -95,16 +98,21 @@ class RewardModelManifest:
             raise InvalidManifest("position must be an object")
         fields["position"] = PositionContract.from_json(fields["position"])
         try:
-            if fields.get("baseline") is not None:
-                fields["baseline"] = _baseline(fields["baseline"])
-            if fields.get("safety_threshold") is not None:
-                fields["safety_threshold"] = _threshold(fields["safety_threshold"])
+            for name, read in _PARTS.items():
+                if fields.get(name) is not None:
+                    fields[name] = read(fields[name])
             manifest = cls(**fields)
-        except (TypeError, ValueError) as error:
+            _check_calibration(manifest)
+        except (TypeError, ValueError, KeyError) as error:
             raise InvalidManifest(f"{MANIFEST_NAME}: {error}") from error
-        if not manifest.temperature > 0:
-            raise InvalidManifest("temperature must be positive")
         return manifest
+
+
+def _check_calibration(manifest: RewardModelManifest) -> None:
+    if not (math.isfinite(manifest.temperature) and manifest.temperature > 0):
+        raise ValueError("temperature must be a finite number above 0")
+    if not math.isfinite(manifest.bias):
+        raise ValueError("bias must be a finite number")
 
 
 def _baseline(value: dict[str, Any]) -> Baseline:
@@ -114,29 +122,80 @@ def _baseline(value: dict[str, Any]) -> Baseline:
     return baseline
 
 
+def _calibration(value: dict[str, Any]) -> CalibrationFit:
+    fit = CalibrationFit(**value)
+    if fit.method not in {"labels", "pairs", "none"}:
+        raise ValueError("calibration.method must be labels, pairs or none")
+    return fit
+
+
+def _quantiles(value: dict[str, Any]) -> ReferenceQuantiles:
+    probabilities = tuple(float(p) for p in value["probabilities"])
+    values = tuple(float(v) for v in value["values"])
+    rises = all(low < high for low, high in pairwise((0.0, *probabilities, 1.0)))
+    if len(probabilities) != len(values) or not values or not rises:
+        raise ValueError(
+            "reference_quantiles needs one value for each of its probabilities, which rise "
+            "between 0 and 1"
+        )
+    if not all(math.isfinite(v) for v in values) or any(a > b for a, b in pairwise(values)):
+        raise ValueError("reference_quantiles.values must be finite and must not fall")
+    return ReferenceQuantiles(probabilities, values, int(value["responses"]))
+
+
 def _threshold(value: dict[str, Any]) -> SafetyThreshold:
-    threshold = SafetyThreshold(**value)
+    fields = {
+        key: tuple(inner) if key.endswith("_interval") and inner is not None else inner
+        for key, inner in value.items()
+    }
+    threshold = SafetyThreshold(**fields)
     if not 0 < threshold.tau < 1:
         raise ValueError("safety_threshold.tau must lie between 0 and 1")
     return threshold
 
 
+_PARTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
+    "baseline": _baseline,
+    "calibration": _calibration,
+    "reference_quantiles": _quantiles,
+    "safety_threshold": _threshold,
+}
+
+
 def write_manifest(directory: Path, manifest: RewardModelManifest) -> RewardModelManifest:
     """Write reward_model.json, with the sha256 of every other file in the directory.
 
-    Call it last, when nothing in the directory will change any more.
+    Call it last, when nothing in the directory will change any more. The file is replaced whole:
+    whoever reads meanwhile, or after a crash, finds the old one or the new one.
 
     Returns:
         The manifest with `files` filled in.
     """
+    partial = directory / _PARTIAL_NAME
     files = {
         path.relative_to(directory).as_posix(): file_digest(path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_NAME
+        if path.is_file() and path.name not in {MANIFEST_NAME, _PARTIAL_NAME}
     }
-    value = {**manifest.to_json(), "files": files}
-    (directory / MANIFEST_NAME).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    return RewardModelManifest.from_json(value)
+    value = _strict({**manifest.to_json(), "files": files})
+    written = RewardModelManifest.from_json(value)
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(directory / MANIFEST_NAME)
+    return written
+
+
+def _strict(value: Any) -> Any:
+    """The value with null for numbers that JSON has no word for, as metrics may hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return value
 
 
 def read_manifest(directory: Path) -> RewardModelManifest | None:
@@ -149,7 +208,7 @@ def read_manifest(directory: Path) -> RewardModelManifest | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidManifest(f"{path} is not readable JSON: {error}") from error
     return RewardModelManifest.from_json(value)

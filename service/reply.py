@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rm_core.errors import ConfigurationError
 from rm_core.rewards.calibration import Calibration, calibrate, sigmoid
 from rm_core.rewards.selection import DEFAULT_TAU, select
 from rm_core.types import ROLES, ModelProfile, Role
 from service.scoring import ScoredItem
+
+TauSource = Literal["setting", "checkpoint", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +20,12 @@ class RewardRule:
     Attributes:
         calibrations: of each loaded model.
         tau: the safety threshold on the score.
+        tau_source: who set it: a setting, the safety checkpoint, or nobody (LLaMA-2's 0.15).
     """
 
     calibrations: Mapping[Role, Calibration]
     tau: float = DEFAULT_TAU
+    tau_source: TauSource = "default"
 
     @classmethod
     def of(cls, profiles: Mapping[Role, ModelProfile], *, tau: float | None = None) -> "RewardRule":
@@ -37,15 +41,20 @@ class RewardRule:
         if not profiles:
             raise ConfigurationError("no reward model is loaded; set a safety or helpfulness model")
         own = profiles["safety"].tau if "safety" in profiles else None
-        chosen = next((value for value in (tau, own) if value is not None), DEFAULT_TAU)
-        return cls(
-            {
-                role: Calibration(profiles[role].temperature, profiles[role].bias)
-                for role in ROLES
-                if role in profiles
-            },
-            chosen,
+        candidates: tuple[tuple[float | None, TauSource], ...] = (
+            (tau, "setting"),
+            (own, "checkpoint"),
         )
+        chosen, source = next(
+            ((value, source) for value, source in candidates if value is not None),
+            (DEFAULT_TAU, "default"),
+        )
+        calibrations = {
+            role: Calibration(profiles[role].temperature, profiles[role].bias)
+            for role in ROLES
+            if role in profiles
+        }
+        return cls(calibrations, chosen, source)
 
 
 @dataclass(frozen=True, slots=True)

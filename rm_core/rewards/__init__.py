@@ -5,6 +5,7 @@ from rm_core.rewards.calibration import (
     Calibration,
     calibrate,
     logit,
+    raw_at_score,
     sigmoid,
 )
 from rm_core.rewards.comparison import (
@@ -74,6 +75,7 @@ __all__ = [
     "pairwise_probabilities",
     "rank",
     "ranking",
+    "raw_at_score",
     "select",
     "select_scores",
     "shape",

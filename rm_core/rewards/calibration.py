@@ -88,3 +88,21 @@ def logit(p: FloatsLike, *, eps: float = DEFAULT_SCORE_EPS) -> FloatArray:
         raise InputError("eps must lie between 0 and 0.5", field="eps")
     clamped = np.clip(as_floats(p, "p"), eps, 1.0 - eps)
     return np.log(clamped) - np.log1p(-clamped)
+
+
+def raw_at_score(score: float, calibration: Calibration) -> float:
+    """The raw reward whose calibrated score is `score`: a threshold on the other scale.
+
+    r = temperature · (logit(score) − bias)
+
+    Args:
+        score: 0 < score < 1.
+        calibration: the checkpoint's constants.
+
+    Raises:
+        InputError: the score is not between 0 and 1.
+    """
+    if not 0.0 < score < 1.0:
+        raise InputError("a score lies between 0 and 1", field="score")
+    temperature, bias = calibration
+    return float(temperature * (np.log(score) - np.log1p(-score) - bias))

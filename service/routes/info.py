@@ -1,13 +1,13 @@
 """GET /v1/info: what is loaded, how it reads and runs, and what the service allows."""
 
 import importlib.metadata
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
 from service.dialects import registry
 from service.json_reply import json_reply
+from service.model_info import models_json, selection_json
 from service.state import AppState, get_state
 
 router = APIRouter(prefix="/v1", tags=["operations"])
@@ -34,19 +34,13 @@ async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
     return json_reply(
         {
             "service": {"name": "rewardd", "version": _version()},
-            "models": {role: _model(state, role) for role in state.scorer.roles},
+            "models": models_json(state.scorer.profiles),
             "engine": state.scorer.describe(),
-            "selection": {"tau": state.rule.tau, "rule": "safety if is_safety or score < tau"},
+            "selection": selection_json(state.rule, state.scorer.profiles),
             "dialects": registry.describe(state.settings),
             "limits": {name: getattr(state.settings, name) for name in _SHOWN},
         }
     )
-
-
-def _model(state: AppState, role: Any) -> dict[str, Any]:
-    profile = asdict(state.scorer.profiles[role])
-    del profile["role"], profile["tau"]  # the key, and the rule's in "selection"
-    return profile
 
 
 def _version() -> str:

@@ -20,9 +20,9 @@ from rm_core.errors import (
     WrongNumLabels,
     WrongRole,
 )
-from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, SafetyThreshold, write_manifest
+from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
 from rm_core.text import default_contract
-from rm_core.types import Baseline
+from rm_core.types import Baseline, SafetyThreshold
 from tests.models import make_tokenizer, save_checkpoint
 
 

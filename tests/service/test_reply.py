@@ -4,7 +4,7 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from rm_core.rewards import Calibration
-from rm_core.types import ModelProfile
+from rm_core.types import ModelProfile, SafetyThreshold
 from service.reply import RewardRule, judge
 from service.scoring import ScoredItem
 
@@ -16,11 +16,17 @@ def profile(role, **values) -> ModelProfile:
 
 
 def test_tau_comes_from_the_setting_then_the_checkpoint_then_the_paper():
-    own = {"safety": profile("safety", tau=0.4), "helpfulness": profile("helpfulness")}
+    safety = profile("safety", safety_threshold=SafetyThreshold(0.4, "by hand"))
+    own = {"safety": safety, "helpfulness": profile("helpfulness")}
 
-    assert RewardRule.of(own, tau=0.3).tau == 0.3
-    assert RewardRule.of(own).tau == 0.4
-    assert RewardRule.of({"helpfulness": profile("helpfulness")}).tau == 0.15
+    def told(rule: RewardRule) -> tuple[float, str]:
+        return rule.tau, rule.tau_source
+
+    assert told(RewardRule.of(own, tau=0.3)) == (0.3, "setting")
+    assert told(RewardRule.of(own)) == (0.4, "checkpoint")
+    only_helpfulness = {"helpfulness": profile("helpfulness")}
+    assert told(RewardRule.of(only_helpfulness)) == (0.15, "default")
+    assert told(RewardRule.of({"safety": profile("safety")})) == (0.15, "default")
     with pytest.raises(ConfigurationError):
         RewardRule.of({})
 

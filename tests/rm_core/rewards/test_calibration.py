@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.errors import InputError, ShapeMismatch
-from rm_core.rewards import Calibration, calibrate, logit, sigmoid
+from rm_core.rewards import Calibration, calibrate, logit, raw_at_score, sigmoid
 
 mpmath.mp.dps = 50
 
@@ -72,3 +72,25 @@ def test_a_table_of_rewards_is_no_list_of_rewards() -> None:
         calibrate(np.zeros((2, 2)), Calibration())
 
     assert caught.value.field == "reward"
+
+
+@given(
+    score=st.floats(min_value=1e-6, max_value=1 - 1e-6),
+    temperature=st.floats(min_value=0.01, max_value=100),
+    bias=st.floats(min_value=-50, max_value=50),
+)
+def test_the_raw_threshold_is_where_the_calibrated_score_is_the_threshold(
+    score: float, temperature: float, bias: float
+) -> None:
+    calibration = Calibration(temperature, bias)
+
+    raw = raw_at_score(score, calibration)
+
+    assert sigmoid(calibrate([raw], calibration))[0] == pytest.approx(score, rel=1e-9)
+
+
+def test_the_papers_threshold_on_the_raw_scale() -> None:
+    """Ln(0.15/0.85) = −1.734601…, worked out by hand."""
+    assert raw_at_score(0.15, Calibration()) == pytest.approx(-1.7346010553881064, abs=1e-12)
+    with pytest.raises(InputError):
+        raw_at_score(1.0, Calibration())
