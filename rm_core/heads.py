@@ -5,13 +5,40 @@ precision. Heads on one trunk are stacked into one product.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Linear
 from torch.nn.functional import linear
 
-from rm_core.errors import WrongNumLabels
+from rm_core.errors import MissingHead, WrongNumLabels
+
+
+def head_of(model: Any) -> Linear:
+    """The linear map from what a model makes of a text to the reward.
+
+    Args:
+        model: for sequence classification with one label; a decoder's head is its `score`, an
+            encoder's the last layer of what stands on its trunk.
+
+    Raises:
+        MissingHead: the architecture ends in no linear layer with one output.
+    """
+    trunk = f"{model.base_model_prefix}."
+    heads = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and module.out_features == 1 and not name.startswith(trunk)
+    ]
+    if not heads:
+        raise MissingHead(f"{type(model).__name__} has no linear head with one output")
+    return heads[-1]
+
+
+def has_head_on_tokens(model: Any) -> bool:
+    """Whether a linear head reads any token's hidden state as it comes from the trunk: decoders."""
+    return isinstance(getattr(model, "score", None), Linear)
 
 
 class ScalarHeads:

@@ -21,6 +21,7 @@ from rm_core.errors import (
     InputError,
     OutOfMemory,
 )
+from rm_core.heads import head_of
 from rm_core.text import ReadRule
 from rm_core.types import (
     ROLES,
@@ -103,7 +104,7 @@ class Engine:
         if self._precision == "float32":
             return []
         first, *others = (self._models[role] for role in roles)
-        heads = [other.model.score for other in others]
+        heads = [head_of(other.model) for other in others]
         return PaddedForward(first.model, heads=heads, reason="reference").rewards(
             _probe_texts(first)
         )
@@ -121,7 +122,7 @@ class Engine:
     def _prepare(self, roles: tuple[Role, ...], exact: list[list[float]]) -> _Trunk:
         """Choose how to run a trunk, and measure what reduced precision has lost."""
         first, *others = (self._models[role] for role in roles)
-        heads = [other.model.score for other in others]
+        heads = [head_of(other.model) for other in others]
         forward = choose_forward(
             first, heads, reduced=bool(exact), deterministic=self._deterministic
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint import RewardModel
@@ -51,6 +52,23 @@ class Forward(Protocol):
 
     def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
+        ...
+
+    def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
+        """What a head reads at positions of one's choice.
+
+        Args:
+            texts: what to run; their own read positions don't matter.
+            reads: of each text, positions in its ids, at least one. Of a model that reads a text as
+                a whole, for which `reads_places` does not hold, the one read position alone.
+
+        Returns:
+            (total reads, hidden), in the trunk's dtype on its device: texts in order, then each
+            one's reads. An inference tensor: a copy can be trained on, itself it can't.
+
+        Raises:
+            ConfigurationError: positions within a text that is read as a whole.
+        """
         ...
 
 
@@ -105,9 +123,22 @@ def _fastest(
         if worst <= tolerance:  # false for NaN
             return packed
         padded.reason = f"packed rewards differ by {worst:.1e} from those of each text alone"
-    model.set_attn_implementation(original)
-    read_all_rows(model.base_model)
+    run_by_transformers(model, original)
     return padded
+
+
+def run_by_transformers(model: Any, attention: str) -> None:
+    """Give a model that was run packed back to transformers.
+
+    Args:
+        model: as `choose_forward` was given it.
+        attention: the implementation that its config named before.
+    """
+    model.set_attn_implementation(attention)
+    read_all_rows(model.base_model)
+    for parameter in model.base_model.parameters():
+        if type(parameter.data) is Tensor:  # quantised weights have layouts of their own
+            parameter.data = parameter.data.contiguous()
 
 
 def _obstacle(model: Any) -> str | None:

@@ -90,6 +90,18 @@ class PackedForward:
         """Raw rewards in order, (texts, heads), float32 values."""
         return self._read(texts, None)
 
+    @torch.inference_mode()
+    def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
+        """What a head reads at positions of one's choice; see `Forward.states`."""
+        run = self._run_pack(
+            [text.input_ids for text in texts],
+            [own[0] for own in reads],
+            also_read=[own[1:] for own in reads],
+        )
+        # The pack's order: every text's first read, then what else is read of the first text, …
+        order = reading_order([len(own) for own in reads])
+        return run[torch.tensor(order, device=run.device)]
+
     def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
         also = [[place.position for place in text.also_read] for text in texts]
@@ -102,18 +114,40 @@ class PackedForward:
         self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None
     ) -> list[list[float]]:
         """Raw rewards, (reads, heads), in the order of `Pack.read_rows`."""
-        pack = plan_pack(
+        read = self._run_pack(
             [text.input_ids for text in texts],
             [text.read_position for text in texts],
             also_read=also_read,
-            share=self.shares_prefixes,
         )
-        tree = TreePlan.of(pack, self._device)
-        read = self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
         if not self._deterministic:
             return self._heads(read)
         rewards: list[list[float]] = in_fixed_chunks(self._heads.linear, read.float()).tolist()
         return rewards
+
+    def _run_pack(
+        self,
+        sequences: Sequence[Sequence[int]],
+        read_positions: Sequence[int],
+        also_read: Sequence[Sequence[int]] | None,
+    ) -> Tensor:
+        """Hidden states, (reads, hidden), in the order of `Pack.read_rows`."""
+        pack = plan_pack(sequences, read_positions, also_read=also_read, share=self.shares_prefixes)
+        tree = TreePlan.of(pack, self._device)
+        return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
+
+
+def reading_order(counts: Sequence[int]) -> list[int]:
+    """Where each read stands in a pack's reads, text by text.
+
+    Args:
+        counts: reads of each text, at least one each.
+    """
+    order: list[int] = []
+    further = len(counts)
+    for text, count in enumerate(counts):
+        order += [text, *range(further, further + count - 1)]
+        further += count - 1
+    return order
 
 
 def fastest_packed(

@@ -3,7 +3,10 @@
 from typing import Any
 
 import torch
-from torch.nn import Linear
+from torch import Tensor
+
+from rm_core.errors import MissingHead
+from rm_core.heads import head_of
 
 IGNORED_CONFIG_KEYS = {
     "_name_or_path",
@@ -25,20 +28,33 @@ def same_trunk(first: Any, second: Any) -> bool:
         second: likewise.
 
     Returns:
-        True if both have a linear `score` head, the same class, the same configuration of the
-        trunk and its adapters, and every weight and buffer of the trunks is equal to the bit.
+        True if both have a linear head, the same class, the same configuration of the trunk and
+        its adapters, and every weight and buffer but the heads' is equal to the bit.
     """
     if type(first) is not type(second):
         return False
-    if not all(isinstance(getattr(model, "score", None), Linear) for model in (first, second)):
-        return False
     if _trunk_config(first) != _trunk_config(second) or _adapters(first) != _adapters(second):
         return False
-    one, other = first.base_model.state_dict(), second.base_model.state_dict()
+    try:
+        one, other = _without_head(first), _without_head(second)
+    except MissingHead:
+        return False
     return one.keys() == other.keys() and all(
         tensor.dtype == other[name].dtype and torch.equal(tensor, other[name])
         for name, tensor in one.items()
     )
+
+
+def _without_head(model: Any) -> dict[str, Tensor]:
+    """Every weight and buffer by name but the head's, what encoders have between both included.
+
+    Raises:
+        MissingHead: no linear head with one output.
+    """
+    head = head_of(model)
+    (name,) = (name for name, module in model.named_modules() if module is head)
+    state: dict[str, Tensor] = model.state_dict()
+    return {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
 
 
 def _adapters(model: Any) -> Any:

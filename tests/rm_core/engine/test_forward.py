@@ -8,7 +8,7 @@ import torch
 
 from rm_core.checkpoint import load_reward_model
 from rm_core.engine.attention import tree
-from rm_core.engine.forward import choose_forward
+from rm_core.engine.forward import choose_forward, run_by_transformers
 from rm_core.types import Encoded
 from tests.models import save_checkpoint
 
@@ -44,3 +44,17 @@ def test_a_model_whose_packed_way_raises_goes_the_padded_way(
 
     assert (forward.path, forward.reason) == ("padded", "the packed way raised RuntimeError")
     assert forward.rewards([Encoded((1, 2, 3), 2)])
+
+
+def test_a_model_that_was_run_packed_can_be_given_back_to_transformers(tmp_path: Path) -> None:
+    model = (loaded := load_reward_model(str(save_checkpoint(tmp_path)), "safety")).model
+    ids = torch.randint(0, 250, (2, 30), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+    assert choose_forward(loaded).path == "packed"
+
+    run_by_transformers(model, "sdpa")
+
+    with torch.inference_mode():
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert all(parameter.is_contiguous() for parameter in model.parameters())

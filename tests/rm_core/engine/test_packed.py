@@ -7,7 +7,7 @@ import torch
 from torch.nn import Linear
 
 from rm_core.checkpoint import load_reward_model
-from rm_core.engine.packed import PackedForward, fastest_packed
+from rm_core.engine.packed import PackedForward, fastest_packed, reading_order
 from rm_core.engine.padded import PaddedForward
 from rm_core.types import Encoded
 from tests.models import DECODERS, save_checkpoint
@@ -80,3 +80,27 @@ def test_a_deterministic_way_shares_nothing_and_keeps_every_bit_in_any_company(
     assert not forward.shares_prefixes
     together = forward.rewards(texts)
     assert [forward.rewards([text])[0] for text in texts] == together
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_states_are_what_transformers_trunk_gives_at_each_read_of_each_text(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
+    rows = [[*range(40), 50], [*range(40), 51, 52, 53], [7, 8, 9], [*range(40), 50]]
+    reads = [[40], [3, 41, 42], [0, 2], [12, 40]]
+    with torch.inference_mode():
+        alone = [model.base_model(input_ids=torch.tensor([row]))[0][0] for row in rows]
+    expected = torch.cat([states[own] for states, own in zip(alone, reads, strict=True)])
+
+    found = fastest_packed(model).states(encoded(rows), reads)
+
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_reads_are_found_text_by_text_in_a_pack_that_has_first_reads_first() -> None:
+    in_pack = ["a0", "b0", "c0", "a1", "c1", "c2"]
+
+    order = reading_order([2, 1, 3])
+
+    assert [in_pack[i] for i in order] == ["a0", "a1", "b0", "c0", "c1", "c2"]

@@ -11,6 +11,8 @@ from torch.nn import Linear
 
 from rm_core.checkpoint import load_reward_model
 from rm_core.engine.padded import PaddedForward, padded_batches
+from rm_core.errors import ConfigurationError
+from rm_core.heads import head_of
 from rm_core.types import Encoded
 from tests.models import save_checkpoint
 
@@ -65,3 +67,31 @@ def test_a_model_without_a_pad_token_is_run_all_the_same(tmp_path: Path) -> None
     model.config.pad_token_id = None
 
     assert PaddedForward(model, reason="").rewards(texts) == expected
+
+
+def test_states_of_a_decoder_are_its_trunks_at_each_read_of_each_text(tmp_path: Path) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
+    texts, reads = texts_of(5, 40, 9), [[4, 1], [39], [8, 0, 3]]
+    with torch.inference_mode():
+        alone = [model.base_model(input_ids=torch.tensor([text.input_ids]))[0][0] for text in texts]
+    expected = torch.cat([states[own] for states, own in zip(alone, reads, strict=True)])
+
+    found = PaddedForward(model, reason="").states(texts, reads)
+
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
+def test_states_of_an_encoder_are_what_its_last_layer_turns_into_rewards(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
+    padded, texts = PaddedForward(model, reason=""), texts_of(5, 40, 9)
+
+    states = padded.states(texts, [[text.read_position] for text in texts])
+
+    with torch.inference_mode():
+        rewards = head_of(model)(states).tolist()
+    assert rewards == [pytest.approx(row, abs=1e-6) for row in padded.rewards(texts)]
+    with pytest.raises(ConfigurationError, match="as a whole"):
+        padded.states(texts, [[0], [39], [8]])

@@ -34,7 +34,7 @@ def test_only_equal_weights_make_the_same_trunk() -> None:
         twin.model.layers[1].mlp.down_proj.weight[3, 3] += 1e-6
     assert not same_trunk(model, twin)
     assert not same_trunk(model, make_model("gpt2"))
-    assert not same_trunk(make_model("bert"), make_model("bert"))
+    assert not same_trunk(model, make_model("bert"))
 
 
 def test_equal_weights_under_another_rope_are_another_trunk() -> None:
@@ -68,6 +68,26 @@ def test_two_heads_on_one_trunk_run_it_once_and_score_as_two_models(
         alone = engine.forward([engine.encode(d) for d in dialogues])
         assert [r[role] for r in rewards] == pytest.approx([r[role] for r in alone], abs=1e-6)
     assert rewards[0]["safety"] != pytest.approx(rewards[0]["helpfulness"])
+
+
+def test_two_heads_on_one_encoder_run_it_once_and_score_as_two_models(tmp_path: Path) -> None:
+    model, twin = make_model("bert", seed=1), make_model("bert")
+    twin.load_state_dict(model.state_dict())
+    torch.nn.init.normal_(twin.classifier.weight, std=0.3)
+    names = {"safety": save(tmp_path / "s", model), "helpfulness": save(tmp_path / "h", twin)}
+    both = load_engine(**names)
+    apart = {role: load_engine(**{role: name}) for role, name in names.items()}
+    dialogues = [Dialogue("a prompt ", "answer " * n) for n in range(1, 5)]
+
+    rewards = both.forward([both.encode(d) for d in dialogues])
+
+    assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
+    for role, engine in apart.items():
+        alone = engine.forward([engine.encode(d) for d in dialogues])
+        assert [r[role] for r in rewards] == pytest.approx([r[role] for r in alone], abs=1e-6)
+    with torch.no_grad():
+        twin.bert.pooler.dense.weight[3, 3] += 1e-6
+    assert not same_trunk(model, twin)
 
 
 def test_one_trunk_read_by_different_contracts_is_run_for_each(tmp_path: Path) -> None:
