@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from rm_core.checkpoint_files import (
@@ -35,6 +36,7 @@ from rm_core.errors import (
     UnsafeCheckpoint,
     WrongNumLabels,
 )
+from rm_core.head_bias import give_bias
 from rm_core.manifest import RewardModelManifest, file_digest, read_manifest, verify_files
 
 WEIGHTS = "adapter_model.safetensors"
@@ -42,6 +44,7 @@ PREFIX = "base_model.model."
 """What peft puts before the name that a tensor has in the base."""
 
 HEAD = f"{PREFIX}score.weight"
+HEAD_BIAS = f"{PREFIX}score.bias"
 ADAPTER_NAME = "default"
 MERGE = "merge it into its base (peft's merge_and_unload), save the result and serve that"
 
@@ -95,12 +98,14 @@ class Adapter:
         base: what it was trained on: a directory or a name on the hub.
         revision: of the base on the hub; None for the newest.
         options: settings of LoRA, by peft's names.
+        has_bias: whether its head has one, which transformers' own has not.
     """
 
     directory: Path
     base: str
     revision: str | None
     options: dict[str, Any]
+    has_bias: bool = False
 
     @property
     def has_tokenizer(self) -> bool:
@@ -177,7 +182,7 @@ def inspect_adapter(directory: Path) -> Adapter:
     if not isinstance(config.get("modules_to_save"), list | None):
         raise CheckpointError(f"{path}: modules_to_save must be a list of names, or null")
     _refuse_unknown_kind(directory, config)
-    _inspect_weights(directory, config)
+    has_bias = _inspect_weights(directory, config)
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise CheckpointNotFound(
@@ -185,7 +190,9 @@ def inspect_adapter(directory: Path) -> Adapter:
         )
     revision = config.get("revision")
     options = {key: config[key] for key in HONOURED if key in config}
-    return Adapter(directory, base, revision if isinstance(revision, str) else None, options)
+    if not isinstance(revision, str):
+        revision = None
+    return Adapter(directory, base, revision, options, has_bias)
 
 
 def inspect_base(adapter: Adapter, manifest: RewardModelManifest | None) -> Base:
@@ -250,6 +257,8 @@ def attach(adapter: Adapter, model: Any) -> Any:
             f"{adapter.directory} is a LoRA adapter, which needs peft; install it with: "
             "pip install 'rewardd[lora]'"
         ) from error
+    if adapter.has_bias:
+        give_bias(model.score, torch.zeros(1))  # for peft to fill
     try:
         config = LoraConfig(task_type="SEQ_CLS", inference_mode=True, **adapter.options)
         wrapped = PeftModelForSequenceClassification(
@@ -314,7 +323,8 @@ def _refuse_unknown_kind(directory: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _inspect_weights(directory: Path, config: dict[str, Any]) -> None:
+def _inspect_weights(directory: Path, config: dict[str, Any]) -> bool:
+    """Look at an adapter's tensors; whether its head has a bias."""
     others = sorted(p.name for p in directory.glob("*.safetensors") if p.name != WEIGHTS)
     if others:
         raise CheckpointError(
@@ -344,6 +354,7 @@ def _inspect_weights(directory: Path, config: dict[str, Any]) -> None:
     if outputs != 1:
         raise WrongNumLabels(f"{path} has a head with {outputs} labels; a reward model has 1")
     _refuse_base_weights(path, names, config.get("modules_to_save") or [])
+    return HEAD_BIAS in names
 
 
 def _refuse_base_weights(path: Path, names: list[str], modules_to_save: list[Any]) -> None:

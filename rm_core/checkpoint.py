@@ -4,6 +4,8 @@ Weights come from safetensors only and no code of the checkpoint ever runs: the 
 before transformers sees them. This module is where transformers' loading errors become ours.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from rm_core.checkpoint_files import (
     weights_digest,
 )
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
+from rm_core.head_bias import give_bias, read_head_bias
 from rm_core.manifest import RewardModelManifest, read_manifest, verify_files
 from rm_core.text import PositionContract, ReadRule, TextEncoder, default_contract
 from rm_core.types import ModelProfile, Role
@@ -169,21 +172,33 @@ def _check_labels(name: str, config: dict[str, Any]) -> None:
 
 
 def _load_model(name: str, directory: Path, dtype: torch.dtype) -> Any:
-    model, missing = _from_pretrained(name, directory, dtype)
+    bias = read_head_bias(directory)
+    if bias is None:
+        model, missing = _from_pretrained(name, directory, dtype)
+    else:
+        with _without_advice():  # transformers calls the bias unexpected
+            model, missing = _from_pretrained(name, directory, dtype)
+        give_bias(getattr(model, "score", None), bias)
     _refuse_missing(name, missing)
     return model
 
 
 def _load_base(name: str, directory: Path, dtype: torch.dtype) -> Any:
     """An adapter's base; the head may be missing, as the adapter brings its own."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # its advice to train a missing head is wrong here
-    try:
+    with _without_advice():  # to train the missing head, which is wrong here
         model, missing = _from_pretrained(name, directory, dtype, num_labels=1)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     _refuse_missing(name, [key for key in missing if not key.startswith("score.")])
     return model
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _refuse_missing(name: str, missing: list[str]) -> None:

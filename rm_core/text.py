@@ -39,7 +39,7 @@ from rm_core.types import (
 ReadRule = Literal["last_non_pad", "last_token"]
 Rendering = Literal["chat", "concatenate"]
 BosRule = Literal["tokenizer", "if_absent", "never"]
-EosRule = Literal["if_absent", "never"]
+EosRule = Literal["if_absent", "never", "closing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ class PositionContract:
             "concatenate".
         bos: "tokenizer" leaves BOS to the tokenizer's own defaults, "if_absent" puts one in front
             where there is none, "never" adds nothing. No rule ever makes two.
-        eos: "if_absent" ends the text with EOS where it does not already, "never" adds nothing.
+        eos: "if_absent" ends the text with EOS where it does not already, "never" adds nothing;
+            "closing" is "if_absent" once line breaks at the text's end are left out, which many
+            templates write behind EOS.
         read: "last_non_pad" reads the last token that is not the pad token, as transformers does
             (with pad == EOS that is the token before the final EOS); "last_token" reads the last
             token, as OpenRLHF and vLLM do.
@@ -81,7 +83,7 @@ class PositionContract:
         allowed = {
             "rendering": ("chat", "concatenate"),
             "bos": ("tokenizer", "if_absent", "never"),
-            "eos": ("if_absent", "never"),
+            "eos": ("if_absent", "never", "closing"),
             "read": ("last_non_pad", "last_token"),
         }
         for name, choices in allowed.items():
@@ -146,7 +148,7 @@ class TextEncoder:
             chat=contract.rendering == "chat",
             by_tokenizer=added_around(bare, dressed) if contract.bos == "tokenizer" else ([], []),
             want_bos=contract.bos == "if_absent",
-            want_eos=contract.eos == "if_absent",
+            want_eos=contract.eos != "never",
         )
 
     @property
@@ -189,6 +191,8 @@ class TextEncoder:
             raise EmptyText("the response is empty", field="response")
         check_dialogue(dialogue)
         text, border = self._render(dialogue)
+        text = self._without_line_breaks(text)
+        border = min(border, len(text))
         limit = self.contract.max_length
         if len(text) > limit * MAX_CHARACTERS_PER_TOKEN:
             text, border = self._shorten(text, border, truncate)
@@ -223,7 +227,7 @@ class TextEncoder:
             num_prompt = None if num_prompt is None else num_prompt + 1
         if bos is not None and ids[:2] == [bos, bos]:
             warnings.append("double_bos")
-        if contract.eos == "if_absent" and eos is not None and ids[-1:] != [eos]:
+        if contract.eos != "never" and eos is not None and ids[-1:] != [eos]:
             ids = [*ids, eos]
         if not ids:
             raise EmptyText("the text has no tokens", field="response")
@@ -244,6 +248,8 @@ class TextEncoder:
         if not text.strip():
             raise EmptyText("the text is empty", field="text")
         check_characters(text, "text")
+        if rendered.add_special_tokens:
+            text = self._without_line_breaks(text)
         most = self.contract.max_length * MAX_CHARACTERS_PER_TOKEN
         was_cut = len(text) > most
         if was_cut and truncate == "error" and rendered.max_tokens is None:
@@ -350,6 +356,10 @@ class TextEncoder:
         tail = self._frame.tail  # it may hold the same words as a short response
         border = text.removesuffix(tail).rfind(response)
         return text, border if border >= 0 else len(text)
+
+    def _without_line_breaks(self, text: str) -> str:
+        """The text, without line breaks at its end where the contract wants EOS there."""
+        return text.rstrip("\n") if self.contract.eos == "closing" else text
 
     @staticmethod
     def _messages(dialogue: Dialogue) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
-"""From a causal language model to a reward model that has learned nothing yet."""
+"""From a language model or an encoder to a reward model that has learned nothing yet."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,16 @@ from rm_core.checkpoint import (
     weights_digest,
 )
 from rm_core.errors import CheckpointError, ConfigurationError
+from rm_core.head_bias import give_bias, read_head_bias
 from rm_core.text import PositionContract, TextEncoder, template_digest
 from rm_core.types import Dialogue
 
 PAD_TOKEN = "<|rewardd_pad|>"  # noqa: S105 - a vocabulary entry, not a secret
+ENCODER_TEMPLATE = (
+    "{{ cls_token }}{% for message in messages %}{{ message['content'] }}{{ sep_token }}{% endfor %}"
+)
+"""How an encoder without a chat template gets its turns: each one ended as its sentences were."""
+
 _CLOCK = "strftime_now"  # the only way to the clock that transformers gives a template
 _PROBE = Dialogue(prompt="a", response="b")
 
@@ -38,6 +44,8 @@ class UntrainedRewardModel:
         encoder: dialogue → ids by the contract that the checkpoint will carry.
         pad_token_id: never EOS.
         base: name and weights of what it was initialised from, for the manifest.
+        directory: where the base is.
+        random: names of weights beside the head's that the base lacks, so that they were drawn.
     """
 
     model: Any
@@ -45,17 +53,23 @@ class UntrainedRewardModel:
     encoder: TextEncoder
     pad_token_id: int
     base: dict[str, Any]
+    directory: Path
+    random: tuple[str, ...] = ()
 
 
-def reward_model_from(base: str, *, max_length: int, seed: int) -> UntrainedRewardModel:
-    """Put a scalar head on a causal language model.
+def reward_model_from(
+    base: str, *, max_length: int, seed: int, quantisation: Any = None
+) -> UntrainedRewardModel:
+    """Put a scalar head on a causal language model or on an encoder.
 
-    A base that already is a reward model (one label) keeps its head and is trained further.
+    A base that already is a reward model (one label) keeps its head and is trained further. An
+    encoder without a chat template gets `ENCODER_TEMPLATE`, which its checkpoints carry.
 
     Args:
         base: directory or hub name; safetensors only, no remote code.
         max_length: most tokens to read; bounded by the base's positions.
         seed: of the head's initialisation.
+        quantisation: transformers' configuration of a trunk in fewer bits; None for float32.
 
     Raises:
         CheckpointError: the base can't be loaded.
@@ -71,6 +85,8 @@ def reward_model_from(base: str, *, max_length: int, seed: int) -> UntrainedRewa
     )
     if not _is_reward_model(config):
         initialise_head(model, seed=seed)
+    elif (bias := read_head_bias(directory)) is not None:
+        give_bias(getattr(model, "score", None), bias)
     pad_token_id = _own_pad_token(tokenizer, model)
     _name_label(model.config)
     limit = min(max_length, model_max_length(model.config, tokenizer))
@@ -85,23 +101,9 @@ def reward_model_from(base: str, *, max_length: int, seed: int) -> UntrainedRewa
             "architecture": (config.get("architectures") or [None])[0],
             "weights_sha256": weights_digest(directory),
         },
+        directory=directory,
+        random=_random_beside_head(model, loading["missing_keys"]),
     )
-
-
-def head_of(model: Any) -> nn.Linear:
-    """The linear map from the trunk's hidden state to the reward.
-
-    Raises:
-        CheckpointError: the architecture has no linear head with one output.
-    """
-    heads = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and module.out_features == 1
-    ]
-    if not heads:
-        raise CheckpointError(f"{type(model).__name__} has no linear head with one output")
-    return heads[-1]
 
 
 def initialise_head(model: Any, *, seed: int) -> None:
@@ -125,13 +127,16 @@ def initialise_head(model: Any, *, seed: int) -> None:
 
 
 def disable_dropout(model: Any) -> None:
-    """Switch every dropout off, in modules and in attention functions that take a probability."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
+    """Switch every dropout off, in modules and in attention functions that take a probability.
+
+    An adapter's own stays, as nobody has it who did not ask for it (`lora_dropout`).
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and ".lora_dropout." not in name:
             module.p = 0.0
-        for name in ("attention_dropout", "dropout_prob", "activation_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
+        for attribute in ("attention_dropout", "dropout_prob", "activation_dropout"):
+            if isinstance(getattr(module, attribute, None), float):
+                setattr(module, attribute, 0.0)
 
 
 def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
@@ -213,11 +218,29 @@ def _own_pad_token(tokenizer: Any, model: Any) -> int:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     pad_token_id = int(tokenizer.pad_token_id)
     if pad_token_id >= model.get_input_embeddings().num_embeddings:
+        known = model.get_input_embeddings().num_embeddings
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        # Masked, so its value is nothing's business; drawn, it would differ from seed to seed, and
+        # trunks that are the same would not be equal.
+        with torch.no_grad():
+            model.get_input_embeddings().weight[known:] = 0.0
     tokenizer.padding_side = "right"
     model.config.pad_token_id = pad_token_id
     model.config.get_text_config().pad_token_id = pad_token_id
     return pad_token_id
+
+
+def _give_encoder_template(tokenizer: Any, model: Any) -> None:
+    """Without one, prompt and response would be one text, and no model could see where it turns."""
+    marked = tokenizer.cls_token is not None and tokenizer.sep_token is not None
+    if marked and tokenizer.chat_template is None and not has_head_on_tokens(model):
+        tokenizer.chat_template = ENCODER_TEMPLATE
+
+
+def _random_beside_head(model: Any, missing: Iterable[str]) -> tuple[str, ...]:
+    head = head_of(model)
+    (name,) = (name for name, module in model.named_modules() if module is head)
+    return tuple(sorted(key for key in missing if not key.startswith(f"{name}.")))
 
 
 def _name_label(config: Any) -> None:

@@ -1,5 +1,8 @@
 """The position contract: BOS and EOS once, the right position, nothing cut silently."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +15,7 @@ from rm_core.errors import (
     InvalidMessages,
 )
 from rm_core.text import PositionContract, TextEncoder, default_contract, template_digest
-from rm_core.types import Dialogue, Message
+from rm_core.types import Dialogue, Message, RenderedText
 from tests.models import BOS, CHAT_TEMPLATE, EOS, PAD, make_tokenizer
 
 
@@ -192,3 +195,49 @@ def test_the_contract_survives_json_and_names_a_wrong_field() -> None:
         PositionContract.from_json({**contract.to_json(), "read": "first"})
     with pytest.raises(InvalidManifest, match="unknown"):
         PositionContract.from_json({**contract.to_json(), "surprise": 1})
+
+
+CHATML = (
+    "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}"
+    "{{ eos_token }}{{ '\n' }}{% endfor %}"
+)
+
+
+def test_a_closing_eos_is_the_texts_last_token_though_the_template_breaks_the_line() -> None:
+    tokenizer = make_tokenizer(chat=True)
+    tokenizer.chat_template = CHATML
+    never = default_contract(tokenizer, max_length=200, read="last_token")
+    rules: tuple[Any, ...] = ("never", "if_absent", "closing")
+    encoders = {
+        eos: TextEncoder(tokenizer, replace(never, eos=eos), pad_token_id=PAD) for eos in rules
+    }
+    dialogue = Dialogue("Hi", "Yo\n")
+
+    ids = {eos: encoder.encode(dialogue).input_ids for eos, encoder in encoders.items()}
+
+    line_break = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert ids["never"][-2:] == (EOS, *line_break)
+    assert ids["if_absent"] == (*ids["never"], EOS)
+    assert ids["closing"] == ids["never"][:-1]
+    assert encoders["closing"].encode(dialogue).read_position == len(ids["closing"]) - 1
+
+
+def test_a_closing_eos_is_added_once_to_plain_and_to_rendered_texts() -> None:
+    tokenizer = make_tokenizer()
+    contract = PositionContract("concatenate", "never", "closing", "last_token", 200)
+    encoder = TextEncoder(tokenizer, contract, pad_token_id=PAD)
+
+    plain = encoder.encode(Dialogue("a", "b\n\n"))
+    rendered = [encoder.encode(RenderedText(text)) for text in ("ab", "ab\n", "ab</s>\n")]
+
+    assert plain.input_ids == (*tokenizer("ab")["input_ids"], EOS)
+    assert [encoded.input_ids for encoded in rendered] == [plain.input_ids] * 3
+
+
+def test_places_are_told_also_where_line_breaks_were_left_out() -> None:
+    contract = PositionContract("concatenate", "never", "closing", "last_token", 200)
+    encoder = TextEncoder(make_tokenizer(), contract, pad_token_id=PAD)
+
+    encoded = encoder.encode(Dialogue("a", "bc\n", read_at="tokens"))
+
+    assert [place.text for place in encoded.also_read][:2] == ["b", "c"]
