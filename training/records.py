@@ -53,6 +53,9 @@ class PreferenceRecord:
         tags: free labels of the prompt.
         split: the side that the data's author put it on; None: split by prompt hash.
         source: where the record comes from.
+        token_ids: whole texts as token ids of the base's tokenizer, one per response, where the
+            data came so; they are read exactly as they stand, and `prompt` and `responses` are
+            their text for people, baselines and duplicates. None: the texts are tokenised.
     """
 
     prompt: str | tuple[Message, ...]
@@ -68,6 +71,7 @@ class PreferenceRecord:
     tags: tuple[str, ...] = ()
     split: Split | None = None
     source: str = ""
+    token_ids: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         """Check what a type annotation can't.
@@ -83,7 +87,7 @@ class PreferenceRecord:
             )
         if min(self.ranking) < 0:
             raise MalformedRow("`ranking` holds a negative rank; 0 is best")
-        for name in ("is_safe", "ratings", "steps"):
+        for name in ("is_safe", "ratings", "steps", "token_ids"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.responses):
                 raise MalformedRow(
@@ -119,6 +123,7 @@ class PreferenceRecord:
             "split": self.split,
             "source": self.source,
             "id": self.id,
+            "token_ids": None if self.token_ids is None else [list(t) for t in self.token_ids],
         }
 
 
@@ -130,7 +135,7 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     """
     value = row.get(key)
     if not isinstance(value, str):
-        raise MalformedRow(f"`{key}` must be a string, found {_kind(value)}")
+        raise MalformedRow(f"`{key}` must be a string, found {kind_of(value)}")
     return value
 
 
@@ -141,17 +146,31 @@ def messages_of(value: Any, key: str) -> tuple[Message, ...]:
         MalformedRow: not such a list, or a turn's content is not plain text.
     """
     if not isinstance(value, list):
-        raise MalformedRow(f"`{key}` must be a list of messages, found {_kind(value)}")
+        raise MalformedRow(f"`{key}` must be a list of messages, found {kind_of(value)}")
     turns = []
     for position, turn in enumerate(value):
-        if (
-            not isinstance(turn, dict)
-            or not isinstance(turn.get("role"), str)
-            or not isinstance(turn.get("content"), str)
-        ):
+        role = turn.get("role") if isinstance(turn, dict) else None
+        content = _content(turn.get("content")) if isinstance(turn, dict) else None
+        if not isinstance(role, str) or content is None:
             raise MalformedRow(f"`{key}[{position}]` must have string `role` and `content`")
-        turns.append(Message(role=turn["role"], content=turn["content"]))
+        turns.append(Message(role=role, content=content))
     return tuple(turns)
+
+
+def _content(value: Any) -> str | None:
+    """A turn's text, also where it is written as parts; None where it is, or holds, no text."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        return None
+    # TRL calls a part's text "text", LLaMA-Factory v1 "value".
+    texts = [
+        part.get("text", part.get("value"))
+        for part in value
+        if isinstance(part, dict) and part.get("type") == "text"
+    ]
+    known = [text for text in texts if isinstance(text, str)]
+    return "".join(known) if len(known) == len(value) else None
 
 
 def texts_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -162,7 +181,7 @@ def texts_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """
     value = row.get(key)
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise MalformedRow(f"`{key}` must be a list of strings, found {_kind(value)}")
+        raise MalformedRow(f"`{key}` must be a list of strings, found {kind_of(value)}")
     return tuple(value)
 
 
@@ -188,7 +207,7 @@ def margin_of(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MalformedRow(f"`margin` must be a number, found {_kind(value)}")
+        raise MalformedRow(f"`margin` must be a number, found {kind_of(value)}")
     return float(value)
 
 
@@ -213,7 +232,7 @@ def _check_steps(response: str, steps: Sequence[StepLabel]) -> None:
         begin = step.end
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """The JSON name of a value's type, for messages that must not echo the value."""
     if value is None:
         return "nothing"

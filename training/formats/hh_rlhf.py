@@ -1,6 +1,6 @@
-r"""HH-RLHF transcripts: two whole dialogues, "\n\nHuman: …\n\nAssistant: …", that part at the end.
+r"""Transcripts, "\n\nHuman: …\n\nAssistant: …": HH-RLHF's pairs and red-teaming, DS-Chat's prompts.
 
-Source: github.com/anthropics/hh-rlhf, README.
+Source: github.com/anthropics/hh-rlhf, README; DeepSpeed-Chat's Dahoas/rm-static.
 """
 
 import re
@@ -9,7 +9,8 @@ from typing import Any
 
 from rm_core.types import Message
 from training.errors import MalformedRow, UnusableRow
-from training.records import PreferenceRecord, margin_of, text_of
+from training.formats.fields import pair_record, whole_of
+from training.records import PreferenceRecord, text_of
 
 _HUMAN = "\n\nHuman:"
 _ASSISTANT = "\n\nAssistant:"
@@ -42,12 +43,60 @@ class HhRlhfFormat:
         rejected_prompt, rejected = _last_turn(text_of(row, "rejected"))
         if chosen_prompt != rejected_prompt:
             raise UnusableRow("prompts_differ")
+        return pair_record(row, transcript_messages(chosen_prompt), chosen, rejected, id_, source)
+
+
+class DsChatFormat:
+    """{"prompt": transcript, "chosen", "rejected"}, as DeepSpeed-Chat reads Dahoas/rm-static."""
+
+    name = "ds-chat"
+    keys = 'prompt (a transcript that ends with "\\n\\nAssistant:"), chosen, rejected'
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether the prompt is a transcript and both sides are strings."""
+        prompt = row.get("prompt")
+        return (
+            isinstance(prompt, str)
+            and has_turn_marks(prompt)
+            and all(isinstance(row.get(side), str) for side in ("chosen", "rejected"))
+        )
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record; the transcript becomes the chat that a request would send."""
+        chosen, rejected = (text_of(row, side).strip() for side in ("chosen", "rejected"))
+        prompt = transcript_messages(text_of(row, "prompt"))
+        return pair_record(row, prompt, chosen, rejected, id_, source)
+
+
+class HhRedTeamFormat:
+    """{"transcript", "rating"}: one dialogue, and how far the attack got, 0 (not at all) to 4."""
+
+    name = "hh-red-team"
+    keys = "transcript, rating (0 to 4)"
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether there is a transcript and the attacker's rating."""
+        return isinstance(row.get("transcript"), str) and "rating" in row
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record of the last answer, rated 4 − rating: higher is safer.
+
+        Raises:
+            UnusableRow: nobody answered.
+        """
+        turns = list(transcript_messages(text_of(row, "transcript")))
+        rating = whole_of(row, "rating", range(5))
+        while turns and turns[-1].role != "assistant":
+            turns.pop()  # an attack left without an answer
+        if len(turns) < 2:
+            raise UnusableRow("no_response")
         return PreferenceRecord(
-            prompt=transcript_messages(chosen_prompt),
-            responses=(chosen, rejected),
-            ranking=(0, 1),
+            prompt=tuple(turns[:-1]),
+            responses=(turns[-1].content,),
+            ranking=(0,),
             id=id_,
-            margin=margin_of(row.get("margin")),
+            ratings=(4.0 - rating,),
+            is_safety=True,
             source=source,
         )
 
@@ -55,6 +104,11 @@ class HhRlhfFormat:
 def has_turn_marks(text: str) -> bool:
     """Whether a prompt is a transcript that waits for the assistant's next turn."""
     return _HUMAN in text and text.rstrip().endswith(_ASSISTANT.strip())
+
+
+def transcript_or_text(text: str) -> str | tuple[Message, ...]:
+    """A prompt: the chat that it writes down as a transcript, or the text itself."""
+    return transcript_messages(text) if has_turn_marks(text) else text
 
 
 def transcript_messages(transcript: str) -> tuple[Message, ...]:

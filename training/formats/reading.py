@@ -1,18 +1,32 @@
-"""Files and directories of preference data: .jsonl, .jsonl.gz, .json and .json.gz."""
+"""Preference data from wherever it lies to records, with every row that could not be used named."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from training.errors import DataError, MalformedRow, UnusableRow
-from training.formats.registry import detect_format, format_named
+from training.formats.files import Row
+from training.formats.options import FormatOptions
+from training.formats.registry import Format, GroupingFormat, detect_format, format_named
+from training.formats.sources import Part, flattened, parts_of, with_labels
 from training.records import PreferenceRecord
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+TOLERATED_ROWS = 20
+TOLERATED_SHARE = 0.01
+"""How many malformed rows a part may have where nobody said: so many, or this share of its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A row that is not what its format promises.
+
+    Attributes:
+        where: file and line, "data.jsonl:12".
+        problem: what is wrong, without the row's text.
+    """
+
+    where: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,95 +36,187 @@ class ReadRecords:
     Attributes:
         records: usable records, in file order.
         unusable: (reason, record id) of rows that a format set aside.
-        formats: format name of each file, by path.
+        formats: format name of each file, by path; several are joined by a comma.
+        malformed: rows that could not be read.
     """
 
     records: tuple[PreferenceRecord, ...]
     unusable: tuple[tuple[str, str], ...]
     formats: Mapping[str, str]
+    malformed: tuple[Malformed, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        """Records and rows that became none."""
+        return len(self.records) + len(self.unusable) + len(self.malformed)
 
 
-def read_records(paths: Sequence[Path], *, format_name: str | None = None) -> ReadRecords:
-    """Read preference data; each file's format is told by its first row.
+def read_records(
+    places: Sequence[Path | str],
+    *,
+    format_name: str | None = None,
+    options: FormatOptions | None = None,
+    max_malformed: int | None = None,
+) -> ReadRecords:
+    """Read preference data; each file's format is told by its first whole row.
 
     Args:
-        paths: files, or directories whose data files are read in name order.
-        format_name: read every file as this format instead of detecting it.
+        places: files, folders, datasets saved by `datasets`, hub names, each with `@PART` where
+            only a part is wanted.
+        format_name: read everything as this format instead of detecting it.
+        options: what the rows themselves don't say.
+        max_malformed: stop a file with more malformed rows than this; None: more than
+            `TOLERATED_ROWS`, and than `TOLERATED_SHARE` of what was read of it.
 
     Raises:
-        DataError: a path holds no data, or its rows can't be read; file and line are named.
+        DataError: a place holds no data, nothing in it can be used, or so many of its rows are
+            malformed that its format must be another one; file and line are named.
     """
-    records: list[PreferenceRecord] = []
-    unusable: list[tuple[str, str]] = []
-    formats: dict[str, str] = {}
-    for path in _data_files(paths):
-        layout = format_named(format_name) if format_name else None
-        for where, row in _rows(path):
+    options = options or FormatOptions()
+    if format_name:
+        format_named(format_name)
+    parts = flattened([parts_of(str(place), options) for place in places])
+    found = _Found()
+    for part, label in with_labels(parts):
+        _PartReader(part, label, found, format_name, max_malformed).read()
+    read = ReadRecords(
+        tuple(found.records), tuple(found.unusable), found.formats, tuple(found.malformed)
+    )
+    if not read.records:
+        raise DataError(_nothing(places, read))
+    return read
+
+
+@dataclass(slots=True)
+class _Found:
+    records: list[PreferenceRecord] = field(default_factory=list)
+    unusable: list[tuple[str, str]] = field(default_factory=list)
+    formats: dict[str, str] = field(default_factory=dict)
+    malformed: list[Malformed] = field(default_factory=list)
+
+
+class _PartReader:
+    """Reads one part into what was found so far."""
+
+    def __init__(
+        self,
+        part: Part,
+        label: str,
+        found: _Found,
+        format_name: str | None,
+        max_malformed: int | None,
+    ) -> None:
+        self._part = part
+        self._label = label
+        self._found = found
+        self._layout = format_named(format_name, part.options) if format_name else None
+        self._limit = max_malformed
+        self._num_rows = 0
+        self._num_malformed = 0
+
+    def read(self) -> None:
+        group: list[Row] = []
+        for row in self._rows():
+            if group and not self._continues(group, row):
+                self._record(group)
+                group = []
+            group.append(row)
+            if not isinstance(self._layout, GroupingFormat):
+                self._record(group)
+                group = []
+        if group:
+            self._record(group)
+
+    def _rows(self) -> Iterator[Row]:
+        """The part's rows, from when its format is known or its first rows are all malformed.
+
+        Rows before that are held back: a format over several rows counts the broken ones too.
+        """
+        held: list[Row] = []
+        for row in self._part.rows(self._label):
+            self._num_rows += 1
+            known = self._known(row)
+            held.append(known)
+            if self._layout is not None or len(held) > TOLERATED_ROWS:
+                yield from held
+                held = []
+        yield from held
+
+    def _known(self, row: Row) -> Row:
+        """The row, as malformed where no format knows it; the first that one knows decides."""
+        if self._layout is None and row.value is not None:
             try:
-                layout = layout or detect_format(row)
-                formats[str(path)] = layout.name
-                records.append(layout.parse(row, id_=where, source=path.name))
-            except UnusableRow as row_is:
-                unusable.append((row_is.reason, where))
+                self._layout = detect_format(row.value, self._part.options)
             except MalformedRow as problem:
-                raise MalformedRow(problem.problem, where=where) from None
-    if not records and not unusable:
-        raise DataError(f"no rows in {', '.join(str(path) for path in paths)}")
-    return ReadRecords(tuple(records), tuple(unusable), formats)
+                return Row(row.where, None, problem.problem)
+        return row
 
+    def _continues(self, group: Sequence[Row], row: Row) -> bool:
+        layout = self._layout
+        return (
+            isinstance(layout, GroupingFormat)
+            and len(group) < layout.most_rows
+            and layout.continues(group[-1].value, row.value)
+        )
 
-def _data_files(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES))
-            if not inside:
-                raise DataError(f"{path} holds no {', '.join(_SUFFIXES)} file")
-            files.extend(inside)
-        elif path.is_file():
-            files.append(path)
+    def _record(self, group: Sequence[Row]) -> None:
+        """Parse the rows of one record, or note why not."""
+        broken = [row for row in group if row.value is None]
+        for row in broken:
+            self._note(row.where, row.problem)
+        if broken:
+            for row in group:
+                if row.value is not None:
+                    self._note(row.where, f"belongs to {broken[0].where}, which is malformed")
+            return
+        where = group[0].where
+        try:
+            self._found.records.append(self._parsed(group, where))
+        except UnusableRow as row_is:
+            self._found.unusable.append((row_is.reason, where))
+        except MalformedRow as problem:
+            self._note(where, problem.problem)
+
+    def _parsed(self, group: Sequence[Row], where: str) -> PreferenceRecord:
+        layout: Format | None = self._layout
+        values = [row.value for row in group if row.value is not None]
+        if layout is None or len(values) != len(group):
+            raise MalformedRow("no format is known yet")
+        self._found.formats[self._part.name] = layout.name
+        source = self._label
+        if isinstance(layout, GroupingFormat):
+            record = layout.parse_rows(values, id_=where, source=source)
         else:
-            raise DataError(f"{path} does not exist; `--data` takes files and directories")
-    return files
+            record = layout.parse(values[0], id_=where, source=source)
+        if record.split is None and self._part.split is not None:
+            record = replace(record, split=self._part.split)
+        return record
+
+    def _note(self, where: str, problem: str) -> None:
+        self._found.malformed.append(Malformed(where, problem))
+        self._num_malformed += 1
+        limit = self._limit
+        if limit is None:
+            limit = max(TOLERATED_ROWS, int(TOLERATED_SHARE * self._num_rows))
+        if self._num_malformed > limit:
+            own = self._found.malformed[-self._num_malformed :]
+            raise MalformedRow(
+                f"{self._num_malformed} of the first {self._num_rows} rows of {self._label} are "
+                f"malformed, more than the {limit} that are tolerated (`max_malformed`); is its "
+                f"format another one? The first: {_listed(own)}"
+            )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with its place, "name:line" (or "name:[index]" in a JSON list)."""
-    if not path.name.endswith(_SUFFIXES):
-        raise DataError(f"{path} is none of {', '.join(_SUFFIXES)}")
-    try:
-        text = _text(path)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} can't be read as UTF-8 text: {type(error).__name__}") from error
-    if ".jsonl" in path.name:
-        # Not splitlines: U+2028 and its kin may stand unescaped inside a JSON string.
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                where = f"{path.name}:{number}"
-                yield where, _object(_parsed(line, where), where)
-        return
-    rows = _parsed(text, path.name)
-    if not isinstance(rows, list):
-        raise MalformedRow("a .json file must hold a list of rows", where=path.name)
-    for index, row in enumerate(rows):
-        where = f"{path.name}:[{index}]"
-        yield where, _object(row, where)
+def _nothing(places: Sequence[Path | str], read: ReadRecords) -> str:
+    named = ", ".join(str(place) for place in places)
+    if read.malformed:
+        return f"no row of {named} can be read: {_listed(read.malformed)}"
+    if read.unusable:
+        reasons = ", ".join(sorted({reason for reason, _ in read.unusable}))
+        return f"no row of {named} can be used ({reasons})"
+    return f"no rows in {named}"
 
 
-def _text(path: Path) -> str:
-    data = path.read_bytes()
-    return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        detail = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise MalformedRow(f"not valid JSON{detail}", where=where) from None
-
-
-def _object(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise MalformedRow("a row must be a JSON object", where=where)
-    return value
+def _listed(malformed: Sequence[Malformed], most: int = 3) -> str:
+    shown = "; ".join(f"{row.where}: {row.problem}" for row in malformed[:most])
+    return shown + ("; …" if len(malformed) > most else "")

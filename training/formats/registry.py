@@ -1,12 +1,32 @@
 """Which formats there are, and which of them a row is in."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from training.errors import DataError, MalformedRow
 from training.formats.canonical import CanonicalFormat
-from training.formats.hh_rlhf import HhRlhfFormat
-from training.formats.trl import TrlConversationalFormat, TrlExplicitFormat, TrlImplicitFormat
+from training.formats.contests import AlpacaFarmFormat, ArenaFormat, NectarFormat
+from training.formats.helpsteer import (
+    HelpSteer2Format,
+    HelpSteer2PreferenceFormat,
+    HelpSteer3Format,
+)
+from training.formats.hh_rlhf import DsChatFormat, HhRedTeamFormat, HhRlhfFormat
+from training.formats.llama_factory import LlamaFactoryFormat, LlamaFactoryV1Format
+from training.formats.nemo import NemoPairsFormat, NemoRegressionFormat, NemoRlFormat
+from training.formats.openai import BestOfFourFormat, SummarizeFormat
+from training.formats.openrlhf import OpenRlhfFormat
+from training.formats.options import FormatOptions
+from training.formats.pku import PkuSafeRlhfFormat
+from training.formats.steps import ProcessStepsFormat, StepwiseFormat
+from training.formats.token_ids import TokenIdsFormat
+from training.formats.trl import (
+    TrlConversationalFormat,
+    TrlExplicitFormat,
+    TrlImplicitFormat,
+    TrlUnpairedFormat,
+)
+from training.formats.ultrafeedback import BinarizedFormat, UltraFeedbackFormat
 from training.records import PreferenceRecord
 
 
@@ -42,23 +62,84 @@ class Format(Protocol):
         ...
 
 
-FORMATS: tuple[Format, ...] = (
-    CanonicalFormat(),
-    HhRlhfFormat(),
-    TrlConversationalFormat(),
-    TrlExplicitFormat(),
-    TrlImplicitFormat(),
-)
-"""All formats, the more particular before the more general: the first match wins."""
+@runtime_checkable
+class GroupingFormat(Format, Protocol):
+    """A format whose records lie over several rows that follow each other."""
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of one record at most."""
+        ...
+
+    def continues(self, before: Mapping[str, Any] | None, row: Mapping[str, Any] | None) -> bool:
+        """Whether a row belongs to the record of the row before.
+
+        Args:
+            before: the row before; None where it was malformed.
+            row: the row in question; None where it was malformed.
+        """
+        ...
+
+    def parse_rows(
+        self, rows: Sequence[Mapping[str, Any]], *, id_: str, source: str
+    ) -> PreferenceRecord:
+        """The rows as one canonical record; raises as `Format.parse` does."""
+        ...
 
 
-def format_named(name: str) -> Format:
+def formats_for(options: FormatOptions) -> tuple[Format, ...]:
+    """All formats, the more particular before the more general: the first match wins.
+
+    Args:
+        options: what the rows themselves don't say.
+    """
+    return (
+        OpenRlhfFormat(options),  # matches only where the user named the columns
+        TokenIdsFormat(options),
+        NemoRlFormat(),
+        UltraFeedbackFormat(options),
+        StepwiseFormat(options),
+        ProcessStepsFormat(options),
+        PkuSafeRlhfFormat(options),
+        HelpSteer3Format(),
+        HelpSteer2PreferenceFormat(),
+        HelpSteer2Format(options),
+        SummarizeFormat(),
+        BestOfFourFormat(),
+        NectarFormat(),
+        AlpacaFarmFormat(),
+        ArenaFormat(),
+        HhRedTeamFormat(),
+        NemoRegressionFormat(options),
+        NemoPairsFormat(),
+        CanonicalFormat(),
+        BinarizedFormat(),
+        LlamaFactoryV1Format(),
+        LlamaFactoryFormat(options),
+        HhRlhfFormat(),
+        DsChatFormat(),
+        TrlConversationalFormat(),
+        TrlExplicitFormat(),
+        TrlUnpairedFormat(),
+        TrlImplicitFormat(),
+    )
+
+
+FORMATS: tuple[Format, ...] = formats_for(FormatOptions())
+"""Every format as it is without options."""
+
+
+def format_named(name: str, options: FormatOptions | None = None) -> Format:
     """The format of that name.
+
+    Args:
+        name: what `Format.name` says.
+        options: what the rows themselves don't say.
 
     Raises:
         DataError: no such format; the message lists those that exist.
     """
-    for candidate in FORMATS:
+    for candidate in formats_for(options) if options else FORMATS:
         if candidate.name == name:
             return candidate
     raise DataError(
@@ -66,13 +147,17 @@ def format_named(name: str) -> Format:
     )
 
 
-def detect_format(row: Mapping[str, Any]) -> Format:
+def detect_format(row: Mapping[str, Any], options: FormatOptions | None = None) -> Format:
     """The first format that a row matches.
+
+    Args:
+        row: one JSON object.
+        options: what the rows themselves don't say.
 
     Raises:
         MalformedRow: none; the message lists what would be understood.
     """
-    for candidate in FORMATS:
+    for candidate in formats_for(options) if options else FORMATS:
         if candidate.matches(row):
             return candidate
     found = ", ".join(sorted(str(key) for key in row)[:12]) or "none"

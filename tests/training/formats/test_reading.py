@@ -33,32 +33,86 @@ def test_line_separators_inside_strings_do_not_end_a_row(tmp_path: Path) -> None
     assert read_records([path]).records[0].prompt == "a\u2028b\u0085c"
 
 
-@pytest.mark.parametrize(
-    ("content", "place"),
-    [
-        (json.dumps(ROW) + "\n{broken secret", "a.jsonl:2"),
-        (json.dumps(ROW) + "\n[1, 2]", "a.jsonl:2"),
-        (json.dumps(ROW) + '\n{"prompt": 1}', "a.jsonl:2"),
-        ("[" * 100_000, "a.jsonl:1"),
-    ],
-)
-def test_a_bad_row_is_named_by_file_and_line_without_its_text(
-    tmp_path: Path, content: str, place: str
+BAD_LINES = ["{broken secret", "[1, 2]", '{"prompt": 1}', "[" * 100_000, '"secret"']
+
+
+@pytest.mark.parametrize("bad", BAD_LINES, ids=range(len(BAD_LINES)))
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_bad_row_is_named_by_file_and_line_without_its_text_and_stops_nothing(
+    tmp_path: Path, bad: str, position: int
 ) -> None:
+    lines = [json.dumps(ROW), json.dumps(ROW)]
+    lines.insert(position, bad)
     path = tmp_path / "a.jsonl"
-    path.write_text(content)
-    with pytest.raises(MalformedRow) as refusal:
+    path.write_text("\n".join(lines))
+
+    read = read_records([path])
+
+    assert [row.where for row in read.malformed] == [f"a.jsonl:{position + 1}"]
+    assert "secret" not in read.malformed[0].problem
+    assert len(read.records) == 2
+    assert read.num_rows == 3
+
+
+def test_nothing_but_bad_rows_is_an_error_that_names_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n{}\n")
+
+    with pytest.raises(DataError, match=r"a\.jsonl:1.*a\.jsonl:2"):
         read_records([path])
-    assert str(refusal.value).startswith(place)
-    assert "secret" not in str(refusal.value)
+
+
+def test_a_file_with_too_many_bad_rows_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([json.dumps(ROW)] * 30 + ["{"] * 21 + [json.dumps(ROW)] * 9))
+
+    with pytest.raises(MalformedRow, match=r"max_malformed.*a\.jsonl:31"):
+        read_records([path])
+    with pytest.raises(MalformedRow, match="more than the 0"):
+        read_records([path], max_malformed=0)
+    assert len(read_records([path], max_malformed=21).malformed) == 21
+
+
+def test_a_hundredth_of_a_large_file_may_be_bad(tmp_path: Path) -> None:
+    lines = [json.dumps(ROW)] * 99 + ["{"]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines * 30))
+
+    assert len(read_records([path]).malformed) == 30
+
+
+def test_rows_without_anything_to_use_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "responses": [], "scores": []}))
+
+    with pytest.raises(DataError, match="no_response"):
+        read_records([path])
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jsonl").write_text(json.dumps(ROW))
+
+    read = read_records([tmp_path / "one", tmp_path / "two"])
+
+    assert len({record.id for record in read.records}) == 2
+
+
+def test_files_of_both_sides_in_one_folder_are_their_authors_split(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps(ROW))
+    (tmp_path / "test.jsonl").write_text(json.dumps({**ROW, "prompt": "q"}))
+
+    assert [record.split for record in read_records([tmp_path]).records] == ["heldout", "train"]
+    assert read_records([tmp_path / "test.jsonl"]).records[0].split is None
 
 
 def test_files_that_cannot_be_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
-    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.txt").write_text("x")
     (tmp_path / "torn.jsonl.gz").write_bytes(gzip.compress(b"{}")[:-6])
     (tmp_path / "latin.jsonl").write_bytes(b"\xe9")
-    for name in ("empty.jsonl", "a.csv", "torn.jsonl.gz", "latin.jsonl", "absent.jsonl"):
+    for name in ("empty.jsonl", "a.txt", "torn.jsonl.gz", "latin.jsonl", "absent.jsonl"):
         with pytest.raises(DataError):
             read_records([tmp_path / name])
 

@@ -12,6 +12,7 @@ from training.formats.trl import (
     TrlConversationalFormat,
     TrlExplicitFormat,
     TrlImplicitFormat,
+    TrlUnpairedFormat,
 )
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -104,7 +105,6 @@ def test_chats_that_differ_before_the_last_message_are_set_aside() -> None:
         ({"chosen": [QUESTION], "rejected": []}, "chosen"),
         ({"chosen": [QUESTION, answer(GOOD)], "rejected": [answer(BAD)]}, "rejected"),
         ({"chosen": [QUESTION, answer(GOOD), QUESTION], "rejected": []}, "chosen"),
-        ({"chosen": [], "rejected": [], "tools": [{"name": "search"}]}, "tools"),
     ],
 )
 def test_a_chat_without_an_answer_is_refused_by_the_name_of_its_side(
@@ -119,3 +119,68 @@ def test_a_margin_that_is_no_number_is_refused() -> None:
 
     with pytest.raises(MalformedRow, match="margin"):
         TrlExplicitFormat().parse(row, id_="", source="")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"tools": [{"name": "search"}]},
+        {"tools": '[{"name": "search"}]'},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ],
+)
+def test_rows_whose_template_needs_more_than_messages_are_set_aside(extra: dict[str, Any]) -> None:
+    row = {"chosen": [QUESTION, answer(GOOD)], "rejected": [QUESTION, answer(BAD)]}
+
+    with pytest.raises(UnusableRow, match="template_arguments"):
+        TrlConversationalFormat().parse({**row, **extra}, id_="", source="")
+
+
+@pytest.mark.parametrize("extra", [{"tools": None}, {"tools": "[]"}, {"chat_template_kwargs": {}}])
+def test_empty_tools_and_arguments_ask_for_nothing(extra: dict[str, Any]) -> None:
+    row = {"chosen": [QUESTION, answer(GOOD)], "rejected": [QUESTION, answer(BAD)], **extra}
+
+    assert TrlConversationalFormat().parse(row, id_="", source="").responses == (GOOD, BAD)
+
+
+def test_a_prompt_that_both_sides_repeat_is_taken_once() -> None:
+    row = {
+        "prompt": QUESTION["content"],
+        "chosen": [QUESTION, answer(GOOD)],
+        "rejected": [QUESTION, answer(BAD)],
+    }
+
+    record = TrlConversationalFormat().parse(row, id_="", source="")
+
+    assert record.prompt == (Message("user", QUESTION["content"]),)
+
+
+def test_contents_in_text_parts_are_read_and_pictures_are_not() -> None:
+    parts = [{"type": "text", "text": "Rayleigh "}, {"type": "text", "text": "scattering."}]
+    row = {
+        "chosen": [QUESTION, {"role": "assistant", "content": parts}],
+        "rejected": [QUESTION, answer(BAD)],
+    }
+
+    assert TrlConversationalFormat().parse(row, id_="", source="").responses[0] == GOOD
+    parts[0] = {"type": "image"}
+    with pytest.raises(MalformedRow, match="content"):
+        TrlConversationalFormat().parse(row, id_="", source="")
+
+
+@pytest.mark.parametrize("completion", [GOOD, [answer(GOOD)]])
+@pytest.mark.parametrize(("label", "rating"), [(True, 1.0), (False, 0.0)])
+def test_a_single_judgement_is_a_rating(completion: Any, label: bool, rating: float) -> None:
+    row = {"prompt": [QUESTION], "completion": completion, "label": label}
+
+    record = TrlUnpairedFormat().parse(row, id_="f:1", source="f")
+
+    assert record.prompt == (Message("user", QUESTION["content"]),)
+    assert (record.responses, record.ranking, record.ratings) == ((GOOD,), (0,), (rating,))
+
+
+def test_a_single_judgement_needs_a_label() -> None:
+    row = {"prompt": "p", "completion": "c", "label": "good"}
+
+    with pytest.raises(MalformedRow, match="label"):
+        TrlUnpairedFormat().parse(row, id_="", source="")

@@ -1,0 +1,219 @@
+"""Where data lies: files, folders, datasets saved by `datasets`, hub names, dataset_info.json.
+
+A source is written `PLACE[@PART]`: a file, a folder, a folder inside it (or an entry of its
+dataset_info.json), or a dataset on the hub with one of its configurations or folders.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from training.errors import DataError
+from training.formats.files import SUFFIXES, Row, rows_of_file, rows_of_table
+from training.formats.options import FormatOptions
+from training.formats.splits import declared_splits
+from training.records import Split
+
+_DESCRIPTION = "dataset_info.json"  # LLaMA-Factory's, and also datasets' own beside its files
+_SAVED = ("dataset_dict.json", "state.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that lie in one piece and in one format.
+
+    Attributes:
+        name: the piece's place, for reports.
+        rows: reads it; the label is what it is called in places.
+        label: its short name.
+        options: as given, with what the place itself adds.
+        split: the side that its author put it on.
+    """
+
+    name: str
+    rows: Callable[[str], Iterator[Row]]
+    label: str
+    options: FormatOptions
+    split: Split | None = None
+
+
+def parts_of(place: str, options: FormatOptions) -> list[Part]:
+    """The pieces of a source, in name order.
+
+    Args:
+        place: see the module's first lines.
+        options: what the rows themselves don't say.
+
+    Raises:
+        DataError: there is nothing there; the message says what was looked for.
+    """
+    path, inner = _located(place)
+    if path is None:
+        return _hub(place, options)
+    if path.is_file():
+        if inner is not None:
+            raise DataError(f"{path} is a file, so there is no {inner!r} in it")
+        return [_file(path, options)]
+    if inner is not None:
+        return _inside(path, inner, options)
+    if any((path / name).is_file() for name in _SAVED):
+        return _saved(path, options)
+    return _folder(path, options)
+
+
+def _located(place: str) -> tuple[Path | None, str | None]:
+    """A path that exists and what is wanted in it; no path where only the hub may know it."""
+    if Path(place).exists():
+        return Path(place), None
+    base, at, inner = place.rpartition("@")
+    if at and Path(base).exists():
+        return Path(base), inner
+    name = base if at else place
+    if name.count("/") > 1 or name.startswith((".", "/", "~")) or name.endswith(SUFFIXES):
+        raise DataError(f"{name} does not exist; give a file, a folder or the name of a dataset")
+    return None, inner or None
+
+
+def _file(path: Path, options: FormatOptions, split: Split | None = None) -> Part:
+    if not path.name.endswith(SUFFIXES):
+        raise DataError(f"{path} is none of {', '.join(SUFFIXES)}")
+    return Part(str(path), lambda label: rows_of_file(path, label), path.name, options, split)
+
+
+def _inside(path: Path, inner: str, options: FormatOptions) -> list[Part]:
+    described = _description(path)
+    if inner in described:
+        return _described(path, inner, described[inner], options)
+    if (path / inner).is_dir():
+        return parts_of(str(path / inner), options)
+    if (path / "README.md").is_file():
+        return _loaded(str(path), inner, options, streaming=True)
+    known = ", ".join(sorted(described)) or "no dataset_info.json"
+    raise DataError(f"{path} holds neither a folder nor an entry {inner!r} ({known})")
+
+
+def _folder(path: Path, options: FormatOptions) -> list[Part]:
+    """The data files of a folder, or, where they lie deeper, of the layout that the hub uses."""
+    files = sorted(
+        p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.name != _DESCRIPTION
+    )
+    if files:
+        sides = declared_splits(file.name for file in files)
+        return [_file(file, options, sides.get(file.name)) for file in files]
+    described = _description(path)
+    if described:
+        raise DataError(f"{path} holds several data sets; choose one: {path}@{min(described)}")
+    deeper = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
+    if not deeper:
+        raise DataError(f"{path} holds no {', '.join(SUFFIXES)} file")
+    return _loaded(str(path), None, options, streaming=True)
+
+
+def _description(path: Path) -> Mapping[str, Any]:
+    """LLaMA-Factory's dataset_info.json: its ranking data sets by name; empty where it is none."""
+    file = path / _DESCRIPTION
+    if not file.is_file():
+        return {}
+    try:
+        entries = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} can't be read as JSON: {type(error).__name__}") from error
+    if not isinstance(entries, dict):
+        return {}
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and {"file_name", "hf_hub_url"} & entry.keys()
+    }
+
+
+def _described(
+    path: Path, name: str, entry: Mapping[str, Any], options: FormatOptions
+) -> list[Part]:
+    columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
+    if not entry.get("ranking") and "kto_tag" not in columns:
+        raise DataError(f"{path / _DESCRIPTION}: {name!r} has neither `ranking` nor a `kto_tag`")
+    options = replace(options, columns=columns, tags=tags)
+    if "hf_hub_url" in entry:
+        inner = entry.get("subset") or entry.get("folder")
+        return _loaded(str(entry["hf_hub_url"]), inner, options)
+    return parts_of(str(path / str(entry["file_name"])), options)
+
+
+def _saved(path: Path, options: FormatOptions) -> list[Part]:
+    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be loaded by datasets: {type(error).__name__}") from error
+    return _tables(str(path), path.name, loaded, options)
+
+
+def _hub(place: str, options: FormatOptions) -> list[Part]:
+    name, _, inner = place.partition("@")
+    return _loaded(name, inner or None, options)
+
+
+def _loaded(
+    name: str, inner: str | None, options: FormatOptions, *, streaming: bool = False
+) -> list[Part]:
+    """A dataset by its hub name, from the cache where it is, or a local folder in hub layout.
+
+    Args:
+        name: of the dataset, or the folder.
+        inner: one of its configurations, or a folder in it.
+        options: what the rows themselves don't say.
+        streaming: leave no copy in the cache.
+    """
+    import datasets
+
+    where: dict[str, Any] = {"streaming": streaming}
+    try:
+        if inner is not None:
+            known = datasets.get_dataset_config_names(name)
+            where["name" if inner in known else "data_dir"] = inner
+        loaded = datasets.load_dataset(name, **where)
+    except Exception as error:  # the library and what it stands on raise kinds of many bases
+        # Two lines: the second names the configurations where one must be chosen.
+        reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:2]])
+        raise DataError(
+            f"{name} is neither here nor to be had as a data set of the hub ({reason}). Give a "
+            "file or folder, a name that the hub knows, or NAME@CONFIGURATION"
+        ) from error
+    return _tables(name, Path(name).name, loaded, options)
+
+
+def _tables(name: str, label: str, loaded: Any, options: FormatOptions) -> list[Part]:
+    if not isinstance(loaded, dict):
+        return [Part(name, lambda shown: rows_of_table(loaded, shown), label, options)]
+    sides = declared_splits(loaded)
+    return [
+        Part(
+            f"{name}/{split}",
+            lambda shown, table=table: rows_of_table(table, shown),  # type: ignore[misc]
+            f"{label}/{split}",
+            options,
+            sides.get(split),
+        )
+        for split, table in loaded.items()
+    ]
+
+
+def with_labels(parts: list[Part]) -> Iterator[tuple[Part, str]]:
+    """Each part with a label that no other part has: its short name, or its whole place."""
+    labels = [part.label for part in parts]
+    return zip(
+        parts,
+        (p.label if labels.count(p.label) == 1 else p.name for p in parts),
+        strict=True,
+    )
+
+
+def flattened(groups: list[list[Part]]) -> list[Part]:
+    """Parts of several sources, in order."""
+    return list(chain.from_iterable(groups))
