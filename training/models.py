@@ -21,12 +21,14 @@ from rm_core.checkpoint import (
 )
 from rm_core.errors import CheckpointError, ConfigurationError
 from rm_core.head_bias import give_bias, read_head_bias
+from rm_core.heads import has_head_on_tokens, head_of
 from rm_core.text import PositionContract, TextEncoder, template_digest
 from rm_core.types import Dialogue
 
 PAD_TOKEN = "<|rewardd_pad|>"  # noqa: S105 - a vocabulary entry, not a secret
 ENCODER_TEMPLATE = (
-    "{{ cls_token }}{% for message in messages %}{{ message['content'] }}{{ sep_token }}{% endfor %}"
+    "{{ cls_token }}"
+    "{% for message in messages %}{{ message['content'] }}{{ sep_token }}{% endfor %}"
 )
 """How an encoder without a chat template gets its turns: each one ended as its sentences were."""
 
@@ -80,14 +82,21 @@ def reward_model_from(
     tokenizer = _load(AutoTokenizer, directory, base)
     _refuse_clocks(tokenizer)
     torch.manual_seed(seed)
-    model = _load(
-        AutoModelForSequenceClassification, directory, base, num_labels=1, dtype=torch.float32
+    model, loading = _load(
+        AutoModelForSequenceClassification,
+        directory,
+        base,
+        num_labels=1,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **({} if quantisation is None else {"quantization_config": quantisation}),
     )
     if not _is_reward_model(config):
         initialise_head(model, seed=seed)
     elif (bias := read_head_bias(directory)) is not None:
         give_bias(getattr(model, "score", None), bias)
     pad_token_id = _own_pad_token(tokenizer, model)
+    _give_encoder_template(tokenizer, model)
     _name_label(model.config)
     limit = min(max_length, model_max_length(model.config, tokenizer))
     contract = training_contract(tokenizer, max_length=limit)

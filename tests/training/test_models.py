@@ -13,12 +13,14 @@ from transformers import (
 )
 
 from rm_core.errors import CheckpointNotFound, ConfigurationError, UnsafeCheckpoint
+from rm_core.heads import head_of
 from rm_core.types import Dialogue, Message
+from tests.models import make_model, make_tokenizer
 from training.models import (
+    ENCODER_TEMPLATE,
     PAD_TOKEN,
     UntrainedRewardModel,
     disable_dropout,
-    head_of,
     initialise_head,
     reward_model_from,
 )
@@ -151,3 +153,51 @@ def test_a_reward_model_keeps_its_head_when_it_is_trained_further(
     start.tokenizer.save_pretrained(tmp_path)
     again = reward_model_from(str(tmp_path), max_length=64, seed=99)
     assert torch.equal(head_of(again.model).weight, head_of(start.model).weight)
+
+
+def save_encoder(directory: Path, *, pooler: bool = True) -> str:
+    """A random BERT without a head, as masked language modelling leaves it."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]"})
+    model = make_model("bert", pad_token_id=tokenizer.pad_token_id, vocab_size=len(tokenizer)).bert
+    if not pooler:
+        model.pooler = None
+    model.save_pretrained(directory)
+    tokenizer.bos_token = tokenizer.eos_token = None
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+def test_an_encoder_sees_where_turns_end_and_is_read_by_transformers_own_head(
+    tmp_path: Path,
+) -> None:
+    start = reward_model_from(save_encoder(tmp_path), max_length=64, seed=0)
+    assert start.tokenizer.chat_template == ENCODER_TEMPLATE
+    assert type(start.model).__name__ == "BertForSequenceClassification"
+    assert head_of(start.model) is start.model.classifier
+    assert start.random == ()
+    ids = start.encoder.encode(Dialogue("Why?", "So.")).input_ids
+    cls, sep = start.tokenizer.cls_token_id, start.tokenizer.sep_token_id
+    letters = start.tokenizer("Why?So.", add_special_tokens=False)["input_ids"]
+    assert list(ids) == [cls, *letters[:4], sep, *letters[4:], sep]
+    assert start.encoder.contract.bos == start.encoder.contract.eos == "never"
+
+
+def test_weights_that_an_encoder_lacks_between_trunk_and_head_are_named(tmp_path: Path) -> None:
+    start = reward_model_from(save_encoder(tmp_path, pooler=False), max_length=64, seed=0)
+    assert start.random == ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
+
+
+def test_trunks_of_one_base_are_equal_whatever_seed_draws_their_heads(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.pad_token = None
+    base = LlamaForCausalLM.from_pretrained(tiny_base)
+    base.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    one, other = (reward_model_from(str(tmp_path), max_length=64, seed=s).model for s in (1, 2))
+    assert one.config.vocab_size == base.config.vocab_size + 1  # for the pad token
+    trunk, others = one.base_model.state_dict(), other.base_model.state_dict()
+    assert all(torch.equal(trunk[name], others[name]) for name in trunk)
+    assert not torch.equal(one.score.weight, other.score.weight)
