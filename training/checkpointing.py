@@ -59,6 +59,7 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is un
                 # The arguments are pickled, and nothing reads them.
                 (unfinished / name / TRAINING_ARGS_NAME).unlink(missing_ok=True)
                 self._complete(unfinished / name, run_directory / name)
+                unfinished.rmdir()
                 keep_newest(run_directory, _KEPT)
         except Exception as error:
             if self.args.should_save:
