@@ -1,6 +1,7 @@
 """The general kernel: each segment against its ancestors' and its own keys, under a mask.
 
-Slower than the others, and right for every device, sliding window and soft-cap.
+Slower than the others, and right for every device, sliding window and soft-cap. Its gradients are
+autograd's own: nothing is written in place.
 """
 
 import torch
@@ -40,7 +41,7 @@ def masked_attention(
     q = query.view(key.shape[1], -1, tokens, dim)
     k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
     v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
-    out = q.new_empty(tokens, q.shape[0], q.shape[1], v.shape[-1])
+    parts = []
     for index, segment in enumerate(pack.segments):
         chain = [pack.segments[i] for i in pack.chain(index)]
         keys = torch.cat([k[:, :, s.start : s.end] for s in chain], dim=2)
@@ -59,5 +60,6 @@ def masked_attention(
             scores = softcap * torch.tanh(q[:, :, own] @ keys.mT * scale / softcap)
             scores = scores.masked_fill(~visible, float("-inf"))
             part = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ values
-        out[own] = part.permute(2, 0, 1, 3)
-    return out.view(1, tokens, -1, v.shape[-1])
+        parts.append(part.permute(2, 0, 1, 3))
+    # Segments stand in row order. Writing into one tensor would have autograd copy it per segment.
+    return torch.cat(parts).view(1, tokens, -1, v.shape[-1])

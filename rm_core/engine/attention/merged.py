@@ -1,21 +1,26 @@
 """The CPU kernel: flash attention part by part, merged by log-sum-exp.
 
 Merging is exact: softmax over a union of key sets is the average of the parts weighted by exp(lse),
-the identity behind FlashAttention's tiling (Dao et al. 2022, arXiv:2205.14135, §3.1).
+the identity behind FlashAttention's tiling (Dao et al. 2022, arXiv:2205.14135, §3.1). For its
+gradients see `gradients`.
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rm_core.engine.attention.gradients import differentiable
 from rm_core.engine.plan import Pack
 
 
 def merged_attention(
     query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float
 ) -> Tensor:
-    """Attention of one packed row over its tree.
+    """Attention of one packed row over its tree, with gradients where they are wanted.
 
     Args:
         query: (1, heads, tokens, head_dim).
@@ -27,27 +32,71 @@ def merged_attention(
     Returns:
         (1, tokens, heads, head_dim).
     """
-    tokens, dim = query.shape[2:]
-    groups = key.shape[1]
-    q, k, v = _by_group(query, key, value)
-    out = q.new_empty(tokens, groups, q.shape[1], dim)
-    lse = torch.empty(tokens, groups, q.shape[1], dtype=torch.float32)
-    for segment in pack.segments:
-        own = slice(segment.start, segment.end)
-        below = slice(segment.end, segment.subtree_end)
-        for rows, causal in ((own, True), (below, False)):
-            if rows.start == rows.stop:
-                continue
-            part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                q[:, :, rows], k[:, :, own], v[:, :, own], 0.0, causal, scale=scale
-            )
-            # (groups, heads of each, rows, …) -> (rows, groups, heads of each, …)
-            part, part_lse = part.permute(2, 0, 1, 3), part_lse.permute(2, 0, 1)
-            if segment.parent is None:  # nothing was attended to before
+    return differentiable(_MergedAttention(pack, scale), query, key, value)
+
+
+@dataclass(frozen=True, slots=True)
+class _MergedAttention:
+    """Attention part by part and its gradients; a part is some rows over one segment's keys."""
+
+    pack: Pack
+    scale: float
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, tokens, heads, head_dim) and the log-sum-exp, (tokens, groups, heads of each)."""
+        tokens, dim = query.shape[2:]
+        groups = key.shape[1]
+        q, k, v = _by_group(query, key, value)
+        out = q.new_empty(tokens, groups, q.shape[1], dim)
+        lse = torch.empty(tokens, groups, q.shape[1], dtype=_lse_dtype(q))
+        for rows, keys, causal in _parts(self.pack):
+            part, part_lse = _part(q, k, v, rows, keys, causal=causal, scale=self.scale)
+            if causal:
                 out[rows], lse[rows] = part, part_lse
             else:
                 merge_part(out[rows], lse[rows], part, part_lse)
-    return out.view(1, tokens, -1, dim)
+        return out.view(1, tokens, -1, dim), lse
+
+    def backward(
+        self, grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of query, key and value, in their shapes."""
+        q, k, v = _by_group(query, key, value)
+        groups, heads, tokens, dim = q.shape
+        # (1, tokens, heads, head_dim) -> (groups, heads of each, tokens, head_dim)
+        grad, out = (
+            each.contiguous().view(tokens, groups, heads, dim).permute(1, 2, 0, 3)
+            for each in (grad, out)
+        )
+        lse = lse.permute(1, 2, 0)
+        dq = q.new_empty(tokens, groups, heads, dim)
+        dk, dv = (k.new_empty(tokens, groups, dim) for _ in range(2))
+        for rows, keys, causal in _parts(self.pack):
+            part_q, part_k, part_v = (
+                torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                    grad[:, :, rows],
+                    q[:, :, rows],
+                    k[:, :, keys],
+                    v[:, :, keys],
+                    out[:, :, rows],
+                    lse[:, :, rows],
+                    0.0,
+                    causal,
+                    scale=self.scale,
+                )
+            )
+            # A key head gets the gradients of all the query heads that it serves.
+            parts = (part_q.permute(2, 0, 1, 3), _of_group(part_k), _of_group(part_v))
+            for whole, place, part in zip((dq, dk, dv), (rows, keys, keys), parts, strict=True):
+                if causal:  # every row's and key's first part
+                    whole[place] = part
+                else:
+                    whole[place] += part
+        return (
+            dq.view(1, tokens, -1, dim).transpose(1, 2),
+            dk.transpose(0, 1)[None],
+            dv.transpose(0, 1)[None],
+        )
 
 
 def merged_attention_at(
@@ -59,7 +108,7 @@ def merged_attention_at(
     *,
     scale: float,
 ) -> Tensor:
-    """Attention of a few rows only, over the same tree.
+    """Attention of a few rows only, over the same tree; without gradients.
 
     Args:
         query: of those rows, (1, heads, rows, head_dim).
@@ -76,7 +125,7 @@ def merged_attention_at(
     groups = key.shape[1]
     q, k, v = _by_group(query, key, value)
     out = q.new_empty(count, groups, q.shape[1], dim)
-    lse = torch.empty(count, groups, q.shape[1], dtype=torch.float32)
+    lse = torch.empty(count, groups, q.shape[1], dtype=_lse_dtype(q))
     for segment in pack.segments:
         own, below, after = np.searchsorted(
             rows, (segment.start, segment.end, segment.subtree_end)
@@ -87,10 +136,7 @@ def merged_attention_at(
             parts.append((below, after, segment.end))
         for first, last, keys_end in parts:
             keys = slice(segment.start, keys_end)
-            part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                q[:, :, first:last], k[:, :, keys], v[:, :, keys], 0.0, False, scale=scale
-            )
-            part, part_lse = part.permute(2, 0, 1, 3), part_lse.permute(2, 0, 1)
+            part, part_lse = _part(q, k, v, slice(first, last), keys, causal=False, scale=scale)
             if segment.parent is None:
                 out[first:last], lse[first:last] = part, part_lse
             else:
@@ -103,14 +149,35 @@ def merge_part(out: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None
 
     Args:
         out: attention over the keys so far, (…, head_dim).
-        lse: its log-sum-exp, (…,), float32.
+        lse: its log-sum-exp, (…,), float32 (float64 where out is).
         part: attention over further keys, (…, head_dim).
-        part_lse: its log-sum-exp, (…,), float32.
+        part_lse: its log-sum-exp, (…,), like lse.
     """
     # weight of the new part: e^part / (e^lse + e^part) = σ(part − lse)
     weight = torch.sigmoid(part_lse - lse).unsqueeze(-1)
     out.lerp_(part, weight.to(part.dtype))
     torch.logaddexp(lse, part_lse, out=lse)
+
+
+def _parts(pack: Pack) -> Iterator[tuple[slice, slice, bool]]:
+    """Rows, keys and whether causal: first every segment over itself, then the rows below it."""
+    for segment in pack.segments:
+        own = slice(segment.start, segment.end)
+        yield own, own, True
+    for segment in pack.segments:
+        if segment.end < segment.subtree_end:
+            own = slice(segment.start, segment.end)
+            yield slice(segment.end, segment.subtree_end), own, False
+
+
+def _part(
+    q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice, *, causal: bool, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Attention of some rows over some keys, (rows, groups, heads of each, …), and its lse."""
+    part, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q[:, :, rows], k[:, :, keys], v[:, :, keys], 0.0, causal, scale=scale
+    )
+    return part.permute(2, 0, 1, 3), lse.permute(2, 0, 1)
 
 
 def _by_group(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,3 +189,12 @@ def _by_group(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
     k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
     v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
     return q, k, v
+
+
+def _of_group(grad: Tensor) -> Tensor:
+    """(groups, heads of each, keys, head_dim) → (keys, groups, head_dim), summed over heads."""
+    return grad.sum(dim=1).transpose(0, 1)
+
+
+def _lse_dtype(query: Tensor) -> torch.dtype:
+    return torch.promote_types(query.dtype, torch.float32)

@@ -5,18 +5,16 @@ all segments of that depth that have something below them, each with the rows be
 of launches is one more than the tree's depth, whatever the number of sequences.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rm_core.engine.attention.gradients import differentiable
 from rm_core.engine.attention.merged import merge_part
 from rm_core.engine.plan import Pack, Segment
-
-VarlenKernel = Callable[["VarlenCall", Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
-"""(call, query, key, value, scale) → (tokens, heads, head_dim) and (tokens, heads) float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,39 @@ class VarlenPlan:
         )
 
 
+class VarlenKernel(Protocol):
+    """What runs one call; queries are (rows, heads, head_dim), keys (keys, key_value_heads, …)."""
+
+    def forward(
+        self, call: VarlenCall, query: Tensor, key: Tensor, value: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """(rows, heads, head_dim) and the log-sum-exp, (rows, heads), float32."""
+        ...
+
+    def backward(
+        self, call: VarlenCall, saved: "Saved", query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The call's share of the gradients of query, key and value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a call's backward needs of the whole, at the call's rows.
+
+    Attributes:
+        grad: of the merged attention, (rows, heads, head_dim).
+        out: the merged attention, (rows, heads, head_dim).
+        lse: its log-sum-exp, (rows, heads), float32.
+        scale: factor on the dot products.
+    """
+
+    grad: Tensor
+    out: Tensor
+    lse: Tensor
+    scale: float
+
+
 def varlen_attention(
     query: Tensor,
     key: Tensor,
@@ -82,7 +113,7 @@ def varlen_attention(
     scale: float,
     kernel: VarlenKernel | None = None,
 ) -> Tensor:
-    """Attention of one packed row over its tree.
+    """Attention of one packed row over its tree, with gradients where they are wanted.
 
     Args:
         query: (1, heads, tokens, head_dim), float16 or bfloat16 on CUDA.
@@ -95,43 +126,110 @@ def varlen_attention(
     Returns:
         (1, tokens, heads, head_dim).
     """
-    run = flash_kernel if kernel is None else kernel
     # (1, heads, tokens, dim) -> (tokens, heads, dim)
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    out, lse = run(plan.own, q, k, v, scale)
-    for call in plan.below:
-        part, part_lse = run(call, q[call.rows], k[call.keys], v[call.keys], scale)
-        merged, merged_lse = out[call.rows], lse[call.rows]
-        merge_part(merged, merged_lse, part, part_lse)
-        out[call.rows], lse[call.rows] = merged, merged_lse
-    return out.unsqueeze(0)
+    attention = _VarlenAttention(plan, scale, FlashKernel() if kernel is None else kernel)
+    return differentiable(attention, q, k, v).unsqueeze(0)
 
 
-def flash_kernel(
-    call: VarlenCall, query: Tensor, key: Tensor, value: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    """Run a call by torch's variable-length flash attention.
+@dataclass(frozen=True, slots=True)
+class _VarlenAttention:
+    """The plan's calls merged, and their gradients; tensors are (tokens, heads, head_dim)."""
+
+    plan: VarlenPlan
+    scale: float
+    kernel: VarlenKernel
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention, and its log-sum-exp, (tokens, heads), float32."""
+        out, lse = self.kernel.forward(self.plan.own, query, key, value, self.scale)
+        for call in self.plan.below:
+            rows, keys = call.rows, call.keys
+            part, part_lse = self.kernel.forward(
+                call, query[rows], key[keys], value[keys], self.scale
+            )
+            merged, merged_lse = out[rows], lse[rows]
+            merge_part(merged, merged_lse, part, part_lse)
+            out[rows], lse[rows] = merged, merged_lse
+        return out, lse
+
+    def backward(
+        self, grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of query, key and value."""
+        grad = grad.contiguous()
+        saved = Saved(grad, out, lse, self.scale)
+        dq, dk, dv = self.kernel.backward(self.plan.own, saved, query, key, value)
+        for call in self.plan.below:
+            rows, keys = call.rows, call.keys
+            saved = Saved(grad[rows], out[rows], lse[rows], self.scale)
+            part_q, part_k, part_v = self.kernel.backward(
+                call, saved, query[rows], key[keys], value[keys]
+            )
+            # Rows and keys stand at most once in a call, so adding by index loses nothing.
+            dq[rows] += part_q
+            dk[keys] += part_k
+            dv[keys] += part_v
+        return dq, dk, dv
+
+
+class FlashKernel:
+    """Torch's variable-length flash attention and its backward.
 
     Splitting keys over blocks is switched off: it depends on the pack's longest block, and a text's
     reward must not depend on its company.
     """
-    from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
-    out, lse = varlen_attn(
-        query,
-        key,
-        value,
-        call.row_borders,
-        call.key_borders,
-        call.most_rows,
-        call.most_keys,
-        return_aux=AuxRequest(lse=True),
-        scale=scale,
-        window_size=(-1, 0) if call.causal else (-1, -1),
-        enable_gqa=query.shape[1] != key.shape[1],
-        num_splits=1,
-    )
-    return out, lse.transpose(0, 1).float().contiguous()  # (heads, tokens) -> (tokens, heads)
+    def forward(
+        self, call: VarlenCall, query: Tensor, key: Tensor, value: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """(rows, heads, head_dim) and the log-sum-exp, (rows, heads), float32."""
+        from torch.nn.attention.varlen import AuxRequest, varlen_attn
+
+        out, lse = varlen_attn(
+            query,
+            key,
+            value,
+            call.row_borders,
+            call.key_borders,
+            call.most_rows,
+            call.most_keys,
+            return_aux=AuxRequest(lse=True),
+            scale=scale,
+            window_size=_window(call),
+            enable_gqa=query.shape[1] != key.shape[1],
+            num_splits=1,
+        )
+        return out, lse.transpose(0, 1).float().contiguous()  # (heads, tokens) -> (tokens, heads)
+
+    def backward(
+        self, call: VarlenCall, saved: Saved, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The call's share of the gradients of query, key and value."""
+        import torch.nn.attention.varlen  # registers the operator
+
+        unused = torch.zeros(2, dtype=torch.uint64, device=query.device)  # dropout's random state
+        dq, dk, dv = torch.ops.torch_attn._varlen_attn_backward(
+            saved.grad,
+            query,
+            key,
+            value,
+            saved.out,
+            saved.lse.transpose(0, 1).contiguous(),  # (tokens, heads) -> (heads, tokens)
+            call.row_borders,
+            call.key_borders,
+            call.most_rows,
+            call.most_keys,
+            call.causal,
+            unused,
+            saved.scale,
+            list(_window(call)),
+        )
+        return dq, dk, dv
+
+
+def _window(call: VarlenCall) -> tuple[int, int]:
+    return (-1, 0) if call.causal else (-1, -1)
 
 
 def _call(

@@ -14,23 +14,12 @@ from rm_core.engine.attention.merged import (
     merged_attention_at,
 )
 from rm_core.engine.attention.tree import TreePlan, tree_attention
-from rm_core.engine.attention.varlen import VarlenCall, VarlenPlan, varlen_attention
+from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
 from rm_core.engine.plan import Pack, plan_pack
+from tests.rm_core.engine.attention.oracles import ReferenceKernel, trees
 
 SCALE = 0.3
 CPU = torch.device("cpu")
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> Pack:
-    """Random groups, up to four segments deep."""
-    ids = st.lists(st.integers(0, 1), min_size=1, max_size=12)
-    sequences = draw(st.lists(ids, min_size=1, max_size=2))
-    for _ in range(draw(st.integers(0, 9))):
-        base = draw(st.sampled_from(sequences))
-        sequences.append(base[: draw(st.integers(0, len(base)))] + draw(ids))
-    reads = [len(sequence) - 1 for sequence in sequences]
-    return plan_pack(sequences, reads, min_shared_tokens=draw(st.integers(1, 3)))
 
 
 def random_tensors(pack: Pack, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,26 +53,6 @@ def _rows(pack: Pack, index: int) -> range:
     return range(pack.segments[index].start, pack.segments[index].end)
 
 
-def reference_kernel(
-    call: VarlenCall, query: Tensor, key: Tensor, value: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    """What torch's variable-length flash attention computes, block by block on the CPU."""
-    repeat = query.shape[1] // key.shape[1]
-    outs, lses = [], []
-    for block in range(len(call.row_borders) - 1):
-        rows = slice(int(call.row_borders[block]), int(call.row_borders[block + 1]))
-        keys = slice(int(call.key_borders[block]), int(call.key_borders[block + 1]))
-        k = key[keys].repeat_interleave(repeat, 1)
-        v = value[keys].repeat_interleave(repeat, 1)
-        scores = torch.einsum("qhd,khd->hqk", query[rows], k) * scale
-        if call.causal:
-            hidden = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
-            scores = scores.masked_fill(hidden, float("-inf"))
-        outs.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v))
-        lses.append(scores.logsumexp(-1).T)
-    return torch.cat(outs), torch.cat(lses)
-
-
 @pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (3, 1)], ids=["mha", "gqa", "mqa"])
 @settings(max_examples=40, deadline=None)
 @given(pack=trees())
@@ -97,7 +66,7 @@ def test_every_kernel_equals_each_sequence_alone(heads: int, kv_heads: int, pack
         query, key, value, pack, position_ids, scale=SCALE, sliding_window=None, softcap=None
     )
     varlen = varlen_attention(
-        query, key, value, VarlenPlan.of(pack, CPU), scale=SCALE, kernel=reference_kernel
+        query, key, value, VarlenPlan.of(pack, CPU), scale=SCALE, kernel=ReferenceKernel()
     )
 
     for found in (merged, masked, varlen):
