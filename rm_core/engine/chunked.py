@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
 from rm_core.engine.attention import TreePlan, tree_attention
 from rm_core.engine.attention.merged import merged_attention_at
@@ -74,6 +75,11 @@ class ChunkedTrunk:
         lay_out_for_products(trunk)
         self._trunk = trunk
         self._rows = _rows_for(trunk) if rows is None else rows
+        self._rms = all(
+            is_rms_norm(norm)
+            for layer in trunk.layers
+            for norm in (layer.input_layernorm, layer.post_attention_layernorm)
+        )
         config = trunk.config
         self._head_dim = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
@@ -129,7 +135,7 @@ class ChunkedTrunk:
         )
         for start in range(0, len(hidden), self._rows):
             chunk = slice(start, start + self._rows)
-            normed = layer.input_layernorm(hidden[chunk])
+            normed = self._norm(layer.input_layernorm, hidden[chunk])
             _project(normed, attention.k_proj, key[chunk])
             _project(normed, attention.v_proj, value[chunk])
             self._rotate(key[chunk], getattr(attention, "k_norm", None), cos[chunk], sin[chunk])
@@ -157,7 +163,7 @@ class ChunkedTrunk:
         )
         for start in range(0, len(hidden), self._rows):
             rows = slice(start, start + self._rows)
-            normed = layer.input_layernorm(hidden[rows])
+            normed = self._norm(layer.input_layernorm, hidden[rows])
             for projection, out in (
                 (attention.q_proj, query),
                 (attention.k_proj, key),
@@ -177,6 +183,13 @@ class ChunkedTrunk:
             sliding_window=_sliding_window(attention),
         )
         return out.view(len(hidden), -1)
+
+    def _norm(self, norm: Any, rows: Tensor) -> Tensor:
+        """A layer's norm over hidden states, (rows, hidden)."""
+        if self._rms:
+            return rms_norm(rows, norm.weight, norm.variance_epsilon)
+        normed: Tensor = norm(rows)
+        return normed
 
     def _rotate(self, flat: Tensor, norm: Any, cos: Tensor, sin: Tensor) -> None:
         """Rotary position embedding of a chunk, in place: x·cos + rotate_half(x)·sin.
@@ -203,9 +216,34 @@ class ChunkedTrunk:
         for start in range(0, len(hidden), self._rows):
             rows = slice(start, start + self._rows)
             _add_product(hidden[rows], attended[rows], layer.self_attn.o_proj)
-            normed = layer.post_attention_layernorm(hidden[rows])
-            gated = mlp.act_fn(mlp.gate_proj(normed)).mul_(mlp.up_proj(normed))
+            normed = self._norm(layer.post_attention_layernorm, hidden[rows])
+            gated = _activate(mlp.act_fn, mlp.gate_proj(normed)).mul_(mlp.up_proj(normed))
             _add_product(hidden[rows], gated, mlp.down_proj)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Root mean square normalisation: x / √(mean(x²) + ε) · weight, in three passes over x.
+
+    Args:
+        x: (rows, hidden).
+        weight: (hidden,).
+        epsilon: ε.
+
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467, as transformers' Llama computes it.
+    """
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return torch.mul(x, scale).mul_(weight)
+
+
+def is_rms_norm(norm: Any) -> bool:
+    """Whether a norm computes what `rms_norm` does; tried out, as its name proves nothing."""
+    epsilon = getattr(norm, "variance_epsilon", None)
+    if epsilon is None or norm.weight.dtype != torch.float32:
+        return False
+    x = torch.linspace(-2, 3, norm.weight.numel())[None]
+    with torch.inference_mode():
+        return torch.allclose(norm(x), rms_norm(x, norm.weight, epsilon), rtol=1e-5, atol=1e-6)
 
 
 def _rows_for(trunk: Any) -> int:
@@ -229,6 +267,16 @@ def _add_product(hidden: Tensor, rows: Tensor, layer: nn.Linear) -> None:
     bias: Tensor | None = layer.bias
     if bias is not None:
         hidden.add_(bias)
+
+
+def _activate(function: Any, gate: Tensor) -> Tensor:
+    """The activation function, in place where torch offers that."""
+    activated: Tensor = (
+        nn.functional.silu(gate, inplace=True)
+        if type(function) in {nn.SiLU, SiLUActivation}
+        else function(gate)
+    )
+    return activated
 
 
 def _sliding_window(attention: Any) -> int | None:

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from rm_core.engine.chunked import ChunkedTrunk, is_llama_shaped, lay_out_for_products
+from rm_core.engine.chunked import (
+    ChunkedTrunk,
+    is_llama_shaped,
+    is_rms_norm,
+    lay_out_for_products,
+    rms_norm,
+)
 from rm_core.engine.packed import PackedForward, TransformersTrunk, fastest_packed
 from rm_core.types import Encoded
 from tests.models import ARCHITECTURES, make_model
@@ -80,3 +86,22 @@ def test_the_cpu_runs_llama_shaped_models_chunk_by_chunk() -> None:
     assert "chunk by chunk" in fastest_packed(make_model("llama")).reason
     assert "chunk" not in fastest_packed(make_model("gpt2")).reason
     assert "chunk" not in fastest_packed(make_model("llama"), deterministic=True).reason
+
+
+def test_only_a_norm_that_computes_the_root_mean_square_is_run_as_one() -> None:
+    plain = make_model("llama").base_model.layers[0].input_layernorm
+    shifted = make_model("gemma2").base_model.layers[0].input_layernorm  # multiplies by 1 + weight
+
+    assert is_rms_norm(plain)
+    assert not is_rms_norm(shifted)
+    assert not is_rms_norm(torch.nn.LayerNorm(8))
+
+
+def test_our_root_mean_square_norm_equals_transformers() -> None:
+    norm = make_model("llama").base_model.layers[0].input_layernorm
+    torch.nn.init.normal_(norm.weight)
+    rows = torch.cat([torch.randn(5, len(norm.weight)), torch.zeros(1, len(norm.weight))])
+
+    ours = rms_norm(rows, norm.weight, norm.variance_epsilon)
+
+    assert torch.allclose(ours, norm(rows), atol=1e-6)
