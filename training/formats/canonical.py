@@ -28,8 +28,8 @@ STRENGTH_OF_MARGIN_LABEL: Mapping[str, Strength] = {
 }
 """Our reading of agreement as strength: a checked answer, 3 of 3 and 2 of 3 annotators."""
 
-
-_ORDERS = ("ranking", "ranks", "scores")
+ORDERS = ("ranking", "ranks", "scores")
+"""Keys by which a row orders its responses."""
 
 
 class CanonicalFormat:
@@ -40,7 +40,7 @@ class CanonicalFormat:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Whether a row has a prompt, responses and their order."""
-        return {"prompt", "responses"} <= row.keys() and not row.keys().isdisjoint(_ORDERS)
+        return {"prompt", "responses"} <= row.keys() and not row.keys().isdisjoint(ORDERS)
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
         """The row as a record; `scores` become ranks inside the row, and agreement a strength.

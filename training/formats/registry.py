@@ -27,6 +27,7 @@ from training.formats.trl import (
     TrlUnpairedFormat,
 )
 from training.formats.ultrafeedback import BinarizedFormat, UltraFeedbackFormat
+from training.formats.unranked import UnrankedFormat
 from training.records import PreferenceRecord
 
 
@@ -122,6 +123,7 @@ def formats_for(options: FormatOptions) -> tuple[Format, ...]:
         TrlExplicitFormat(),
         TrlUnpairedFormat(),
         TrlImplicitFormat(),
+        UnrankedFormat(),
     )
 
 

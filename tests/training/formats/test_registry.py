@@ -81,6 +81,8 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("llama-factory-v1", {"chosen_messages": CHAT, "rejected_messages": CHAT}),
     ("trl-conversational", {"prompt": CHAT[:1], "chosen": CHAT[1:], "rejected": CHAT[1:]}),
     ("trl-conversational", {"prompt": "P", "chosen": CHAT[1:], "rejected": CHAT[1:]}),
+    ("unranked", {"prompt": "P", "responses": ["a", "b"]}),
+    ("unranked", {"prompt": CHAT[:1], "response": "a"}),
 ]
 
 
