@@ -183,7 +183,7 @@ class PackRunner:
             self._metrics.failures.labels("nonfinite").inc()
             return outcome
         for role, reward in outcome.rewards.items():
-            self._metrics.reward.labels(role).observe(reward)
+            self._metrics.rewarded(role, reward)
         self._metrics.sequences.labels(entry.request.route).inc()
         if "truncated" in entry.item.warnings:
             self._metrics.truncated.labels("prompt").inc()

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from rm_core.types import ModelProfile, Role
+from service.drift import RewardDrift
 from service.queueing import RejectionReason, Stage
 
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -32,6 +33,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
+        self._drift: RewardDrift | None = None  # until the models are known
         self._http()
         self._queue()
         self._engine()
@@ -215,6 +217,7 @@ class Metrics:
             capacity_items: the queue's bound.
         """
         self.queue_capacity_items.set(capacity_items)
+        self._drift = RewardDrift(self.registry, profiles)
         for role, profile in profiles.items():
             self.model_info.labels(role, profile.digest).set(1)
             self.reward.labels(role)
@@ -225,6 +228,12 @@ class Metrics:
                 self.rejections.labels(route, reason)
             for role in profiles:
                 self.selection.labels(route, role)
+
+    def rewarded(self, role: Role, reward: float) -> None:
+        """One model gave a finite raw reward."""
+        self.reward.labels(role).observe(reward)
+        if self._drift is not None:
+            self._drift.observe(role, reward)
 
     def watch_queue(
         self, items: Callable[[], float], tokens: Callable[[], float], age: Callable[[], float]

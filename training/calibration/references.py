@@ -111,14 +111,26 @@ def baseline_of(rewards: FloatArray, *, weight: float) -> Baseline | None:
 
 
 def quantiles_of(rewards: FloatArray) -> ReferenceQuantiles | None:
-    """Quantiles of calibrated rewards; None for fewer than 20.
+    """Quantiles of calibrated rewards; None for fewer than 20, or where they don't spread.
+
+    Where many rewards are equal, a quantile stands with the share that really lies up to it, so
+    that the references themselves show no drift.
 
     Args:
         rewards: calibrated, (responses,).
     """
-    if len(rewards) < MIN_RESPONSES:
+    count = len(rewards)
+    if count < MIN_RESPONSES:
         return None
     # 1 % of fifty responses is a guess at their minimum.
-    kept = [p for p in PROBABILITIES if len(rewards) * min(p, 1 - p) >= 1 - 1e-9]
-    values = np.quantile(rewards, kept)
-    return ReferenceQuantiles(tuple(kept), tuple(values.tolist()), len(rewards))
+    wanted = [p for p in PROBABILITIES if count * min(p, 1 - p) >= 1 - 1e-9]
+    kept: list[tuple[float, float]] = []
+    for probability, value in zip(wanted, np.quantile(rewards, wanted).tolist(), strict=True):
+        share = float(np.mean(rewards <= value))
+        if share < 1 and abs(share - probability) * count <= 1 + 1e-9:
+            share = probability
+        if share < 1 and (not kept or (share > kept[-1][0] and value > kept[-1][1])):
+            kept.append((share, value))
+    if not kept:
+        return None
+    return ReferenceQuantiles(tuple(p for p, _ in kept), tuple(v for _, v in kept), count)

@@ -1,0 +1,112 @@
+"""Baseline and quantiles of reference responses, and reading them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rm_core.types import Dialogue
+from service.drift import DriftWindow
+from training.calibration.references import (
+    baseline_of,
+    heldout_rewards,
+    quantiles_of,
+    reference_rewards,
+)
+from training.errors import DataError
+from training.models import UntrainedRewardModel
+
+
+def test_the_baseline_is_mean_and_unbiased_deviation() -> None:
+    baseline = baseline_of(np.array([1.0, 2.0, 4.0, 5.0]), weight=32.0)
+
+    assert baseline is not None
+    assert (baseline.mean, baseline.weight) == (3.0, 4.0)
+    assert baseline.std == pytest.approx((10 / 3) ** 0.5)
+
+
+@pytest.mark.parametrize("rewards", [[], [1.0], [2.0, 2.0, 2.0]])
+def test_rewards_without_spread_have_no_baseline(rewards: list[float]) -> None:
+    assert baseline_of(np.array(rewards), weight=32.0) is None
+
+
+def test_quantiles_of_a_hundred_and_one_even_steps_are_the_steps() -> None:
+    quantiles = quantiles_of(np.arange(101.0)[::-1])
+
+    assert quantiles is not None
+    assert quantiles.probabilities == (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+    np.testing.assert_allclose(quantiles.values, [1, 5, 10, 25, 50, 75, 90, 95, 99])
+    assert quantiles.responses == 101
+
+
+def test_few_responses_have_fewer_quantiles_or_none() -> None:
+    fifty = quantiles_of(np.arange(50.0))
+
+    assert fifty is not None
+    assert fifty.probabilities == (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    assert quantiles_of(np.arange(19.0)) is None
+    assert quantiles_of(np.zeros(100)) is None
+
+
+@pytest.mark.parametrize("kind", ["even", "atoms", "two values", "rounded"])
+def test_the_references_themselves_show_no_drift(kind: str) -> None:
+    generator = np.random.default_rng(0)
+    rewards = {
+        "even": generator.normal(size=400),
+        "atoms": np.repeat([-1.0, 0.0, 1.0], [40, 240, 120]),
+        "two values": np.repeat([0.0, 1.0], [300, 100]),
+        "rounded": generator.normal(size=400).round(),
+    }[kind]
+    quantiles = quantiles_of(rewards)
+    assert quantiles is not None
+    window = DriftWindow(quantiles)
+
+    for reward in rewards:
+        window.observe(float(reward))
+
+    assert window.psi < 0.001
+
+
+def test_held_out_rewards_say_that_they_are_no_policys() -> None:
+    assert "not sampled from a policy" in heldout_rewards(np.zeros(7)).source
+    assert "7 held-out" in heldout_rewards(np.zeros(7)).source
+
+
+def test_reference_responses_are_scored_as_the_model_scores_each_alone(
+    start: UntrainedRewardModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.jsonl"
+    rows = [
+        {"prompt": "Why?", "responses": ["Because.", "", "It is so."]},
+        {"prompt": "How?", "response": "Slowly."},
+        {"prompt": "Long?", "response": "word " * 400},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    found = reference_rewards([path], start.encoder, start.model, pad_token_id=start.pad_token_id)
+
+    texts = [("Why?", "Because."), ("Why?", ""), ("Why?", "It is so."), ("How?", "Slowly.")]
+    with torch.inference_mode():
+        alone = [
+            start.model(
+                input_ids=torch.tensor(
+                    [start.encoder.encode(Dialogue(p, r, allow_empty=True)).input_ids]
+                )
+            ).logits.item()
+            for p, r in texts
+        ]
+    np.testing.assert_allclose(found.rewards, alone, atol=1e-5)
+    assert "4 reference responses from" in found.source
+    assert "1 more could not be encoded" in found.source
+
+
+def test_a_file_of_which_nothing_can_be_scored_is_an_error(
+    start: UntrainedRewardModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "response": "word " * 400}) + "\n")
+
+    with pytest.raises(DataError, match="can be scored"):
+        reference_rewards([path], start.encoder, start.model, pad_token_id=start.pad_token_id)
