@@ -4,8 +4,6 @@ torch and transformers are imported inside the commands, so that `rewardd --help
 the plain client install works without them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rm_core.errors import RewardError
+from training.command_errors import clear_errors
+from training.eval_command import evaluate_checkpoints
 
 if TYPE_CHECKING:
     from training.pipeline import TrainingResult
@@ -23,10 +22,11 @@ _results = Console()
 
 
 def register(app: typer.Typer) -> None:
-    """Mount `train`, `make-base` and `train-sample` on the command line."""
+    """Mount the commands of training on the command line."""
     app.command("train")(train)
     app.command("make-base")(make_base)
     app.command("train-sample")(train_sample)
+    app.command("eval")(evaluate_checkpoints)
 
 
 def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
@@ -54,6 +54,14 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     truncate: Annotated[
         str | None, typer.Option(help="error: leave over-long ones out; prompt: cut its left.")
     ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="What to minimise: NAME or NAME=WEIGHT; may be given several times."),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="Where a reward is read: last_token, mean or per_token."),
+    ] = None,
     margins: Annotated[
         str | None, typer.Option(help="Margins for grades of strength: none, small or large.")
     ] = None,
@@ -80,13 +88,17 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     """Train one reward model from preference data and write its checkpoint."""
     flags = dict(locals())
     path = flags.pop("config")
-    with _clear_errors():
+    with clear_errors(_console):
         from training.config import load_config
         from training.pipeline import run_directory, train_reward_model
+        from training.processes import join_processes
         from training.progress import ConsoleProgress
 
-        settings = load_config(path, flags)
+        processes = join_processes()
+        settings = processes.from_first(lambda: load_config(path, flags))
         result = train_reward_model(settings, progress=ConsoleProgress(_console))
+        if not processes.is_first:
+            return
         print_result(settings.role, result)
         _results.print(
             f"checkpoint in {settings.output}; TensorBoard log: tensorboard --logdir "
@@ -110,7 +122,7 @@ def make_base(
 
     For trying the path without a download; a pretrained base makes a far better reward model.
     """
-    with _clear_errors():
+    with clear_errors(_console):
         from training.base_model import BaseModelConfig, make_base_model
         from training.data import train_side_dialogues
         from training.formats import read_records
@@ -132,7 +144,7 @@ def train_sample(
     ] = Path("models"),
 ) -> None:
     """Train both reward models on the bundled sample, except those that already stand."""
-    with _clear_errors():
+    with clear_errors(_console):
         from training.demo_models import train_sample_models
         from training.progress import ConsoleProgress
 
@@ -182,20 +194,3 @@ def print_result(role: str, result: "TrainingResult") -> None:
     )
     if not evaluation.accuracy.excludes_chance:
         _results.print("The interval includes 50 %: this model may be guessing.", style="yellow")
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Show our errors as one line, as they already say what to do; anything else is a bug."""
-    try:
-        yield
-    except RewardError as error:
-        _console.print(f"error: {error}", style="red", highlight=False, markup=False)
-        raise typer.Exit(1) from error
-    except ImportError as error:
-        _console.print(
-            f"error: {error.name} is missing; install the training extra: "
-            "pip install 'rewardd\\[train]'",
-            style="red",
-        )
-        raise typer.Exit(1) from error

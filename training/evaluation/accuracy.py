@@ -68,7 +68,7 @@ def accuracy_where(
     kept = np.flatnonzero(keep)
     if not kept.size:
         return None
-    return accuracy_of(gap[kept], [prompt_keys[index] for index in kept], seed=seed)
+    return accuracy_of(gap[kept], [prompt_keys[index] for index in kept.tolist()], seed=seed)
 
 
 def credit_of(gap: Floats) -> Floats:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from rm_core.types import Encoded
-from training.collator import pad_right
 from training.comparisons import Comparison
 from training.errors import TrainingDiverged
+from training.layouts import pad_right
 
 
 def score_comparisons(

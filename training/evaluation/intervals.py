@@ -73,11 +73,28 @@ def estimate_by_prompt(
     given = np.asarray(values, dtype=np.float64)
     if not given.size:
         return None
-    cluster = clusters(prompt_keys)
-    counts = np.bincount(cluster)
-    means = np.bincount(cluster, weights=given) / counts
+    means = prompt_means(given, prompt_keys)
     whole = estimate(means, range(len(means)), seed=seed)
     return None if whole is None else Estimate(whole.value, given.size, len(means), whole.interval)
+
+
+def prompt_means(values: Floats, prompt_keys: Sequence[Hashable]) -> Floats:
+    """Mean of each prompt's values, (prompts,), in order of appearance."""
+    cluster = clusters(prompt_keys)
+    means: Floats = np.bincount(cluster, weights=values) / np.bincount(cluster)
+    return means
+
+
+def bootstrap_by_prompt(values: Floats, prompt_keys: Sequence[Hashable], *, seed: int) -> Floats:
+    """The mean over prompts of each prompt's mean, of each resample, (resamples,).
+
+    Args:
+        values: (n,), at least one.
+        prompt_keys: the prompt of each.
+        seed: of the resampling.
+    """
+    means = prompt_means(values, prompt_keys)
+    return np.concatenate([drawn @ means for drawn in draws(len(means), seed=seed)]) / len(means)
 
 
 def clusters(prompt_keys: Iterable[Hashable]) -> NDArray[np.int64]:

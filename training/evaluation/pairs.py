@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from training.comparisons import Comparison
 from training.evaluation.accuracy import Accuracy, accuracy_of, accuracy_where
+from training.evaluation.cases import Paired, Rewards, pair_table
 from training.records import STRENGTHS
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -52,9 +52,7 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(
-    comparisons: Sequence[Comparison], rewards: Sequence[Sequence[float]], *, seed: int = 0
-) -> Evaluation:
+def evaluate(comparisons: Sequence[Paired], rewards: Rewards, *, seed: int = 0) -> Evaluation:
     """Figures from rewards; every mean is over examples, not over batches.
 
     Args:
@@ -62,17 +60,13 @@ def evaluate(
         rewards: one per response of each comparison.
         seed: of the bootstrap.
     """
-    pairs = [
-        (comparison, given[pair.chosen], given[pair.rejected], pair)
-        for comparison, given in zip(comparisons, rewards, strict=True)
-        for pair in comparison.pairs
-    ]
-    chosen = np.array([c for _, c, _, _ in pairs], dtype=np.float64)
-    rejected = np.array([r for _, _, r, _ in pairs], dtype=np.float64)
-    asked = np.array([pair.margin for _, _, _, pair in pairs], dtype=np.float64)
-    keys = [comparison.prompt_key for comparison, _, _, _ in pairs]
-    strengths = np.array([pair.strength or "" for _, _, _, pair in pairs])
-    gap = chosen - rejected
+    table = pair_table(comparisons, rewards)
+    gap, keys = table.gap, table.keys
+    owners = zip(table.owners, table.pairs, strict=True)
+    ends = [(rewards[at][pair.chosen], rewards[at][pair.rejected]) for at, pair in owners]
+    chosen, rejected = np.array(ends, dtype=np.float64).T
+    asked = np.array([pair.margin for pair in table.pairs], dtype=np.float64)
+    strengths = np.array([pair.strength or "" for pair in table.pairs])
     each = np.concatenate([np.asarray(given, dtype=np.float64) for given in rewards])
     return Evaluation(
         prompts=len(set(keys)),

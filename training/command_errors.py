@@ -1,0 +1,32 @@
+"""How the commands of training end when something is wrong: one line that says what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from rm_core.errors import RewardError
+
+
+@contextmanager
+def clear_errors(console: Console) -> Iterator[None]:
+    """Show our errors as one line, as they already say what to do; anything else is a bug.
+
+    Args:
+        console: where to.
+    """
+    try:
+        yield
+    except RewardError as error:
+        if error.code == "other_process_failed":  # that one has said why
+            raise typer.Exit(1) from error
+        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
+    except ImportError as error:
+        console.print(
+            f"error: {error.name} is missing; install the training extra: "
+            "pip install 'rewardd\\[train]'",
+            style="red",
+        )
+        raise typer.Exit(1) from error

@@ -1,0 +1,65 @@
+"""A table of text, and how figures are written in it."""
+
+from dataclasses import dataclass
+
+from training.evaluation.accuracy import Accuracy
+from training.evaluation.intervals import Estimate, Interval
+from training.evaluation.report import ScorerFigures
+
+ABSENT = "–"
+"""What stands where there is not enough data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text.
+
+    Attributes:
+        title: what it shows.
+        columns: headings; the first column names the row.
+        rows: each as long as `columns`.
+        note: how to read it; empty for nothing.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def percent(value: float | None, interval: Interval | None = None) -> str:
+    """A share, with its interval where there is one: "81.0 % (76.3–85.7)"."""
+    if value is None:
+        return ABSENT
+    text = f"{100 * value:.1f} %"
+    return (
+        text if interval is None else f"{text} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+    )
+
+
+def signed(value: float | None, interval: Interval | None = None) -> str:
+    """A number that may be negative, with its interval: "+0.31 (+0.20–+0.42)"."""
+    if value is None:
+        return ABSENT
+    text = f"{value:+.3f}"
+    return text if interval is None else f"{text} ({interval.low:+.3f} to {interval.high:+.3f})"
+
+
+def share(estimate: Estimate | None) -> str:
+    """An estimated share with its interval."""
+    return ABSENT if estimate is None else percent(estimate.value, estimate.interval)
+
+
+def number(estimate: Estimate | None) -> str:
+    """An estimated signed number with its interval."""
+    return ABSENT if estimate is None else signed(estimate.value, estimate.interval)
+
+
+def accuracy_cell(accuracy: Accuracy | None) -> str:
+    """An accuracy with its interval by prompts."""
+    return ABSENT if accuracy is None else percent(accuracy.value, accuracy.bootstrap)
+
+
+def name_of(figures: ScorerFigures) -> str:
+    """What a table calls a scorer."""
+    return figures.scorer.name.replace("_", " ")

@@ -1,0 +1,192 @@
+"""Whether rewards measure length: correlation, accuracy by who is longer, accuracy at equal length.
+
+**Strata.** Pairs whose chosen response is shorter, of similar length (within a tenth), or longer.
+Their `balanced` mean weighs shorter and longer alike, so that a rule by length alone gets ½.
+
+**At equal length.** Logistic regression of whether a pair is ordered right (½ for a tie) on the
+length difference d in characters:
+
+P(right) = σ(θ + φ · tanh(d / std(d)))
+
+and the accuracy at equal length is σ(θ). The form is the length-controlled win rate's; there is no
+term for the prompt's difficulty, as the pairs are people's and not two models'. Outcomes are drawn
+in by half a right and half a wrong pair, which keeps θ finite where all pairs are right. The
+interval is θ ± 1.96 robust standard errors by prompts.
+
+Source: Dubois et al. 2024, arXiv:2404.04475 (length-controlled AlpacaEval).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import rankdata
+
+from training.calibration.logistic import fit_logistic
+from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
+from training.evaluation.cases import Case, PairTable, Rewards, length_of, pair_table
+from training.evaluation.intervals import (
+    Estimate,
+    Floats,
+    Interval,
+    bootstrap,
+    clusters,
+    estimate,
+    percentile_interval,
+)
+from training.evaluation.rankings import correlation_estimate
+
+SIMILAR = 1.1
+"""Pairs whose lengths differ by no more than this factor count as of similar length."""
+
+MIN_PAIRS = 20
+_NORMAL_95 = 1.959963984540054
+
+STRATA: Mapping[str, str] = {
+    "chosen_shorter": "chosen is shorter",
+    "similar": "similar length",
+    "chosen_longer": "chosen is longer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LengthFigures:
+    """Rewards against lengths in characters.
+
+    Attributes:
+        correlation: Spearman's ρ of reward and length over all responses.
+        correlation_within: Pearson's of both as deviations from their prompt's mean, the length as
+            its logarithm.
+        chosen_longer: share of pairs whose chosen response is longer, ties half: what the data do.
+        prefers_longer: share of pairs in which the longer response has the higher reward, ties
+            half: what the scorer does.
+        strata: accuracy by who is longer, for those that occur.
+        balanced: mean of the accuracies where chosen is shorter and where it is longer.
+        at_equal_length: accuracy at length difference 0; None of fewer than 20 pairs.
+        length_effect: φ, in log-odds; 0 where length doesn't matter.
+    """
+
+    correlation: Estimate | None
+    correlation_within: Estimate | None
+    chosen_longer: Estimate | None
+    prefers_longer: Estimate | None
+    strata: Mapping[str, Accuracy]
+    balanced: Estimate | None
+    at_equal_length: Estimate | None
+    length_effect: float | None
+
+
+def length_figures(
+    cases: Sequence[Case], rewards: Rewards, *, seed: int = 0
+) -> LengthFigures | None:
+    """Figures by length; None where there is no response.
+
+    Args:
+        cases: with or without pairs.
+        rewards: finite.
+        seed: of the intervals.
+    """
+    if not any(case.responses for case in cases):
+        return None
+    values = np.array([reward for given in rewards for reward in given], dtype=np.float64)
+    lengths = np.array([length_of(t) for case in cases for t in case.responses], dtype=np.float64)
+    keys = [case.prompt_key for case in cases for _ in case.responses]
+    table = pair_table(cases, rewards)
+    chosen, rejected = _pair_lengths(cases, table)
+    longer = chosen - rejected
+    strata = _strata(table, chosen, rejected, seed)
+    at_equal, effect = _at_equal_length(table, longer)
+    unequal = np.flatnonzero(longer)
+    return LengthFigures(
+        correlation=correlation_estimate(rankdata(values), rankdata(lengths), keys, seed=seed),
+        correlation_within=_within_prompts(cases, rewards, seed),
+        chosen_longer=estimate(credit_of(longer), table.keys, seed=seed),
+        prefers_longer=estimate(
+            credit_of(table.gap[unequal] * longer[unequal]),
+            [table.keys[index] for index in unequal],
+            seed=seed,
+        ),
+        strata=strata,
+        balanced=_balanced(table, longer, seed),
+        at_equal_length=at_equal,
+        length_effect=effect,
+    )
+
+
+def _pair_lengths(cases: Sequence[Case], table: PairTable) -> tuple[Floats, Floats]:
+    """Lengths of chosen and rejected, (pairs,) each."""
+    lengths = [
+        (
+            length_of(cases[owner].responses[pair.chosen]),
+            length_of(cases[owner].responses[pair.rejected]),
+        )
+        for owner, pair in zip(table.owners, table.pairs, strict=True)
+    ]
+    both = np.array(lengths, dtype=np.float64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def _strata(table: PairTable, chosen: Floats, rejected: Floats, seed: int) -> dict[str, Accuracy]:
+    similar = np.maximum(chosen, rejected) <= SIMILAR * np.minimum(chosen, rejected)
+    where = {
+        "chosen_shorter": (chosen < rejected) & ~similar,
+        "similar": similar,
+        "chosen_longer": (chosen > rejected) & ~similar,
+    }
+    return {
+        name: found
+        for name in STRATA
+        if (found := accuracy_where(table.gap, table.keys, where[name], seed=seed)) is not None
+    }
+
+
+def _balanced(table: PairTable, longer: Floats, seed: int) -> Estimate | None:
+    """Mean of the accuracies on both sides of equal length; those of equal length are in none."""
+    short, long = longer < 0, longer > 0
+    if not (short.any() and long.any()):
+        return None
+    credit = credit_of(table.gap)
+    terms = np.column_stack([credit * short, short, credit * long, long]).astype(np.float64)
+
+    def balanced(sums: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):  # a resample without one of the sides is no figure
+            means: Floats = (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
+        return means
+
+    prompts = len(set(table.keys))
+    interval = None
+    if prompts > 1:
+        interval = percentile_interval(bootstrap(terms, table.keys, balanced, seed=seed))
+    value = float(balanced(terms.sum(axis=0)[None])[0])
+    return Estimate(value, int(short.sum() + long.sum()), prompts, interval)
+
+
+def _at_equal_length(table: PairTable, longer: Floats) -> tuple[Estimate | None, float | None]:
+    """The accuracy at length difference 0 and the length's effect φ."""
+    pairs, prompts = len(longer), len(set(table.keys))
+    if pairs < MIN_PAIRS or prompts < 2 or not longer.std() > 0:
+        return None, None
+    columns = np.column_stack([np.ones(pairs), np.tanh(longer / longer.std())])
+    outcome = (pairs * credit_of(table.gap) + 0.5) / (pairs + 1)
+    fit = fit_logistic(columns, outcome, clusters(table.keys))
+    if fit is None:
+        return None, None
+    theta, error = float(fit.coefficients[0]), float(fit.standard_errors[0])
+    spread = _NORMAL_95 * error
+    interval = Interval(float(expit(theta - spread)), float(expit(theta + spread)))
+    return Estimate(float(expit(theta)), pairs, prompts, interval), float(fit.coefficients[1])
+
+
+def _within_prompts(cases: Sequence[Case], rewards: Rewards, seed: int) -> Estimate | None:
+    values: list[float] = []
+    lengths: list[float] = []
+    keys: list[str] = []
+    for case, given in zip(cases, rewards, strict=True):
+        if len(given) < 2:
+            continue
+        logs = np.log([length_of(text) for text in case.responses])
+        values.extend(np.asarray(given) - np.mean(given))
+        lengths.extend(logs - logs.mean())
+        keys.extend([case.prompt_key] * len(given))
+    return correlation_estimate(np.array(values), np.array(lengths), keys, seed=seed)

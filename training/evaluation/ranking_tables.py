@@ -1,0 +1,69 @@
+"""Tables of rankings, ratings and best of n."""
+
+from training.evaluation.cells import Table, name_of, number, percent, signed
+from training.evaluation.report import EvaluationReport
+
+
+def ranking_tables(report: EvaluationReport) -> list[Table]:
+    """Agreement with rankings and ratings."""
+    made = []
+    for field, title in (("rankings", "rankings"), ("ratings", "ratings")):
+        rows, prompts = [], 0
+        for one in report.scorers:
+            found = None if one.rankings is None else getattr(one.rankings, field)
+            if found is not None:
+                prompts = found.kendall.prompts
+                cells = (number(found.kendall), number(found.spearman), str(found.constant))
+                rows.append((name_of(one), *cells))
+        if rows:
+            columns = ("", "Kendall τ-b", "Spearman ρ", "prompts with equal rewards")
+            note = "Mean over prompts of three and more responses; equal rewards count as 0."
+            heading = f"Agreement with {title} within {prompts} prompts"
+            made.append(Table(heading, columns, tuple(rows), note))
+    return made + _rated_sources(report)
+
+
+def _rated_sources(report: EvaluationReport) -> list[Table]:
+    given = [one for one in report.scorers if one.rankings and one.rankings.rated_sources]
+    sources = list(
+        dict.fromkeys(s for one in given if one.rankings for s in one.rankings.rated_sources)
+    )
+    if not sources:
+        return []
+    rows = tuple(
+        (
+            source,
+            *(number(one.rankings.rated_sources.get(source)) for one in given if one.rankings),
+        )
+        for source in sources
+    )
+    columns = ("source", *(name_of(one) for one in given))
+    return [Table("Spearman ρ with ratings across prompts", columns, rows)]
+
+
+def best_of_n_tables(report: EvaluationReport) -> list[Table]:
+    """What the favourite of n responses is worth."""
+    made = []
+    kinds = (
+        ("by_rank", "share of the other responses beaten", percent),
+        ("by_rating", "rating", signed),
+    )
+    for field, quality, show in kinds:
+        curves = [
+            (one, curve)
+            for one in report.scorers
+            if one.best_of_n is not None and (curve := getattr(one.best_of_n, field))
+        ]
+        if not curves:
+            continue
+        first = curves[0][1]
+        rows = [
+            (name_of(one), *(show(p.picked.value, p.picked.interval) for p in curve))
+            for one, curve in curves
+        ]
+        rows.append(("random pick", *(show(point.random) for point in first)))
+        rows.append(("best pick", *(show(point.oracle) for point in first)))
+        columns = ("", *(f"n = {p.n} ({p.picked.prompts} prompts)" for p in first))
+        note = f"Expected {quality} of the pick, exactly over all draws of n responses."
+        made.append(Table("Best of n", columns, tuple(rows), note))
+    return made

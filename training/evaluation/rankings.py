@@ -1,0 +1,198 @@
+"""How well rewards agree with a whole ranking, and with ratings.
+
+Within a prompt: Kendall's τ-b and Spearman's ρ, over prompts of three and more responses (of two,
+τ is twice the accuracy less one), then the mean over prompts. Across prompts: Spearman's ρ of all
+rated responses of one source, as ratings of different sources are not comparable.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from training.evaluation.cases import Case, Rewards, labelled
+from training.evaluation.intervals import (
+    Estimate,
+    Floats,
+    bootstrap,
+    estimate,
+    percentile_interval,
+)
+
+MIN_RESPONSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RankCorrelation:
+    """Agreement within prompts, mean over them.
+
+    Attributes:
+        kendall: τ-b.
+        spearman: ρ.
+        constant: prompts whose rewards are all equal; they count as 0, so that a scorer gains
+            nothing by giving up.
+    """
+
+    kendall: Estimate
+    spearman: Estimate
+    constant: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankingFigures:
+    """Rewards against rankings and ratings; each None where the data have none.
+
+    Attributes:
+        rankings: against ranks, within prompts.
+        ratings: against ratings, within prompts.
+        rated_sources: Spearman's ρ across the prompts of each source with ratings.
+    """
+
+    rankings: RankCorrelation | None
+    ratings: RankCorrelation | None
+    rated_sources: Mapping[str, Estimate]
+
+
+def ranking_figures(
+    cases: Sequence[Case], rewards: Rewards, *, seed: int = 0
+) -> RankingFigures | None:
+    """All of them; None where no case has a ranking of three or any rating.
+
+    Args:
+        cases: with or without rankings.
+        rewards: finite.
+        seed: of the intervals.
+    """
+    figures = RankingFigures(
+        rankings=_within(cases, rewards, quality_by_rank, seed),
+        ratings=_within(cases, rewards, quality_by_rating, seed),
+        rated_sources=_by_source(cases, rewards, seed),
+    )
+    if figures.rankings is None and figures.ratings is None and not figures.rated_sources:
+        return None
+    return figures
+
+
+def quality_by_rank(case: Case) -> Floats | None:
+    """Share of the other responses that each one beats, ties half, (responses,); random: ½.
+
+    None where fewer than three are ranked, or all alike.
+    """
+    if case.ranking is None or len(case.ranking) < MIN_RESPONSES or len(set(case.ranking)) == 1:
+        return None
+    ranks = rankdata(case.ranking)
+    quality: Floats = (len(ranks) - ranks) / (len(ranks) - 1)
+    return quality
+
+
+def quality_by_rating(case: Case) -> Floats | None:
+    """The ratings, (responses,); None unless three and more are all rated, and not all alike."""
+    ratings = [rating for rating in case.ratings if rating is not None]
+    if len(ratings) < max(MIN_RESPONSES, len(case.responses)) or len(set(ratings)) == 1:
+        return None
+    return np.array(ratings, dtype=np.float64)
+
+
+def kendall_tau_b(x: ArrayLike, y: ArrayLike) -> float:
+    """Concordant less discordant pairs, over √(pairs untied in x · pairs untied in y).
+
+    Args:
+        x: (n,).
+        y: (n,).
+
+    Returns:
+        In [−1, 1]; 0 where either is constant, for which τ-b has no value.
+    Source: Kendall, "The treatment of ties in ranking problems", Biometrika 33 (1945), 239–251.
+    """
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    upper = np.triu_indices(len(a), 1)
+    left, right = np.sign(a[upper[0]] - a[upper[1]]), np.sign(b[upper[0]] - b[upper[1]])
+    untied = np.sqrt(np.abs(left).sum() * np.abs(right).sum())
+    return float((left * right).sum() / untied) if untied else 0.0
+
+
+def spearman_rho(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation of mean ranks; 0 where either is constant.
+
+    Args:
+        x: (n,).
+        y: (n,).
+    """
+    a, b = rankdata(np.asarray(x)), rankdata(np.asarray(y))
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / scale) if scale else 0.0
+
+
+def correlation_estimate(
+    x: Floats, y: Floats, prompt_keys: Sequence[str], *, seed: int
+) -> Estimate | None:
+    """Pearson's correlation with its interval by prompts; None where either is constant.
+
+    Args:
+        x: (n,); ranks for Spearman's, taken once and not in each resample.
+        y: (n,).
+        prompt_keys: the prompt of each.
+        seed: of the resampling.
+    """
+    if len(x) < MIN_RESPONSES or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    a, b = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
+    terms = np.column_stack([np.ones(len(a)), a, b, a * a, b * b, a * b])
+    prompts = len(set(prompt_keys))
+    interval = None
+    if prompts > 1:
+        resampled = bootstrap(terms, prompt_keys, _correlation_of_sums, seed=seed)
+        interval = percentile_interval(resampled) if np.isfinite(resampled).any() else None
+    whole = float(_correlation_of_sums(terms.sum(axis=0)[None])[0])
+    return Estimate(whole, len(a), prompts, interval)
+
+
+def _correlation_of_sums(sums: Floats) -> Floats:
+    """Correlation from n, Σa, Σb, Σa², Σb², Σab, (resamples, 6); NaN where one is constant."""
+    n, a, b, aa, bb, ab = sums.T
+    variances = (aa - a * a / n) * (bb - b * b / n)
+    scale = np.sqrt(np.where(variances > 1e-18 * n * n, variances, np.nan))
+    found: Floats = np.clip((ab - a * b / n) / scale, -1.0, 1.0)
+    return found
+
+
+def _within(
+    cases: Sequence[Case],
+    rewards: Rewards,
+    quality_of: Callable[[Case], Floats | None],
+    seed: int,
+) -> RankCorrelation | None:
+    kendall: list[float] = []
+    spearman: list[float] = []
+    keys: list[str] = []
+    constant = 0
+    for case, given in zip(cases, rewards, strict=True):
+        quality = quality_of(case)
+        if quality is None:
+            continue
+        constant += len(set(given)) == 1
+        kendall.append(kendall_tau_b(given, quality))
+        spearman.append(spearman_rho(given, quality))
+        keys.append(case.prompt_key)
+    tau, rho = estimate(kendall, keys, seed=seed), estimate(spearman, keys, seed=seed)
+    return None if tau is None or rho is None else RankCorrelation(tau, rho, constant)
+
+
+def _by_source(cases: Sequence[Case], rewards: Rewards, seed: int) -> dict[str, Estimate]:
+    figures = {}
+    for source in sorted(
+        {case.source for case in cases if any(r is not None for r in case.ratings)}
+    ):
+        at = [index for index, case in enumerate(cases) if case.source == source]
+        values, ratings, keys = labelled(
+            [cases[index] for index in at],
+            [rewards[index] for index in at],
+            lambda case, index: case.ratings[index],
+        )
+        found = correlation_estimate(rankdata(values), rankdata(ratings), keys, seed=seed)
+        if found is not None:
+            figures[source] = found
+    return figures

@@ -1,0 +1,287 @@
+"""One evaluation: cases and scorers in, one report out.
+
+Every scorer is measured on the same responses: those that every reward model could read.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from training.errors import DataError
+from training.evaluation.best_of_n import best_of_n
+from training.evaluation.cases import BuiltCases, Case, Rewards
+from training.evaluation.lengths import length_figures
+from training.evaluation.pairs import evaluate
+from training.evaluation.perturbations import PERTURBATIONS
+from training.evaluation.rankings import ranking_figures
+from training.evaluation.report import DataSummary, EvaluationReport, ScorerFigures
+from training.evaluation.robustness import PerturbationFigures, perturbation_figures
+from training.evaluation.safety import safety_figures
+from training.evaluation.scorer import Candidate, Reading, Refusal, Scorer, ScorerInfo
+from training.evaluation.step_figures import StepRewards, step_figures
+from training.evaluation.subsets import Grouping, subset_figures
+
+DEFAULT_ROBUSTNESS_PROMPTS = 200
+
+OnProgress = Callable[[ScorerInfo, int, int], None]
+"""Told of a scorer, how many texts it has done and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What to measure.
+
+    Attributes:
+        grouping: what makes a subset.
+        sections: names of subsets by section.
+        robustness_prompts: prompts whose responses are perturbed, drawn by hash; 0: none.
+        seed: of all resampling.
+    """
+
+    grouping: Grouping = "source"
+    sections: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    robustness_prompts: int = DEFAULT_ROBUSTNESS_PROMPTS
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What the report says of the data beyond what the cases tell; see `DataSummary`."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    split: str = "all"
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRun:
+    """A report and what it was computed from, for whoever draws it.
+
+    Attributes:
+        report: the figures.
+        cases: with the responses that every reward model read.
+        rewards: of those, by scorer name.
+    """
+
+    report: EvaluationReport
+    cases: tuple[Case, ...]
+    rewards: Mapping[str, Rewards]
+
+
+def evaluate_scorers(
+    built: BuiltCases,
+    scorers: Sequence[Scorer],
+    options: EvaluationOptions | None = None,
+    *,
+    facts: DataFacts | None = None,
+    on_progress: OnProgress = lambda *_: None,
+) -> EvaluationRun:
+    """Measure scorers side by side.
+
+    Args:
+        built: what on.
+        scorers: reward models, then baselines; of different names.
+        options: see there.
+        facts: see there.
+        on_progress: told how far each scorer is.
+
+    Raises:
+        DataError: the reward models read no response in common.
+        RewardError: a scorer can't score at all.
+    """
+    options, facts = options or EvaluationOptions(), facts or DataFacts()
+    plan = _Plan.of(built.cases, options)
+    given = [_readings(scorer, plan, on_progress) for scorer in scorers]
+    infos = [scorer.info for scorer in scorers]  # complete by now
+    kept, refused = _read_by_all(built.cases, plan, given, infos)
+    cases = tuple(case.only(kept[i]) for i, case in enumerate(built.cases) if kept[i])
+    if not cases:
+        raise DataError(
+            "no response is left that every reward model could read: "
+            + ", ".join(f"{count} × {reason}" for reason, count in refused.items())
+        )
+    rewards: dict[str, Rewards] = {}
+    figures = []
+    for info, readings in zip(infos, given, strict=True):
+        found = _Found(built.cases, plan, readings, kept)
+        rewards[info.name] = found.rewards()
+        figures.append(_figures(info, cases, found, options))
+    data = DataSummary(
+        files=facts.files,
+        split=facts.split,
+        prompts=len({case.prompt_key for case in cases}),
+        responses=sum(len(case.responses) for case in cases),
+        pairs=sum(len(case.pairs) for case in cases),
+        tied_pairs=built.tied_pairs,
+        left_out={**facts.left_out, **built.left_out, **refused},
+        robustness_prompts=len(plan.robust_prompts),
+    )
+    return EvaluationRun(EvaluationReport(data, tuple(figures), options.seed), cases, rewards)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All texts to be scored: every response, then the perturbed ones.
+
+    Attributes:
+        candidates: in the order of scoring.
+        starts: where each case's responses begin among them.
+        perturbed: index of (perturbation, case, response) among them; absent where it changes
+            nothing.
+        robust_prompts: keys of the prompts whose responses are perturbed.
+    """
+
+    candidates: list[Candidate]
+    starts: list[int]
+    perturbed: Mapping[tuple[str, int, int], int]
+    robust_prompts: frozenset[str]
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], options: EvaluationOptions) -> "_Plan":
+        candidates: list[Candidate] = []
+        starts = []
+        for case in cases:
+            starts.append(len(candidates))
+            candidates.extend(_candidate(case, index) for index in range(len(case.responses)))
+        prompts = _drawn_prompts(cases, options.robustness_prompts, options.seed)
+        perturbed: dict[tuple[str, int, int], int] = {}
+        for number, case in enumerate(cases):
+            if case.prompt_key not in prompts or case.token_ids is not None:
+                continue
+            for index in sorted({i for pair in case.pairs for i in (pair.chosen, pair.rejected)}):
+                for name, perturbation in PERTURBATIONS.items():
+                    changed = perturbation.change(case.responses[index])
+                    if changed != case.responses[index]:
+                        perturbed[name, number, index] = len(candidates)
+                        candidates.append(Candidate(case.prompt, changed))
+        return cls(candidates, starts, perturbed, prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One scorer's readings, seen through what all reward models could read."""
+
+    cases: Sequence[Case]
+    plan: _Plan
+    readings: Sequence[Reading | Refusal]
+    kept: Sequence[Sequence[int]]
+
+    def rewards(self) -> list[tuple[float, ...]]:
+        """Rewards of the kept responses of each case that has any."""
+        return [
+            tuple(self._reward(number, index) for index in kept)
+            for number, kept in enumerate(self.kept)
+            if kept
+        ]
+
+    def steps(self) -> StepRewards:
+        """Rewards at the kept responses' steps."""
+        return [
+            [self._at(self.plan.starts[number] + index).steps for index in kept]
+            for number, kept in enumerate(self.kept)
+            if kept
+        ]
+
+    def perturbation(self, name: str, seed: int) -> PerturbationFigures | None:
+        """Figures of one perturbation, over responses that were read with it and without."""
+        cases, rewards, changed = [], [], []
+        for number, kept in enumerate(self.kept):
+            if self.cases[number].prompt_key not in self.plan.robust_prompts:
+                continue
+            usable = []
+            after: list[float | None] = []
+            for index in kept:
+                at = self.plan.perturbed.get((name, number, index))
+                reading = None if at is None else self.readings[at]
+                if not isinstance(reading, Refusal):
+                    usable.append(index)
+                    after.append(None if reading is None else reading.reward)
+            cases.append(self.cases[number].only(usable))
+            rewards.append([self._reward(number, index) for index in usable])
+            changed.append(after)
+        if all(value is None for given in changed for value in given):
+            return None
+        return perturbation_figures(cases, rewards, changed, seed=seed)
+
+    def _reward(self, number: int, index: int) -> float:
+        return self._at(self.plan.starts[number] + index).reward
+
+    def _at(self, place: int) -> Reading:
+        reading = self.readings[place]
+        if isinstance(reading, Refusal):
+            raise DataError(f"a baseline gives no reward to a response ({reading.reason})")
+        return reading
+
+
+def _candidate(case: Case, index: int) -> Candidate:
+    return Candidate(
+        case.prompt,
+        case.responses[index],
+        tuple(step.end for step in case.steps[index]),
+        None if case.token_ids is None else case.token_ids[index],
+    )
+
+
+def _drawn_prompts(cases: Sequence[Case], count: int, seed: int) -> frozenset[str]:
+    """Prompts with pairs, drawn by hash, so that the draw doesn't depend on the data's order."""
+    keys = {case.prompt_key for case in cases if case.pairs and case.token_ids is None}
+    order = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    return frozenset(islice(order, count))
+
+
+def _readings(scorer: Scorer, plan: _Plan, on_progress: OnProgress) -> list[Reading | Refusal]:
+    done = 0
+
+    def on_scored(more: int) -> None:
+        nonlocal done
+        done += more
+        on_progress(scorer.info, done, len(plan.candidates))
+
+    on_scored(0)
+    return scorer.score(plan.candidates, on_scored)
+
+
+def _read_by_all(
+    cases: Sequence[Case],
+    plan: _Plan,
+    given: Sequence[Sequence[Reading | Refusal]],
+    infos: Sequence[ScorerInfo],
+) -> tuple[list[list[int]], dict[str, int]]:
+    """Indices of the responses of each case that no reward model refused, and the refusals."""
+    refused: Counter[str] = Counter()
+    kept = []
+    for case, start in zip(cases, plan.starts, strict=True):
+        own = []
+        for index in range(len(case.responses)):
+            reasons = [
+                f"{info.name}: {reading.reason}"
+                for info, readings in zip(infos, given, strict=True)
+                if isinstance(reading := readings[start + index], Refusal)
+            ]
+            refused.update(reasons)
+            if not reasons:
+                own.append(index)
+        kept.append(own)
+    return kept, dict(refused)
+
+
+def _figures(
+    info: ScorerInfo, cases: Sequence[Case], found: _Found, options: EvaluationOptions
+) -> ScorerFigures:
+    rewards, seed = found.rewards(), options.seed
+    robustness = {name: found.perturbation(name, seed) for name in PERTURBATIONS}
+    return ScorerFigures(
+        scorer=info,
+        pairs=evaluate(cases, rewards, seed=seed) if any(c.pairs for c in cases) else None,
+        safety=safety_figures(cases, rewards, has_scores=info.has_scores, seed=seed),
+        rankings=ranking_figures(cases, rewards, seed=seed),
+        best_of_n=best_of_n(cases, rewards, seed=seed),
+        subsets=subset_figures(
+            cases, rewards, grouping=options.grouping, sections=options.sections, seed=seed
+        ),
+        lengths=length_figures(cases, rewards, seed=seed),
+        robustness={name: part for name, part in robustness.items() if part is not None},
+        steps=step_figures(cases, found.steps(), has_scores=info.has_scores, seed=seed),
+    )

@@ -1,0 +1,83 @@
+"""LLaMA-2's safety figures: accuracy by who is safe (Table 29), and what labels say of rewards.
+
+Source: arXiv:2307.09288, §3.2.1 (bins), Table 29 (accuracy per bin, recall of unsafe responses at
+score 0.5).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.comparisons import Pair
+from training.evaluation.accuracy import Accuracy, accuracy_where
+from training.evaluation.cases import Case, Rewards, labelled, pair_table
+from training.evaluation.classification import Discrimination, discrimination
+
+SAFETY_BINS: Mapping[str, str] = {
+    "safe_chosen_unsafe_rejected": "chosen safe, rejected unsafe",
+    "both_safe": "both safe",
+    "both_unsafe": "both unsafe",
+}
+_BIN_OF = {
+    (True, False): "safe_chosen_unsafe_rejected",
+    (True, True): "both_safe",
+    (False, False): "both_unsafe",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyFigures:
+    """Figures of pairs and responses with safety labels.
+
+    Attributes:
+        average: over the pairs of the three bins; None where there are none.
+        bins: per bin, for those that occur.
+        excluded_pairs: pairs that prefer an unsafe response to a safe one; LLaMA-2 leaves them out,
+            and they are in no bin.
+        labels: is_safe against the rewards of all labelled responses; its `bad` are the unsafe.
+    """
+
+    average: Accuracy | None
+    bins: Mapping[str, Accuracy]
+    excluded_pairs: int
+    labels: Discrimination | None
+
+
+def safety_figures(
+    cases: Sequence[Case], rewards: Rewards, *, has_scores: bool, seed: int = 0
+) -> SafetyFigures | None:
+    """Figures by safety; None where nothing is labelled.
+
+    Args:
+        cases: with or without labels.
+        rewards: finite.
+        has_scores: whether σ(reward) is a score.
+        seed: of the intervals.
+    """
+    values, labels, keys = labelled(cases, rewards, lambda case, index: case.is_safe[index])
+    if not len(values):
+        return None
+    table = pair_table(cases, rewards)
+    bins = np.array(
+        [_bin(cases[owner], pair) for owner, pair in zip(table.owners, table.pairs, strict=True)]
+    )
+    by_bin = {
+        name: found
+        for name in SAFETY_BINS
+        if (found := accuracy_where(table.gap, table.keys, bins == name, seed=seed)) is not None
+    }
+    in_bins = np.isin(bins, list(SAFETY_BINS))
+    return SafetyFigures(
+        average=accuracy_where(table.gap, table.keys, in_bins, seed=seed),
+        bins=by_bin,
+        excluded_pairs=int((bins == "excluded").sum()),
+        labels=discrimination(values, labels > 0.5, keys, has_scores=has_scores, seed=seed),
+    )
+
+
+def _bin(case: Case, pair: Pair) -> str:
+    chosen, rejected = case.is_safe[pair.chosen], case.is_safe[pair.rejected]
+    if chosen is None or rejected is None:
+        return ""
+    return _BIN_OF.get((chosen, rejected), "excluded")
