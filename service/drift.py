@@ -8,7 +8,8 @@ Population stability index: PSI = Σ (live − expected) · ln(live / expected) 
 Without any drift it is about (B − 1)(1/N + 1/M) on average, with B bins, N rewards in the window
 and M references; `rm_reward_psi_expected` says so, and the alert compares with it.
 
-In reinforcement learning rewards ought to rise, so a high PSI alone is no fault: docs/operations.md.
+In reinforcement learning rewards ought to rise, so a high PSI alone is no fault; see
+docs/operations.md.
 """
 
 import itertools
