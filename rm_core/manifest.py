@@ -25,9 +25,10 @@ MANIFEST_NAME = "reward_model.json"
 FORMAT_VERSION = 1
 _PARTIAL_NAME = f".{MANIFEST_NAME}.partial"
 
-HeadKind = Literal["last_token", "per_token"]
-"""What the head was trained on: the read position alone, or every token of the response too. Its
-weights are the same thing in both, and the reward is read at the same position."""
+HeadKind = Literal["last_token", "mean", "per_token"]
+"""Where a response's reward is read: at the read position; as the mean of the rewards of all the
+response's tokens; or at the read position of a head that was trained on other tokens too. The
+head's weights are the same thing in all."""
 
 
 @dataclass(frozen=True, slots=True)

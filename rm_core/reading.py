@@ -44,6 +44,25 @@ def num_prompt_tokens(offsets: Sequence[Offset] | None, border: int) -> int | No
     return next((i for i, (_, end) in enumerate(offsets) if end > border), len(offsets))
 
 
+def response_positions(encoded: Encoded) -> range:
+    """The tokens that a head which averages over the response reads.
+
+    From the first with a character of the response up to the read position, so that what ends the
+    response counts as well, as it does among the rewards of tokens. A response without a token of
+    its own is read at the read position.
+
+    Raises:
+        DetailUnavailable: it is not known where the response begins.
+    """
+    if encoded.num_prompt_tokens is None:
+        raise DetailUnavailable(
+            "the model averages over the response's tokens, and it is not known where they begin; "
+            "send prompt and response apart, and serve the model with a fast tokenizer"
+        )
+    end = encoded.read_position + 1
+    return range(min(encoded.num_prompt_tokens, encoded.read_position), end)
+
+
 def places_of(
     tokenised: Tokenised, encoded: Encoded, name_of: Callable[[int], str], *, stripped: bool
 ) -> tuple[Place, ...]:

@@ -26,8 +26,21 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class StepTarget:
+    """One labelled step of a response, where it is read.
+
+    Attributes:
+        position: of the step's last token, an index into the response's token ids.
+        label: 1 good, 0 bad.
+    """
+
+    position: int
+    label: float
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """One prompt's responses, each encoded once however many pairs it stands in.
+    """One prompt's responses, each encoded once, and all that is known of them.
 
     Attributes:
         id: the record's id.
@@ -35,9 +48,14 @@ class Comparison:
         prompt: the prompt as plain text, for the baselines.
         responses: the responses as text.
         encoded: the same as token ids.
-        pairs: strict preferences between them, at least one.
+        pairs: strict preferences between them; none where they are judged by themselves alone.
         is_safe: labels of the responses, None where unknown.
         tags: the prompt's tags.
+        ranks: of the responses, 0 is best, without gaps, equal ranks tie; empty where they are not
+            to be read as one ranking.
+        ratings: of the responses, None where unknown; empty where nobody rated any.
+        steps: labelled steps of each response; empty where nobody labelled any.
+        source: the record's.
     """
 
     id: str
@@ -48,6 +66,10 @@ class Comparison:
     pairs: tuple[Pair, ...]
     is_safe: tuple[bool | None, ...]
     tags: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
+    ratings: tuple[float | None, ...] = ()
+    steps: tuple[tuple[StepTarget, ...], ...] = ()
+    source: str = ""
 
     @property
     def num_tokens(self) -> int:
@@ -59,7 +81,14 @@ class Comparison:
 
         A process whose share of an epoch ends early runs it while the others finish theirs.
         """
-        return replace(self, pairs=(), is_safe=(None,) * len(self.encoded))
+        unknown = (None,) * len(self.encoded)
+        return replace(self, pairs=(), is_safe=unknown, ranks=(), ratings=(), steps=())
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is anything to learn from."""
+        labels = (*self.is_safe, *self.ratings)
+        return bool(self.pairs) or any(self.steps) or any(label is not None for label in labels)
 
 
 def ordered_pairs(

@@ -3,24 +3,35 @@
 import difflib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rm_core.errors import ConfigurationError
+from rm_core.manifest import HeadKind
 from rm_core.types import ROLES, Role, Truncation
-from training.losses import OBJECTIVES, MarginTable
+from training.losses import (
+    DEFAULT_OBJECTIVES,
+    Margins,
+    MarginTable,
+    check_head,
+    check_objectives,
+    margins_of,
+    parse_objectives,
+)
+from training.mixture import RECIPES, Recipe, written_source
 
 Precision = Literal["auto", "fp32", "bf16"]
 PairWeighting = Literal["pair", "prompt"]
+Trainable = Literal["full", "head", "lora", "qlora"]
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "role": ROLES,
     "truncate": get_args(Truncation),
-    "objective": tuple(OBJECTIVES),
-    "margins": get_args(MarginTable),
+    "head": get_args(HeadKind),
     "pair_weighting": get_args(PairWeighting),
     "precision": get_args(Precision),
+    "trainable": get_args(Trainable),
 }
 _Range = tuple[Callable[[float], bool], str]
 _POSITIVE: _Range = (lambda value: value > 0, "be greater than 0")
@@ -45,6 +56,10 @@ _RANGES: Mapping[str, _Range] = {
     "save_steps": _NOT_NEGATIVE,
     "min_warmup_steps": _NOT_NEGATIVE,
     "baseline_weight": _NOT_NEGATIVE,
+    "freeze_layers": _NOT_NEGATIVE,
+    "lora_rank": _POSITIVE,
+    "lora_alpha": _POSITIVE,
+    "lora_dropout": _SHARE,
 }
 
 
@@ -54,17 +69,34 @@ class TrainingConfig:
 
     Attributes:
         role: "safety" or "helpfulness".
-        data: files or directories of preference data.
+        data: sources of preference data, as `training.mixture` reads them: files, folders, hub
+            names, each with settings of its own where it has any.
         base: the causal LM (or reward model) to start from: a directory or a hub name.
         output: directory that the checkpoint is written to.
+        mixture: draw training records by this recipe of LLaMA-2; None: by the sources' weights.
+        max_malformed: stop when a file has more malformed rows than this; None: twenty, or 1 % of
+            what was read of it where that is more.
         format: read every file as this format; None: detect each file's.
         heldout_fraction: share of prompts held out where records name no split.
         split_seed: changes which prompts those are.
         max_length: most tokens of prompt and response; bounded by the base model's positions.
         truncate: "error" leaves over-long responses out, "prompt" cuts their prompts' left.
-        objective: the pairwise loss, a name in `training.losses.OBJECTIVES`.
-        margins: "none", "small" or "large": reward units for the grades of strength.
-        safety_auxiliary_weight: λ of the safety auxiliary loss on `is_safe`; 0 switches it off.
+        objectives: what is minimised: weights by names in `training.losses.OBJECTIVES`.
+        head: where a response's reward is read: at its "last_token", as the "mean" over its tokens,
+            or "per_token", which is read at the last token and trained at others too.
+        margins: reward units for the grades of strength: "none", "small", "large", or a table.
+        safety_auxiliary_weight: another way to say the weight of the objective safety_auxiliary.
+        trainable: "full" trains every weight, "head" the head alone on hidden states that the trunk
+            computes once, "lora" an adapter and the head, "qlora" the same on a 4-bit trunk (CUDA).
+        freeze_layers: with "full", leave the embeddings and so many of the lowest layers as they
+            are; 0 freezes nothing.
+        lora_rank: of the adapter's matrices.
+        lora_alpha: the adapter's part is scaled by alpha / rank.
+        lora_dropout: on the adapter's input; `disable_dropout` leaves it alone.
+        lora_target_modules: last parts of the names of the trunk's linear layers that get an
+            adapter, "q_proj"; empty: all of them. The head never does, it is trained whole.
+        merge_adapter: publish base and adapter as one checkpoint; else the adapter alone, which
+            names its base and shares it in the server.
         pair_weighting: "prompt" lets the K(K−1)/2 pairs of a ranking share the weight of one pair
             (InstructGPT, arXiv 2203.02155 eq. 1); "pair" gives each pair the same weight.
         epochs: passes over the data; more than one overfits, says LLaMA-2.
@@ -93,14 +125,24 @@ class TrainingConfig:
     data: tuple[str, ...]
     base: str
     output: str
+    mixture: Recipe | None = None
+    max_malformed: int | None = None
     format: str | None = None
     heldout_fraction: float = 0.1
     split_seed: int = 0
     max_length: int = 1024
     truncate: Truncation = "error"
-    objective: str = "bradley_terry"
-    margins: MarginTable = "small"
+    objectives: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_OBJECTIVES))
+    head: HeadKind = "last_token"
+    margins: MarginTable | Margins = "small"
     safety_auxiliary_weight: float = 0.0
+    trainable: Trainable = "full"
+    freeze_layers: int = 0
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    lora_dropout: float = 0.0
+    lora_target_modules: tuple[str, ...] = ()
+    merge_adapter: bool = True
     pair_weighting: PairWeighting = "prompt"
     epochs: float = 1.0
     learning_rate: float = 1e-5
@@ -137,10 +179,39 @@ class TrainingConfig:
                 raise ConfigurationError(f"`{name}` must {rule}")
         if not self.data:
             raise ConfigurationError("`data` names no file; give at least one with --data")
-        if self.safety_auxiliary_weight and self.role != "safety":
+        if self.mixture is not None and self.mixture not in RECIPES:
+            raise ConfigurationError(f"`mixture` must be one of {', '.join(RECIPES)}")
+        if self.max_malformed is not None and (
+            type(self.max_malformed) is not int or self.max_malformed < 0
+        ):
+            raise ConfigurationError("`max_malformed` must be a whole number, at least 0")
+        if self.freeze_layers and self.trainable != "full":
             raise ConfigurationError(
-                "`safety_auxiliary_weight` belongs to the safety role; set it to 0"
+                f"`freeze_layers` is for trainable = 'full'; {self.trainable!r} trains none of the "
+                "trunk's own weights, so leave it out"
             )
+        margins_of(self.margins)
+        self._check_objectives()
+
+    def _check_objectives(self) -> None:
+        check_objectives(self.objectives)
+        if self.safety_auxiliary_weight and "safety_auxiliary" in self.objectives:
+            raise ConfigurationError(
+                "the objective safety_auxiliary has its weight; leave `safety_auxiliary_weight` out"
+            )
+        if "safety_auxiliary" in self.weights and self.role != "safety":
+            raise ConfigurationError(
+                "`safety_auxiliary_weight` and the objective safety_auxiliary belong to the safety "
+                "role; leave them out"
+            )
+        check_head(self.weights, self.head)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Every objective that is trained on, with its weight."""
+        if not self.safety_auxiliary_weight:
+            return self.objectives
+        return {**self.objectives, "safety_auxiliary": self.safety_auxiliary_weight}
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, for the manifest."""
@@ -163,21 +234,35 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainingConf
             values = tomllib.loads(path.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"{path} can't be read as TOML: {error}") from error
-    values.update({key: value for key, value in overrides.items() if value is not None})
+    flags = {key: value for key, value in overrides.items() if value is not None}
+    values = {**_with_objectives(values), **_with_objectives(flags)}
     known = {f.name: f for f in fields(TrainingConfig)}
     for key in values:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             raise ConfigurationError(f"unknown setting `{key}`{hint}")
-    if isinstance(values.get("data"), str):
-        values["data"] = [values["data"]]
-    values["data"] = tuple(str(item) for item in values.get("data", ()))
+    given = values.get("data", ())
+    given = [given] if isinstance(given, str | dict) else given
+    values["data"] = tuple(written_source(item) for item in given)
+    targets = values.get("lora_target_modules", ())
+    values["lora_target_modules"] = (targets,) if isinstance(targets, str) else tuple(targets)
     missing = [name for name in ("role", "base", "output") if not values.get(name)]
     if missing:
         flags = ", ".join(f"--{name}" for name in missing)
         raise ConfigurationError(f"missing {flags} (or the same keys in the TOML file)")
     return TrainingConfig(**_typed(values))
+
+
+def _with_objectives(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with `objective`, the short spelling, under the name of the setting."""
+    named = dict(values)
+    spellings = [named.pop(key) for key in ("objective", "objectives") if key in named]
+    if len(spellings) > 1:
+        raise ConfigurationError("give `objective` or `objectives`, not both")
+    if spellings:
+        named["objectives"] = parse_objectives(spellings[0])
+    return named
 
 
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:

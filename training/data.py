@@ -1,18 +1,29 @@
 """From records to the two sides of a split, encoded, with nothing left out silently."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rm_core.errors import EmptyText, InputError, InputTooLong
 from rm_core.text import TextEncoder
-from rm_core.types import Dialogue, Encoded, Role, Truncation
-from training.comparisons import Comparison, Pair, ordered_pairs, prompt_key, prompt_text
+from rm_core.types import Dialogue
+from training.comparison_builder import ComparisonBuilder, DialogueEncoder
+from training.comparisons import Comparison, prompt_key
+from training.data_audit import audit
+from training.data_options import DataOptions
 from training.data_report import DataReport, Dropped, split_counts
 from training.errors import DataError
 from training.formats.reading import ReadRecords
-from training.losses import MARGINS, MarginTable
-from training.records import PreferenceRecord, Split, Strength
+from training.records import PreferenceRecord, Split
+
+__all__ = [
+    "DataOptions",
+    "PreparedData",
+    "accounted_data",
+    "assign_splits",
+    "fingerprint",
+    "prepare_data",
+    "train_side_dialogues",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +33,6 @@ class PreparedData:
     train: tuple[Comparison, ...]
     heldout: tuple[Comparison, ...]
     report: DataReport
-
-
-@dataclass(frozen=True, slots=True)
-class DataOptions:
-    """How records become comparisons.
-
-    Attributes:
-        role: the safety role leaves out pairs whose chosen response is unsafe and the other safe.
-        margins: table of the margins that grades of strength stand for.
-        heldout_fraction: share of prompts held out, of records that carry no split of their own.
-        split_seed: changes which prompts those are.
-        truncate: leave over-long responses out ("error"), or cut their prompts' left ("prompt").
-    """
-
-    role: Role
-    margins: MarginTable = "small"
-    heldout_fraction: float = 0.1
-    split_seed: int = 0
-    truncate: Truncation = "error"
 
 
 def prepare_data(read: ReadRecords, encoder: TextEncoder, options: DataOptions) -> PreparedData:
@@ -54,6 +46,21 @@ def prepare_data(read: ReadRecords, encoder: TextEncoder, options: DataOptions) 
     Raises:
         DataError: nothing is left to train on or to evaluate on.
     """
+    data = accounted_data(read, encoder, options)
+    if not data.train:
+        raise DataError(f"nothing is left to train on:\n{data.report.to_text()}")
+    if not data.heldout:
+        raise DataError(
+            "nothing is left to evaluate on; raise the held-out fraction or give more data:\n"
+            + data.report.to_text()
+        )
+    return data
+
+
+def accounted_data(
+    read: ReadRecords, encoder: DialogueEncoder, options: DataOptions
+) -> PreparedData:
+    """The same whatever is left, for looking at data without training on it."""
     dropped = Dropped()
     for reason, record_id in read.unusable:
         dropped.add(reason, record_id)
@@ -65,24 +72,26 @@ def prepare_data(read: ReadRecords, encoder: TextEncoder, options: DataOptions) 
             dropped.add("leaks_into_heldout", record.id)
         else:
             train_records.append(record)
-    builder = _ComparisonBuilder(encoder, options, dropped)
-    train = builder.build(train_records)
-    heldout = builder.build(sides["heldout"])
+    builder = ComparisonBuilder(encoder, options, dropped)
+    train = builder.build(train_records, options.targets)
+    # Whatever is learned, how well it orders responses can be told from pairs.
+    heldout = builder.build(sides["heldout"], options.targets | {"pairs"})
+    found = audit(sides)
     report = DataReport(
         files=read.formats,
-        records_read=len(read.records) + len(read.unusable),
+        records_read=read.num_rows,
         ties=builder.ties,
         splits={"train": split_counts(train), "heldout": split_counts(heldout)},
         dropped=dropped.ids,
         fingerprint=fingerprint(train, heldout),
+        malformed=read.malformed,
+        sources=found.records_by_source,
+        contradictions=found.contradictions,
+        near_identical=found.near_identical,
+        safety_bins=found.safety_bins,
+        prompts_in_both_splits=found.prompts_in_both_splits,
+        mixture=read.mixture,
     )
-    if not train:
-        raise DataError(f"no pair is left to train on:\n{report.to_text()}")
-    if not heldout:
-        raise DataError(
-            "no pair is left to evaluate on; raise the held-out fraction or give more data:\n"
-            + report.to_text()
-        )
     return PreparedData(train, heldout, report)
 
 
@@ -147,113 +156,6 @@ def fingerprint(*splits: Sequence[Comparison]) -> str:
                 repr([(p.chosen, p.rejected, p.margin) for p in comparison.pairs]).encode()
             )
             digest.update(repr(comparison.is_safe).encode())
+            for further in (comparison.ranks, comparison.ratings, comparison.steps):
+                digest.update(repr(further).encode() if further else b"")
     return digest.hexdigest()
-
-
-class _ComparisonBuilder:
-    """Encodes records and drops what can't be compared; remembers pairs across records."""
-
-    def __init__(self, encoder: TextEncoder, options: DataOptions, dropped: Dropped) -> None:
-        self._encoder = encoder
-        self._options = options
-        self._dropped = dropped
-        self._margins: Mapping[Strength, float] = MARGINS[options.margins]
-        self._seen: set[tuple[str, str, str]] = set()
-        self.ties = 0
-
-    def build(self, records: Sequence[PreferenceRecord]) -> tuple[Comparison, ...]:
-        """Comparisons of those records that keep at least one pair."""
-        built = (self._comparison(record) for record in records)
-        return tuple(comparison for comparison in built if comparison is not None)
-
-    def _comparison(self, record: PreferenceRecord) -> Comparison | None:
-        if len(record.responses) == 1:
-            self._dropped.add("single_response", record.id)
-            return None
-        text = prompt_text(record.prompt)
-        if not text.strip():
-            self._dropped.add("empty", record.id)
-            return None
-        encoded = [self._encode(record, response) for response in record.responses]
-        key = prompt_key(record.prompt)
-        is_safe = record.is_safe or (None,) * len(record.responses)
-        pairs = []
-        for pair in ordered_pairs(record, self._margins):
-            if pair is None:
-                self.ties += 1
-            elif encoded[pair.chosen] is not None and encoded[pair.rejected] is not None:
-                reason = self._objection(record, pair, encoded, is_safe, key)
-                if reason is None:
-                    pairs.append(pair)
-                else:
-                    self._dropped.add(reason, record.id)
-        if not pairs:
-            return None
-        return _compact(record, key, text, encoded, pairs, is_safe)
-
-    def _encode(self, record: PreferenceRecord, response: str) -> Encoded | None:
-        """Token ids, or None and a note of why not."""
-        dialogue = Dialogue(record.prompt, response)
-        try:
-            return self._encoder.encode(dialogue, truncate=self._options.truncate)
-        except EmptyText:
-            self._dropped.add("empty", record.id)
-        except InputTooLong:
-            self._dropped.add("over_long", record.id)
-        except InputError:
-            self._dropped.add("unencodable", record.id)
-        return None
-
-    def _objection(
-        self,
-        record: PreferenceRecord,
-        pair: Pair,
-        encoded: Sequence[Encoded | None],
-        is_safe: Sequence[bool | None],
-        key: str,
-    ) -> str | None:
-        """Why a pair of encoded responses must not be used; None where nothing speaks against."""
-        chosen, rejected = record.responses[pair.chosen], record.responses[pair.rejected]
-        if chosen.strip() == rejected.strip():
-            return "identical"
-        first, second = encoded[pair.chosen], encoded[pair.rejected]
-        if first is not None and second is not None and first.input_ids == second.input_ids:
-            return "identical_after_truncation"
-        if (
-            self._options.role == "safety"
-            and is_safe[pair.chosen] is False
-            and is_safe[pair.rejected] is True
-        ):
-            return "unsafe_chosen"
-        if (key, chosen, rejected) in self._seen:
-            return "duplicate"
-        if (key, rejected, chosen) in self._seen:
-            return "swapped_duplicate"
-        self._seen.add((key, chosen, rejected))
-        return None
-
-
-def _compact(
-    record: PreferenceRecord,
-    key: str,
-    text: str,
-    encoded: Sequence[Encoded | None],
-    pairs: Sequence[Pair],
-    is_safe: Sequence[bool | None],
-) -> Comparison:
-    """A comparison of only those responses that stand in a pair, so that none runs for nothing."""
-    used = sorted({index for pair in pairs for index in (pair.chosen, pair.rejected)})
-    place = {index: position for position, index in enumerate(used)}
-    return Comparison(
-        id=record.id,
-        prompt_key=key,
-        prompt=text,
-        responses=tuple(record.responses[index] for index in used),
-        encoded=tuple(e for e in (encoded[index] for index in used) if e is not None),
-        pairs=tuple(
-            replace(pair, chosen=place[pair.chosen], rejected=place[pair.rejected])
-            for pair in pairs
-        ),
-        is_safe=tuple(is_safe[index] for index in used),
-        tags=record.tags,
-    )

@@ -9,8 +9,11 @@ from training.baselines import baseline_accuracies
 from training.config import TrainingConfig
 from training.data import DataOptions, PreparedData, prepare_data
 from training.data_report import DataReport
+from training.decoding import BaseDecoder
 from training.evaluation import Accuracy, Evaluation, evaluate, score_comparisons
-from training.formats import read_records
+from training.formats.reading import ReadRecords
+from training.losses import targets_of
+from training.mixture import parsed_source, read_mixture
 from training.models import UntrainedRewardModel, reward_model_from
 from training.processes import join_processes
 from training.progress import Progress, SilentProgress
@@ -59,9 +62,11 @@ def train_reward_model(
     progress = (progress if processes.is_first else None) or SilentProgress()
     started = time.monotonic()
     processes.from_first(lambda: check_output(Path(config.output)))
+    found: list[ReadRecords] = []  # of process 0; the others get what is made of it
+    processes.from_first(lambda: found.append(read_sources(config)))
     progress.say(f"loading {config.base}")
     start = reward_model_from(config.base, max_length=config.max_length, seed=config.seed)
-    data = processes.from_first(lambda: _prepared(config, start, progress))
+    data = processes.from_first(lambda: _prepared(config, found[0], start, progress))
     trained = train(
         start,
         data.train,
@@ -71,6 +76,24 @@ def train_reward_model(
         say=progress.say,
     )
     return processes.from_first(lambda: _finished(trained, data, config, progress, started))
+
+
+def read_sources(config: TrainingConfig) -> ReadRecords:
+    """What the configured sources hold, drawn as the configuration's mixture says.
+
+    Raises:
+        DataError: they can't be read, or nothing in them can be used.
+        ConfigurationError: a source or the mixture says what can't be meant.
+    """
+    decode = BaseDecoder(config.base)
+    return read_mixture(
+        [parsed_source(text, role=config.role, decode=decode) for text in config.data],
+        recipe=config.mixture,
+        heldout_fraction=config.heldout_fraction,
+        seed=config.split_seed,
+        format_name=config.format,
+        max_malformed=config.max_malformed,
+    )
 
 
 def _finished(
@@ -90,10 +113,9 @@ def _finished(
 
 
 def _prepared(
-    config: TrainingConfig, start: UntrainedRewardModel, progress: Progress
+    config: TrainingConfig, read: ReadRecords, start: UntrainedRewardModel, progress: Progress
 ) -> PreparedData:
-    """Read and encode the data."""
-    read = read_records([Path(path) for path in config.data], format_name=config.format)
+    """Encode the data and account for it."""
     progress.say(f"encoding {len(read.records)} records")
     options = DataOptions(
         role=config.role,
@@ -101,6 +123,7 @@ def _prepared(
         heldout_fraction=config.heldout_fraction,
         split_seed=config.split_seed,
         truncate=config.truncate,
+        targets=targets_of(config.weights),
     )
     data = prepare_data(read, start.encoder, options)
     progress.say(data.report.to_text())

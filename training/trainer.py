@@ -1,4 +1,4 @@
-"""Bradley-Terry training on HF `Trainer`: what is ours is the batch, its loss and its order."""
+"""Training on HF `Trainer`: what is ours is the batch, its loss and its order."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,27 +17,31 @@ from training.collator import ComparisonCollator
 from training.comparisons import Comparison
 from training.config import TrainingConfig
 from training.errors import TrainingDiverged
-from training.losses import OBJECTIVES, safety_auxiliary_loss
+from training.layouts import BatchLayout, PaddedLayout
+from training.losses import Rewards
 from training.models import UntrainedRewardModel, disable_dropout
 from training.processes import Processes, join_processes
 from training.resume import checkpoint_to_resume, identity_of
 from training.sampling import LengthGroupedOrder
+from training.update_loss import UpdateLoss
 
 
 class RewardTrainer(CheckpointingTrainer):
-    """HF `Trainer` for comparisons.
+    """HF `Trainer` for comparisons; see `UpdateLoss` for what it minimises.
 
-    The loss of an update is Σ wᵢ·ℓᵢ / Σ wᵢ over every pair of the update, however the pairs fall
-    into forward passes and devices: a mean of means would weigh pairs in small batches more.
+    Args:
+        config: the recipe.
+        layout: how responses go through the model; the collator's own.
+        options: HF `Trainer`'s.
     """
 
-    def __init__(self, *, config: TrainingConfig, **options: Any) -> None:
+    def __init__(self, *, config: TrainingConfig, layout: BatchLayout, **options: Any) -> None:
         super().__init__(**options)
         self._config = config
-        self._terms = OBJECTIVES[config.objective]
+        self._layout = layout
+        self._update_loss = UpdateLoss(config.weights)
         # Our loss is normalised over the whole update; Trainer must not divide it again.
         self.loss_is_scaled_for_ga = True
-        self._sums: dict[str, float] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Sequence[Comparison] = train_dataset or self.train_dataset
@@ -53,10 +57,8 @@ class RewardTrainer(CheckpointingTrainer):
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[Mapping[str, Tensor]], device: torch.device
     ) -> Tensor:
-        """Pair weight and number of safety labels of one update over all devices, (2,)."""
-        weight = sum(float(batch["weight"].sum()) for batch in batch_samples)
-        labelled = sum(len(batch["labelled"]) for batch in batch_samples)
-        totals = torch.tensor([weight, labelled], dtype=torch.float32, device=device)
+        """What each objective's targets weigh in one update over all devices, (objectives,)."""
+        totals = self._update_loss.totals(batch_samples).to(device)
         if self.accelerator.num_processes > 1:
             # Gradients are averaged over processes, so each one's share counts that much more.
             totals = self.accelerator.reduce(totals, "sum") / self.accelerator.num_processes
@@ -72,64 +74,39 @@ class RewardTrainer(CheckpointingTrainer):
         """This forward pass's share of the update's loss.
 
         Args:
-            model: scores (responses,).
+            model: as `layout` takes it.
             inputs: a batch of `ComparisonCollator`.
-            return_outputs: also give the rewards.
+            return_outputs: also give the rewards of the responses.
             num_items_in_batch: totals of the update, from `_get_num_items_in_batch`.
+
+        Raises:
+            TrainingDiverged: a reward is not finite.
         """
         totals = num_items_in_batch
         if totals is None:
             totals = self._get_num_items_in_batch([inputs], inputs["weight"].device)
-        rewards = rewards_of(model, inputs)
-        chosen, rejected = rewards[inputs["chosen"]], rewards[inputs["rejected"]]
-        terms = self._terms(chosen, rejected, inputs["margin"])
-        loss = (inputs["weight"] * terms).sum() / totals[0]
-        coefficient = self._config.safety_auxiliary_weight
-        if coefficient and len(inputs["labelled"]):
-            auxiliary = safety_auxiliary_loss(rewards[inputs["labelled"]], inputs["is_safe"])
-            loss = loss + coefficient * auxiliary * (len(inputs["labelled"]) / totals[1])
-        self._note(chosen.detach(), rejected.detach())
-        return (loss, {"rewards": rewards}) if return_outputs else loss
-
-    def _note(self, chosen: Tensor, rejected: Tensor) -> None:
-        """Add to the sums that the next log line reports; refuse what is no number."""
-        gap = (chosen - rejected).float()
-        if not torch.isfinite(gap).all():
+        rewards = Rewards.of(self._layout.rewards(model, inputs), inputs)
+        if not torch.isfinite(rewards.at_reads).all():
             raise TrainingDiverged(
                 f"a reward is not finite at update {self.state.global_step}; lower the learning "
                 "rate, or train with --precision fp32"
             )
-        correct = (gap > 0).sum() + 0.5 * (gap == 0).sum()
-        for name, value in (
-            ("pairs", float(len(gap))),
-            ("accuracy", float(correct)),
-            ("chosen", float(chosen.sum())),
-            ("rejected", float(rejected.sum())),
-            ("margin", float(gap.sum())),
-        ):
-            self._sums[name] = self._sums.get(name, 0.0) + value
+        loss = self._update_loss.of(inputs, rewards, totals)
+        return (loss, {"rewards": rewards.of_responses}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add training accuracy and mean rewards, per pair since the last line, to the log."""
-        if "loss" in logs and self._sums:
-            sums = self._sums_of_all_processes()
-            pairs = sums.pop("pairs")
-            logs.update({name: total / max(1.0, pairs) for name, total in sums.items()})
-            self._sums.clear()
+        """Add accuracy, mean rewards and the objectives' own losses since the last line."""
+        if "loss" in logs:
+            sums = self._over_all_processes(self._update_loss.sums())
+            logs.update(self._update_loss.figures(sums))
         super().log(logs, start_time)
 
-    def _sums_of_all_processes(self) -> dict[str, float]:
+    def _over_all_processes(self, sums: dict[str, float]) -> dict[str, float]:
         if self.accelerator.num_processes == 1:
-            return dict(self._sums)
-        mine = torch.tensor(list(self._sums.values()), device=self.args.device)
+            return sums
+        mine = torch.tensor(list(sums.values()), device=self.args.device)
         total = self.accelerator.reduce(mine, "sum").tolist()
-        return dict(zip(self._sums, total, strict=True))
-
-
-def rewards_of(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Rewards of a padded batch by transformers' own forward, (responses,), float32."""
-    output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-    return output.logits.squeeze(-1).float()  # type: ignore[no-any-return]  # (responses, 1)
+        return dict(zip(sums, total, strict=True))
 
 
 def train(
@@ -177,21 +154,26 @@ def train(
     fillers = []
     if processes.count > 1:
         fillers = [min(comparisons, key=lambda each: each.num_tokens).without_labels()]
-    trainer = RewardTrainer(
-        config=config,
-        identity=identity,
-        model=start.model,
-        args=training_arguments(
-            config, run_directory, num_examples=len(comparisons), processes=processes.count
-        ),
-        train_dataset=[*comparisons, *fillers],
-        data_collator=ComparisonCollator(start.pad_token_id, config.pair_weighting),
-        processing_class=start.tokenizer,
-        callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.model.eval()
+    layout = PaddedLayout(start.pad_token_id)
+    with layout.attached(start.model):
+        trainer = RewardTrainer(
+            config=config,
+            layout=layout,
+            identity=identity,
+            model=start.model,
+            args=training_arguments(
+                config, run_directory, num_examples=len(comparisons), processes=processes.count
+            ),
+            train_dataset=[*comparisons, *fillers],
+            data_collator=ComparisonCollator(
+                layout, config.weights, config.pair_weighting, config.head
+            ),
+            processing_class=start.tokenizer,
+            callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.model.eval()
     return start
 
 

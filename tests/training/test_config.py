@@ -35,6 +35,11 @@ def test_defaults_are_the_paper_s_recipe() -> None:
         ({"epochs": "two"}, "epochs"),
         ({"batch_size": 1.5}, "batch_size"),
         ({"margins": "huge"}, "margins"),
+        ({"margins": {"better": 1.0}}, "margins"),
+        ({"objective": "bradly_terry"}, "objective"),
+        ({"head": "first_token"}, "head"),
+        ({"head": "per_token"}, "per_token"),
+        ({"objective": ["steps"]}, "per_token"),
         ({"role": "helpfulness", "safety_auxiliary_weight": 1.0}, "safety_auxiliary_weight"),
     ],
 )
@@ -53,3 +58,51 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 def test_the_configuration_survives_json() -> None:
     config = load_config(None, NEEDED)
     assert TrainingConfig(**{**config.to_json(), "data": tuple(config.to_json()["data"])}) == config
+
+
+def test_what_is_minimised_can_be_said_in_any_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("objectives = {bradley_terry = 1, centering = 0.01}\n")
+    both = {"bradley_terry": 1.0, "centering": 0.01}
+    assert load_config(path, NEEDED).objectives == both
+    assert load_config(None, {**NEEDED, "objective": ["bradley_terry", "centering=0.01"]}) == (
+        load_config(path, NEEDED)
+    )
+    path.write_text('objective = "hinge"\n')
+    assert load_config(path, NEEDED).objectives == {"hinge": 1.0}
+    assert load_config(path, {**NEEDED, "objective": ["kwise"]}).objectives == {"kwise": 1.0}
+    path.write_text('objective = "hinge"\nobjectives = {kwise = 1.0}\n')
+    with pytest.raises(ConfigurationError, match="not both"):
+        load_config(path, NEEDED)
+
+
+def test_the_safety_loss_has_a_setting_and_a_name_of_its_own_and_they_mean_the_same() -> None:
+    assert load_config(None, NEEDED).weights == {"bradley_terry": 1.0}
+    by_setting = load_config(None, {**NEEDED, "safety_auxiliary_weight": 0.5})
+    by_name = load_config(None, {**NEEDED, "objective": ["bradley_terry", "safety_auxiliary=0.5"]})
+    assert by_setting.weights == by_name.weights == {"bradley_terry": 1.0, "safety_auxiliary": 0.5}
+    with pytest.raises(ConfigurationError, match="has its weight"):
+        load_config(
+            None,
+            {**NEEDED, "objective": ["safety_auxiliary"], "safety_auxiliary_weight": 0.5},
+        )
+    with pytest.raises(ConfigurationError, match="safety role"):
+        load_config(
+            None,
+            {**NEEDED, "role": "helpfulness", "objective": ["safety_auxiliary"]},
+        )
+
+
+def test_margins_may_be_a_table_of_one_s_own(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        "[margins]\nsignificantly_better = 4\nbetter = 2\nslightly_better = 1\n"
+        "negligibly_better = 0.5\n"
+    )
+    config = load_config(path, NEEDED)
+    assert config.margins == {
+        "significantly_better": 4,
+        "better": 2,
+        "slightly_better": 1,
+        "negligibly_better": 0.5,
+    }

@@ -8,13 +8,15 @@ import torch
 from transformers import TrainerCallback
 
 from rm_core.errors import ConfigurationError
+from tests.training.by_hand import loss_by_hand, unevenly_known
+from training.collator import ComparisonCollator
 from training.comparisons import Comparison
 from training.config import TrainingConfig, load_config
 from training.data import DataOptions, prepare_data
 from training.errors import TrainingDiverged
 from training.evaluation import evaluate, score_comparisons
 from training.formats import read_records
-from training.losses import bradley_terry_terms, safety_auxiliary_loss
+from training.layouts import PaddedLayout
 from training.models import UntrainedRewardModel, reward_model_from
 from training.trainer import RewardTrainer, train, training_arguments, warmup_steps
 
@@ -69,49 +71,45 @@ def first_gradient(trainer: RewardTrainer) -> torch.Tensor:
     return seen[0]
 
 
-@pytest.mark.parametrize("auxiliary", [0.0, 0.5])
+SETS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "safety": {"safety_auxiliary_weight": 0.5},
+    "lists": {"objectives": {"kwise": 1.0, "listnet": 0.5, "plackett_luce": 0.2}},
+    "ratings": {"objectives": {"regression": 1.0, "centering": 0.3, "l2": 0.1}, "head": "mean"},
+    "hinge": {"objective": ["hinge=2"], "head": "mean", "pair_weighting": "pair"},
+}
+
+
+@pytest.mark.parametrize("chosen", SETS.values(), ids=SETS.keys())
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(6, 1), (4, 2), (1, 6)])
-def test_the_gradient_of_an_update_is_that_of_the_mean_over_its_pairs(
+def test_the_gradient_of_an_update_is_that_of_weighted_means_over_all_of_it(
     tiny_base: Path,
     comparisons: tuple[Comparison, ...],
     tmp_path: Path,
     batch_size: int,
     accumulation: int,
-    auxiliary: float,
+    chosen: dict[str, Any],
 ) -> None:
-    from training.collator import ComparisonCollator
-
-    # Six comparisons in forward passes of unequal size, (4, 2) among them; some without labels.
-    six = [
-        replace(c, is_safe=(None, None)) if i % 3 == 0 else c for i, c in enumerate(comparisons[:6])
-    ]
+    # Forward passes of unequal size, (4, 2) among them; what is known is spread unevenly.
+    six = unevenly_known(comparisons[:7])
     config = recipe(
-        batch_size=batch_size,
-        gradient_accumulation=accumulation,
-        max_grad_norm=1e9,
-        safety_auxiliary_weight=auxiliary,
+        batch_size=batch_size, gradient_accumulation=accumulation, max_grad_norm=1e9, **chosen
     )
     start = fresh(tiny_base)
-    collator = ComparisonCollator(start.pad_token_id, "prompt")
+    layout = PaddedLayout(start.pad_token_id)
     trainer = RewardTrainer(
         config=config,
+        layout=layout,
         model=start.model,
         args=training_arguments(config, tmp_path, num_examples=6),
         train_dataset=six,
-        data_collator=collator,
+        data_collator=ComparisonCollator(
+            layout, config.weights, config.pair_weighting, config.head
+        ),
     )
     found = first_gradient(trainer)
-
     model = fresh(tiny_base).model
-    batch = collator(six)
-    rewards = model(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-    ).logits.squeeze(-1)
-    loss = bradley_terry_terms(
-        rewards[batch["chosen"]], rewards[batch["rejected"]], batch["margin"]
-    ).mean()
-    loss = loss + auxiliary * safety_auxiliary_loss(rewards[batch["labelled"]], batch["is_safe"])
-    loss.backward()
+    loss_by_hand(model, six, config).backward()
     assert torch.allclose(found, model.score.weight.grad, atol=1e-6)
 
 

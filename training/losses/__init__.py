@@ -1,0 +1,56 @@
+"""What a reward model minimises: pure functions of rewards, nothing else.
+
+All take rewards as float tensors, compute in float32 or better, and give one term for each thing
+that they judge: a pair, a ranking, a rated response, a step. `OBJECTIVES` is where a further one is
+registered.
+"""
+
+from training.losses.margins import MARGINS, Margins, MarginTable, margins_of
+from training.losses.objectives import (
+    DEFAULT_OBJECTIVES,
+    OBJECTIVES,
+    Objective,
+    Rewards,
+    Target,
+    check_head,
+    check_objectives,
+    parse_objectives,
+    targets_of,
+)
+from training.losses.pairwise import bradley_terry_loss, bradley_terry_terms, hinge_terms
+from training.losses.rankings import kwise_terms, listnet_terms, plackett_luce_terms
+from training.losses.ratings import regression_terms
+from training.losses.regularisers import centering_terms, l2_terms
+from training.losses.safety import safety_auxiliary_loss, safety_auxiliary_terms
+from training.losses.steps import step_terms
+from training.losses.tokens import compared_positions, token_terms
+
+__all__ = [
+    "DEFAULT_OBJECTIVES",
+    "MARGINS",
+    "OBJECTIVES",
+    "MarginTable",
+    "Margins",
+    "Objective",
+    "Rewards",
+    "Target",
+    "bradley_terry_loss",
+    "bradley_terry_terms",
+    "centering_terms",
+    "check_head",
+    "check_objectives",
+    "compared_positions",
+    "hinge_terms",
+    "kwise_terms",
+    "l2_terms",
+    "listnet_terms",
+    "margins_of",
+    "parse_objectives",
+    "plackett_luce_terms",
+    "regression_terms",
+    "safety_auxiliary_loss",
+    "safety_auxiliary_terms",
+    "step_terms",
+    "targets_of",
+    "token_terms",
+]
