@@ -48,6 +48,8 @@ class UntrainedRewardModel:
         base: name and weights of what it was initialised from, for the manifest.
         directory: where the base is.
         random: names of weights beside the head's that the base lacks, so that they were drawn.
+        adapter: what training has made, where it is to be published apart from its base
+            (`training.trainable.TrainedAdapter`); None for a whole model.
     """
 
     model: Any
@@ -57,6 +59,7 @@ class UntrainedRewardModel:
     base: dict[str, Any]
     directory: Path
     random: tuple[str, ...] = ()
+    adapter: Any = None
 
 
 def reward_model_from(
@@ -198,6 +201,15 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def load_tokenizer(base: str) -> Any:
+    """The tokenizer of a directory or hub name, as it is.
+
+    Raises:
+        CheckpointError: there is none that transformers can load.
+    """
+    return _load(AutoTokenizer, resolve_directory(base), base)
 
 
 def _load(factory: Any, directory: Path, base: str, **options: Any) -> Any:

@@ -55,7 +55,7 @@ def check_trainable(config: TrainingConfig) -> None:
         )
     if find_spec("bitsandbytes") is None:
         raise ConfigurationError(
-            "trainable = \"qlora\" needs bitsandbytes; install it with: pip install 'rewardd[qlora]'"
+            "trainable = 'qlora' needs bitsandbytes; install it with: pip install 'rewardd[qlora]'"
         )
 
 
