@@ -14,6 +14,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from training.durable import is_of_the_disk
 from training.errors import NotSaved
+from training.models import quiet_transformers
 from training.resume import RunIdentity, complete_checkpoint, keep_newest
 
 _KEPT = 2  # the newest, and the one before should the newest be damaged
@@ -23,14 +24,16 @@ _UNFINISHED = ".saving"
 class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
     """HF `Trainer` with durable checkpoints.
 
+    Attributes:
+        identity: of the run, for the checkpoints' markers; to be set before anything is saved.
+
     Args:
-        identity: of the run, for the checkpoints' markers; None where nothing is saved.
         options: `Trainer`'s.
     """
 
-    def __init__(self, *, identity: RunIdentity | None = None, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._identity = identity
+        self.identity: RunIdentity | None = None
         self._save_under: Path | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -53,7 +56,8 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is un
         self.accelerator.wait_for_everyone()
         self._save_under = unfinished
         try:
-            super()._save_checkpoint(model, trial)
+            with quiet_transformers():
+                super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process writes its random state
             if self.args.should_save:
                 # The arguments are pickled, and nothing reads them.
@@ -75,6 +79,6 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is un
         self.accelerator.wait_for_everyone()
 
     def _complete(self, written: Path, place: Path) -> None:
-        if self._identity is None:
+        if self.identity is None:
             raise ValueError("checkpoints are saved only by a trainer that knows its run")
-        complete_checkpoint(written, place, self._identity)
+        complete_checkpoint(written, place, self.identity)

@@ -32,6 +32,12 @@ _FREE = frozenset(
     {"resume", "output", "data", "base", "save_steps", "logging_steps", "baseline_weight"}
 )
 
+_MACHINE = {
+    "processes": "the number of processes",
+    "parallel": "the way of training in parallel",
+    "bf16": "bfloat16 in the forward pass",
+}
+
 
 class TornCheckpoint(Exception):
     """Raised for a directory that is no whole checkpoint; the message says what is wrong."""
@@ -46,6 +52,7 @@ class RunIdentity:
         data: fingerprint of the train side.
         base: sha256 over the base model's weights.
         processes: how many train together.
+        parallel: in which way, in accelerate's word: "NO", "MULTI_GPU" (DDP), "FSDP" ….
         bf16: whether the forward pass runs in bfloat16.
         surroundings: versions and machine; a difference may show in the last bits.
     """
@@ -54,6 +61,7 @@ class RunIdentity:
     data: str
     base: str
     processes: int
+    parallel: str
     bf16: bool
     surroundings: Mapping[str, str]
 
@@ -70,9 +78,9 @@ class RunIdentity:
             changes.append("the training data is not the same (its fingerprint differs)")
         if earlier.get("base") != self.base:
             changes.append("the base model's weights are not the same")
-        for name, words in (("processes", "number of processes"), ("bf16", "bf16 forward")):
+        for name, words in _MACHINE.items():
             if earlier.get(name) != getattr(self, name):
-                changes.append(f"the {words} was {earlier.get(name)} and is {getattr(self, name)}")
+                changes.append(f"{words} was {earlier.get(name)} and is {getattr(self, name)}")
         return changes
 
 
@@ -82,6 +90,7 @@ def identity_of(
     *,
     base: str,
     processes: int,
+    parallel: str,
     bf16: bool,
 ) -> RunIdentity:
     """The identity of the run that is about to start.
@@ -91,7 +100,8 @@ def identity_of(
         comparisons: the train side.
         base: sha256 over the base's weights.
         processes: how many train together.
-        bf16: see there.
+        parallel: in which way.
+        bf16: whether the forward pass runs in bfloat16.
     """
     settings = {name: value for name, value in config.to_json().items() if name not in _FREE}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -100,6 +110,7 @@ def identity_of(
         data=fingerprint(comparisons),
         base=base,
         processes=processes,
+        parallel=parallel,
         bf16=bf16,
         surroundings={
             "torch": torch.__version__,

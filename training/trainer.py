@@ -23,6 +23,7 @@ from training.models import UntrainedRewardModel, disable_dropout
 from training.processes import Processes, join_processes
 from training.resume import checkpoint_to_resume, identity_of
 from training.sampling import LengthGroupedOrder
+from training.sharding import WholeModel
 from training.update_loss import UpdateLoss
 
 
@@ -115,6 +116,7 @@ def train(
     config: TrainingConfig,
     *,
     run_directory: Path,
+    layout: BatchLayout | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> UntrainedRewardModel:
@@ -125,6 +127,7 @@ def train(
         comparisons: the train side.
         config: the recipe.
         run_directory: resumable checkpoints and the TensorBoard log go here.
+        layout: how batches go through the model; None: the way that suits it.
         callbacks: progress and the like.
         say: told from which checkpoint a resumed run goes on.
 
@@ -139,27 +142,14 @@ def train(
     processes = join_processes()
     if config.disable_dropout:
         disable_dropout(start.model)
-    identity = identity_of(
-        config,
-        comparisons,
-        base=start.base["weights_sha256"],
-        processes=processes.count,
-        bf16=uses_bf16(config),
-    )
-    checkpoint = None
-    if config.resume:
-        checkpoint = processes.from_first(
-            lambda: str(checkpoint_to_resume(run_directory, identity, say=say))
-        )
     fillers = []
     if processes.count > 1:
         fillers = [min(comparisons, key=lambda each: each.num_tokens).without_labels()]
-    layout = PaddedLayout(start.pad_token_id)
+    layout = layout or PaddedLayout(start.pad_token_id)
     with layout.attached(start.model):
         trainer = RewardTrainer(
             config=config,
             layout=layout,
-            identity=identity,
             model=start.model,
             args=training_arguments(
                 config, run_directory, num_examples=len(comparisons), processes=processes.count
@@ -172,9 +162,23 @@ def train(
             callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.identity = identity = identity_of(
+            config,
+            comparisons,
+            base=start.base["weights_sha256"],
+            processes=processes.count,
+            parallel=trainer.accelerator.distributed_type.value,
+            bf16=uses_bf16(config),
+        )
+        checkpoint = None
+        if config.resume:
+            checkpoint = processes.from_first(
+                lambda: str(checkpoint_to_resume(run_directory, identity, say=say))
+            )
+        whole = WholeModel(trainer)
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.model.eval()
-    return start
+        return whole.after(start)
 
 
 def training_arguments(

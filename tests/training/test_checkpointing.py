@@ -49,7 +49,12 @@ def checkpoints(directory: Path) -> list[str]:
 
 def resumable(directory: Path, start: UntrainedRewardModel, comparisons: Any, config: Any) -> str:
     identity = identity_of(
-        config, comparisons, base=start.base["weights_sha256"], processes=1, bf16=False
+        config,
+        comparisons,
+        base=start.base["weights_sha256"],
+        processes=1,
+        parallel="NO",
+        bf16=False,
     )
     return checkpoint_to_resume(directory, identity, say=lambda _: None).name
 

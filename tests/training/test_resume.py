@@ -153,7 +153,7 @@ def comparisons(config: TrainingConfig) -> tuple[Comparison, ...]:
 
 @pytest.fixture
 def identity(config: TrainingConfig, comparisons: tuple[Comparison, ...]) -> RunIdentity:
-    return identity_of(config, comparisons, base="b" * 64, processes=1, bf16=False)
+    return identity_of(config, comparisons, base="b" * 64, processes=1, parallel="NO", bf16=False)
 
 
 @pytest.fixture
@@ -240,7 +240,12 @@ def test_a_changed_setting_is_refused_by_name(
     named: str,
 ) -> None:
     changed = identity_of(
-        replace(config, **changes), comparisons, base="b" * 64, processes=1, bf16=False
+        replace(config, **changes),
+        comparisons,
+        base="b" * 64,
+        processes=1,
+        parallel="NO",
+        bf16=False,
     )
 
     with pytest.raises(ConfigurationError) as refused:
@@ -255,7 +260,8 @@ def test_a_changed_setting_is_refused_by_name(
         ({"data": "f" * 64}, "training data"),
         ({"base": "f" * 64}, "base model's weights"),
         ({"processes": 2}, "number of processes was 1 and is 2"),
-        ({"bf16": True}, "bf16"),
+        ({"parallel": "FSDP"}, "in parallel was NO and is FSDP"),
+        ({"bf16": True}, "bfloat16"),
     ],
 )
 def test_changed_data_base_or_machine_is_refused_by_name(
@@ -274,7 +280,7 @@ def test_one_changed_comparison_changes_the_identity(
     first = comparisons[0]
     swapped = replace(first, pairs=(replace(first.pairs[0], margin=9.0),))
     changed = identity_of(
-        config, [swapped, *comparisons[1:]], base="b" * 64, processes=1, bf16=False
+        config, [swapped, *comparisons[1:]], base="b" * 64, processes=1, parallel="NO", bf16=False
     )
 
     assert changed.data != identity.data
@@ -286,7 +292,7 @@ def test_settings_that_leave_the_weights_alone_may_change(
     free = replace(
         config, output="elsewhere", save_steps=5, logging_steps=1, resume=True, baseline_weight=1.0
     )
-    identity = identity_of(free, comparisons, base="b" * 64, processes=1, bf16=False)
+    identity = identity_of(free, comparisons, base="b" * 64, processes=1, parallel="NO", bf16=False)
 
     assert checkpoint_to_resume(runs, identity, say=lambda _: None).name == "checkpoint-4"
 
