@@ -4,6 +4,7 @@ Everything heavy is imported inside the command, so that `rewardd --help` is qui
 the serving extra.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,14 +95,20 @@ def run(settings: "Settings") -> int:
         torch.set_num_threads(settings.torch_threads)
     log = structlog.get_logger(__name__)
     log.info("loading", safety=settings.safety_model, helpfulness=settings.helpfulness_model)
-    engine = load_engine(
-        safety=settings.safety_model,
-        helpfulness=settings.helpfulness_model,
-        device=settings.device,
-        dtype=settings.dtype,
-        read=settings.read_position,
-        deterministic=settings.deterministic,
-    )
+    # Each thread that ever ran an operation keeps OpenMP workers until it ends, and with more of
+    # them than cores in the process they all sleep between operations: waking them costs a small
+    # forward half its speed. So the models are loaded by a thread that ends, and only the device
+    # thread has workers.
+    with ThreadPoolExecutor(1) as loader:
+        engine = loader.submit(
+            load_engine,
+            safety=settings.safety_model,
+            helpfulness=settings.helpfulness_model,
+            device=settings.device,
+            dtype=settings.dtype,
+            read=settings.read_position,
+            deterministic=settings.deterministic,
+        ).result()
     for role, model in engine.describe().items():
         told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
         log.info("loaded", role=role, **{key: model[key] for key in told})

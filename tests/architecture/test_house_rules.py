@@ -49,7 +49,6 @@ TESTED_IN = {
     # Commands and the server that the demo starts, run as processes.
     "rewardd/demo.py": "integration/test_demo.py",
     "rewardd/server_process.py": "integration/test_demo.py",
-    "service/commands.py": "rewardd/test_cli.py",
     # The clients' own parts, tested through both clients against a real socket.
     "rm_client/async_client.py": "rm_client/test_client.py",
     "rm_client/checks.py": "rm_client/test_replies.py",
