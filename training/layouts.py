@@ -154,8 +154,9 @@ def read_head(model: Any, hidden: Tensor) -> Tensor:
     head = model.score
     with torch.autocast(hidden.device.type, enabled=False):
         if type(head) is nn.Linear:
-            bias = None if head.bias is None else head.bias.float()
-            return linear(hidden.float(), head.weight.float(), bias).squeeze(-1)
+            bias: Tensor | None = head.bias
+            precise = None if bias is None else bias.float()
+            return linear(hidden.float(), head.weight.float(), precise).squeeze(-1)
         # Wrapped by peft, for one; it knows which of its copies is trained.
         dtype = next(head.parameters()).dtype
         rewards: Tensor = head(hidden.to(dtype)).float().squeeze(-1)

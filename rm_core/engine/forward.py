@@ -17,6 +17,7 @@ from rm_core.engine.last_layer import read_all_rows
 from rm_core.engine.packed import PackedForward, fastest_packed
 from rm_core.engine.padded import PaddedForward
 from rm_core.errors import ConfigurationError
+from rm_core.heads import has_head_on_tokens
 from rm_core.types import Encoded
 
 SELF_TEST_TOLERANCE = 1e-4
@@ -143,10 +144,19 @@ def run_by_transformers(model: Any, attention: str) -> None:
 
 def _obstacle(model: Any) -> str | None:
     """Why a model can't go the packed way; None where it may."""
+    if not model.config.is_encoder_decoder and not has_head_on_tokens(model):
+        return "not a decoder with a linear score head"
+    return trunk_obstacle(model)
+
+
+def trunk_obstacle(model: Any) -> str | None:
+    """Why a model's trunk can't be run packed, whatever reads it; None where it may be tried.
+
+    Args:
+        model: a transformers model for sequence classification.
+    """
     if model.config.is_encoder_decoder:
         return "encoder-decoder model"
-    if not isinstance(getattr(model, "score", None), Linear):
-        return "not a decoder with a linear score head"
     if not getattr(model.base_model, "_supports_attention_backend", False):
         return "its attention can't be replaced"
     return None
