@@ -1,9 +1,11 @@
 """In what order a run sees its comparisons: random, neighbours alike in length, reproducible."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
 
 
 class LengthGroupedOrder(Sampler[int]):
@@ -67,3 +69,17 @@ class LengthGroupedOrder(Sampler[int]):
             yield from batch
         # Without fillers, accelerate would fill up with examples that then count twice.
         yield from [len(self._lengths)] * self._fillers
+
+
+class EpochsOrder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Chooses the epoch's order before its first batch.
+
+    Where several processes go on within an epoch, accelerate (1.15) wraps their shares once more, to
+    skip what has been seen, and the epoch that `Trainer` sets does not get through to the order.
+    """
+
+    def on_epoch_begin(
+        self, _args: Any, state: Any, _control: Any, train_dataloader: Any, **_: Any
+    ) -> None:
+        """Tell the loader below the one that skips; they share the order."""
+        train_dataloader.set_epoch(int(state.epoch))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from transformers.integrations import TensorBoardCallback
 
 from rm_core.errors import ConfigurationError
 from training.checkpointing import CheckpointingTrainer
+from training.choose_layout import choose_layout
 from training.collator import ComparisonCollator
 from training.comparisons import Comparison
 from training.config import TrainingConfig
 from training.errors import TrainingDiverged
-from training.layouts import BatchLayout, PaddedLayout
+from training.layouts import BatchLayout
 from training.losses import Rewards
 from training.models import UntrainedRewardModel, disable_dropout
 from training.processes import Processes, join_processes
 from training.resume import checkpoint_to_resume, identity_of
-from training.sampling import LengthGroupedOrder
+from training.sampling import EpochsOrder, LengthGroupedOrder
 from training.sharding import WholeModel
 from training.update_loss import UpdateLoss
 
@@ -43,6 +45,7 @@ class RewardTrainer(CheckpointingTrainer):
         self._update_loss = UpdateLoss(config.weights)
         # Our loss is normalised over the whole update; Trainer must not divide it again.
         self.loss_is_scaled_for_ga = True
+        self.add_callback(EpochsOrder)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Sequence[Comparison] = train_dataset or self.train_dataset
@@ -129,7 +132,7 @@ def train(
         run_directory: resumable checkpoints and the TensorBoard log go here.
         layout: how batches go through the model; None: the way that suits it.
         callbacks: progress and the like.
-        say: told from which checkpoint a resumed run goes on.
+        say: told how batches are laid out, and from which checkpoint a resumed run goes on.
 
     Returns:
         `start`, trained; a whole copy of its model where FSDP left only shards of it in place.
@@ -145,7 +148,16 @@ def train(
     fillers = []
     if processes.count > 1:
         fillers = [min(comparisons, key=lambda each: each.num_tokens).without_labels()]
-    layout = layout or PaddedLayout(start.pad_token_id)
+    if layout is None:
+        chosen = choose_layout(
+            start.model,
+            start.pad_token_id,
+            packing=config.packing,
+            max_pack_tokens=config.max_pack_tokens,
+            bf16=uses_bf16(config),
+        )
+        say(f"batches are {chosen.layout.name}: {chosen.reason}")
+        start, layout = replace(start, layout=chosen.to_json()), chosen.layout
     with layout.attached(start.model):
         trainer = RewardTrainer(
             config=config,
