@@ -15,6 +15,8 @@ from training.data_audit import Contradiction
 from training.evaluation.intervals import Interval, estimate
 from training.records import Split
 
+_MOST_SOURCES = 8
+
 SCHEMA = 2
 """Of the JSON form; it grows when a key changes its meaning or goes, not when one comes."""
 
@@ -159,13 +161,14 @@ class DataReport:
         further = [", ".join(grades)] if grades else []
         further += [f"{counts.rated} rated responses"] if counts.rated else []
         further += [f"{counts.steps} labelled steps"] if counts.steps else []
-        interval = counts.longer_wins_interval
-        spread = f" ({interval.low:.1%} – {interval.high:.1%})" if interval else ""
+        if counts.pairs:
+            interval = counts.longer_wins_interval
+            spread = f" ({interval.low:.1%} – {interval.high:.1%})" if interval else ""
+            further.insert(0, f"the longer response is chosen in {counts.longer_wins:.1%}{spread}")
         return (
             f"{split:>8}: {counts.pairs} pairs of {counts.responses} responses to "
             f"{counts.prompts} prompts; {counts.median_tokens:.0f} {self.length_unit} in the "
-            f"middle, {counts.max_tokens} at most; the longer response is chosen in "
-            f"{counts.longer_wins:.1%}{spread}" + "".join(f"; {part}" for part in further)
+            f"middle, {counts.max_tokens} at most" + "".join(f"; {part}" for part in further)
         )
 
     def _mixture_lines(self) -> Iterator[str]:
@@ -178,8 +181,10 @@ class DataReport:
 
     def _findings(self, most_ids: int) -> Iterator[str]:
         if len(self.sources) > 1:
-            shares = ", ".join(f"{source} {count}" for source, count in self.sources.items())
-            yield f" sources: {shares} records"
+            largest = sorted(self.sources.items(), key=lambda item: -item[1])
+            named = [f"{source} {count}" for source, count in largest[:_MOST_SOURCES]]
+            named += [f"{len(largest) - _MOST_SOURCES} others"] * (len(largest) > _MOST_SOURCES)
+            yield f" sources: {', '.join(named)} records"
         if self.malformed:
             shown = [f"{row.where} ({row.problem})" for row in self.malformed]
             yield f"  broken: {len(shown)} malformed rows{_shown(shown, most_ids)}"

@@ -44,7 +44,7 @@ TESTED_IN = {
     "service/dialects/question.py": "service/dialects/test_agreement.py",
     "service/dialects/texts.py": "service/dialects/test_agreement.py",
     # Parts of one training that show in what it prints.
-    "training/data_report.py": "training/test_data.py",
+    "training/accounts.py": "training/test_mixture.py",
     "training/progress.py": "training/test_commands.py",
     # Commands and the server that the demo starts, run as processes.
     "rewardd/demo.py": "integration/test_demo.py",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from training.accounts import Malformed, MixtureCounts
 from training.errors import DataError, MalformedRow, UnusableRow
 from training.formats.files import Row
 from training.formats.options import FormatOptions
@@ -17,19 +18,6 @@ TOLERATED_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
-    """A row that is not what its format promises.
-
-    Attributes:
-        where: file and line, "data.jsonl:12".
-        problem: what is wrong, without the row's text.
-    """
-
-    where: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
 class ReadRecords:
     """What the files held.
 
@@ -38,17 +26,22 @@ class ReadRecords:
         unusable: (reason, record id) of rows that a format set aside.
         formats: format name of each file, by path; several are joined by a comma.
         malformed: rows that could not be read.
+        mixture: what a mixture drew of them; None: all of them.
+        num_undrawn: records that it left.
     """
 
     records: tuple[PreferenceRecord, ...]
     unusable: tuple[tuple[str, str], ...]
     formats: Mapping[str, str]
     malformed: tuple[Malformed, ...] = ()
+    mixture: MixtureCounts | None = None
+    num_undrawn: int = 0
 
     @property
     def num_rows(self) -> int:
-        """Records and rows that became none."""
-        return len(self.records) + len(self.unusable) + len(self.malformed)
+        """Records, those that were not drawn, and rows that became none."""
+        used = len(self.records) + self.num_undrawn
+        return used + len(self.unusable) + len(self.malformed)
 
 
 def read_records(
@@ -57,6 +50,7 @@ def read_records(
     format_name: str | None = None,
     options: FormatOptions | None = None,
     max_malformed: int | None = None,
+    whole_names: bool = False,
 ) -> ReadRecords:
     """Read preference data; each file's format is told by its first whole row.
 
@@ -67,6 +61,7 @@ def read_records(
         options: what the rows themselves don't say.
         max_malformed: stop a file with more malformed rows than this; None: more than
             `TOLERATED_ROWS`, and than `TOLERATED_SHARE` of what was read of it.
+        whole_names: name rows by their file's whole path also where its name alone would do.
 
     Raises:
         DataError: a place holds no data, nothing in it can be used, or so many of its rows are
@@ -77,7 +72,7 @@ def read_records(
         format_named(format_name)
     parts = flattened([parts_of(str(place), options) for place in places])
     found = _Found()
-    for part, label in with_labels(parts):
+    for part, label in with_labels(parts, whole=whole_names):
         _PartReader(part, label, found, format_name, max_malformed).read()
     read = ReadRecords(
         tuple(found.records), tuple(found.unusable), found.formats, tuple(found.malformed)

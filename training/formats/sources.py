@@ -204,14 +204,16 @@ def _tables(name: str, label: str, loaded: Any, options: FormatOptions) -> list[
     ]
 
 
-def with_labels(parts: list[Part]) -> Iterator[tuple[Part, str]]:
-    """Each part with a label that no other part has: its short name, or its whole place."""
+def with_labels(parts: list[Part], *, whole: bool = False) -> Iterator[tuple[Part, str]]:
+    """Each part with a label that no other part has: its short name, or its whole place.
+
+    Args:
+        parts: of all sources that are read together.
+        whole: always the whole place.
+    """
     labels = [part.label for part in parts]
-    return zip(
-        parts,
-        (p.label if labels.count(p.label) == 1 else p.name for p in parts),
-        strict=True,
-    )
+    for part in parts:
+        yield part, part.name if whole or labels.count(part.label) > 1 else part.label
 
 
 def flattened(groups: list[list[Part]]) -> list[Part]:

@@ -7,7 +7,7 @@ import pytest
 
 from rm_core.types import Message
 from tests.training.formats.golden import read_rows, record
-from training.errors import DataError, MalformedRow
+from training.errors import MalformedRow
 from training.formats.openrlhf import OpenRlhfFormat
 from training.formats.options import FormatOptions
 
@@ -70,17 +70,3 @@ def test_a_row_without_a_named_column_is_refused(row: dict[str, Any]) -> None:
 
 def test_columns_that_nobody_named_are_not_matched() -> None:
     assert not OpenRlhfFormat().matches({"chosen": "a", "rejected": "b"})
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"rejected_key": "bad"},
-        {"prompt_key": "question"},
-        {"chosen_key": "good", "input_template": "no place"},
-        {"chosen_key": "good", "input_template": "{} and {}"},
-    ],
-)
-def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(DataError):
-        FormatOptions(**options)

@@ -1,0 +1,313 @@
+"""Several sources as one training set: what is read of each, and how much of it is trained on.
+
+A source is written `PLACE[@PART][,key=value…]`; `--data` and a TOML file's `data` take it, the file
+also as a table. Only the train side is drawn from: the held-out split is the same with every
+mixture, so that their figures can be compared.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from rm_core.errors import ConfigurationError
+from rm_core.types import Role
+from training.accounts import DrawnPart, MixtureCounts
+from training.comparisons import prompt_key
+from training.data import assign_splits
+from training.errors import DataError
+from training.formats.options import WRITTEN_OPTIONS, Decode, FormatOptions
+from training.formats.reading import ReadRecords, read_records
+from training.records import PreferenceRecord, Split
+
+Kind = Literal["own_helpfulness", "own_safety", "open_helpfulness", "open_safety"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What a source is to a recipe: one's own annotations or an open set, for one of the two models."""
+
+Recipe = Literal["llama2_helpfulness", "llama2_safety"]
+RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+
+_KEYS = ("weight", "kind", "format", "split", *WRITTEN_OPTIONS)
+_SETTING = re.compile(rf",\s*({'|'.join(_KEYS)})=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One place of data and how it is to be used.
+
+    Attributes:
+        place: as `training.formats.sources` reads it.
+        weight: its share of the mixture relative to the other sources; None: all of it.
+        kind: what it is to a recipe.
+        format: read it as this format instead of detecting it.
+        split: put all of it on this side.
+        options: what its rows don't say.
+    """
+
+    place: str
+    weight: float | None = None
+    kind: Kind | None = None
+    format: str | None = None
+    split: Split | None = None
+    options: FormatOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Sources drawn from as one.
+
+    Attributes:
+        name: for the report.
+        indices: of the sources.
+        share: of the mixture.
+        whole: nothing of it is left out, and the others go by how much it is.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    share: float
+    whole: bool = False
+
+
+def written_source(item: Any) -> str:
+    """A source as text, from text or from a TOML table with `path` and further keys.
+
+    Raises:
+        ConfigurationError: neither, or a key that no source has.
+    """
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict) or not isinstance(item.get("path"), str):
+        raise ConfigurationError("`data` must hold texts, or tables with a `path`")
+    unknown = sorted(set(item) - {"path", *_KEYS})
+    if unknown:
+        raise ConfigurationError(
+            f"a source has no setting `{unknown[0]}`; there are {', '.join(_KEYS)}"
+        )
+    settings = (
+        f",{key}={str(value).replace(chr(10), chr(92) + 'n')}"
+        for key, value in item.items()
+        if key != "path"
+    )
+    return item["path"] + "".join(settings)
+
+
+def parsed_source(text: str, *, role: Role | None = None, decode: Decode | None = None) -> Source:
+    r"""A source from its text: "data.jsonl,weight=0.9,kind=own_safety".
+
+    Args:
+        text: the place, then settings; `\n` in a value is a line break.
+        role: which reward model is trained.
+        decode: turns token ids into text, for data that came as ids.
+
+    Raises:
+        ConfigurationError: a value that its setting can't have.
+    """
+    # A comma that no setting follows belongs to the place.
+    place, *rest = _SETTING.split(text)
+    settings = dict(zip(rest[::2], rest[1::2], strict=True))
+    if len(settings) * 2 != len(rest):
+        raise ConfigurationError(f"a setting is given twice for {place}")
+    settings = {key: value.replace("\\n", "\n") for key, value in settings.items()}
+    kind, split = settings.pop("kind", None), settings.pop("split", None)
+    if kind is not None and kind not in KINDS:
+        raise ConfigurationError(f"`kind` of {place} must be one of {', '.join(KINDS)}")
+    if split is not None and split not in get_args(Split):
+        raise ConfigurationError(f"`split` of {place} must be train or heldout")
+    weight = settings.pop("weight", None)
+    return Source(
+        place=place,
+        weight=None if weight is None else _weight(weight, place),
+        kind=cast("Kind | None", kind),
+        format=settings.pop("format", None),
+        split=cast("Split | None", split),
+        options=FormatOptions(role=role, decode=decode, **cast("dict[str, Any]", settings)),
+    )
+
+
+def read_mixture(
+    sources: Sequence[Source],
+    *,
+    recipe: Recipe | None = None,
+    heldout_fraction: float,
+    seed: int,
+    format_name: str | None = None,
+    max_malformed: int | None = None,
+) -> ReadRecords:
+    """Read every source and draw the training records of the mixture.
+
+    Args:
+        sources: at least one.
+        recipe: draw by this one instead of by weights.
+        heldout_fraction: as `training.data.assign_splits`.
+        seed: of the split and of the draw.
+        format_name: read sources that name no format as this one.
+        max_malformed: see `read_records`.
+
+    Returns:
+        What `read_records` returns. Where something was drawn, every record carries its side.
+
+    Raises:
+        ConfigurationError: some sources have a weight and others none, or a recipe lacks a kind.
+        DataError: a source can't be read, or the part that a recipe is about is empty.
+    """
+    parts = _parts(sources, recipe)
+    reads = _read_all(sources, format_name, max_malformed)
+    whole = _merged(reads)
+    if not parts:
+        return whole
+    sides = assign_splits(whole.records, fraction=heldout_fraction, seed=seed)
+    heldout_keys = {prompt_key(record.prompt) for record in sides["heldout"]}
+    # Training records of held-out prompts stay, for the report to name them, and are not drawn.
+    free = {id(r) for r in sides["train"] if prompt_key(r.prompt) not in heldout_keys}
+    pools = [
+        [record for i in part.indices for record in reads[i].records if id(record) in free]
+        for part in parts
+    ]
+    sizes = _sizes(parts, [len(pool) for pool in pools])
+    generator = random.Random(seed)  # noqa: S311 - a reproducible draw, not a secret
+    drawn = {
+        id(record)
+        for pool, size in zip(pools, sizes, strict=True)
+        for record in generator.sample(pool, size)
+    }
+    in_train = {id(record) for record in sides["train"]}
+    kept = tuple(
+        replace(record, split="train" if id(record) in in_train else "heldout")
+        for record in whole.records
+        if id(record) not in free or id(record) in drawn
+    )
+    counts = _counts(recipe or "weights", seed, parts, pools, sizes, sources)
+    left = len(whole.records) - len(kept)
+    return replace(whole, records=kept, mixture=counts, num_undrawn=left)
+
+
+def _read_all(
+    sources: Sequence[Source], format_name: str | None, max_malformed: int | None
+) -> list[ReadRecords]:
+    names = [Path(source.place).name for source in sources]
+    reads = []
+    for source, name in zip(sources, names, strict=True):
+        read = read_records(
+            [source.place],
+            format_name=source.format or format_name,
+            options=source.options,
+            max_malformed=max_malformed,
+            whole_names=names.count(name) > 1,
+        )
+        if source.split is not None:
+            records = tuple(replace(record, split=source.split) for record in read.records)
+            read = replace(read, records=records)
+        reads.append(read)
+    return reads
+
+
+def _merged(reads: Sequence[ReadRecords]) -> ReadRecords:
+    formats: dict[str, str] = {}
+    for read in reads:
+        formats.update(read.formats)
+    return ReadRecords(
+        tuple(record for read in reads for record in read.records),
+        tuple(row for read in reads for row in read.unusable),
+        formats,
+        tuple(row for read in reads for row in read.malformed),
+    )
+
+
+def _parts(sources: Sequence[Source], recipe: Recipe | None) -> list[_Part]:
+    weighted = [source for source in sources if source.weight is not None]
+    if recipe is not None:
+        if weighted:
+            raise ConfigurationError(f"`mixture` {recipe} sets the shares; leave `weight` out")
+        return _recipe_parts(sources, recipe)
+    if not weighted:
+        return []
+    if len(weighted) != len(sources):
+        bare = next(source.place for source in sources if source.weight is None)
+        raise ConfigurationError(f"{bare} has no `weight`, and other sources have one")
+    total = sum(source.weight or 0.0 for source in sources)
+    return [
+        _Part(source.place, (index,), (source.weight or 0.0) / total)
+        for index, source in enumerate(sources)
+    ]
+
+
+def _recipe_parts(sources: Sequence[Source], recipe: Recipe) -> list[_Part]:
+    """The two mixes of LLaMA-2 (arXiv 2307.09288 §3.2.2), counted in records.
+
+    Helpfulness: all of one's own helpfulness data, and as much again drawn uniformly from one's own
+    safety data and the open sets. Safety: all safety data, one's own and open, with helpfulness
+    data, one's own and open, at 90 to 10.
+    """
+    unnamed = [source.place for source in sources if source.kind is None]
+    if unnamed:
+        raise ConfigurationError(
+            f"`mixture` {recipe} needs each source's `kind` ({', '.join(KINDS)}); "
+            f"{unnamed[0]} has none"
+        )
+    main_kinds: Mapping[Recipe, tuple[str, set[str], float]] = {
+        "llama2_helpfulness": ("own helpfulness", {"own_helpfulness"}, 0.5),
+        "llama2_safety": ("safety", {"own_safety", "open_safety"}, 0.9),
+    }
+    name, kinds, share = main_kinds[recipe]
+    main = tuple(i for i, source in enumerate(sources) if source.kind in kinds)
+    rest = tuple(i for i, source in enumerate(sources) if source.kind not in kinds)
+    if not main:
+        raise ConfigurationError(
+            f"`mixture` {recipe} is about {name} data, and no source is of that kind"
+        )
+    return [_Part(name, main, share, whole=True), _Part("the rest", rest, 1 - share)]
+
+
+def _sizes(parts: Sequence[_Part], available: Sequence[int]) -> list[int]:
+    """How many records to draw of each part: none twice, and none more than there are."""
+    whole = next((i for i, part in enumerate(parts) if part.whole), None)
+    if whole is not None:
+        if not available[whole]:
+            raise DataError(f"no training record of {parts[whole].name} is left to mix with")
+        total = available[whole] / parts[whole].share
+    else:
+        total = min(
+            count / part.share for part, count in zip(parts, available, strict=True) if part.share
+        )
+    return [
+        min(count, round(total * part.share)) for part, count in zip(parts, available, strict=True)
+    ]
+
+
+def _counts(
+    name: str,
+    seed: int,
+    parts: Sequence[_Part],
+    pools: Sequence[Sequence[PreferenceRecord]],
+    sizes: Sequence[int],
+    sources: Sequence[Source],
+) -> MixtureCounts:
+    total = sum(sizes)
+    return MixtureCounts(
+        name,
+        seed,
+        tuple(
+            DrawnPart(
+                name=part.name,
+                places=tuple(sources[i].place for i in part.indices),
+                wanted=part.share,
+                available=len(pool),
+                drawn=size,
+                share=size / total if total else 0.0,
+            )
+            for part, pool, size in zip(parts, pools, sizes, strict=True)
+        ),
+    )
+
+
+def _weight(text: str, place: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 < weight < float("inf"):
+        raise ConfigurationError(f"`weight` of {place} must be a number greater than 0")
+    return weight
