@@ -333,6 +333,10 @@ class Scorer(Protocol):
         """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
         ...
 
+    def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
+        """Do what can be done before a forward of exactly these items; beside another forward."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
         ...

@@ -7,6 +7,7 @@ except tokenising and the forward pass, so nothing needs a lock.
 
 import asyncio
 import contextlib
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Sequence
@@ -30,12 +31,16 @@ from service.crowd import Crowd
 from service.device import DeviceThread
 from service.entries import Entry, PendingRequest
 from service.execution import PackRunner
+from service.lookahead import PlannedPack, plan_from
 from service.metrics import Metrics
 from service.queueing import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.scoring import ItemFailure, Outcome
 from service.tokenizing import TokenizerPool
 
 _log = structlog.get_logger(__name__)
+
+_REPLAN_SECONDS = 0.005
+"""Arrivals come in bursts; choosing again after each would keep the event loop busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Scheduler:
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
+        self._scorer = scorer
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
@@ -89,6 +95,7 @@ class Scheduler:
         self._order = itertools.count()
         self._queue: list[Entry] = []
         self._running: list[Entry] = []
+        self._planned: PlannedPack | None = None
         self._arrived = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         metrics.watch_queue(
@@ -283,7 +290,11 @@ class Scheduler:
                     await self._arrived.wait()
                     await self._gather()
                 self._running = self._take_pack()
-                await self._runner.run(self._running)
+                looking = asyncio.create_task(self._look_ahead(), name="rewardd-lookahead")
+                try:
+                    await self._runner.run(self._running)
+                finally:
+                    looking.cancel()
                 self._running = []
         except EngineClosed as exc:
             _log.error("device_thread_ended")
@@ -310,16 +321,51 @@ class Scheduler:
                     self._arrived.clear()
                     await self._arrived.wait()
 
-    def _take_pack(self) -> list[Entry]:
-        first = self._turns.next(
+    async def _look_ahead(self) -> None:
+        """While the device works: choose and plan what it will take next, if that is known."""
+        while True:
+            planned = self._planned
+            first = self._next_class(copy.copy(self._turns))
+            if planned is None or not planned.is_still_right(self._queue, first, self._cap.tokens):
+                self._planned = self._plan(first)
+                if self._planned is not None:
+                    await self._prepare([entry.item for entry in self._planned.entries])
+            self._arrived.clear()
+            await self._arrived.wait()
+            await asyncio.sleep(_REPLAN_SECONDS)
+
+    async def _prepare(self, items: list[EncodedItem]) -> None:
+        try:
+            await asyncio.to_thread(self._scorer.plan_ahead, items)
+        except Exception as exc:
+            # The forward plans again, and what fails there has an entry to answer for it.
+            _log.warning("planning_ahead_failed", error=type(exc).__name__, items=len(items))
+
+    def _plan(self, first: Priority) -> PlannedPack | None:
+        tokens = sum(entry.num_tokens for entry in self._queue)
+        if tokens <= self._cap.tokens and len(self._queue) <= self._limits.max_pack_items:
+            return None  # it all fits, and more may come
+        return plan_from(self._queue, self._choose, first=first, max_tokens=self._cap.tokens)
+
+    def _choose(self, queue: Sequence[Entry], first: Priority) -> list[int]:
+        budget = Budget(self._cap.tokens, self._limits.max_pack_items)
+        return choose([e.waiting for e in queue], budget, self._new_price, first=first)
+
+    def _next_class(self, turns: Turns) -> Priority:
+        return turns.next(
             interactive_waits=any(e.request.priority == "interactive" for e in self._queue),
             bulk_waits=any(e.request.priority == "bulk" for e in self._queue),
         )
-        budget = Budget(self._cap.tokens, self._limits.max_pack_items)
-        chosen = choose([e.waiting for e in self._queue], budget, self._new_price, first=first)
-        pack = [self._queue[index] for index in chosen]
-        taken = set(chosen)
-        self._queue = [e for index, e in enumerate(self._queue) if index not in taken]
+
+    def _take_pack(self) -> list[Entry]:
+        first = self._next_class(self._turns)
+        planned, self._planned = self._planned, None
+        if planned and planned.is_still_right(self._queue, first, self._cap.tokens):
+            pack = list(planned.entries)
+        else:
+            pack = [self._queue[index] for index in self._choose(self._queue, first)]
+        taken = {id(entry) for entry in pack}
+        self._queue = [entry for entry in self._queue if id(entry) not in taken]
         now = self._clock()
         for entry in pack:
             entry.request.begun = True

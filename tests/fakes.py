@@ -66,7 +66,8 @@ class FakeScorer:
     """A scorer without a model: one token per word, rewards from a hash of the text.
 
     `gate` holds the forward until it is set; `begun` is set when a forward starts; `max_fitting`
-    is the most items that fit; `forwards` records each pack's responses; `die` ends the thread.
+    is the most items that fit; `forwards` records each pack's responses and
+    `planned` those that were planned ahead; `plan_error` is raised there; `die` ends the thread.
     """
 
     def __init__(self, roles: tuple[Role, ...] = ROLES, *, max_length: int = 4096) -> None:
@@ -79,6 +80,8 @@ class FakeScorer:
         self.max_fitting = 10**9
         self.die = False
         self.forwards: list[list[str]] = []
+        self.planned: list[list[str]] = []
+        self.plan_error: Exception | None = None
         self.failed: list[int] = []
         self.encoded = 0
         self._texts: dict[tuple[int, ...], Dialogue] = {}
@@ -146,6 +149,12 @@ class FakeScorer:
         dialogue = self._texts[encoded.input_ids]
         for place in encoded.also_read:
             yield fake_reward(role, replace(dialogue, response=dialogue.response[: place.end]))
+
+    def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
+        if self.plan_error is not None:
+            raise self.plan_error
+        first = self.roles[0]
+        self.planned.append([self._texts[item.by_role[first].input_ids].response for item in items])
 
     def describe(self) -> dict[str, Any]:
         return {role: {"path": "fake"} for role in self.roles}

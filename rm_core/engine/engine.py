@@ -210,6 +210,12 @@ class Engine:
                 reward.update(zip(trunk.roles, zip(*rows, strict=True), strict=True))
         return rewards
 
+    def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
+        """Plan the packs of a coming forward of exactly these items; beside another forward."""
+        places = any(item.num_places for item in items)
+        for trunk, texts in self._texts(items):
+            trunk.forward.plan_ahead(texts, places=places)
+
     def _texts(self, items: Sequence[EncodedItem]) -> Iterator[tuple[_Trunk, list[Encoded]]]:
         """The trunks with what each reads of the items; none where there are no items."""
         if self._closed:

@@ -55,6 +55,15 @@ class Forward(Protocol):
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
         ...
 
+    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+        """Do beforehand what the next forward of exactly these texts needs.
+
+        Args:
+            texts: of the coming forward.
+            places: whether `rewards_at_places` will be asked, else `rewards`.
+        """
+        ...
+
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice.
 

@@ -1,6 +1,7 @@
 """The packed way: all texts in one row without padding, shared prefixes once, tree attention."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from rm_core.engine.attention import ATTENTION_NAME, TreePlan
 from rm_core.engine.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.engine.deterministic import fix_product_shapes, in_fixed_chunks
 from rm_core.engine.last_layer import read_all_rows, read_rows_only
-from rm_core.engine.plan import plan_pack
+from rm_core.engine.plan import Pack, plan_pack
 from rm_core.heads import ScalarHeads
 from rm_core.types import Encoded
 
@@ -85,6 +86,25 @@ class PackedForward:
         if deterministic:
             fix_product_shapes(model.base_model)
         self._run = TransformersTrunk(model) if run is None else run
+        self._ahead: _PlannedTexts | None = None
+
+    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+        """Plan the pack of the next forward of exactly these texts; from any thread.
+
+        Args:
+            texts: of the coming forward.
+            places: whether `rewards_at_places` will be asked, else `rewards`.
+        """
+        also_read = _places(texts) if places else None
+        self._ahead = _PlannedTexts(tuple(texts), places, self._plan(texts, also_read))
+
+    def _plan(self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None) -> Pack:
+        return plan_pack(
+            [text.input_ids for text in texts],
+            [text.read_position for text in texts],
+            also_read=also_read,
+            share=self.shares_prefixes,
+        )
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads), float32 values."""
@@ -93,18 +113,20 @@ class PackedForward:
     @torch.inference_mode()
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
-        run = self._run_pack(
+        pack = plan_pack(
             [text.input_ids for text in texts],
             [own[0] for own in reads],
             also_read=[own[1:] for own in reads],
+            share=self.shares_prefixes,
         )
+        run = self._run_pack(pack)
         # The pack's order: every text's first read, then what else is read of the first text, …
         order = reading_order([len(own) for own in reads])
         return run[torch.tensor(order, device=run.device)]
 
     def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
-        also = [[place.position for place in text.also_read] for text in texts]
+        also = _places(texts)
         rewards = self._read(texts, also)
         further = iter(rewards[len(texts) :])
         return [[own, *islice(further, len(a))] for own, a in zip(rewards, also, strict=False)]
@@ -114,26 +136,41 @@ class PackedForward:
         self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None
     ) -> list[list[float]]:
         """Raw rewards, (reads, heads), in the order of `Pack.read_rows`."""
-        read = self._run_pack(
-            [text.input_ids for text in texts],
-            [text.read_position for text in texts],
-            also_read=also_read,
-        )
+        ahead = self._ahead
+        if ahead is not None and ahead.is_of(texts, places=also_read is not None):
+            self._ahead = None
+            pack = ahead.pack
+        else:
+            pack = self._plan(texts, also_read)
+        read = self._run_pack(pack)
         if not self._deterministic:
             return self._heads(read)
         rewards: list[list[float]] = in_fixed_chunks(self._heads.linear, read.float()).tolist()
         return rewards
 
-    def _run_pack(
-        self,
-        sequences: Sequence[Sequence[int]],
-        read_positions: Sequence[int],
-        also_read: Sequence[Sequence[int]] | None,
-    ) -> Tensor:
+    def _run_pack(self, pack: Pack) -> Tensor:
         """Hidden states, (reads, hidden), in the order of `Pack.read_rows`."""
-        pack = plan_pack(sequences, read_positions, also_read=also_read, share=self.shares_prefixes)
         tree = TreePlan.of(pack, self._device)
         return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedTexts:
+    """A pack planned ahead, and for what."""
+
+    texts: tuple[Encoded, ...]
+    places: bool
+    pack: Pack
+
+    def is_of(self, texts: Sequence[Encoded], *, places: bool) -> bool:
+        same = len(texts) == len(self.texts) and all(
+            one is other for one, other in zip(texts, self.texts, strict=True)
+        )
+        return same and places == self.places
+
+
+def _places(texts: Sequence[Encoded]) -> list[list[int]]:
+    return [[place.position for place in text.also_read] for text in texts]
 
 
 def reading_order(counts: Sequence[int]) -> list[int]:

@@ -64,6 +64,9 @@ class PaddedForward:
             return self._logits(texts)
         return self._heads(self.states(texts, [[text.read_position] for text in texts]))
 
+    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+        """Nothing to do: padding is part of the forward."""
+
     def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads).
 

@@ -69,6 +69,9 @@ class ScriptedScorer:
     def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
         raise AssertionError("no test asks this scorer for rewards within a text")
 
+    def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
+        pass
+
     def describe(self) -> dict[str, Any]:
         return {"engine": "scripted"}
 

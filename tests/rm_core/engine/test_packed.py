@@ -1,6 +1,8 @@
 """The packed way gives the padded way's rewards, shared prefixes or not."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +11,9 @@ from torch.nn import Linear
 from rm_core.checkpoint import load_reward_model
 from rm_core.engine.packed import PackedForward, fastest_packed, reading_order
 from rm_core.engine.padded import PaddedForward
+from rm_core.engine.plan import Pack, plan_pack
 from rm_core.types import Encoded
-from tests.models import DECODERS, save_checkpoint
+from tests.models import DECODERS, make_model, save_checkpoint
 
 
 def encoded(rows: list[list[int]]) -> list[Encoded]:
@@ -104,3 +107,23 @@ def test_reads_are_found_text_by_text_in_a_pack_that_has_first_reads_first() -> 
     order = reading_order([2, 1, 3])
 
     assert [in_pack[i] for i in order] == ["a0", "a1", "b0", "c0", "c1", "c2"]
+
+
+def test_a_pack_planned_ahead_is_used_for_exactly_its_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forward = PackedForward(make_model("llama"))
+    texts = [Encoded((1, 2, 3, n), 3) for n in range(4, 8)]
+    expected = forward.rewards(texts), forward.rewards(texts[:2])
+    planned: list[int] = []
+
+    def counting(sequences: Sequence[Sequence[int]], *rest: Any, **options: Any) -> Pack:
+        planned.append(len(sequences))
+        return plan_pack(sequences, *rest, **options)
+
+    monkeypatch.setattr("rm_core.engine.packed.plan_pack", counting)
+    forward.plan_ahead(texts, places=False)
+
+    assert forward.rewards(texts[:2]) == expected[1]
+    assert forward.rewards(texts) == expected[0]
+    assert planned == [4, 2]
