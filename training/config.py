@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 from rm_core.errors import ConfigurationError
 from rm_core.manifest import HeadKind
 from rm_core.types import ROLES, Role, Truncation
+from training.calibration.fitting import CALIBRATION_METHODS, CalibrationMethod
+from training.calibration.threshold import DEFAULT_TARGET_PRECISION
 from training.losses import (
     DEFAULT_OBJECTIVES,
     Margins,
@@ -32,6 +34,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "pair_weighting": get_args(PairWeighting),
     "precision": get_args(Precision),
     "trainable": get_args(Trainable),
+    "calibration": CALIBRATION_METHODS,
 }
 _Range = tuple[Callable[[float], bool], str]
 _POSITIVE: _Range = (lambda value: value > 0, "be greater than 0")
@@ -54,7 +57,9 @@ _RANGES: Mapping[str, _Range] = {
     "safety_auxiliary_weight": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "save_steps": _NOT_NEGATIVE,
+    "max_pack_tokens": _NOT_NEGATIVE,
     "min_warmup_steps": _NOT_NEGATIVE,
+    "safety_target_precision": (lambda value: 0 < value <= 1, "be greater than 0, at most 1"),
     "baseline_weight": _NOT_NEGATIVE,
     "freeze_layers": _NOT_NEGATIVE,
     "lora_rank": _POSITIVE,
@@ -114,10 +119,20 @@ class TrainingConfig:
         disable_dropout: train without dropout, so that training and serving compute the same.
         precision: "auto" is bf16 on a GPU that has it and fp32 elsewhere; weights stay fp32.
         gradient_checkpointing: recompute activations to save memory.
+        packing: compute prompts and other common beginnings once for all responses of a batch;
+            loss and gradients stay the same. Off, or where a model can't: padded rows.
+        max_pack_tokens: a batch of more tokens, after sharing, is cut into several packs, each
+            recomputed for its gradients, so that memory holds one at a time; 0: no limit.
         seed: of the head's initialisation and the order of the data.
         save_steps: updates between resumable checkpoints; 0: none.
         logging_steps: updates between log lines.
         resume: go on from the last resumable checkpoint in `output`.
+        calibration: what temperature and bias are fitted on: "labels" (`is_safe`, Platt), "pairs"
+            (Bradley-Terry), "auto" (labels for the safety role where they suffice, else pairs) or
+            "none".
+        safety_target_precision: of "unsafe" below the safety model's τ; LLaMA-2's 0.15 had 0.89.
+        reference: files of responses sampled from the reference policy, for the reward baseline
+            and for telling drift; none: the held-out responses.
         baseline_weight: n₀, how many samples the reward baseline counts for in a new stream.
     """
 
@@ -159,10 +174,15 @@ class TrainingConfig:
     disable_dropout: bool = True
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
+    packing: bool = True
+    max_pack_tokens: int = 16_384
     seed: int = 0
     save_steps: int = 0
     logging_steps: int = 5
     resume: bool = False
+    calibration: CalibrationMethod = "auto"
+    safety_target_precision: float = DEFAULT_TARGET_PRECISION
+    reference: tuple[str, ...] = ()
     baseline_weight: float = 32.0
 
     def __post_init__(self) -> None:
@@ -245,8 +265,9 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainingConf
     given = values.get("data", ())
     given = [given] if isinstance(given, str | dict) else given
     values["data"] = tuple(written_source(item) for item in given)
-    targets = values.get("lora_target_modules", ())
-    values["lora_target_modules"] = (targets,) if isinstance(targets, str) else tuple(targets)
+    for name in ("lora_target_modules", "reference"):
+        given = values.get(name, ())
+        values[name] = (given,) if isinstance(given, str) else tuple(map(str, given))
     missing = [name for name in ("role", "base", "output") if not values.get(name)]
     if missing:
         flags = ", ".join(f"--{name}" for name in missing)

@@ -50,6 +50,7 @@ class UntrainedRewardModel:
         random: names of weights beside the head's that the base lacks, so that they were drawn.
         adapter: what training has made, where it is to be published apart from its base
             (`training.trainable.TrainedAdapter`); None for a whole model.
+        layout: how training laid its batches out, and why; None: not yet, or on cached states.
     """
 
     model: Any
@@ -60,6 +61,7 @@ class UntrainedRewardModel:
     directory: Path
     random: tuple[str, ...] = ()
     adapter: Any = None
+    layout: dict[str, str] | None = None
 
 
 def reward_model_from(
