@@ -166,8 +166,9 @@ _PARTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
 def write_manifest(directory: Path, manifest: RewardModelManifest) -> RewardModelManifest:
     """Write reward_model.json, with the sha256 of every other file in the directory.
 
-    Call it last, when nothing in the directory will change any more. The file is replaced whole:
-    whoever reads meanwhile, or after a crash, finds the old one or the new one.
+    Hidden files and what lies in hidden folders (a download's `.cache`) are no part of the
+    checkpoint. Call it last, when nothing in the directory will change any more. The file is
+    replaced whole: whoever reads meanwhile, or after a crash, finds the old one or the new one.
 
     Returns:
         The manifest with `files` filled in.
@@ -176,7 +177,7 @@ def write_manifest(directory: Path, manifest: RewardModelManifest) -> RewardMode
     files = {
         path.relative_to(directory).as_posix(): file_digest(path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name not in {MANIFEST_NAME, _PARTIAL_NAME}
+        if path.is_file() and path.name != MANIFEST_NAME and not _is_hidden(path, directory)
     }
     value = _strict({**manifest.to_json(), "files": files})
     written = RewardModelManifest.from_json(value)
@@ -186,6 +187,10 @@ def write_manifest(directory: Path, manifest: RewardModelManifest) -> RewardMode
         os.fsync(file.fileno())
     partial.replace(directory / MANIFEST_NAME)
     return written
+
+
+def _is_hidden(path: Path, directory: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(directory).parts)
 
 
 def _strict(value: Any) -> Any:

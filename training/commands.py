@@ -11,10 +11,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training.calibrate_command import calibrate_checkpoint_command
 from training.command_errors import clear_errors
+from training.convert_command import convert_checkpoint
+from training.data_command import report_data
 from training.eval_command import evaluate_checkpoints
+from training.inspect_command import inspect
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from training.evaluation import Accuracy, Evaluation
     from training.pipeline import TrainingResult
 
 _console = Console(stderr=True)  # progress and errors
@@ -27,13 +34,20 @@ def register(app: typer.Typer) -> None:
     app.command("make-base")(make_base)
     app.command("train-sample")(train_sample)
     app.command("eval")(evaluate_checkpoints)
+    app.command("calibrate")(calibrate_checkpoint_command)
+    app.command("data")(report_data)
+    app.command("convert")(convert_checkpoint)
+    app.command("inspect")(inspect)
 
 
 def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
     role: Annotated[str | None, typer.Option(help="safety or helpfulness.")] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="File or directory of preference data; may be given several times."),
+        typer.Option(
+            help="File, folder or hub name of preference data, PLACE[@PART][,key=value…]; may be "
+            "given several times."
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="Causal LM to start from: a directory or a hub name.")
@@ -44,6 +58,12 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     ] = None,
     format: Annotated[  # noqa: A002 - the flag's name
         str | None, typer.Option(help="Read every file as this format instead of detecting it.")
+    ] = None,
+    mixture: Annotated[
+        str | None, typer.Option(help="Draw by a recipe: llama2_helpfulness or llama2_safety.")
+    ] = None,
+    max_malformed: Annotated[
+        int | None, typer.Option(help="Stop a file with more malformed rows than this.")
     ] = None,
     heldout_fraction: Annotated[
         float | None, typer.Option(help="Share of prompts held out where rows name no split.")
@@ -76,6 +96,12 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto (bf16 on a GPU that has it), fp32 or bf16.")
+    ] = None,
+    packing: Annotated[
+        bool | None,
+        typer.Option(
+            "--packing/--no-packing", help="Compute prompts once for all their responses."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the head and of the data's order.")] = None,
     save_steps: Annotated[
@@ -161,20 +187,36 @@ def print_result(role: str, result: "TrainingResult") -> None:
         role: the model's role.
         result: of its training.
     """
+    figures = result.figures
+    if figures.pairs is not None:
+        _results.print(_accuracy_table(role, figures.pairs, result.baselines))
+        _results.print(
+            f"loss {figures.pairs.loss:.4f} (a coin's is 0.6931); mean reward of chosen "
+            f"{figures.pairs.mean_chosen:+.3f}, of rejected {figures.pairs.mean_rejected:+.3f}",
+            highlight=False,
+        )
+        if not figures.pairs.accuracy.excludes_chance:
+            _results.print(
+                "The interval includes 50 %: this model may be guessing.", style="yellow"
+            )
+    for line in figures.lines():
+        _results.print(line, highlight=False)
+    _results.print(f"{result.seconds:.0f} s", highlight=False)
+
+
+def _accuracy_table(role: str, pairs: "Evaluation", baselines: "Mapping[str, Accuracy]") -> Table:
     from training.baselines import BASELINES
 
-    evaluation = result.evaluation
-    table = Table(title=f"{role} RM on {evaluation.prompts} held-out prompts", title_justify="left")
+    table = Table(title=f"{role} RM on {pairs.prompts} held-out prompts", title_justify="left")
     for heading in ("", "accuracy", "95 % by prompts", "pairs", "how it chooses"):
         table.add_column(heading)
-    rows = [("reward model", evaluation.accuracy, "reads prompt and response")]
+    rows = [("reward model", pairs.accuracy, "reads prompt and response")]
     rows += [
-        (name.replace("_", " "), accuracy, BASELINES[name])
-        for name, accuracy in result.baselines.items()
+        (name.replace("_", " "), accuracy, BASELINES[name]) for name, accuracy in baselines.items()
     ]
     rows += [
         (f"  {grade.replace('_', ' ')}", accuracy, "reward model, this grade only")
-        for grade, accuracy in evaluation.by_strength.items()
+        for grade, accuracy in pairs.by_strength.items()
     ]
     for name, accuracy, how in rows:
         interval = accuracy.bootstrap
@@ -185,12 +227,4 @@ def print_result(role: str, result: "TrainingResult") -> None:
             str(accuracy.pairs),
             how,
         )
-    _results.print(table)
-    _results.print(
-        f"loss {evaluation.loss:.4f} (a coin's is 0.6931); mean reward of chosen "
-        f"{evaluation.mean_chosen:+.3f}, of rejected {evaluation.mean_rejected:+.3f}; "
-        f"{result.seconds:.0f} s",
-        highlight=False,
-    )
-    if not evaluation.accuracy.excludes_chance:
-        _results.print("The interval includes 50 %: this model may be guessing.", style="yellow")
+    return table

@@ -1,24 +1,33 @@
 """The whole of one training: read, encode, train, measure, publish."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rm_core.manifest import RewardModelManifest
 from training.baselines import baseline_accuracies
+from training.calibration.after_training import calibrate_trained
+from training.calibration.calibrate import CalibrationResult
+from training.calibration.readers import trained_reader
+from training.calibration.references import read_references
 from training.config import TrainingConfig
 from training.data import DataOptions, PreparedData, prepare_data
 from training.data_report import DataReport
 from training.decoding import BaseDecoder
-from training.evaluation import Accuracy, Evaluation, evaluate, score_comparisons
+from training.errors import DataError
+from training.evaluation import Accuracy, Evaluation
+from training.evaluation.scorer import Candidate
+from training.fitting import Fitted, fit
 from training.formats.reading import ReadRecords
+from training.heldout import HeldoutFigures, measure
 from training.losses import targets_of
 from training.mixture import parsed_source, read_mixture
 from training.models import UntrainedRewardModel, reward_model_from
 from training.processes import join_processes
 from training.progress import Progress, SilentProgress
 from training.publish import check_output, publish
-from training.trainer import train
+from training.trainable import check_trainable, quantisation_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +37,29 @@ class TrainingResult:
     Attributes:
         manifest: as written to the checkpoint.
         report: what became of the data.
-        evaluation: held-out figures.
+        figures: measured on the held-out split.
         baselines: held-out accuracies of the baselines.
+        calibration: temperature, bias, τ and reward baseline.
         seconds: of the whole training, reading and measuring included.
     """
 
     manifest: RewardModelManifest
     report: DataReport
-    evaluation: Evaluation
+    figures: HeldoutFigures
     baselines: dict[str, Accuracy]
+    calibration: CalibrationResult
     seconds: float
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How well held-out pairs are ordered.
+
+        Raises:
+            DataError: no pairs were held out.
+        """
+        if self.figures.pairs is None:
+            raise DataError("no pairs were held out; there is no accuracy")
+        return self.figures.pairs
 
 
 def run_directory(output: Path) -> Path:
@@ -62,20 +84,29 @@ def train_reward_model(
     progress = (progress if processes.is_first else None) or SilentProgress()
     started = time.monotonic()
     processes.from_first(lambda: check_output(Path(config.output)))
+    check_trainable(config)
     found: list[ReadRecords] = []  # of process 0; the others get what is made of it
+    references: list[Candidate] = []
     processes.from_first(lambda: found.append(read_sources(config)))
+    processes.from_first(lambda: references.extend(read_references(config.reference)))
     progress.say(f"loading {config.base}")
-    start = reward_model_from(config.base, max_length=config.max_length, seed=config.seed)
+    start = reward_model_from(
+        config.base,
+        max_length=config.max_length,
+        seed=config.seed,
+        quantisation=quantisation_for(config),
+    )
     data = processes.from_first(lambda: _prepared(config, found[0], start, progress))
-    trained = train(
+    fitted = fit(
         start,
-        data.train,
+        data,
         config,
         run_directory=run_directory(Path(config.output)),
-        callbacks=progress.callbacks(f"{config.role} RM"),
-        say=progress.say,
+        progress=progress,
     )
-    return processes.from_first(lambda: _finished(trained, data, config, progress, started))
+    return processes.from_first(
+        lambda: _finished(fitted, data, config, progress, started, references)
+    )
 
 
 def read_sources(config: TrainingConfig) -> ReadRecords:
@@ -97,19 +128,42 @@ def read_sources(config: TrainingConfig) -> ReadRecords:
 
 
 def _finished(
-    trained: UntrainedRewardModel,
+    fitted: Fitted,
     data: PreparedData,
     config: TrainingConfig,
     progress: Progress,
     started: float,
+    references: Sequence[Candidate],
 ) -> TrainingResult:
-    """Measure and publish."""
+    """Measure, calibrate and publish."""
     progress.say("measuring on the held-out split")
-    rewards = score_comparisons(trained.model, data.heldout, pad_token_id=trained.pad_token_id)
-    evaluation = evaluate(data.heldout, rewards, seed=config.seed)
+    trained = fitted.trained
+    figures, rewards = measure(
+        fitted.judge,
+        data.heldout,
+        pad_token_id=trained.pad_token_id,
+        head=config.head,
+        layout=fitted.layout,
+        seed=config.seed,
+    )
     baselines = baseline_accuracies(data.train, data.heldout, seed=config.seed)
-    manifest = publish(trained, config, data.report, evaluation, baselines)
-    return TrainingResult(manifest, data.report, evaluation, baselines, time.monotonic() - started)
+    calibration = calibrate_trained(
+        data.heldout,
+        rewards,
+        config,
+        references=references,
+        read=trained_reader(
+            fitted.judge,
+            trained.encoder,
+            pad_token_id=trained.pad_token_id,
+            head=config.head,
+            layout=fitted.layout,
+            truncate=config.truncate,
+        ),
+    )
+    manifest = publish(trained, config, data.report, figures, baselines, calibration)
+    seconds = time.monotonic() - started
+    return TrainingResult(manifest, data.report, figures, baselines, calibration, seconds)
 
 
 def _prepared(

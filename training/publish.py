@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
-from rm_core.errors import ConfigurationError
+from rm_core.errors import CheckpointError, ConfigurationError
+from rm_core.heads import head_of
 from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
-from rm_core.types import Baseline
+from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
 from training.data_report import DataReport
 from training.durable import recover_directory, written_whole
-from training.evaluation import Accuracy, Evaluation
+from training.evaluation import Accuracy
+from training.heldout import HeldoutFigures
 from training.model_card import model_card
 from training.models import UntrainedRewardModel, quiet_transformers
+from training.trainable import save_adapter
 
 DATA_REPORT_NAME = "data_report.json"
 
@@ -46,8 +50,9 @@ def publish(
     trained: UntrainedRewardModel,
     config: TrainingConfig,
     report: DataReport,
-    evaluation: Evaluation,
+    figures: HeldoutFigures,
     baselines: dict[str, Accuracy],
+    calibration: CalibrationResult,
 ) -> RewardModelManifest:
     """Write weights, tokenizer, reports, card and manifest to `config.output`.
 
@@ -55,8 +60,9 @@ def publish(
         trained: the model after training.
         config: how it was trained.
         report: on what.
-        evaluation: figures on the held-out split.
+        figures: measured on the held-out split.
         baselines: held-out accuracies of the baselines.
+        calibration: temperature, bias, τ, reward baseline and how they were found.
 
     Returns:
         The manifest as written, with the digest of every file.
@@ -67,21 +73,17 @@ def publish(
     output = Path(config.output)
     check_output(output)
     with written_whole(output, advice="make room, and train again with --resume") as partial:
-        _write_model(trained, partial, evaluation)
+        _write_model(trained, partial, figures)
         _write_json(partial / DATA_REPORT_NAME, report.to_json())
         metrics = {
             "split": "heldout",
-            **evaluation.to_json(),
+            **figures.to_json(),
             "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
         }
         manifest = RewardModelManifest(
             role=config.role,
             position=trained.encoder.contract,
-            baseline=_baseline(evaluation, config),
-            baseline_source=(
-                f"raw rewards of the {evaluation.responses} held-out responses; they were not "
-                "sampled from a policy, so the weight is kept small"
-            ),
+            head=config.head,
             metrics=metrics,
             data={
                 "fingerprint": report.fingerprint,
@@ -91,11 +93,12 @@ def publish(
                 "dropped": {reason: len(ids) for reason, ids in report.dropped.items()},
             },
             base_model=trained.base,
-            training=config.to_json(),
-            versions=_versions(),
+            training={**config.to_json(), "layout": trained.layout},
+            versions=versions(),
         )
+        manifest = calibration.applied_to(manifest)
         (partial / "README.md").write_text(
-            model_card(manifest, report, evaluation, baselines), encoding="utf-8"
+            model_card(manifest, report, figures, baselines), encoding="utf-8"
         )
         manifest = write_manifest(partial, manifest)
         for path in partial.iterdir():
@@ -103,25 +106,40 @@ def publish(
     return manifest
 
 
-def _write_model(trained: UntrainedRewardModel, directory: Path, evaluation: Evaluation) -> None:
+def _write_model(trained: UntrainedRewardModel, directory: Path, figures: HeldoutFigures) -> None:
+    trained.tokenizer.save_pretrained(directory)
+    if trained.adapter is not None:
+        save_adapter(trained.adapter, trained, directory)
+        return
     # OpenRLHF reads mean and std from the config, so they stand there under its names.
-    trained.model.config.mean = evaluation.reward_mean
-    trained.model.config.std = evaluation.reward_std
+    trained.model.config.mean = figures.reward_mean
+    trained.model.config.std = figures.reward_std
     with quiet_transformers():
         trained.model.save_pretrained(directory)
-    trained.tokenizer.save_pretrained(directory)
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     # transformers derives it from id2label and leaves it out; other readers look for the word.
     config["num_labels"] = 1
     _write_json(path, config)
+    _check_saved_head(trained.model, directory)
 
 
-def _baseline(evaluation: Evaluation, config: TrainingConfig) -> Baseline | None:
-    if not evaluation.reward_std > 0:
-        return None
-    weight = min(config.baseline_weight, float(evaluation.responses))
-    return Baseline(evaluation.reward_mean, evaluation.reward_std, weight)
+def _check_saved_head(model: Any, directory: Path) -> None:
+    """The head must be in the file and be the trained one: its loss shows only in the rewards.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    head = head_of(model)
+    (name,) = (name for name, module in model.named_modules() if module is head)
+    key = f"{name}.weight"
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            if key in file.keys():  # noqa: SIM118 - no mapping
+                if torch.equal(file.get_tensor(key), head.weight.detach().cpu()):
+                    return
+                raise CheckpointError(f"{key} in {path} is not the trained head; this is a bug")
+    raise CheckpointError(f"{directory} was saved without {key}; this is a bug")
 
 
 def _accuracy_json(accuracy: Accuracy) -> dict[str, Any]:
@@ -134,7 +152,8 @@ def _accuracy_json(accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what trains and saves a model, by library."""
     names = ("rewardd", "transformers", "tokenizers", "safetensors", "accelerate")
     installed = {name: _version(name) for name in names}
     return {"python": platform.python_version(), "torch": torch.__version__, **installed}

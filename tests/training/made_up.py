@@ -1,12 +1,20 @@
 """Figures and a data report as a small training leaves them, without the training."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from training.calibration.calibrate import (
+    CalibrationOptions,
+    CalibrationResult,
+    calibrate_rewards,
+)
+from training.calibration.observations import observations_of
 from training.comparisons import Comparison, Pair
 from training.data_report import DataReport, SplitCounts
 from training.evaluation import Accuracy, Evaluation, accuracy_of, evaluate
+from training.heldout import HeldoutFigures
 from training.records import Strength
 
 
@@ -14,13 +22,36 @@ def made_up_evaluation(
     gaps: Sequence[float] = (2.0, 1.0, -1.0, 3.0), strength: Strength | None = None
 ) -> Evaluation:
     """Figures on one pair a prompt, whose rewards differ by `gaps`."""
+    return evaluate(*_pairs(gaps, strength))
+
+
+def _pairs(
+    gaps: Sequence[float], strength: Strength | None
+) -> tuple[list[Comparison], list[tuple[float, ...]]]:
     comparisons = [
         Comparison(
             str(i), str(i), str(i), ("x", "y"), (), (Pair(0, 1, 0.0, strength),), (None, None)
         )
         for i in range(len(gaps))
     ]
-    return evaluate(comparisons, [(gap, 0.0) for gap in gaps])
+    return comparisons, [(gap, 0.0) for gap in gaps]
+
+
+def made_up_figures(*args: Any, **options: Any) -> HeldoutFigures:
+    """Held-out figures on pairs alone; arguments as for `made_up_evaluation`."""
+    pairs = made_up_evaluation(*args, **options)
+    return HeldoutFigures(
+        pairs.prompts, pairs.responses, pairs.reward_mean, pairs.reward_std, pairs
+    )
+
+
+def made_up_calibration(
+    gaps: Sequence[float] = (2.0, 1.0, -1.0, 3.0), *, weight: float = 32.0
+) -> CalibrationResult:
+    """The calibration of the same few pairs, which is the identity."""
+    comparisons, rewards = _pairs(gaps, None)
+    options = CalibrationOptions(role="safety", baseline_weight=weight)
+    return calibrate_rewards(observations_of(comparisons, rewards), options)
 
 
 def made_up_baselines() -> dict[str, Accuracy]:

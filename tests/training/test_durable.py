@@ -9,7 +9,12 @@ from rm_core.checkpoint import load_reward_model
 from rm_core.errors import RewardError
 from rm_core.manifest import read_manifest, verify_files
 from tests.training.full_disk import disk_full_after, no_file_larger_than
-from tests.training.made_up import made_up_baselines, made_up_evaluation, made_up_report
+from tests.training.made_up import (
+    made_up_baselines,
+    made_up_calibration,
+    made_up_figures,
+    made_up_report,
+)
 from training.config import TrainingConfig
 from training.durable import recover_directory, replace_directory, written_whole
 from training.errors import NotSaved
@@ -82,8 +87,8 @@ def test_a_leftover_of_a_finished_replacement_never_comes_back(tmp_path: Path) -
 
 def publish_to(output: Path, model: UntrainedRewardModel, gap: float) -> None:
     config = TrainingConfig(role="safety", data=("d",), base="b", output=str(output))
-    evaluation = made_up_evaluation((gap, 1.0))
-    publish(model, config, made_up_report(), evaluation, made_up_baselines())
+    figures, calibration = made_up_figures((gap, 1.0)), made_up_calibration((gap, 1.0))
+    publish(model, config, made_up_report(), figures, made_up_baselines(), calibration)
 
 
 def is_whole(output: Path) -> bool:

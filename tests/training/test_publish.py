@@ -7,7 +7,12 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, verify_files
-from tests.training.made_up import made_up_baselines, made_up_evaluation, made_up_report
+from tests.training.made_up import (
+    made_up_baselines,
+    made_up_calibration,
+    made_up_figures,
+    made_up_report,
+)
 from training.config import TrainingConfig
 from training.models import UntrainedRewardModel
 from training.publish import DATA_REPORT_NAME, check_output, publish
@@ -27,7 +32,14 @@ def published(
         output=str(output),
         baseline_weight=baseline_weight,
     )
-    return publish(model, config, made_up_report(), made_up_evaluation(gaps), made_up_baselines())
+    return publish(
+        model,
+        config,
+        made_up_report(),
+        made_up_figures(gaps),
+        made_up_baselines(),
+        made_up_calibration(gaps, weight=baseline_weight),
+    )
 
 
 def test_what_is_written_is_what_the_manifest_pins(

@@ -33,6 +33,7 @@ class CalibrationOptions:
         method: what temperature and bias are fitted on.
         target_precision: of "unsafe" below τ.
         baseline_weight: n₀, how many samples the baseline counts for.
+        data: which data they are, for a person to read.
         seed: of folds and resamples.
     """
 
@@ -40,6 +41,7 @@ class CalibrationOptions:
     method: CalibrationMethod = "auto"
     target_precision: float = DEFAULT_TARGET_PRECISION
     baseline_weight: float = 32.0
+    data: str = "the held-out split of the training data"
     seed: int = 0
 
 
@@ -174,7 +176,7 @@ def calibrate_rewards(
         source=references.source,
         provenance=CalibrationFit(
             method=fit.method,
-            how=fit.how,
+            how=f"{fit.how}. Data: {options.data}",
             pairs=len(pairs.gap),
             labels=len(labels.reward),
             prompts=observations.num_prompts,

@@ -2,16 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.comparisons import Comparison
+from training.comparisons import Pair
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+class JudgedResponses(Protocol):
+    """Responses to one prompt with people's judgements: a `Comparison`, a `Case`."""
+
+    @property
+    def prompt_key(self) -> str:
+        """Hash of the prompt."""
+        ...
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Strict preferences between the responses, perhaps none."""
+        ...
+
+    @property
+    def is_safe(self) -> tuple[bool | None, ...]:
+        """Labels of the responses, None where unknown."""
+        ...
 
 
 class Pairs(NamedTuple):
@@ -84,24 +103,24 @@ class Observations:
 
 
 def observations_of(
-    comparisons: Sequence[Comparison], rewards: Sequence[Sequence[float]]
+    judged: Sequence[JudgedResponses], rewards: Sequence[Sequence[float]]
 ) -> Observations:
-    """Arrays from comparisons and their rewards.
+    """Arrays from judgements and rewards.
 
     Args:
-        comparisons: of one split; those without pairs still give their labels.
-        rewards: raw, one per response of each comparison.
+        judged: of one split; those without pairs still give their labels.
+        rewards: raw, one per response of each.
     """
-    keys = sorted({comparison.prompt_key for comparison in comparisons})
+    keys = sorted({own.prompt_key for own in judged})
     number = {key: index for index, key in enumerate(keys)}
     pairs: list[tuple[float, int]] = []
     labels: list[tuple[float, bool, int]] = []
-    for comparison, given in zip(comparisons, rewards, strict=True):
-        prompt = number[comparison.prompt_key]
-        pairs += [(given[p.chosen] - given[p.rejected], prompt) for p in comparison.pairs]
+    for own, given in zip(judged, rewards, strict=True):
+        prompt = number[own.prompt_key]
+        pairs += [(given[p.chosen] - given[p.rejected], prompt) for p in own.pairs]
         labels += [
             (reward, is_safe, prompt)
-            for reward, is_safe in zip(given, comparison.is_safe, strict=True)
+            for reward, is_safe in zip(given, own.is_safe, strict=True)
             if is_safe is not None
         ]
     return Observations(

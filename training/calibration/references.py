@@ -4,20 +4,17 @@ The baseline (mean, std, n₀) is what WHITEN starts a new stream from; the quan
 service tells drift by. Both need samples of a policy, not preferences.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rm_core.errors import InputError
-from rm_core.text import TextEncoder
-from rm_core.types import Baseline, Dialogue, Encoded, ReferenceQuantiles, Truncation
+from rm_core.types import Baseline, ReferenceQuantiles
 from training.calibration.observations import FloatArray
-from training.comparisons import Comparison, prompt_key, prompt_text
+from training.calibration.readers import Reader
 from training.errors import DataError
-from training.evaluation import score_comparisons
+from training.evaluation.scorer import Candidate, Reading, Refusal
 from training.formats import read_records
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -47,53 +44,49 @@ def heldout_rewards(rewards: FloatArray) -> ReferenceRewards:
     )
 
 
-def reference_rewards(
-    paths: Sequence[Path],
-    encoder: TextEncoder,
-    model: Any,
-    *,
-    pad_token_id: int,
-    truncate: Truncation = "error",
-) -> ReferenceRewards:
-    """Read and score responses of a reference policy.
+def read_references(places: Sequence[str]) -> list[Candidate]:
+    """Responses of a reference policy.
 
     Args:
-        paths: files of `{"prompt", "responses"}` (or `"response"`); rankings are not looked at.
-        encoder: the model's position contract.
-        model: sequence-classification model with one label.
-        pad_token_id: the model's pad token.
-        truncate: what to do with a text that is too long: leave it out, or cut its prompt's left.
+        places: files of `{"prompt", "responses"}` (or `"response"`); rankings are not looked at.
 
     Raises:
-        DataError: the files can't be read, or none of their responses can be scored.
+        DataError: a place can't be read or holds no response.
     """
-    comparisons, skipped = [], 0
-    for record in read_records(paths).records:
-        encoded: list[Encoded] = []
-        for response in record.responses:
-            dialogue = Dialogue(record.prompt, response, allow_empty=True)
-            try:
-                encoded.append(encoder.encode(dialogue, truncate=truncate))
-            except InputError:
-                skipped += 1
-        text = prompt_text(record.prompt)
-        comparisons.append(
-            Comparison(
-                id=record.id,
-                prompt_key=prompt_key(record.prompt),
-                prompt=text,
-                responses=("",) * len(encoded),
-                encoded=tuple(encoded),
-                pairs=(),
-                is_safe=(None,) * len(encoded),
-            )
+    if not places:
+        return []
+    return [
+        Candidate(
+            record.prompt,
+            response,
+            token_ids=None if record.token_ids is None else record.token_ids[index],
         )
-    names = ", ".join(str(path) for path in paths)
-    if not any(comparison.encoded for comparison in comparisons):
-        raise DataError(f"no response in {names} can be scored; check the prompts and their length")
-    given = score_comparisons(model, comparisons, pad_token_id=pad_token_id)
-    rewards = np.array([reward for own in given for reward in own], dtype=np.float64)
-    left_out = f"; {skipped} more could not be encoded" if skipped else ""
+        for record in read_records(list(places)).records
+        for index, response in enumerate(record.responses)
+    ]
+
+
+def reference_rewards(
+    candidates: Sequence[Candidate], places: Sequence[str], read: Reader
+) -> ReferenceRewards:
+    """Score responses of a reference policy.
+
+    Args:
+        candidates: the responses.
+        places: where they were read, to name them.
+        read: gives raw rewards.
+
+    Raises:
+        DataError: none of them can be scored.
+    """
+    readings = read(candidates)
+    rewards = np.array([r.reward for r in readings if isinstance(r, Reading)], dtype=np.float64)
+    refused = Counter(r.reason for r in readings if isinstance(r, Refusal))
+    why = ", ".join(f"{count} × {reason}" for reason, count in sorted(refused.items()))
+    names = ", ".join(places)
+    if not len(rewards):
+        raise DataError(f"no reference response in {names} can be scored: {why or 'there is none'}")
+    left_out = f"; not scored: {why}" if why else ""
     return ReferenceRewards(rewards, f"{len(rewards)} reference responses from {names}{left_out}")
 
 

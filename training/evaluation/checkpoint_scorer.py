@@ -97,17 +97,24 @@ class EngineReader:
         role: the model's.
         truncate: see `CheckpointScorer`.
         max_pack_tokens: see `CheckpointScorer`.
+        calibration: of the rewards that it gives; None: the checkpoint's own.
     """
 
     def __init__(
-        self, engine: EngineScorer, role: Role, truncate: Truncation, max_pack_tokens: int
+        self,
+        engine: EngineScorer,
+        role: Role,
+        truncate: Truncation,
+        max_pack_tokens: int,
+        *,
+        calibration: Calibration | None = None,
     ) -> None:
         self._engine = engine
         self._role = role
         self._truncate: Truncation = truncate
         self._cap = MemoryCap(max_pack_tokens)
         profile = engine.profiles[role]
-        self._calibration = Calibration(profile.temperature, profile.bias)
+        self._calibration = calibration or Calibration(profile.temperature, profile.bias)
 
     def read(
         self, candidates: Sequence[Candidate], on_scored: Callable[[int], None]

@@ -9,13 +9,16 @@ import torch
 
 from rm_core.types import Dialogue
 from service.drift import DriftWindow
+from training.calibration.readers import trained_reader
 from training.calibration.references import (
     baseline_of,
     heldout_rewards,
     quantiles_of,
+    read_references,
     reference_rewards,
 )
 from training.errors import DataError
+from training.evaluation.scorer import Candidate, Refusal
 from training.models import UntrainedRewardModel
 
 
@@ -85,28 +88,29 @@ def test_reference_responses_are_scored_as_the_model_scores_each_alone(
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    found = reference_rewards([path], start.encoder, start.model, pad_token_id=start.pad_token_id)
+    read = trained_reader(start.model, start.encoder, pad_token_id=start.pad_token_id)
+    found = reference_rewards(read_references([str(path)]), ["policy"], read)
 
-    texts = [("Why?", "Because."), ("Why?", ""), ("Why?", "It is so."), ("How?", "Slowly.")]
+    texts = [("Why?", "Because."), ("Why?", "It is so."), ("How?", "Slowly.")]
     with torch.inference_mode():
         alone = [
             start.model(
-                input_ids=torch.tensor(
-                    [start.encoder.encode(Dialogue(p, r, allow_empty=True)).input_ids]
-                )
+                input_ids=torch.tensor([start.encoder.encode(Dialogue(p, r)).input_ids])
             ).logits.item()
             for p, r in texts
         ]
     np.testing.assert_allclose(found.rewards, alone, atol=1e-5)
-    assert "4 reference responses from" in found.source
-    assert "1 more could not be encoded" in found.source
+    assert found.source == (
+        "3 reference responses from policy; not scored: 1 × empty_text, 1 × input_too_long"
+    )
 
 
-def test_a_file_of_which_nothing_can_be_scored_is_an_error(
-    start: UntrainedRewardModel, tmp_path: Path
-) -> None:
-    path = tmp_path / "policy.jsonl"
-    path.write_text(json.dumps({"prompt": "p", "response": "word " * 400}) + "\n")
+def test_references_of_which_none_can_be_scored_are_an_error() -> None:
+    refused = [Refusal("input_too_long"), Refusal("input_too_long")]
 
-    with pytest.raises(DataError, match="can be scored"):
-        reference_rewards([path], start.encoder, start.model, pad_token_id=start.pad_token_id)
+    with pytest.raises(DataError, match=r"policy.jsonl can be scored: 2 × input_too_long"):
+        reference_rewards([Candidate("p", "r")] * 2, ["policy.jsonl"], lambda _: refused)
+
+
+def test_no_place_to_read_from_means_no_references() -> None:
+    assert read_references([]) == []
