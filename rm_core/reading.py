@@ -8,7 +8,7 @@ a step ends at the token that holds its last character.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rm_core.errors import DetailUnavailable
+from rm_core.errors import DetailUnavailable, InputError
 from rm_core.types import Dialogue, Encoded, Place
 
 Offset = tuple[int, int]
@@ -52,10 +52,10 @@ def response_positions(encoded: Encoded) -> range:
     its own is read at the read position.
 
     Raises:
-        DetailUnavailable: it is not known where the response begins.
+        InputError: it is not known where the response begins.
     """
     if encoded.num_prompt_tokens is None:
-        raise DetailUnavailable(
+        raise InputError(
             "the model averages over the response's tokens, and it is not known where they begin; "
             "send prompt and response apart, and serve the model with a fast tokenizer"
         )

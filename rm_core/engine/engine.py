@@ -9,11 +9,13 @@ import torch
 
 from rm_core.adapters import SharedBases
 from rm_core.checkpoint import RewardModel, load_reward_model
+from rm_core.engine.averaging import AveragingForward
 from rm_core.engine.forward import Forward, choose_forward, random_texts
 from rm_core.engine.padded import PaddedForward
 from rm_core.engine.precision import Precision, PrecisionError, precision_error, reduce_precision
 from rm_core.engine.trunk import same_trunk
 from rm_core.errors import (
+    CheckpointError,
     ConfigurationError,
     DetailUnavailable,
     EngineClosed,
@@ -21,7 +23,8 @@ from rm_core.errors import (
     InputError,
     OutOfMemory,
 )
-from rm_core.heads import head_of
+from rm_core.heads import has_head_on_tokens, head_of
+from rm_core.reading import response_positions
 from rm_core.text import ReadRule
 from rm_core.types import (
     ROLES,
@@ -130,7 +133,10 @@ class Engine:
         for other in others:
             # The same weights once: the second trunk's memory is given back.
             setattr(other.model, other.model.base_model_prefix, first.model.base_model)
-        return _Trunk(roles, forward, error)
+        averages = [_averages(self._models[role]) for role in roles]
+        return _Trunk(
+            roles, AveragingForward(forward, averages) if any(averages) else forward, error
+        )
 
     def _on_base_of(self, role: Role) -> list[Role]:
         """The other adapters whose base's weights are this one's, in the same memory."""
@@ -185,6 +191,8 @@ class Engine:
             if identity not in by_identity:
                 by_identity[identity] = model.encoder.encode(dialogue, truncate=truncate)
             by_role[role] = by_identity[identity]
+            if _averages(model):
+                response_positions(by_role[role])  # refused here, not together with others later
         return EncodedItem(by_role)
 
     def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
@@ -303,6 +311,23 @@ def _precision(name: DType, device: torch.device) -> Precision:
 
 def _probe_texts(model: RewardModel) -> list[Encoded]:
     return random_texts(model.model, model.profile.max_length, count=_MEASURED_TEXTS)
+
+
+def _averages(model: RewardModel) -> bool:
+    """Whether a response's reward is the mean over its tokens.
+
+    Raises:
+        CheckpointError: the checkpoint says so, and its head can't be read at tokens.
+    """
+    if model.manifest is None or model.manifest.head != "mean":
+        return False
+    if not has_head_on_tokens(model.model):
+        raise CheckpointError(
+            f"{model.profile.name} averages rewards over the response's tokens, but the head of "
+            f"{type(model.model).__name__} reads the text as a whole; train it again with another "
+            "`head`"
+        )
+    return True
 
 
 def _text_identity(model: RewardModel) -> str:

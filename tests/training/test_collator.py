@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from rm_core.errors import DetailUnavailable
+from rm_core.errors import InputError
 from rm_core.manifest import HeadKind
 from rm_core.types import Encoded
 from training.collator import ComparisonCollator, reads_of
@@ -87,7 +87,7 @@ def test_a_mean_head_reads_all_of_a_response_and_none_of_its_prompt() -> None:
 
 def test_a_mean_head_needs_to_know_where_the_response_begins() -> None:
     unknown = Comparison("i", "k", "p", ("x",), (Encoded((1, 2), 1),), (), (None,))
-    with pytest.raises(DetailUnavailable, match="begin"):
+    with pytest.raises(InputError, match="begin"):
         reads_of(unknown, "mean", frozenset())
 
 
