@@ -101,8 +101,9 @@ def load_reward_model(
     if read is not None:
         contract = replace(contract, read=read)
     pad_token_id = parts.model.config.get_text_config().pad_token_id
-    if pad_token_id is None and parts.base is not None:
-        # peft saves no config.json, in which training has told the model its pad token.
+    if parts.base is not None and (pad_token_id is None or manifest is not None):
+        # peft saves no config.json, in which training has told the model its pad token: the base's
+        # may be EOS, and an adapter of ours never was trained so.
         pad_token_id = parts.tokenizer.pad_token_id
     encoder = TextEncoder(parts.tokenizer, contract, pad_token_id=pad_token_id)
     profile = _profile(name, role, parts.digest, contract, manifest)

@@ -23,10 +23,10 @@ from rm_core.checkpoint import RewardModel
 from rm_core.engine.forward import Forward, choose_forward, run_by_transformers
 from rm_core.manifest import HeadKind
 from rm_core.types import Encoded, ModelProfile, Role
-from training.collator import ComparisonCollator, reads_of
+from training.collator import reads_of
 from training.comparisons import Comparison
 from training.errors import TrainingDiverged
-from training.losses import Rewards, Target
+from training.losses import Target
 from training.models import UntrainedRewardModel
 
 _FORMAT = 1
@@ -124,34 +124,6 @@ def read_in(
         for comparison in comparisons
         for text in zip(comparison.encoded, reads_of(comparison, head, targets), strict=True)
     ]
-
-
-def score_cached(
-    states: CachedStates, head: nn.Linear, comparisons: Sequence[Comparison], kind: HeadKind
-) -> list[tuple[float, ...]]:
-    """Rewards of every response without the trunk.
-
-    Args:
-        states: of the comparisons' responses.
-        head: trained on such states.
-        comparisons: to measure on.
-        kind: where their rewards are read.
-
-    Raises:
-        TrainingDiverged: a reward is not finite.
-    """
-    layout, alone = CachedLayout(states), HeadAlone(head)
-    collator = ComparisonCollator(layout, {}, "pair", kind)
-    device = head.weight.device
-    scored: list[tuple[float, ...]] = []
-    with torch.inference_mode():
-        for comparison in comparisons:
-            inputs = {name: value.to(device) for name, value in collator([comparison]).items()}
-            rewards = Rewards.of(layout.rewards(alone, inputs), inputs).of_responses
-            if not torch.isfinite(rewards).all():
-                raise TrainingDiverged("the trained head gives rewards that are not finite")
-            scored.append(tuple(rewards.tolist()))
-    return scored
 
 
 def compute_states(

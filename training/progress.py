@@ -1,12 +1,14 @@
 """How a training tells a person what it does: stages as lines, updates as a bar."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -26,6 +28,10 @@ class Progress(Protocol):
         """Callbacks for HF `Trainer` that follow its updates."""
         ...
 
+    def track(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A stage of `total` things; what comes is told how many more are done."""
+        ...
+
 
 class SilentProgress:
     """Nobody wants to know."""
@@ -36,6 +42,14 @@ class SilentProgress:
     def callbacks(self, title: str) -> Sequence[TrainerCallback]:  # noqa: ARG002
         """No callbacks."""
         return ()
+
+    def track(
+        self,
+        title: str,  # noqa: ARG002
+        total: int,  # noqa: ARG002
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Count for nobody."""
+        return nullcontext(lambda _: None)
 
 
 class ConsoleProgress:
@@ -56,20 +70,19 @@ class ConsoleProgress:
         """A bar over updates with the latest loss and accuracy."""
         return (_BarCallback(self._console, title),)
 
+    @contextmanager
+    def track(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar over the things."""
+        with Bar(*_columns(), console=self._console) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.advance(task, done)
+
 
 class _BarCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     # Trainer calls these with keywords of its own choice; only `state` and `logs` matter here.
 
     def __init__(self, console: Console, title: str) -> None:
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-        )
+        self._bar = Bar(*_columns(), TextColumn("{task.fields[figures]}"), console=console)
         self._title = title
         self._task: Any = None
 
@@ -100,3 +113,14 @@ class _BarCallback(TrainerCallback):  # type: ignore[misc]  # transformers is un
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self._bar.stop()
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """What every bar shows; new for each, as columns remember what they drew last."""
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )

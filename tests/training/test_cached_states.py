@@ -22,7 +22,6 @@ from training.cached_states import (
     compute_states,
     open_states,
     read_in,
-    score_cached,
 )
 from training.comparisons import Comparison
 from training.config import TrainingConfig
@@ -135,21 +134,25 @@ def test_an_encoders_head_is_trained_on_what_it_reads(tmp_path: Path) -> None:
     for name in ("weight", "bias"):
         found = getattr(cached.model.classifier, name)
         assert torch.allclose(found, getattr(over_trunk.model.classifier, name), atol=1e-6)
-    rewards = score_cached(states, cached.model.classifier, comparisons, "last_token")
-    expected = score_comparisons(over_trunk.model, comparisons, pad_token_id=cached.pad_token_id)
+    pad = cached.pad_token_id
+    layout = CachedLayout(states)
+    rewards = score_comparisons(alone.model, comparisons, pad_token_id=pad, layout=layout)
+    expected = score_comparisons(over_trunk.model, comparisons, pad_token_id=pad)
     for own, other in zip(rewards, expected, strict=True):
         assert own == pytest.approx(other, abs=1e-5)
 
 
+@pytest.mark.parametrize("head", ["last_token", "mean"])
 def test_rewards_from_cached_states_are_those_of_the_model(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path, head: Any
 ) -> None:
-    texts = read_in(comparisons, "last_token")
+    texts, pad = read_in(comparisons, head), start.pad_token_id
     states = open_states(compute_states(start, texts, tmp_path, role="safety"), texts)
+    expected = score_comparisons(start.model, comparisons, pad_token_id=pad, head=head)
 
-    found = score_cached(states, start.model.score, comparisons, "last_token")
+    alone, layout = HeadAlone(start.model.score), CachedLayout(states)
+    found = score_comparisons(alone, comparisons, pad_token_id=pad, head=head, layout=layout)
 
-    expected = score_comparisons(start.model, comparisons, pad_token_id=start.pad_token_id)
     for own, other in zip(found, expected, strict=True):
         assert own == pytest.approx(other, abs=1e-5)
 
@@ -225,14 +228,3 @@ def test_the_trunk_is_given_back_as_transformers_runs_it(
 
     with torch.inference_mode():
         assert torch.equal(model(input_ids=ids).logits, before)
-
-
-def test_a_head_that_gives_no_numbers_is_noticed(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path
-) -> None:
-    states = states_of(start, comparisons, config_of(tmp_path), tmp_path)
-    with torch.no_grad():
-        start.model.score.weight.fill_(float("inf"))
-
-    with pytest.raises(TrainingDiverged, match="head"):
-        score_cached(states, start.model.score, comparisons, "last_token")
