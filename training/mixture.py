@@ -79,7 +79,8 @@ def written_source(item: Any) -> str:
     """
     if isinstance(item, str):
         return item
-    if not isinstance(item, dict) or not isinstance(item.get("path"), str):
+    place = item.get("path") if isinstance(item, dict) else None
+    if not isinstance(place, str):
         raise ConfigurationError("`data` must hold texts, or tables with a `path`")
     unknown = sorted(set(item) - {"path", *_KEYS})
     if unknown:
@@ -91,7 +92,7 @@ def written_source(item: Any) -> str:
         for key, value in item.items()
         if key != "path"
     )
-    return item["path"] + "".join(settings)
+    return place + "".join(settings)
 
 
 def parsed_source(text: str, *, role: Role | None = None, decode: Decode | None = None) -> Source:

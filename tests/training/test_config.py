@@ -29,6 +29,10 @@ def test_defaults_are_the_paper_s_recipe() -> None:
         ({"role": "harm"}, "role"),
         ({"base": None}, "--base"),
         ({"data": []}, "data"),
+        ({"data": [{"weight": 1}]}, "path"),
+        ({"mixture": "soup"}, "llama2_safety"),
+        ({"max_malformed": -1}, "max_malformed"),
+        ({"max_malformed": True}, "max_malformed"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"heldout_fraction": 1.0}, "heldout_fraction"),
@@ -106,3 +110,17 @@ def test_margins_may_be_a_table_of_one_s_own(tmp_path: Path) -> None:
         "slightly_better": 1,
         "negligibly_better": 0.5,
     }
+
+
+def test_sources_can_stand_in_the_file_as_tables_beside_texts(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'mixture = "llama2_safety"\n'
+        'data = ["a,kind=own_safety", { path = "b", kind = "open_helpfulness" }]\n'
+    )
+
+    config = load_config(path, {**NEEDED, "data": None, "max_malformed": 0})
+
+    assert config.data == ("a,kind=own_safety", "b,kind=open_helpfulness")
+    assert (config.mixture, config.max_malformed) == ("llama2_safety", 0)
+    assert TrainingConfig(**config.to_json()) == config

@@ -13,7 +13,7 @@ from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue, Message
 from training.config import TrainingConfig
 from training.data import DataOptions, prepare_data
-from training.errors import NotSaved
+from training.errors import DataError, NotSaved
 from training.evaluation import score_comparisons
 from training.formats import read_records
 from training.models import reward_model_from
@@ -208,3 +208,44 @@ def test_the_card_s_lines_of_python_give_the_served_reward(
     ids = torch.tensor([served.encoder.encode(dialogue).input_ids])
     with torch.inference_mode():
         assert names["reward"].item() == served.model(input_ids=ids).logits.item()
+
+
+def test_data_without_a_usable_row_is_an_error_before_the_base_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "empty.jsonl"
+    data.write_text("{\n")
+    config = TrainingConfig(
+        role="safety", data=(str(data),), base="absent/base", output=str(tmp_path / "out")
+    )
+
+    with pytest.raises(DataError, match=r"empty\.jsonl:1"):
+        train_reward_model(config)
+
+
+def test_a_mixture_is_drawn_for_training_and_kept_in_the_report(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    from tests.training.samples import preference_rows, write_jsonl
+
+    rows = preference_rows(32)
+    own = write_jsonl(tmp_path / "own.jsonl", rows[:16])
+    rest = write_jsonl(tmp_path / "rest.jsonl", rows[16:])
+    config = TrainingConfig(
+        role="safety",
+        data=(f"{own},kind=own_safety", f"{rest},kind=open_helpfulness"),
+        mixture="llama2_safety",
+        base=str(tiny_base),
+        output=str(tmp_path / "safety"),
+        max_length=128,
+        epochs=0.5,
+    )
+
+    report = train_reward_model(config).report
+
+    assert report.mixture is not None
+    assert [part.drawn for part in report.mixture.parts] == [12, 1]
+    assert report.splits["train"].records == 13
+    assert report.splits["heldout"].records == 8
+    written = json.loads((tmp_path / "safety" / "data_report.json").read_text())
+    assert written["mixture"]["name"] == "llama2_safety"
