@@ -38,11 +38,19 @@ def percent(value: float | None, interval: Interval | None = None) -> str:
 
 
 def signed(value: float | None, interval: Interval | None = None) -> str:
-    """A number that may be negative, with its interval: "+0.31 (+0.20–+0.42)"."""
+    """A number that may be negative, with its interval: "+0.312 (+0.20 to +0.42)"."""
     if value is None:
         return ABSENT
     text = f"{value:+.3f}"
-    return text if interval is None else f"{text} ({interval.low:+.3f} to {interval.high:+.3f})"
+    return text if interval is None else f"{text} ({interval.low:+.2f} to {interval.high:+.2f})"
+
+
+def plain(value: float | None, interval: Interval | None = None) -> str:
+    """A number in a unit of its own, with its interval: "3.25 (3.10–3.40)"."""
+    if value is None:
+        return ABSENT
+    text = f"{value:.3g}"
+    return text if interval is None else f"{text} ({interval.low:.3g}–{interval.high:.3g})"
 
 
 def share(estimate: Estimate | None) -> str:

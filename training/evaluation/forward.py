@@ -5,22 +5,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 
+from rm_core.manifest import HeadKind
+from rm_core.reading import response_positions
 from rm_core.types import Encoded
 from training.comparisons import Comparison
 from training.errors import TrainingDiverged
-from training.layouts import pad_right
+from training.layouts import BatchLayout, PaddedLayout
 
 
 def score_comparisons(
-    model: Any, comparisons: Sequence[Comparison], *, pad_token_id: int, batch_tokens: int = 16_384
+    model: Any,
+    comparisons: Sequence[Comparison],
+    *,
+    pad_token_id: int,
+    head: HeadKind = "last_token",
+    layout: BatchLayout | None = None,
+    batch_tokens: int = 16_384,
 ) -> list[tuple[float, ...]]:
-    """Rewards of every response, by transformers' own forward in the model's precision.
+    """Rewards of every response, in the model's precision.
 
     Args:
         model: sequence-classification model with one label.
         comparisons: encoded responses.
         pad_token_id: the model's pad token.
+        head: where a response's reward is read: its last token, or the mean over its tokens.
+        layout: how texts go through the model; None: padded.
         batch_tokens: most tokens in one forward pass, padding included.
 
     Returns:
@@ -30,22 +41,84 @@ def score_comparisons(
         TrainingDiverged: a reward is not finite.
     """
     flat = [encoded for comparison in comparisons for encoded in comparison.encoded]
-    rewards = [0.0] * len(flat)
+    reads = [
+        list(response_positions(one)) if head == "mean" else [one.read_position] for one in flat
+    ]
+    found = _rewards_at(model, flat, reads, layout or PaddedLayout(pad_token_id), batch_tokens)
+    remaining = iter(found)
+    return [
+        tuple(float(np.mean(next(remaining))) for _ in comparison.encoded)
+        for comparison in comparisons
+    ]
+
+
+def score_steps(
+    model: Any,
+    comparisons: Sequence[Comparison],
+    *,
+    pad_token_id: int,
+    layout: BatchLayout | None = None,
+    batch_tokens: int = 16_384,
+) -> list[tuple[tuple[float, ...], ...]]:
+    """Rewards at the labelled steps of every response, in the model's precision.
+
+    Args:
+        model: causal, with a linear head.
+        comparisons: with or without steps.
+        pad_token_id: the model's pad token.
+        layout: how texts go through the model; None: padded.
+        batch_tokens: most tokens in one forward pass, padding included.
+
+    Returns:
+        For each comparison what `Comparison.steps` holds labels of: empty where it has none.
+
+    Raises:
+        TrainingDiverged: a reward is not finite.
+    """
+    stepped = [
+        (encoded, [step.position for step in steps])
+        for comparison in comparisons
+        for encoded, steps in zip(comparison.encoded, comparison.steps, strict=False)
+        if steps
+    ]
+    found = iter(
+        _rewards_at(
+            model,
+            [encoded for encoded, _ in stepped],
+            [positions for _, positions in stepped],
+            layout or PaddedLayout(pad_token_id),
+            batch_tokens,
+        )
+    )
+    return [
+        tuple(tuple(next(found)) if steps else () for steps in comparison.steps)
+        for comparison in comparisons
+    ]
+
+
+def _rewards_at(
+    model: Any,
+    encoded: Sequence[Encoded],
+    reads: Sequence[Sequence[int]],
+    layout: BatchLayout,
+    batch_tokens: int,
+) -> list[list[float]]:
+    """Each response's rewards at the positions where it is read."""
+    rewards: list[list[float]] = [[] for _ in encoded]
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for batch in _batches(flat, batch_tokens):
-            inputs = pad_right([flat[index] for index in batch], pad_token_id)
-            output = model(**{name: tensor.to(device) for name, tensor in inputs.items()})
-            values = output.logits.float().squeeze(-1).tolist()
-            for index, value in zip(batch, values, strict=True):
-                rewards[index] = value
+        for batch in _batches(encoded, batch_tokens):
+            inputs = layout.collate([encoded[i] for i in batch], [reads[i] for i in batch])
+            values = layout.rewards(model, send_to_device(inputs, device))
+            if not torch.isfinite(values).all():
+                raise TrainingDiverged("the trained model gives rewards that are not finite")
+            remaining = iter(values.tolist())
+            for index in batch:
+                rewards[index] = [next(remaining) for _ in reads[index]]
     model.train(was_training)
-    if not np.isfinite(rewards).all():
-        raise TrainingDiverged("the trained model gives rewards that are not finite")
-    remaining = iter(rewards)
-    return [tuple(next(remaining) for _ in c.encoded) for c in comparisons]
+    return rewards
 
 
 def _batches(encoded: Sequence[Encoded], batch_tokens: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Figures of held-out pairs: accuracy, loss and the rewards' spread."""
+"""Figures of pairs: accuracy, loss and margins."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from training.errors import DataError
 from training.evaluation.accuracy import Accuracy, accuracy_of, accuracy_where
 from training.evaluation.cases import Paired, Rewards, pair_table
 from training.records import STRENGTHS
@@ -15,10 +16,10 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures on one split.
+    """Figures of pairs and of the rewards of all responses.
 
     Attributes:
-        prompts: different prompts.
+        prompts: different prompts that the pairs are of.
         responses: responses scored.
         accuracy: over all pairs.
         by_strength: per grade, for those that occur.
@@ -56,15 +57,20 @@ def evaluate(comparisons: Sequence[Paired], rewards: Rewards, *, seed: int = 0) 
     """Figures from rewards; every mean is over examples, not over batches.
 
     Args:
-        comparisons: at least one, with at least one pair.
+        comparisons: at least one with a pair.
         rewards: one per response of each comparison.
         seed: of the bootstrap.
+
+    Raises:
+        DataError: there is no pair.
     """
     table = pair_table(comparisons, rewards)
+    if not table.pairs:
+        raise DataError("there is no pair of responses to evaluate on")
     gap, keys = table.gap, table.keys
-    owners = zip(table.owners, table.pairs, strict=True)
-    ends = [(rewards[at][pair.chosen], rewards[at][pair.rejected]) for at, pair in owners]
-    chosen, rejected = np.array(ends, dtype=np.float64).T
+    owners = list(zip(table.owners, table.pairs, strict=True))
+    chosen = np.array([rewards[at][pair.chosen] for at, pair in owners], dtype=np.float64)
+    rejected = np.array([rewards[at][pair.rejected] for at, pair in owners], dtype=np.float64)
     asked = np.array([pair.margin for pair in table.pairs], dtype=np.float64)
     strengths = np.array([pair.strength or "" for pair in table.pairs])
     each = np.concatenate([np.asarray(given, dtype=np.float64) for given in rewards])

@@ -1,6 +1,9 @@
 """Tables of rankings, ratings and best of n."""
 
-from training.evaluation.cells import Table, name_of, number, percent, signed
+from collections.abc import Sequence
+
+from training.evaluation.best_of_n import BestOfNPoint
+from training.evaluation.cells import Table, name_of, number, percent, plain
 from training.evaluation.report import EvaluationReport
 
 
@@ -45,8 +48,12 @@ def best_of_n_tables(report: EvaluationReport) -> list[Table]:
     """What the favourite of n responses is worth."""
     made = []
     kinds = (
-        ("by_rank", "share of the other responses beaten", percent),
-        ("by_rating", "rating", signed),
+        (
+            "by_rank",
+            "the share of the other responses that people put below it, ties half",
+            percent,
+        ),
+        ("by_rating", "its rating", plain),
     )
     for field, quality, show in kinds:
         curves = [
@@ -56,14 +63,22 @@ def best_of_n_tables(report: EvaluationReport) -> list[Table]:
         ]
         if not curves:
             continue
-        first = curves[0][1]
+        first = _shown(curves[0][1])
         rows = [
-            (name_of(one), *(show(p.picked.value, p.picked.interval) for p in curve))
+            (name_of(one), *(show(p.picked.value, p.picked.interval) for p in _shown(curve)))
             for one, curve in curves
         ]
         rows.append(("random pick", *(show(point.random) for point in first)))
         rows.append(("best pick", *(show(point.oracle) for point in first)))
         columns = ("", *(f"n = {p.n} ({p.picked.prompts} prompts)" for p in first))
-        note = f"Expected {quality} of the pick, exactly over all draws of n responses."
+        note = (
+            "Expected worth of the response with the highest reward, exactly over all draws of n; "
+            f"its worth is {quality}."
+        )
         made.append(Table("Best of n", columns, tuple(rows), note))
     return made
+
+
+def _shown(curve: Sequence[BestOfNPoint]) -> list[BestOfNPoint]:
+    """Doubling n, and the largest: a table has no room for more."""
+    return [point for point in curve if point.n & (point.n - 1) == 0 or point is curve[-1]]

@@ -1,7 +1,10 @@
 """A report's tables on a terminal and as Markdown."""
 
+import re
 from collections.abc import Sequence
+from typing import Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -10,7 +13,10 @@ from training.evaluation.cells import Table
 from training.evaluation.report import EvaluationReport
 from training.evaluation.tables import tables
 
-_WIDTH_OF_FILES = 160
+WIDTH_OF_FILES = 160
+"""Characters of a line where no terminal says how many fit."""
+
+_INTERVAL = re.compile(r" \((.+)\)$")
 
 
 def print_report(report: EvaluationReport, console: Console) -> None:
@@ -18,22 +24,23 @@ def print_report(report: EvaluationReport, console: Console) -> None:
 
     Args:
         report: the figures.
-        console: where to; without a terminal's width to keep to, lines may be long.
+        console: where to.
     """
-    width = None if console.is_terminal else _WIDTH_OF_FILES
     for table in tables(report):
         shown = RichTable(
-            title=Text(table.title),
+            title=Text(table.title, style="bold"),
             caption=Text(table.note) if table.note else None,
             title_justify="left",
             caption_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
         )
         for number, heading in enumerate(table.columns):
-            shown.add_column(Text(heading), justify="right" if number else "left")
+            justify: Literal["left", "right"] = "right" if number else "left"
+            shown.add_column(Text(heading), justify=justify, overflow="fold", vertical="bottom")
         for first, *cells in table.rows:
-            shown.add_row(Text(first), *(Text(cell.replace(" (", "\n(")) for cell in cells))
-        console.print(shown, width=width)
-        console.print()
+            shown.add_row(Text(first), *(Text(_INTERVAL.sub("\n\\1", cell)) for cell in cells))
+        console.print(shown)
 
 
 def markdown(report: EvaluationReport) -> str:

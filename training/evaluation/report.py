@@ -54,7 +54,7 @@ class ScorerFigures:
 
     Attributes:
         scorer: what it is.
-        pairs: accuracy, loss and the rewards' spread.
+        pairs: accuracy, loss, margins, and the spread of all rewards.
         safety: by safety labels.
         rankings: against rankings and ratings.
         best_of_n: what its favourites are worth.

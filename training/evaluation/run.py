@@ -20,7 +20,7 @@ from training.evaluation.report import DataSummary, EvaluationReport, ScorerFigu
 from training.evaluation.robustness import PerturbationFigures, perturbation_figures
 from training.evaluation.safety import safety_figures
 from training.evaluation.scorer import Candidate, Reading, Refusal, Scorer, ScorerInfo
-from training.evaluation.step_figures import StepRewards, step_figures
+from training.evaluation.step_figures import ReadSteps, step_figures
 from training.evaluation.subsets import Grouping, subset_figures
 
 DEFAULT_ROBUSTNESS_PROMPTS = 200
@@ -176,13 +176,16 @@ class _Found:
             if kept
         ]
 
-    def steps(self) -> StepRewards:
-        """Rewards at the kept responses' steps."""
-        return [
-            [self._at(self.plan.starts[number] + index).steps for index in kept]
-            for number, kept in enumerate(self.kept)
-            if kept
-        ]
+    def steps(self) -> list[ReadSteps]:
+        """The kept responses with labelled steps that the scorer could read."""
+        found = []
+        for case, start, kept in zip(self.cases, self.plan.starts, self.kept, strict=True):
+            for index in kept:
+                labels = tuple(step.label for step in case.steps[index])
+                rewards = self._at(start + index).steps
+                if labels and rewards is not None:
+                    found.append(ReadSteps(case.prompt_key, labels, rewards))
+        return found
 
     def perturbation(self, name: str, seed: int) -> PerturbationFigures | None:
         """Figures of one perturbation, over responses that were read with it and without."""
@@ -283,5 +286,5 @@ def _figures(
         ),
         lengths=length_figures(cases, rewards, seed=seed),
         robustness={name: part for name, part in robustness.items() if part is not None},
-        steps=step_figures(cases, found.steps(), has_scores=info.has_scores, seed=seed),
+        steps=step_figures(found.steps(), has_scores=info.has_scores, seed=seed),
     )

@@ -5,13 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.cases import Case
 from training.evaluation.classification import Discrimination, discrimination
 from training.evaluation.intervals import Estimate, estimate
-from training.records import StepLabel
 
-StepRewards = Sequence[Sequence[Sequence[float] | None]]
-"""Per case and response the rewards at its steps' ends; None where they could not be read."""
+
+@dataclass(frozen=True, slots=True)
+class ReadSteps:
+    """A response's labelled steps, read.
+
+    Attributes:
+        prompt_key: its prompt's.
+        labels: 1 right, 0 wrong, in order.
+        rewards: at the steps' ends.
+    """
+
+    prompt_key: str
+    labels: tuple[float, ...]
+    rewards: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +39,23 @@ class StepFigures:
 
 
 def step_figures(
-    cases: Sequence[Case], rewards: StepRewards, *, has_scores: bool, seed: int = 0
+    responses: Sequence[ReadSteps], *, has_scores: bool, seed: int = 0
 ) -> StepFigures | None:
-    """Figures of steps; None where none is labelled, or none could be read.
+    """Figures of steps; None of none.
 
     Args:
-        cases: with or without steps.
-        rewards: at their steps.
+        responses: with finite rewards.
         has_scores: whether σ(reward) is a score.
         seed: of the intervals.
     """
-    found = [
-        (steps, values, case.prompt_key)
-        for case, given in zip(cases, rewards, strict=True)
-        for steps, values in zip(case.steps, given, strict=True)
-        if steps and values is not None
-    ]
     flat = [
-        (value, step.label, key)
-        for steps, values, key in found
-        for step, value in zip(steps, values, strict=True)
-        if step.label != 0.5
+        (reward, label, one.prompt_key)
+        for one in responses
+        for label, reward in zip(one.labels, one.rewards, strict=True)
+        if label != 0.5
     ]
     figures = discrimination(
-        np.array([value for value, *_ in flat], dtype=np.float64),
+        np.array([reward for reward, *_ in flat], dtype=np.float64),
         np.array([label > 0.5 for _, label, _ in flat], dtype=bool),
         [key for *_, key in flat],
         has_scores=has_scores,
@@ -60,12 +63,12 @@ def step_figures(
     )
     if figures is None:
         return None
-    hits = [float(_finds_first_error(steps, values)) for steps, values, _ in found]
-    first = estimate(hits, [key for *_, key in found], seed=seed) if has_scores else None
-    return StepFigures(figures, first)
+    hits = [float(_finds_first_error(one)) for one in responses]
+    keys = [one.prompt_key for one in responses]
+    return StepFigures(figures, estimate(hits, keys, seed=seed) if has_scores else None)
 
 
-def _finds_first_error(steps: Sequence[StepLabel], values: Sequence[float]) -> bool:
-    wrong = next((i for i, step in enumerate(steps) if step.label < 0.5), None)
-    flagged = next((i for i, value in enumerate(values) if value < 0), None)
+def _finds_first_error(one: ReadSteps) -> bool:
+    wrong = next((i for i, label in enumerate(one.labels) if label < 0.5), None)
+    flagged = next((i for i, reward in enumerate(one.rewards) if reward < 0), None)
     return wrong == flagged

@@ -38,15 +38,18 @@ def _accuracy(report: EvaluationReport) -> list[Table]:
                 str(one.pairs.accuracy.ties),
                 f"{one.pairs.loss:.4f}" if is_model else ABSENT,
                 signed(one.pairs.margin_mean) if is_model else ABSENT,
-                one.scorer.how,
             )
         )
     if not rows:
         return []
     data = report.data
     title = f"Accuracy: {data.pairs} pairs of {data.prompts} prompts"
-    columns = ("", "accuracy (95 % by prompts)", "ties", "loss", "mean margin", "how it chooses")
-    note = "Ties count half. The loss is −log σ(r_c − r_r) in nats; a coin's is 0.6931."
+    columns = ("", "accuracy", "ties", "loss", "mean margin")
+    note = (
+        "With 95 % intervals by resampling prompts; ties count half. The loss is −log σ(r_c − r_r) "
+        "in nats; a coin's is 0.6931. "
+    )
+    note += " ".join(f"{name_of(one)}: {one.scorer.how}." for one in report.scorers)
     return [Table(title, columns, tuple(rows), note)]
 
 
