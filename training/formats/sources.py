@@ -5,8 +5,9 @@ dataset_info.json), or a dataset on the hub with one of its configurations or fo
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 from training.errors import DataError
 from training.formats.files import SUFFIXES, Row, rows_of_file, rows_of_table
 from training.formats.options import FormatOptions
-from training.formats.splits import declared_splits
+from training.formats.splits import declared_splits, split_named
 from training.records import Split
 
 _DESCRIPTION = "dataset_info.json"  # LLaMA-Factory's, and also datasets' own beside its files
+_NO_DATA = {_DESCRIPTION, "dataset_infos.json"}
+_CARD = "README.md"
 _SAVED = ("dataset_dict.json", "state.json")
 
 
@@ -89,27 +92,51 @@ def _inside(path: Path, inner: str, options: FormatOptions) -> list[Part]:
         return _described(path, inner, described[inner], options)
     if (path / inner).is_dir():
         return parts_of(str(path / inner), options)
-    if (path / "README.md").is_file():
+    if _has_configurations(path):
         return _loaded(str(path), inner, options, streaming=True)
     known = ", ".join(sorted(described)) or "no dataset_info.json"
     raise DataError(f"{path} holds neither a folder nor an entry {inner!r} ({known})")
 
 
 def _folder(path: Path, options: FormatOptions) -> list[Part]:
-    """The data files of a folder, or, where they lie deeper, of the layout that the hub uses."""
-    files = sorted(
-        p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.name != _DESCRIPTION
-    )
-    if files:
-        sides = declared_splits(file.name for file in files)
-        return [_file(file, options, sides.get(file.name)) for file in files]
-    described = _description(path)
+    """The data files of a folder; where none lies in it directly, those further down."""
+    files = _data_files(path.iterdir())
+    described = _description(path) if not files else {}
     if described:
         raise DataError(f"{path} holds several data sets; choose one: {path}@{min(described)}")
-    deeper = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
-    if not deeper:
+    if not files and _has_configurations(path):
+        return _loaded(str(path), None, options, streaming=True)
+    files = files or _data_files(path.rglob("*"))
+    if not files:
         raise DataError(f"{path} holds no {', '.join(SUFFIXES)} file")
-    return _loaded(str(path), None, options, streaming=True)
+    # On the hub the split is the file's name, or the name of the folder that it is in.
+    names = {
+        file: file.name if split_named(file.name) or file.parent == path else file.parent.name
+        for file in files
+    }
+    sides = declared_splits(names.values())
+    return [
+        replace(
+            _file(file, options, sides.get(names[file])), label=file.relative_to(path).as_posix()
+        )
+        for file in files
+    ]
+
+
+def _data_files(paths: Iterable[Path]) -> list[Path]:
+    return sorted(
+        path
+        for path in paths
+        if path.name.endswith(SUFFIXES)
+        and path.name not in _NO_DATA
+        and not path.name.startswith(".")
+    )
+
+
+def _has_configurations(path: Path) -> bool:
+    """Whether a folder's card says which files make which data set, as cards on the hub do."""
+    card = path / _CARD
+    return card.is_file() and "\nconfigs:" in card.read_text("utf-8", errors="replace")
 
 
 def _description(path: Path) -> Mapping[str, Any]:
@@ -172,12 +199,13 @@ def _loaded(
     """
     import datasets
 
-    where: dict[str, Any] = {"streaming": streaming}
     try:
-        if inner is not None:
-            known = datasets.get_dataset_config_names(name)
-            where["name" if inner in known else "data_dir"] = inner
-        loaded = datasets.load_dataset(name, **where)
+        try:
+            loaded = datasets.load_dataset(name, inner, streaming=streaming)
+        except ValueError as error:
+            if inner is None or "BuilderConfig" not in str(error):
+                raise
+            loaded = datasets.load_dataset(name, data_dir=inner, streaming=streaming)
     except Exception as error:  # the library and what it stands on raise kinds of many bases
         # Two lines: the second names the configurations where one must be chosen.
         reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:2]])
@@ -190,18 +218,27 @@ def _loaded(
 
 def _tables(name: str, label: str, loaded: Any, options: FormatOptions) -> list[Part]:
     if not isinstance(loaded, dict):
-        return [Part(name, lambda shown: rows_of_table(loaded, shown), label, options)]
+        return [Part(name, partial(_table_rows, loaded, name), label, options)]
     sides = declared_splits(loaded)
     return [
         Part(
             f"{name}/{split}",
-            lambda shown, table=table: rows_of_table(table, shown),  # type: ignore[misc]
+            partial(_table_rows, table, name),
             f"{label}/{split}",
             options,
             sides.get(split),
         )
         for split, table in loaded.items()
     ]
+
+
+def _table_rows(table: Any, name: str, label: str) -> Iterator[Row]:
+    try:
+        yield from rows_of_table(table, label)
+    except DataError:
+        raise
+    except Exception as error:  # what datasets stands on raises kinds of many bases
+        raise DataError(f"{name} can't be read by datasets: {type(error).__name__}") from error
 
 
 def with_labels(parts: list[Part], *, whole: bool = False) -> Iterator[tuple[Part, str]]:

@@ -85,34 +85,58 @@ def test_a_folder_whose_files_lie_deeper_is_read_with_its_splits(tmp_path: Path)
     read = read_records([tmp_path / "hub"])
 
     assert [(r.id, r.split) for r in read.records] == [
-        ("hub/train:[0]", "train"),
-        ("hub/train:[1]", "train"),
-        ("hub/test:[0]", "heldout"),
+        ("data/test-00000-of-00001.jsonl:1", "heldout"),
+        ("data/train-00000-of-00001.jsonl:1", "train"),
+        ("data/train-00000-of-00001.jsonl:2", "train"),
     ]
 
 
-def test_a_hub_name_goes_to_datasets_with_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
+def test_the_folder_can_name_the_split_instead_of_the_file(tmp_path: Path) -> None:
+    for split, first in (("train", 0), ("test", 5)):
+        (tmp_path / "hub" / split).mkdir(parents=True)
+        path = tmp_path / "hub" / split / "0000.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in rows(first, 1)))
 
-    def load_dataset(name: str, /, **how: Any) -> DatasetDict:
-        asked.append((name, how))
+    read = read_records([tmp_path / "hub"])
+
+    assert [(r.id, r.split) for r in read.records] == [
+        ("test/0000.jsonl:1", "heldout"),
+        ("train/0000.jsonl:1", "train"),
+    ]
+
+
+def test_a_file_that_datasets_cannot_read_is_one_clear_error(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path / "hub")
+    (folder / "kind" / "train-00000-of-00001.parquet").write_bytes(b"torn")
+
+    with pytest.raises(DataError, match="hub"):
+        read_records([f"{folder}@gentle"])
+
+
+def test_a_hub_name_goes_to_datasets_with_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None, dict[str, Any]]] = []
+
+    def load_dataset(name: str, config: str | None = None, **how: Any) -> DatasetDict:
+        asked.append((name, config, how))
+        if config not in {None, "kind"}:
+            raise ValueError("BuilderConfig 'folder' not found. Available: ['kind']")
         return DatasetDict({"train": Dataset.from_list(rows(0, 1))})
 
-    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name: ["kind"])
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
 
     assert prompts(["somebody/pairs"]) == ["Question 0?"]
     assert prompts(["somebody/pairs@kind"]) == ["Question 0?"]
     assert prompts(["somebody/pairs@folder"]) == ["Question 0?"]
     assert asked == [
-        ("somebody/pairs", {"streaming": False}),
-        ("somebody/pairs", {"streaming": False, "name": "kind"}),
-        ("somebody/pairs", {"streaming": False, "data_dir": "folder"}),
+        ("somebody/pairs", None, {"streaming": False}),
+        ("somebody/pairs", "kind", {"streaming": False}),
+        ("somebody/pairs", "folder", {"streaming": False}),
+        ("somebody/pairs", None, {"streaming": False, "data_dir": "folder"}),
     ]
 
 
 def test_what_the_hub_cannot_give_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str, /, **how: Any) -> None:
+    def offline(*what: Any, **how: Any) -> None:
         raise ConnectionError("offline\nfor now\nwith a long trace")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
