@@ -145,7 +145,7 @@ def _quantiles(value: dict[str, Any]) -> ReferenceQuantiles:
 
 
 def _threshold(value: dict[str, Any]) -> SafetyThreshold:
-    fields = {
+    fields: dict[str, Any] = {
         key: tuple(inner) if key.endswith("_interval") and inner is not None else inner
         for key, inner in value.items()
     }

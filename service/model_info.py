@@ -15,7 +15,7 @@ def models_json(profiles: Mapping[Role, ModelProfile]) -> dict[str, dict[str, An
     Args:
         profiles: the loaded models, by role.
     """
-    models = {}
+    models: dict[str, dict[str, Any]] = {}
     for role, profile in profiles.items():
         model = asdict(profile)
         del model["role"], model["safety_threshold"]  # the key, and the rule's in "selection"

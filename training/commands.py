@@ -104,6 +104,17 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the head and of the data's order.")] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Temperature and bias fitted on: auto, labels, pairs or none."),
+    ] = None,
+    safety_target_precision: Annotated[
+        float | None, typer.Option(help="Of `unsafe` below the safety threshold; 0.89.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Responses of the reference policy, for the reward baseline and drift."),
+    ] = None,
     save_steps: Annotated[
         int | None, typer.Option(help="Updates between resumable checkpoints; 0: none.")
     ] = None,
@@ -201,6 +212,7 @@ def print_result(role: str, result: "TrainingResult") -> None:
             )
     for line in figures.lines():
         _results.print(line, highlight=False)
+    _results.print(result.calibration.to_text(), highlight=False, markup=False, soft_wrap=True)
     _results.print(f"{result.seconds:.0f} s", highlight=False)
 
 
