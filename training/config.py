@@ -12,6 +12,7 @@ from rm_core.manifest import HeadKind
 from rm_core.types import ROLES, Role, Truncation
 from training.calibration.fitting import CALIBRATION_METHODS, CalibrationMethod
 from training.calibration.threshold import DEFAULT_TARGET_PRECISION
+from training.formats.written import written_source
 from training.losses import (
     DEFAULT_OBJECTIVES,
     Margins,
@@ -21,7 +22,7 @@ from training.losses import (
     margins_of,
     parse_objectives,
 )
-from training.mixture import RECIPES, Recipe, written_source
+from training.mixture import RECIPES, Recipe
 
 Precision = Literal["auto", "fp32", "bf16"]
 PairWeighting = Literal["pair", "prompt"]
@@ -74,7 +75,7 @@ class TrainingConfig:
 
     Attributes:
         role: "safety" or "helpfulness".
-        data: sources of preference data, as `training.mixture` reads them: files, folders, hub
+        data: sources of preference data, as `training.formats.written` reads them: files, folders, hub
             names, each with settings of its own where it has any.
         base: the causal LM (or reward model) to start from: a directory or a hub name.
         output: directory that the checkpoint is written to.
@@ -266,12 +267,12 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainingConf
     given = [given] if isinstance(given, str | dict) else given
     values["data"] = tuple(written_source(item) for item in given)
     for name in ("lora_target_modules", "reference"):
-        given = values.get(name, ())
-        values[name] = (given,) if isinstance(given, str) else tuple(map(str, given))
+        listed: Any = values.get(name, ())
+        values[name] = (listed,) if isinstance(listed, str) else tuple(map(str, listed))
     missing = [name for name in ("role", "base", "output") if not values.get(name)]
     if missing:
-        flags = ", ".join(f"--{name}" for name in missing)
-        raise ConfigurationError(f"missing {flags} (or the same keys in the TOML file)")
+        wanted = ", ".join(f"--{name}" for name in missing)
+        raise ConfigurationError(f"missing {wanted} (or the same keys in the TOML file)")
     return TrainingConfig(**_typed(values))
 
 
