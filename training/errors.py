@@ -5,7 +5,8 @@ RewardError
    ├─ DataError          the data can't be used as a whole (`MalformedRow` names file and line)
    │  └─ MalformedRow
    ├─ TrainingDiverged   rewards or loss stopped being numbers
-   └─ NotSaved           the disk took a checkpoint only in part, or not at all
+   ├─ NotSaved           the disk took a checkpoint only in part, or not at all
+   └─ ScoresDiffer       a converted checkpoint does not score as its source does
 
 `UnusableRow` is no failure: it carries the reason for which one row is left out of training.
 """
@@ -53,6 +54,12 @@ class NotSaved(TrainingError):
     """Raised when a checkpoint could not be written; what was whole before is whole still."""
 
     code: ClassVar[str] = "not_saved"
+
+
+class ScoresDiffer(TrainingError):
+    """Raised when a converted checkpoint gives other rewards than its source; none is written."""
+
+    code: ClassVar[str] = "scores_differ"
 
 
 class UnusableRow(Exception):
