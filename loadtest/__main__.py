@@ -1,4 +1,4 @@
-"""`python -m loadtest`: bench, serve, compare, models."""
+"""`python -m loadtest`: bench, serve, overhead, compare, models."""
 
 import sys
 
@@ -6,6 +6,7 @@ import typer
 
 from loadtest.commands_bench import register as register_bench
 from loadtest.commands_http import register as register_http
+from loadtest.commands_overhead import register as register_overhead
 from loadtest.errors import LoadTestError
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 register_bench(app)
 register_http(app)
+register_overhead(app)
 
 
 def main() -> None:

@@ -80,6 +80,7 @@ TESTED_IN = {
     # The load tests' command line, and what each peer is sent.
     "loadtest/commands_bench.py": "loadtest/test_commands.py",
     "loadtest/commands_http.py": "loadtest/test_commands.py",
+    "loadtest/commands_overhead.py": "loadtest/test_commands.py",
     "loadtest/peers/infinity.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/litserve.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/naive.py": "loadtest/peers/test_contract.py",

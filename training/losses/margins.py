@@ -51,7 +51,7 @@ def margins_of(choice: MarginTable | Margins) -> Margins:
                 f"number for each of {', '.join(STRENGTHS)}"
             )
         return MARGINS[choice]
-    table: Mapping[str, Any] = choice
+    table = cast("Mapping[str, Any]", choice)
     if set(table) != set(STRENGTHS):
         raise ConfigurationError(
             f"a table of `margins` names each of {', '.join(STRENGTHS)}, and nothing else"
