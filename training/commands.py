@@ -145,7 +145,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
 
 
 def make_base(
-    data: Annotated[list[Path], typer.Option(help="Preference data whose text to learn.")],
+    data: Annotated[list[str], typer.Option(help="Preference data whose text to learn.")],
     output: Annotated[Path, typer.Option(help="Directory for the language model.")],
     hidden: Annotated[int, typer.Option(help="The trunk's width.")] = 128,
     layers: Annotated[int, typer.Option(help="Decoder layers.")] = 2,

@@ -75,8 +75,8 @@ class TrainingConfig:
 
     Attributes:
         role: "safety" or "helpfulness".
-        data: sources of preference data, as `training.formats.written` reads them: files, folders, hub
-            names, each with settings of its own where it has any.
+        data: sources of preference data, as `training.formats.written` reads them: files,
+            folders, hub names, each with settings of its own where it has any.
         base: the causal LM (or reward model) to start from: a directory or a hub name.
         output: directory that the checkpoint is written to.
         mixture: draw training records by this recipe of LLaMA-2; None: by the sources' weights.

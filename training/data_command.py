@@ -57,7 +57,8 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
     with clear_errors(_console):
         from training.data import DataOptions, accounted_data
         from training.decoding import BaseDecoder
-        from training.mixture import RECIPES, parsed_source, read_mixture
+        from training.formats.written import parsed_source
+        from training.mixture import RECIPES, read_mixture
 
         known_role = _one_of("--role", role, ROLES)
         recipe = None if mixture is None else _one_of("--mixture", mixture, RECIPES)

@@ -20,9 +20,10 @@ from training.evaluation import Accuracy, Evaluation
 from training.evaluation.scorer import Candidate
 from training.fitting import Fitted, fit
 from training.formats.reading import ReadRecords
+from training.formats.written import parsed_source
 from training.heldout import HeldoutFigures, measure
 from training.losses import targets_of
-from training.mixture import parsed_source, read_mixture
+from training.mixture import read_mixture
 from training.models import UntrainedRewardModel, reward_model_from
 from training.processes import join_processes
 from training.progress import Progress, SilentProgress

@@ -7,6 +7,9 @@ import typer
 from typer.testing import CliRunner
 
 from training.commands import register
+from training.demo_models import SAMPLE
+
+DATA = str(SAMPLE / "safety.jsonl")
 
 
 @pytest.fixture
@@ -42,8 +45,12 @@ def test_train_writes_a_checkpoint_and_shows_the_baselines(
         (["train"], "missing --role, --base, --output"),
         (["train", "--role", "harm", "--base", "b", "--output", "o", "--data", "d"], "role"),
         (
-            ["train", "--role", "safety", "--base", "/absent", "--output", "o", "--data", "d"],
+            ["train", "--role", "safety", "--base", "/absent", "--output", "o", "--data", DATA],
             "no directory /absent",
+        ),
+        (
+            ["train", "--role", "safety", "--base", "b", "--output", "o", "--data", "d"],
+            "d does not",
         ),
         (["make-base", "--data", "/absent.jsonl", "--output", "o"], "/absent.jsonl"),
     ],

@@ -11,7 +11,8 @@ from tests.training.samples import write_jsonl
 from training.comparisons import prompt_key
 from training.errors import DataError
 from training.formats.reading import ReadRecords
-from training.mixture import Recipe, parsed_source, read_mixture, written_source
+from training.formats.written import parsed_source
+from training.mixture import Recipe, read_mixture
 
 FRACTION = 0.25
 
@@ -232,34 +233,3 @@ def test_a_recipe_whose_main_part_is_all_held_out_is_an_error(tmp_path: Path) ->
 
     with pytest.raises(DataError, match="safety"):
         mixed(texts, "llama2_safety")
-
-
-def test_a_source_carries_its_own_format_and_options(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "a,b.jsonl", [{"q": "P", "up": "yes", "down": "no"}])
-
-    text = f"{path},prompt_key=q,chosen_key=up,rejected_key=down,input_template=Ask: {{}}\\n"
-
-    found = parsed_source(text)
-    assert found.place == str(path)
-    assert found.options.input_template == "Ask: {}\n"
-    assert mixed([text]).records[0].prompt == "Ask: P\n"
-
-
-@pytest.mark.parametrize(
-    ("item", "text"),
-    [
-        ("data.jsonl", "data.jsonl"),
-        ({"path": "d", "weight": 0.9, "kind": "own_safety"}, "d,weight=0.9,kind=own_safety"),
-        ({"path": "d", "step_separator": "\n\n"}, "d,step_separator=\\n\\n"),
-    ],
-)
-def test_a_toml_table_says_the_same_as_text(item: Any, text: str) -> None:
-    assert written_source(item) == text
-    if isinstance(item, dict) and "step_separator" in item:
-        assert parsed_source(text).options.step_separator == "\n\n"
-
-
-@pytest.mark.parametrize("item", [3, {"weight": 1}, {"path": "d", "wieght": 1}])
-def test_a_toml_table_with_something_else_is_refused(item: Any) -> None:
-    with pytest.raises(ConfigurationError):
-        written_source(item)

@@ -6,7 +6,7 @@ Every format takes the same options and looks at those that concern it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-from rm_core.types import Role
+from rm_core.types import ROLES, Role
 from training.errors import DataError
 
 Decode = Callable[[Sequence[int]], str]
@@ -46,10 +46,13 @@ class FormatOptions:
         """Check what a typing mistake would otherwise spoil silently.
 
         Raises:
-            DataError: a template without a place for the prompt, or keys without their partner.
+            DataError: an unknown role, a template without a place for the prompt, or keys without
+                their partner.
         """
         if self.input_template is not None and self.input_template.count("{}") != 1:
             raise DataError("`input_template` must hold `{}` once, where the prompt goes")
+        if self.role is not None and self.role not in ROLES:
+            raise DataError(f"`role` must be one of {', '.join(ROLES)}")
         if self.rejected_key is not None and self.chosen_key is None:
             raise DataError("`rejected_key` is given without `chosen_key`")
         if self.chosen_key is None and (self.prompt_key or self.input_template):
@@ -64,6 +67,6 @@ class FormatOptions:
 WRITTEN_OPTIONS: tuple[str, ...] = tuple(
     option.name
     for option in fields(FormatOptions)
-    if option.name not in {"role", "columns", "tags", "decode"}
+    if option.name not in {"columns", "tags", "decode"}
 )
 """The options that a source can carry in text: `data.jsonl,chosen_key=good,rejected_key=bad`."""

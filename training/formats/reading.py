@@ -9,7 +9,8 @@ from training.errors import DataError, MalformedRow, UnusableRow
 from training.formats.files import Row
 from training.formats.options import FormatOptions
 from training.formats.registry import Format, GroupingFormat, detect_format, format_named
-from training.formats.sources import Part, flattened, parts_of, with_labels
+from training.formats.sources import Part, parts_of, with_labels
+from training.formats.written import Source, parsed_source
 from training.records import PreferenceRecord
 
 TOLERATED_ROWS = 20
@@ -45,7 +46,7 @@ class ReadRecords:
 
 
 def read_records(
-    places: Sequence[Path | str],
+    places: Sequence[Path | str | Source],
     *,
     format_name: str | None = None,
     options: FormatOptions | None = None,
@@ -55,10 +56,10 @@ def read_records(
     """Read preference data; each file's format is told by its first whole row.
 
     Args:
-        places: files, folders, datasets saved by `datasets`, hub names, each with `@PART` where
-            only a part is wanted.
-        format_name: read everything as this format instead of detecting it.
-        options: what the rows themselves don't say.
+        places: files, folders, datasets saved by `datasets`, hub names, as paths or as users write
+            them: `PLACE[@PART][,key=value…]`.
+        format_name: read what names no format of its own as this one instead of detecting it.
+        options: what the rows themselves don't say, nor the places.
         max_malformed: stop a file with more malformed rows than this; None: more than
             `TOLERATED_ROWS`, and than `TOLERATED_SHARE` of what was read of it.
         whole_names: name rows by their file's whole path also where its name alone would do.
@@ -66,20 +67,36 @@ def read_records(
     Raises:
         DataError: a place holds no data, nothing in it can be used, or so many of its rows are
             malformed that its format must be another one; file and line are named.
+        ConfigurationError: a place is written with a setting that can't be meant.
     """
     options = options or FormatOptions()
-    if format_name:
-        format_named(format_name)
-    parts = flattened([parts_of(str(place), options) for place in places])
+    parts: list[Part] = []
+    for place in places:
+        source = _source(place, options)
+        layout = source.format or format_name
+        if layout:
+            format_named(layout)
+        parts += (
+            replace(part, format=layout, side=source.split)
+            for part in parts_of(source.place, source.options)
+        )
     found = _Found()
     for part, label in with_labels(parts, whole=whole_names):
-        _PartReader(part, label, found, format_name, max_malformed).read()
+        _PartReader(part, label, found, max_malformed).read()
     read = ReadRecords(
         tuple(found.records), tuple(found.unusable), found.formats, tuple(found.malformed)
     )
     if not read.records:
-        raise DataError(_nothing(places, read))
+        raise DataError(_nothing(parts, read))
     return read
+
+
+def _source(place: Path | str | Source, options: FormatOptions) -> Source:
+    if isinstance(place, Source):
+        return place
+    if isinstance(place, str):
+        return parsed_source(place, options=options)
+    return Source(place=str(place), options=options)
 
 
 @dataclass(slots=True)
@@ -98,13 +115,12 @@ class _PartReader:
         part: Part,
         label: str,
         found: _Found,
-        format_name: str | None,
         max_malformed: int | None,
     ) -> None:
         self._part = part
         self._label = label
         self._found = found
-        self._layout = format_named(format_name, part.options) if format_name else None
+        self._layout = format_named(part.format, part.options) if part.format else None
         self._limit = max_malformed
         self._num_rows = 0
         self._num_malformed = 0
@@ -183,9 +199,8 @@ class _PartReader:
             record = layout.parse_rows(values, id_=where, source=source)
         else:
             record = layout.parse(values[0], id_=where, source=source)
-        if record.split is None and self._part.split is not None:
-            record = replace(record, split=self._part.split)
-        return record
+        split = self._part.side or record.split or self._part.split
+        return record if split == record.split else replace(record, split=split)
 
     def _note(self, where: str, problem: str) -> None:
         self._found.malformed.append(Malformed(where, problem))
@@ -202,8 +217,8 @@ class _PartReader:
             )
 
 
-def _nothing(places: Sequence[Path | str], read: ReadRecords) -> str:
-    named = ", ".join(str(place) for place in places)
+def _nothing(parts: Sequence[Part], read: ReadRecords) -> str:
+    named = ", ".join(part.name for part in parts)
     if read.malformed:
         return f"no row of {named} can be read: {_listed(read.malformed)}"
     if read.unusable:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ class Part:
         label: its short name.
         options: as given, with what the place itself adds.
         split: the side that its author put it on.
+        side: the side that the user puts it on, whatever its rows say.
+        format: what the user says that its format is.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Part:
     label: str
     options: FormatOptions
     split: Split | None = None
+    side: Split | None = None
+    format: str | None = None
 
 
 def parts_of(place: str, options: FormatOptions) -> list[Part]:
@@ -75,8 +78,9 @@ def _located(place: str) -> tuple[Path | None, str | None]:
     if at and Path(base).exists():
         return Path(base), inner
     name = base if at else place
-    if name.count("/") > 1 or name.startswith((".", "/", "~")) or name.endswith(SUFFIXES):
-        raise DataError(f"{name} does not exist; give a file, a folder or the name of a dataset")
+    # A name without owner is far more often a mistyped file than one of the hub's oldest sets.
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(SUFFIXES):
+        raise DataError(f"{name} does not exist; give a file, a folder, or a hub name: OWNER/NAME")
     return None, inner or None
 
 
@@ -251,8 +255,3 @@ def with_labels(parts: list[Part], *, whole: bool = False) -> Iterator[tuple[Par
     labels = [part.label for part in parts]
     for part in parts:
         yield part, part.name if whole or labels.count(part.label) > 1 else part.label
-
-
-def flattened(groups: list[list[Part]]) -> list[Part]:
-    """Parts of several sources, in order."""
-    return list(chain.from_iterable(groups))

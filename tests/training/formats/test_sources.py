@@ -147,7 +147,7 @@ def test_what_the_hub_cannot_give_is_one_clear_error(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "place", ["absent.jsonl", "/nowhere/at/all", "./absent", "a/b/c", "absent.parquet@x"]
+    "place", ["absent.jsonl", "absent", "/nowhere/at/all", "./absent", "a/b/c", "absent.parquet@x"]
 )
 def test_a_path_that_is_absent_is_not_looked_for_on_the_hub(place: str) -> None:
     with pytest.raises(DataError, match="does not exist"):
