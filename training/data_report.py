@@ -13,7 +13,7 @@ from training.accounts import Malformed, MixtureCounts
 from training.comparisons import Comparison
 from training.data_audit import Contradiction
 from training.evaluation.intervals import Interval, estimate
-from training.records import Split
+from training.records import STRENGTHS, Split
 
 _MOST_SOURCES = 8
 
@@ -28,6 +28,7 @@ REASONS: Mapping[str, str] = {
     "single_response": "only one response, and nothing about it that the objectives learn from",
     "no_target": "nothing that the objectives learn from",
     "empty": "empty prompt or response",
+    "no_border": "the tokenizer doesn't tell where the response begins, as a mean head must know",
     "unencodable": "the chat template or tokenizer refuses the text",
     "over_long": "longer than max_length tokens",
     "unreadable_steps": "a step without text, or a tokenizer that doesn't tell where steps end",
@@ -233,7 +234,7 @@ def split_counts(comparisons: Sequence[Comparison]) -> SplitCounts:
         median_tokens=statistics.median(lengths) if lengths else 0.0,
         max_tokens=max(lengths, default=0),
         longer_wins=wins.value if wins else 0.5,
-        strengths=dict(strengths),
+        strengths={grade: strengths[grade] for grade in STRENGTHS if strengths[grade]},
         rated=sum(rating is not None for c in comparisons for rating in c.ratings),
         steps=sum(len(own) for c in comparisons for own in c.steps),
         longer_wins_interval=wins.interval if wins else None,
