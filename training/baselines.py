@@ -94,12 +94,16 @@ def baseline_accuracies(
 ) -> dict[str, Accuracy]:
     """Held-out accuracy of each baseline that has something to tell, ties counted half.
 
+    None at all where no pairs are held out.
+
     Args:
         train: what the bag of words is fitted on; the others are not fitted.
         heldout: what all are measured on.
         seed: of the bootstrap intervals.
     """
-    accuracies = {}
+    accuracies: dict[str, Accuracy] = {}
+    if not any(one.pairs for one in heldout):
+        return accuracies
     for scorer in baseline_scorers(train):
         if scorer.name != "constant":  # ½ by definition
             rewards = [scorer.reward_of(one.responses).tolist() for one in heldout]

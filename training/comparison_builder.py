@@ -120,7 +120,11 @@ class ComparisonBuilder:
         except InputError:
             self._dropped.add("unencodable", record.id)
         else:
-            return _Response(encoded, self._step_targets(record.id, dialogue, steps))
+            if self._options.head != "mean" or encoded.num_prompt_tokens is not None:
+                # Steps are told by characters, which a text that came as token ids has not.
+                by_text = steps if record.token_ids is None else ()
+                return _Response(encoded, self._step_targets(record.id, dialogue, by_text))
+            self._dropped.add("no_border", record.id)
         return None
 
     def _step_targets(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rm_core.manifest import HeadKind
 from rm_core.types import Role, Truncation
 from training.losses import Margins, MarginTable, Target
 
@@ -18,6 +19,7 @@ class DataOptions:
         truncate: leave over-long responses out ("error"), or cut their prompts' left ("prompt").
         targets: what the objectives learn from; a training response of which nothing of that is
             known is left out. Held-out pairs are kept whatever is learned.
+        head: "mean" leaves out responses whose first token can't be told.
     """
 
     role: Role
@@ -26,3 +28,4 @@ class DataOptions:
     split_seed: int = 0
     truncate: Truncation = "error"
     targets: frozenset[Target] = frozenset({"pairs"})
+    head: HeadKind = "last_token"

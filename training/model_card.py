@@ -1,9 +1,13 @@
 """The checkpoint's README.md: what it is, what it reaches beside the baselines, its limits."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rm_core.manifest import RewardModelManifest
 from training.baselines import BASELINES
 from training.data_report import DataReport
 from training.evaluation import Accuracy, Evaluation
+from training.heldout import HeldoutFigures
 
 _FRONT_MATTER = """---
 library_name: transformers
@@ -16,7 +20,7 @@ tags: [reward-model, rlhf, rewardd]
 def model_card(
     manifest: RewardModelManifest,
     report: DataReport,
-    evaluation: Evaluation,
+    figures: HeldoutFigures,
     baselines: dict[str, Accuracy],
 ) -> str:
     """The card as Markdown.
@@ -24,7 +28,7 @@ def model_card(
     Args:
         manifest: everything but the digests.
         report: what the data held.
-        evaluation: held-out figures.
+        figures: measured on the held-out split.
         baselines: held-out accuracies of the baselines.
     """
     sections = [
@@ -33,9 +37,8 @@ def model_card(
         f"{'safer' if manifest.role == 'safety' else 'more helpful'}. Initialised from "
         f"`{manifest.base_model.get('name')}`, trained with rewardd.",
         "## Held-out figures",
-        accuracy_table(evaluation, baselines),
-        _figures(evaluation),
-        _strengths(evaluation),
+        *_of_pairs(figures.pairs, baselines),
+        " ".join(figures.lines()),
         "## Data",
         f"```text\n{_report_without_ids(report)}\n```",
         f"Fingerprint of the kept comparisons: `{report.fingerprint}`. The ids of everything left "
@@ -48,6 +51,12 @@ def model_card(
         "close, or wins, the model has learned little beyond what that baseline sees.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _of_pairs(evaluation: Evaluation | None, baselines: dict[str, Accuracy]) -> list[str]:
+    if evaluation is None:
+        return ["No pairs were held out, so that nothing is known of how it orders responses."]
+    return [accuracy_table(evaluation, baselines), _figures(evaluation), _strengths(evaluation)]
 
 
 def accuracy_table(evaluation: Evaluation, baselines: dict[str, Accuracy]) -> str:
@@ -96,8 +105,35 @@ def _report_without_ids(report: DataReport) -> str:
     return report.to_text(most_ids=0)
 
 
+_LOAD = (
+    "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
+    "tokenizer = AutoTokenizer.from_pretrained(directory)\n"
+    "model = AutoModelForSequenceClassification.from_pretrained(directory)\n"
+)
+_LOAD_ADAPTER = (
+    "from peft import AutoPeftModelForSequenceClassification\n"
+    "from transformers import AutoTokenizer\n\n"
+    "tokenizer = AutoTokenizer.from_pretrained(directory)\n"
+    "model = AutoPeftModelForSequenceClassification.from_pretrained(directory, num_labels=1)\n"
+    # The base's own may be EOS, before which transformers would read.
+    "model.config.pad_token_id = tokenizer.pad_token_id\n"
+)
+
+
+def is_adapter_apart(training: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is an adapter that names its base, by the training configuration."""
+    lora = training.get("trainable") in {"lora", "qlora"}
+    return lora and not training.get("merge_adapter", True)
+
+
 def _usage(manifest: RewardModelManifest) -> str:
     position = manifest.position
+    if manifest.head == "mean":
+        return (
+            "Served by `rewardd serve`. A response's reward is the mean of the rewards at its "
+            "tokens. Plain transformers loads the weights and reads the last token alone, which is "
+            "**not** this model's reward."
+        )
     text = (
         "tokenizer.apply_chat_template(messages, tokenize=False)"
         if position.rendering == "chat"
@@ -105,12 +141,12 @@ def _usage(manifest: RewardModelManifest) -> str:
     )
     if position.eos == "if_absent":
         text += " + tokenizer.eos_token"
+    library, load = "transformers", _LOAD
+    if is_adapter_apart(manifest.training):
+        library, load = "peft", _LOAD_ADAPTER
     return (
-        f"Served by `rewardd serve`, or by plain transformers:\n\n"
-        "```python\n"
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
-        "tokenizer = AutoTokenizer.from_pretrained(directory)\n"
-        "model = AutoModelForSequenceClassification.from_pretrained(directory)\n"
+        f"Served by `rewardd serve`, or by plain {library}:\n\n"
+        f"```python\n{load}"
         f"text = {text}\n"
         "ids = tokenizer(text, add_special_tokens="
         f"{position.rendering != 'chat'}, return_tensors='pt')\n"

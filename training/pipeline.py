@@ -179,6 +179,7 @@ def _prepared(
         split_seed=config.split_seed,
         truncate=config.truncate,
         targets=targets_of(config.weights),
+        head=config.head,
     )
     data = prepare_data(read, start.encoder, options)
     progress.say(data.report.to_text())

@@ -4,11 +4,16 @@ from typing import Any
 
 import pytest
 
-from rm_core.manifest import RewardModelManifest
+from rm_core.manifest import HeadKind, RewardModelManifest
 from rm_core.text import PositionContract
 from rm_core.types import Role
-from tests.training.made_up import made_up_baselines, made_up_evaluation, made_up_report
-from training.evaluation import Evaluation
+from tests.training.made_up import (
+    made_up_baselines,
+    made_up_evaluation,
+    made_up_figures,
+    made_up_report,
+)
+from training.heldout import HeldoutFigures, RatingFigures
 from training.model_card import accuracy_table, model_card
 
 CHAT: dict[str, Any] = {
@@ -20,15 +25,20 @@ CHAT: dict[str, Any] = {
 }
 
 
-def card(*, role: Role = "safety", evaluation: Evaluation | None = None, **position: Any) -> str:
+def card(
+    *,
+    role: Role = "safety",
+    figures: HeldoutFigures | None = None,
+    head: HeadKind = "last_token",
+    **position: Any,
+) -> str:
     manifest = RewardModelManifest(
         role=role,
         position=PositionContract(**{**CHAT, **position}),
+        head=head,
         base_model={"name": "org/base"},
     )
-    return model_card(
-        manifest, made_up_report(), evaluation or made_up_evaluation(), made_up_baselines()
-    )
+    return model_card(manifest, made_up_report(), figures or made_up_figures(), made_up_baselines())
 
 
 def test_the_model_stands_first_in_the_table_and_each_baseline_below_it() -> None:
@@ -56,7 +66,7 @@ def test_the_card_counts_what_was_left_out_and_names_no_id() -> None:
 
 def test_strengths_have_a_table_only_where_the_data_has_strengths() -> None:
     assert "| strength |" not in card()
-    graded = card(evaluation=made_up_evaluation(strength="slightly_better"))
+    graded = card(figures=made_up_figures(strength="slightly_better"))
     assert "| slightly better | 75.0% |" in graded
 
 
@@ -87,3 +97,20 @@ def test_the_front_matter_is_what_the_hub_reads() -> None:
 
     assert "library_name: transformers" in front.splitlines()
     assert "pipeline_tag: text-classification" in front.splitlines()
+
+
+def test_a_model_of_ratings_alone_tells_its_error_and_claims_no_accuracy() -> None:
+    figures = HeldoutFigures(4, 9, 1.0, 2.0, ratings=RatingFigures(9, 0.25, 1.5, 0.875))
+    text = card(figures=figures)
+    assert "No pairs were held out" in text
+    assert "0.2500" in text
+    assert "1.5000" in text
+    assert "+0.875" in text
+    assert "accuracy |" not in text
+
+
+def test_a_mean_head_s_card_gives_no_code_that_would_read_the_last_token() -> None:
+    assert "```python" in card()
+    text = card(head="mean")
+    assert "```python" not in text
+    assert "mean of the rewards" in text

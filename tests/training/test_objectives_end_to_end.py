@@ -1,0 +1,141 @@
+"""Trainings on other things than pairs, from the file to the served reward."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rm_core.engine import load_engine
+from rm_core.manifest import read_manifest
+from rm_core.types import Dialogue
+from tests.training.samples import preference_rows, write_jsonl
+from training.config import TrainingConfig, load_config
+from training.pipeline import TrainingResult, train_reward_model
+
+
+def trained(
+    directory: Path, base: Path, rows: list[dict[str, Any]], **options: Any
+) -> tuple[TrainingConfig, TrainingResult]:
+    config = load_config(
+        None,
+        {
+            "role": "helpfulness",
+            "data": [str(write_jsonl(directory / "data.jsonl", rows))],
+            "base": str(base),
+            "output": str(directory / "model"),
+            "max_length": 128,
+            "epochs": 8.0,
+            "learning_rate": 3e-3,
+            "batch_size": 4,
+            "gradient_accumulation": 1,
+            **options,
+        },
+    )
+    return config, train_reward_model(config)
+
+
+def rated_rows() -> list[dict[str, Any]]:
+    """One response a row: kind ones are rated 2, rude ones −2."""
+    return [
+        {**row, "id": f"{row['id']}-{i}", "responses": [text], "ranking": [0], "is_safe": None}
+        | {"strength": None, "ratings": [2.0 if text.startswith("Gladly") else -2.0]}
+        for row in preference_rows(24)
+        for i, text in enumerate(row["responses"])
+    ]
+
+
+def test_ratings_of_single_responses_train_a_model_that_gives_them(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    config, result = trained(
+        tmp_path, tiny_base, rated_rows(), objective=["regression", "l2=0.001"], head="mean"
+    )
+
+    assert result.figures.pairs is None
+    assert result.figures.ratings is not None
+    assert result.figures.ratings.mean_squared_error < 0.25 * result.figures.ratings.variance
+    assert not result.report.dropped
+    manifest = read_manifest(Path(config.output))
+    assert manifest is not None
+    assert manifest.head == "mean"
+    assert "No pairs" in (Path(config.output) / "README.md").read_text()
+    engine = load_engine(helpfulness=config.output)
+    kind, rude = (
+        Dialogue("Tell me about maps.", text)
+        for text in ("Gladly: maps are fine, let me explain.", "Go away: maps are dull.")
+    )
+    rewards = engine.forward([engine.encode(kind), engine.encode(rude)])
+    assert rewards[0]["helpfulness"] > 0 > rewards[1]["helpfulness"]
+
+
+def test_what_is_measured_in_training_is_what_a_mean_head_serves(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    config, result = trained(
+        tmp_path, tiny_base, preference_rows(16), head="mean", epochs=1.0, objective=["kwise"]
+    )
+    engine = load_engine(helpfulness=config.output)
+    heldout = [row for row in preference_rows(16) if row["split"] == "heldout"]
+    items = [
+        engine.encode(Dialogue(row["prompt"], text)) for row in heldout for text in row["responses"]
+    ]
+    rewards = [found["helpfulness"] for found in engine.forward(items)]
+    assert sum(rewards) / len(rewards) == pytest.approx(result.figures.reward_mean, abs=1e-5)
+
+
+def stepped_rows() -> list[dict[str, Any]]:
+    """Responses of two steps, kind or rude; kind steps are good, and as often first as second.
+
+    On both sides of the split: held-out rows are every fourth one.
+    """
+    rows = []
+    for number, row in enumerate(preference_rows(32)):
+        order = (-1) ** (number // 4)
+        first, second = (f"{text}. " for text in sorted(row["responses"])[::order])
+        labels = [float(text.startswith("Gladly")) for text in (first, second)]
+        ends = [len(first.rstrip()), len((first + second).rstrip())]
+        steps = [{"end": e, "label": y} for e, y in zip(ends, labels, strict=True)]
+        rows.append(
+            {
+                **row,
+                "responses": [(first + second).rstrip()],
+                "ranking": [0],
+                "strength": None,
+                "is_safe": None,
+                "steps": [steps],
+            }
+        )
+    return rows
+
+
+def test_labelled_steps_train_a_process_reward_model(tiny_base: Path, tmp_path: Path) -> None:
+    config, result = trained(
+        tmp_path, tiny_base, stepped_rows(), objective=["steps"], head="per_token", max_length=128
+    )
+    assert result.figures.steps is not None
+    # Held-out prompts are of things that no training row names, which moves all rewards of a
+    # response together; every good step is above every bad one nevertheless.
+    assert result.figures.steps.steps.auc is not None
+    assert result.figures.steps.steps.auc.value == 1.0
+    assert result.report.splits["train"].steps > 0
+    manifest = read_manifest(Path(config.output))
+    assert manifest is not None
+    assert manifest.head == "per_token"
+
+
+def test_tokens_of_pairs_train_a_model_that_orders_them(tiny_base: Path, tmp_path: Path) -> None:
+    config, result = trained(
+        tmp_path,
+        tiny_base,
+        preference_rows(32),
+        objective=["token_bradley_terry", "centering=0.01"],
+        head="per_token",
+    )
+    assert result.evaluation.accuracy.value == 1.0
+    engine = load_engine(helpfulness=config.output)
+    kind, rude = (
+        engine.encode(Dialogue("Tell me about maps.", text, read_at="tokens"))
+        for text in ("Gladly: maps are fine.", "Go away: maps are dull.")
+    )
+    better, worse = (found["helpfulness"] for found in engine.forward_places([kind, rude]))
+    assert sum(better[1:]) / len(better[1:]) > sum(worse[1:]) / len(worse[1:])
