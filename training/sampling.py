@@ -74,8 +74,8 @@ class LengthGroupedOrder(Sampler[int]):
 class EpochsOrder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Chooses the epoch's order before its first batch.
 
-    Where several processes go on within an epoch, accelerate (1.15) wraps their shares once more, to
-    skip what has been seen, and the epoch that `Trainer` sets does not get through to the order.
+    Where several processes go on within an epoch, accelerate (1.15) wraps their shares once more
+    to skip what has been seen, and the epoch that `Trainer` sets does not get through to the order.
     """
 
     def on_epoch_begin(

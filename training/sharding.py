@@ -11,7 +11,8 @@ class WholeModel:
     """Where a trained model is put together again.
 
     Args:
-        trainer: HF `Trainer` before it trains; the model has not been wrapped yet.
+        trainer: HF `Trainer` before it trains; the model is neither wrapped nor attached to a
+            layout yet.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -19,8 +20,6 @@ class WholeModel:
         self._copy: Any = None
         if trainer.is_fsdp_enabled and trainer.is_world_process_zero():
             self._copy = deepcopy(trainer.model)
-            # A layout's forward, which is the original's own.
-            vars(self._copy).pop("forward", None)
 
     def after(self, start: UntrainedRewardModel) -> UntrainedRewardModel:
         """The trained model; every process must call it.

@@ -158,39 +158,39 @@ def train(
         )
         say(f"batches are {chosen.layout.name}: {chosen.reason}")
         start, layout = replace(start, layout=chosen.to_json()), chosen.layout
+    trainer = RewardTrainer(
+        config=config,
+        layout=layout,
+        model=start.model,
+        args=training_arguments(
+            config, run_directory, num_examples=len(comparisons), processes=processes.count
+        ),
+        train_dataset=[*comparisons, *fillers],
+        data_collator=ComparisonCollator(
+            layout, config.weights, config.pair_weighting, config.head
+        ),
+        processing_class=start.tokenizer,
+        callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.identity = identity = identity_of(
+        config,
+        comparisons,
+        base=start.base["weights_sha256"],
+        processes=processes.count,
+        parallel=trainer.accelerator.distributed_type.value,
+        bf16=uses_bf16(config),
+    )
+    checkpoint = None
+    if config.resume:
+        checkpoint = processes.from_first(
+            lambda: str(checkpoint_to_resume(run_directory, identity, say=say))
+        )
+    whole = WholeModel(trainer)
     with layout.attached(start.model):
-        trainer = RewardTrainer(
-            config=config,
-            layout=layout,
-            model=start.model,
-            args=training_arguments(
-                config, run_directory, num_examples=len(comparisons), processes=processes.count
-            ),
-            train_dataset=[*comparisons, *fillers],
-            data_collator=ComparisonCollator(
-                layout, config.weights, config.pair_weighting, config.head
-            ),
-            processing_class=start.tokenizer,
-            callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.identity = identity = identity_of(
-            config,
-            comparisons,
-            base=start.base["weights_sha256"],
-            processes=processes.count,
-            parallel=trainer.accelerator.distributed_type.value,
-            bf16=uses_bf16(config),
-        )
-        checkpoint = None
-        if config.resume:
-            checkpoint = processes.from_first(
-                lambda: str(checkpoint_to_resume(run_directory, identity, say=say))
-            )
-        whole = WholeModel(trainer)
         trainer.train(resume_from_checkpoint=checkpoint)
-        trainer.model.eval()
-        return whole.after(start)
+    trainer.model.eval()
+    return whole.after(start)
 
 
 def training_arguments(
@@ -215,7 +215,7 @@ def training_arguments(
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": config.min_learning_rate_ratio},
         warmup_steps=warmup_steps(config, steps),
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         weight_decay=config.weight_decay,
         adam_beta1=config.adam_beta1,
         adam_beta2=config.adam_beta2,
