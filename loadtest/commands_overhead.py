@@ -33,7 +33,7 @@ def overhead(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer read
     markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
 ) -> None:
     """Measure what serving adds to the bare engine: at saturation, alone, and at half load."""
-    from loadtest.overhead import Options, measure_overhead
+    from loadtest.bench.overhead import Options, measure_overhead
 
     checkpoint = benchmark_models(model, directory).safety
     options = Options(

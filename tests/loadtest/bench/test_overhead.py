@@ -1,6 +1,6 @@
 import pytest
 
-from loadtest.overhead import Options, Overhead, measure_overhead
+from loadtest.bench.overhead import Options, Overhead, measure_overhead
 from loadtest.peers import peer_named
 from loadtest.servers import Launch
 
