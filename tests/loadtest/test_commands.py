@@ -33,7 +33,9 @@ def test_help_imports_nothing_heavy_and_lists_the_commands():
     )
 
     assert "HEAVY []" in done.stdout
-    assert all(command in done.stdout for command in ("bench", "serve", "compare", "overhead", "models"))
+    assert all(
+        command in done.stdout for command in ("bench", "serve", "compare", "overhead", "models")
+    )
 
 
 def test_bench_writes_its_tables(tmp_path: Path):
