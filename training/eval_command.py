@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Split = Literal["all", "heldout", "train"]
 
 _console = Console(stderr=True)  # progress and errors
-_results = Console()
 
 
 def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
@@ -33,7 +32,10 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
     ],
     data: Annotated[
         list[str],
-        typer.Option(help="File or directory of preference data; may be given several times."),
+        typer.Option(
+            help="File, folder or hub name of preference data, PLACE[@PART][,key=value…]; may be "
+            "given several times."
+        ),
     ],
     format: Annotated[  # noqa: A002 - the flag's name
         str | None, typer.Option(help="Read every file as this format instead of detecting it.")
@@ -77,12 +79,18 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
 ) -> None:
     """Measure reward models on preference data, side by side and beside what they must beat."""
     with clear_errors(_console):
+        from transformers.utils.logging import disable_progress_bar
+
         from training.baselines import baseline_scorers
+        from training.decoding import BaseDecoder
         from training.evaluation.cases import build_cases
         from training.evaluation.checkpoint_scorer import CheckpointScorer
-        from training.evaluation.rendering import markdown, print_report
+        from training.evaluation.rendering import WIDTH_OF_FILES, markdown, print_report
         from training.evaluation.run import EvaluationOptions, evaluate_scorers
+        from training.formats import read_records
+        from training.formats.options import FormatOptions
 
+        disable_progress_bar()  # there is one for each scorer
         options = EvaluationOptions(group_by, _sections(sections), robustness_prompts, seed)
         models = [
             CheckpointScorer(
@@ -97,11 +105,19 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
         ]
         for file in (json_file, markdown_file):
             _check_writable(file)
-        read = _read(data, format)
+        roles = {model.info.role for model in models}
+        asked = FormatOptions(
+            role=roles.pop() if len(roles) == 1 else None, decode=BaseDecoder(checkpoints[0])
+        )
+        read = read_records(list(data), format_name=format, options=asked)
         records, rest = _side(read.records, split, heldout_fraction, split_seed)
         built = build_cases(records)
-        train = build_cases(_read(train_data, format).records).cases if train_data else rest
-        scorers: list[Scorer] = [*models, *baseline_scorers(train)]
+        if train_data:
+            known = read_records(list(train_data), format_name=format, options=asked)
+            rest = build_cases(known.records).cases
+        seen = {case.prompt_key for case in built.cases}
+        unseen = [case for case in rest if case.prompt_key not in seen]
+        scorers: list[Scorer] = [*models, *baseline_scorers(unseen)]
         with _Bars(_console) as bars:
             run = evaluate_scorers(
                 built,
@@ -110,7 +126,10 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
                 facts=_facts(read, split),
                 on_progress=bars.update,
             )
-        print_report(run.report, _results)
+        results = Console()
+        if not results.is_terminal:
+            results.width = WIDTH_OF_FILES
+        print_report(run.report, results)
         if json_file is not None:
             json_file.write_text(run.report.to_text(), encoding="utf-8")
         if markdown_file is not None:
@@ -199,19 +218,12 @@ def _check_writable(path: Path | None) -> None:
         raise ConfigurationError(f"{path} is a directory; name a file")
 
 
-def _read(places: Sequence[str], format_name: str | None) -> "ReadRecords":
-    from training.formats import read_records
-
-    return read_records(list(places), format_name=format_name)
-
-
 def _side(
     records: "Sequence[PreferenceRecord]", split: Split, fraction: float, seed: int
 ) -> "tuple[Sequence[PreferenceRecord], Sequence[Case]]":
     """The records to evaluate on, and what a bag of words may be fitted on."""
     if split == "all":
         return records, ()
-    from training.comparisons import prompt_key
     from training.data import assign_splits
     from training.errors import DataError
     from training.evaluation.cases import build_cases
@@ -219,11 +231,8 @@ def _side(
     sides = assign_splits(records, fraction=fraction, seed=seed)
     if not sides[split]:
         raise DataError(f"no record is on the {split} side; evaluate --split all")
-    if split == "train":
-        return sides["train"], ()
-    heldout = {prompt_key(record.prompt) for record in sides["heldout"]}
-    train = [record for record in sides["train"] if prompt_key(record.prompt) not in heldout]
-    return sides["heldout"], build_cases(train).cases
+    rest = sides["train"] if split == "heldout" else ()
+    return sides[split], build_cases(rest).cases
 
 
 def _facts(read: "ReadRecords", split: Split) -> "DataFacts":

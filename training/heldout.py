@@ -10,7 +10,12 @@ from scipy.stats import spearmanr
 from rm_core.manifest import HeadKind
 from training.comparisons import Comparison
 from training.evaluation import Evaluation, evaluate
+from training.evaluation.best_of_n import BestOfN, best_of_n
+from training.evaluation.cases import case_of_comparison
 from training.evaluation.forward import score_comparisons, score_steps
+from training.evaluation.lengths import LengthFigures, length_figures
+from training.evaluation.rankings import RankingFigures, ranking_figures
+from training.evaluation.safety import SafetyFigures, safety_figures
 from training.evaluation.step_figures import ReadSteps, StepFigures, step_figures
 from training.layouts import BatchLayout
 
@@ -44,6 +49,10 @@ class HeldoutFigures:
         pairs: how rewards order pairs.
         ratings: how near they come to ratings, if ratings were trained on.
         steps: how rewards at steps' ends tell right from wrong, if steps were trained on.
+        safety: by safety labels.
+        rankings: agreement with rankings, and with ratings if those were trained on.
+        best_of_n: what its favourites are worth.
+        lengths: what rewards have to do with length.
     """
 
     prompts: int
@@ -53,6 +62,10 @@ class HeldoutFigures:
     pairs: Evaluation | None = None
     ratings: RatingFigures | None = None
     steps: StepFigures | None = None
+    safety: SafetyFigures | None = None
+    rankings: RankingFigures | None = None
+    best_of_n: BestOfN | None = None
+    lengths: LengthFigures | None = None
 
     def lines(self) -> list[str]:
         """What is known of responses and steps that were judged by themselves, as sentences."""
@@ -97,6 +110,7 @@ def heldout_figures(
         seed: of all resampling.
     """
     each = np.concatenate([np.asarray(given, dtype=np.float64) for given in rewards])
+    cases = [case_of_comparison(comparison) for comparison in comparisons]
     return HeldoutFigures(
         prompts=len({comparison.prompt_key for comparison in comparisons}),
         responses=len(each),
@@ -107,6 +121,10 @@ def heldout_figures(
         else None,
         ratings=_rating_figures(comparisons, rewards),
         steps=_step_figures(comparisons, steps, seed),
+        safety=safety_figures(cases, rewards, has_scores=True, seed=seed),
+        rankings=ranking_figures(cases, rewards, seed=seed),
+        best_of_n=best_of_n(cases, rewards, seed=seed),
+        lengths=length_figures(cases, rewards, seed=seed),
     )
 
 
@@ -126,7 +144,7 @@ def measure(
         comparisons: the held-out side.
         pad_token_id: the model's.
         head: where its rewards are read.
-        layout: how texts go through the model; None: padded.
+        layout: how texts go through the model; None: packed where it can.
         seed: of all resampling.
 
     Raises:

@@ -46,6 +46,11 @@ TESTED_IN = {
     # Parts of one training that show in what it prints.
     "training/accounts.py": "training/test_mixture.py",
     "training/progress.py": "training/test_commands.py",
+    "training/command_errors.py": "training/test_commands.py",
+    # What scorers take and give, and tables of one kind among all of them.
+    "training/evaluation/scorer.py": "training/evaluation/test_run.py",
+    "training/evaluation/bias_tables.py": "training/evaluation/test_tables.py",
+    "training/evaluation/ranking_tables.py": "training/evaluation/test_tables.py",
     # Layouts of other projects, each built by hand, converted and compared with its arithmetic.
     "training/convert/classifier.py": "training/convert/test_run.py",
     "training/convert/deepspeed_chat.py": "training/convert/test_run.py",

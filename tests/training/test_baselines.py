@@ -1,7 +1,8 @@
 import pytest
 
-from training.baselines import baseline_accuracies
+from training.baselines import bag_of_words, baseline_accuracies, baseline_scorers
 from training.comparisons import Comparison, Pair
+from training.evaluation.scorer import Candidate, Reading
 
 
 def comparison(number: int, chosen: str, rejected: str) -> Comparison:
@@ -37,3 +38,36 @@ def test_bag_of_words_learns_a_word_and_nothing_of_held_out_words() -> None:
 def test_bag_of_words_without_a_repeated_word_guesses() -> None:
     train = [comparison(0, "alpha", "beta")]
     assert baseline_accuracies(train, train)["bag_of_words"].value == 0.5
+
+
+def test_as_scorers_they_read_responses_and_steps_alone() -> None:
+    longer = next(one for one in baseline_scorers() if one.name == "longer_wins")
+    told: list[int] = []
+    readings = longer.score(
+        [Candidate("a long prompt", "four"), Candidate("p", "ab cdef", step_ends=(2, 7))],
+        told.append,
+    )
+    assert readings == [Reading(4.0), Reading(7.0, (2.0, 5.0))]
+    assert told == [2]
+    assert not longer.info.has_scores
+
+
+def test_without_training_pairs_there_is_no_bag_of_words() -> None:
+    names = [one.name for one in baseline_scorers()]
+    assert names == ["longer_wins", "shorter_wins", "constant"]
+    train = [comparison(i, f"please take item {i}", f"never take item {i}") for i in range(4)]
+    assert "bag_of_words" in [one.name for one in baseline_scorers(train)]
+
+
+def test_the_bag_of_words_scores_nothing_when_nothing_is_asked() -> None:
+    train = [comparison(i, f"please take item {i}", f"never take item {i}") for i in range(20)]
+    reward_of = bag_of_words(train)
+    assert reward_of([]).shape == (0,)
+    kind, rude, unknown = reward_of(["please", "never", "elsewhere"])
+    assert kind > 0 > rude
+    assert unknown == 0.0
+
+
+def test_held_out_labels_without_pairs_have_no_baseline() -> None:
+    alone = Comparison("i", "k", "p", ("x",), (), (), (True,))
+    assert baseline_accuracies([alone], [alone]) == {}

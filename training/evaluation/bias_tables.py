@@ -6,6 +6,7 @@ from training.evaluation.cells import (
     ABSENT,
     Table,
     accuracy_cell,
+    counted,
     name_of,
     number,
     share,
@@ -75,9 +76,9 @@ def robustness_tables(report: EvaluationReport) -> list[Table]:
         ),
     ]
     columns = ("", *(name_of(one) for one in given))
-    prompts = report.data.robustness_prompts
+    prompts = counted(report.data.robustness_prompts, "prompt")
     return [
-        Table(f"{title} ({prompts} prompts)", columns, _perturbation_rows(given, show), note)
+        Table(f"{title} ({prompts})", columns, _perturbation_rows(given, show), note)
         for title, show, note in measures
     ]
 

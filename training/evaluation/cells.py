@@ -27,6 +27,11 @@ class Table:
     note: str = ""
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things: "1 prompt", "2 prompts"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def percent(value: float | None, interval: Interval | None = None) -> str:
     """A share, with its interval where there is one: "81.0 % (76.3–85.7)"."""
     if value is None:

@@ -10,9 +10,10 @@ from accelerate.utils import send_to_device
 from rm_core.manifest import HeadKind
 from rm_core.reading import response_positions
 from rm_core.types import Encoded
+from training.choose_layout import choose_layout
 from training.comparisons import Comparison
 from training.errors import TrainingDiverged
-from training.layouts import BatchLayout, PaddedLayout
+from training.layouts import BatchLayout
 
 
 def score_comparisons(
@@ -31,8 +32,8 @@ def score_comparisons(
         comparisons: encoded responses.
         pad_token_id: the model's pad token.
         head: where a response's reward is read: its last token, or the mean over its tokens.
-        layout: how texts go through the model; None: padded.
-        batch_tokens: most tokens in one forward pass, padding included.
+        layout: how texts go through the model; None: packed where it can, else padded.
+        batch_tokens: most tokens in one forward pass, padding included, shared ones counted apart.
 
     Returns:
         For each comparison, one reward per response, in order.
@@ -44,7 +45,8 @@ def score_comparisons(
     reads = [
         list(response_positions(one)) if head == "mean" else [one.read_position] for one in flat
     ]
-    found = _rewards_at(model, flat, reads, layout or PaddedLayout(pad_token_id), batch_tokens)
+    layout = layout or choose_layout(model, pad_token_id).layout
+    found = _rewards_at(model, flat, reads, layout, batch_tokens)
     remaining = iter(found)
     return [
         tuple(float(np.mean(next(remaining))) for _ in comparison.encoded)
@@ -66,8 +68,8 @@ def score_steps(
         model: causal, with a linear head.
         comparisons: with or without steps.
         pad_token_id: the model's pad token.
-        layout: how texts go through the model; None: padded.
-        batch_tokens: most tokens in one forward pass, padding included.
+        layout: how texts go through the model; None: packed where it can, else padded.
+        batch_tokens: most tokens in one forward pass, padding included, shared ones counted apart.
 
     Returns:
         For each comparison what `Comparison.steps` holds labels of: empty where it has none.
@@ -86,7 +88,7 @@ def score_steps(
             model,
             [encoded for encoded, _ in stepped],
             [positions for _, positions in stepped],
-            layout or PaddedLayout(pad_token_id),
+            layout or choose_layout(model, pad_token_id).layout,
             batch_tokens,
         )
     )
@@ -108,8 +110,10 @@ def _rewards_at(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
-        for batch in _batches(encoded, batch_tokens):
+    # Packed, responses stay beside those that share their prompt; padded, beside those as long.
+    in_batches = _packs if layout.name == "packed" else _batches
+    with torch.inference_mode(), layout.attached(model):
+        for batch in in_batches(encoded, batch_tokens):
             inputs = layout.collate([encoded[i] for i in batch], [reads[i] for i in batch])
             values = layout.rewards(model, send_to_device(inputs, device))
             if not torch.isfinite(values).all():
@@ -132,3 +136,17 @@ def _batches(encoded: Sequence[Encoded], batch_tokens: int) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
+
+
+def _packs(encoded: Sequence[Encoded], batch_tokens: int) -> list[list[int]]:
+    """Indices in order, in runs whose tokens stay within the budget before any are shared."""
+    packs: list[list[int]] = []
+    tokens = 0
+    for index, item in enumerate(encoded):
+        tokens += item.num_tokens
+        if packs and tokens <= batch_tokens:
+            packs[-1].append(index)
+        else:
+            packs.append([index])
+            tokens = item.num_tokens
+    return packs

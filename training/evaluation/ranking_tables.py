@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from training.evaluation.best_of_n import BestOfNPoint
-from training.evaluation.cells import Table, name_of, number, percent, plain
+from training.evaluation.cells import Table, counted, name_of, number, percent, plain
 from training.evaluation.report import EvaluationReport
 
 
@@ -21,7 +21,7 @@ def ranking_tables(report: EvaluationReport) -> list[Table]:
         if rows:
             columns = ("", "Kendall τ-b", "Spearman ρ", "prompts with equal rewards")
             note = "Mean over prompts of three and more responses; equal rewards count as 0."
-            heading = f"Agreement with {title} within {prompts} prompts"
+            heading = f"Agreement with {title} within {counted(prompts, 'prompt')}"
             made.append(Table(heading, columns, tuple(rows), note))
     return made + _rated_sources(report)
 
@@ -70,7 +70,7 @@ def best_of_n_tables(report: EvaluationReport) -> list[Table]:
         ]
         rows.append(("random pick", *(show(point.random) for point in first)))
         rows.append(("best pick", *(show(point.oracle) for point in first)))
-        columns = ("", *(f"n = {p.n} ({p.picked.prompts} prompts)" for p in first))
+        columns = ("", *(f"n = {p.n} ({counted(p.picked.prompts, 'prompt')})" for p in first))
         note = (
             "Expected worth of the response with the highest reward, exactly over all draws of n; "
             f"its worth is {quality}."

@@ -1,7 +1,16 @@
 """The report as tables of text, for a terminal, for Markdown and for a page."""
 
 from training.evaluation.bias_tables import length_tables, robustness_tables
-from training.evaluation.cells import ABSENT, Table, accuracy_cell, name_of, percent, share, signed
+from training.evaluation.cells import (
+    ABSENT,
+    Table,
+    accuracy_cell,
+    counted,
+    name_of,
+    percent,
+    share,
+    signed,
+)
 from training.evaluation.ranking_tables import best_of_n_tables, ranking_tables
 from training.evaluation.report import EvaluationReport
 from training.evaluation.safety import SAFETY_BINS
@@ -43,7 +52,7 @@ def _accuracy(report: EvaluationReport) -> list[Table]:
     if not rows:
         return []
     data = report.data
-    title = f"Accuracy: {data.pairs} pairs of {data.prompts} prompts"
+    title = f"Accuracy: {counted(data.pairs, 'pair')} of {counted(data.prompts, 'prompt')}"
     columns = ("", "accuracy", "ties", "loss", "mean margin")
     note = (
         "With 95 % intervals by resampling prompts; ties count half. The loss is −log σ(r_c − r_r) "

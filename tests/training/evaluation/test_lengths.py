@@ -42,13 +42,13 @@ def test_accuracy_at_equal_length_is_that_of_the_model_that_made_the_data() -> N
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     truth = 1 / (1 + np.exp(-0.5))
     covered = 0
-    for seed in range(100):
-        found = length_figures(*simulated(200, right=0.5, effect=1.0, seed=seed))
+    for seed in range(60):
+        found = length_figures(*simulated(100, right=0.5, effect=1.0, seed=seed))
         assert found is not None
         assert found.at_equal_length is not None
         assert found.at_equal_length.interval is not None
         covered += found.at_equal_length.interval.low < truth < found.at_equal_length.interval.high
-    assert 90 <= covered <= 100  # of 100 at 95 %: below 90 once in a hundred test seeds
+    assert covered >= 53  # of 60 at 95 %: fewer once in a hundred tests with other seeds
 
 
 def test_a_rule_by_length_alone_is_one_half_when_balanced() -> None:

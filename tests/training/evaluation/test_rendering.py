@@ -1,0 +1,50 @@
+import io
+
+from rich.console import Console
+
+from tests.training.evaluation.made_up_cases import MadeUpScorer, case
+from training.evaluation.cases import BuiltCases
+from training.evaluation.cells import Table
+from training.evaluation.rendering import WIDTH_OF_FILES, markdown, markdown_table, print_report
+from training.evaluation.report import EvaluationReport
+from training.evaluation.run import DataFacts, evaluate_scorers
+
+
+def report(source: str = "a_source") -> EvaluationReport:
+    cases = tuple(case(str(i), source=source) for i in range(4))
+    scorer = MadeUpScorer(lambda text: float(len(text)), "my_model")
+    return evaluate_scorers(
+        BuiltCases(cases, 0, {}), [scorer], facts=DataFacts({"data.jsonl": "canonical"}, "heldout")
+    ).report
+
+
+def test_the_terminal_shows_titles_figures_and_names() -> None:
+    out = io.StringIO()
+    print_report(report("[bold]not markup"), Console(file=out, width=WIDTH_OF_FILES))
+    text = out.getvalue()
+    for words in ("Accuracy: 4 pairs of 4 prompts", "my model", "100.0 %", "[bold]not markup"):
+        assert words in text
+    assert "100.0–100.0" in text
+
+
+def test_a_narrow_terminal_loses_no_digit() -> None:
+    out = io.StringIO()
+    print_report(report(), Console(file=out, width=40))
+    assert "…" not in out.getvalue()
+
+
+def test_markdown_holds_every_table_with_its_heading_and_says_on_what() -> None:
+    text = markdown(report())
+    assert text.startswith(
+        "# Evaluation\n\n4 prompts, 8 responses, 4 pairs (heldout of data.jsonl)"
+    )
+    assert "## Accuracy: 4 pairs of 4 prompts" in text
+    assert "| my model | 100.0 % (100.0–100.0) |" in text
+    assert "\n\n\n" not in text
+
+
+def test_what_data_files_name_can_not_break_a_markdown_table() -> None:
+    table = Table("T", ("", "x"), (("a|b\n<i>", "1"),), "note")
+    assert (
+        markdown_table(table) == "## T\n\n|  | x |\n| --- | ---: |\n| a\\|b \\<i\\> | 1 |\n\nnote"
+    )

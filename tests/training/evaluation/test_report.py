@@ -1,0 +1,33 @@
+import json
+import math
+
+from tests.training.evaluation.made_up_cases import MadeUpScorer, case
+from training.evaluation.cases import BuiltCases
+from training.evaluation.report import json_of
+from training.evaluation.run import DataFacts, evaluate_scorers
+
+
+def test_what_is_not_finite_is_null_in_json_at_any_depth() -> None:
+    value = {"a": [1.0, math.nan, (math.inf, {"b": -math.inf})], 2: "c", "d": None}
+    assert json_of(value) == {"a": [1.0, None, [None, {"b": None}]], "2": "c", "d": None}
+
+
+def test_every_figure_of_the_report_is_in_its_json_under_its_own_name() -> None:
+    cases = tuple(case(str(i), is_safe=(True, False), source="s") for i in range(4))
+    scorer = MadeUpScorer(lambda text: float(len(text)) - 3.5)
+    report = evaluate_scorers(
+        BuiltCases(cases, 3, {"identical_pair": 2}),
+        [scorer],
+        facts=DataFacts({"a.jsonl": "canonical"}, "heldout", {"malformed": 1}),
+    ).report
+    value = json.loads(report.to_text())
+    assert value["data"]["files"] == {"a.jsonl": "canonical"}
+    assert value["data"]["left_out"] == {"malformed": 1, "identical_pair": 2}
+    assert (value["data"]["split"], value["data"]["tied_pairs"]) == ("heldout", 3)
+    (one,) = value["scorers"]
+    assert one["pairs"]["accuracy"]["value"] == 1.0
+    assert one["safety"]["labels"]["at_half"]["recall_of_bad"]["value"] == 1.0
+    assert one["subsets"]["subsets"]["s"]["by_prompt"]["prompts"] == 4
+    assert set(one["robustness"]["half"]) >= {"flipped", "overturned", "shift"}
+    assert one["rankings"] is None
+    assert one == json.loads(json.dumps(report.scorers[0].to_json()))
