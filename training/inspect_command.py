@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _console = Console(stderr=True)  # errors
 _results = Console()
 _STYLES = {"problem": "bold red", "warning": "yellow", "note": "dim"}
-_TRAINING = ("objective", "epochs", "learning_rate", "batch_size", "margins", "seed", "converted")
+_TRAINING = ("objective", "epochs", "learning_rate", "batch_size", "margins", "seed")
 
 
 def inspect(
@@ -103,7 +103,7 @@ def _manifest_lines(inspection: "Inspection") -> list[tuple[str, str]]:
     told = inspection.manifest or {}
     lines: list[tuple[str, str]] = []
     if told:
-        lines.append(("role", str(told["role"])))
+        lines.append(("role", f"{told['role']}, {told['head'].replace('_', ' ')} head"))
         lines.append(("calibration", f"temperature {told['temperature']:g}, bias {told['bias']:g}"))
     baseline, threshold = told.get("baseline"), told.get("safety_threshold")
     if baseline:
@@ -120,6 +120,9 @@ def _manifest_lines(inspection: "Inspection") -> list[tuple[str, str]]:
     if fingerprint:
         lines.append(("data", str(fingerprint)[:12]))
     training = told.get("training") or {}
+    converted = training.get("converted")
+    if converted:
+        lines.append(("converted", f"from {converted['from']}: {converted['source']}"))
     shown = ", ".join(f"{key} {training[key]}" for key in _TRAINING if key in training)
     if shown:
         lines.append(("training", shown))

@@ -51,11 +51,6 @@ def read_ours(found: Found, options: ReadOptions) -> Source:
     if manifest is None:
         raise CheckpointError(f"{found.directory} has no {MANIFEST_NAME}")
     verify_files(found.directory, manifest)
-    if manifest.head not in {"last_token", "per_token"}:
-        raise CheckpointError(
-            f"{found.directory} has a {manifest.head} head, which reads more than one position; no "
-            "other layout can say that"
-        )
     return _read(found, options, "rewardd", manifest.position, manifest)
 
 

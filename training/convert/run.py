@@ -98,6 +98,10 @@ def convert(name: str, output: Path, options: ConvertOptions) -> Conversion:
         raise ConfigurationError(
             f"{name} is in the {options.target} layout already; say another with --to"
         )
+    if source.manifest is not None and source.manifest.head == "mean":
+        raise CheckpointError(
+            f"{name} averages over the response's tokens, which no other layout can say"
+        )
     source = _as_told(source, options)
     role = _role(source, options)
     reader = _reader(source, options)

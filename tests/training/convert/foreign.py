@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import processors
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -130,6 +131,15 @@ def llama_factory_lora(directory: Path, base: Path) -> Foreign:
     return Foreign(directory, oracle, head.weight.data, head.bias.data, trunk)
 
 
+def trl_lora(directory: Path, base: Path) -> Foreign:
+    """A peft adapter, and the value head alone in a pickle with a model's name."""
+    source = llama_factory_lora(directory, base)
+    (directory / "value_head.safetensors").unlink()
+    values = {"v_head.summary.weight": source.head, "v_head.summary.bias": source.bias}
+    torch.save(values, directory / "pytorch_model.bin")
+    return source
+
+
 def trl(
     directory: Path,
     *,
@@ -200,9 +210,16 @@ def deepspeed_chat(
     directory: Path, *, trunk_name: str = "rwtransformer", architecture: str = "gpt2"
 ) -> Foreign:
     """A pickled state dict of its RewardModel; PAD is EOS but for LLaMA."""
-    model = causal_lm(architecture)
+    own = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
+    model = causal_lm(architecture, **(own if architecture == "opt" else {}))
     head = value_head(32, bias=False)
     tokenizer = make_tokenizer(pad_is_eos=architecture != "llama")
+    skipped = 0
+    if architecture == "opt":  # </s> before every text, which is its pad token too
+        skipped = 1
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="</s> $A", special_tokens=[("</s>", tokenizer.eos_token_id)]
+        )
     prefix = f"{model.base_model_prefix}."
     state = {
         f"{trunk_name}.{name.removeprefix(prefix)}": tensor
@@ -224,7 +241,7 @@ def deepspeed_chat(
 
     def before_first_pad(ids: Sequence[int]) -> int:
         pads = [index for index, token in enumerate(ids) if token == pad]
-        return (pads[0] if pads else len(ids)) - 1
+        return (pads[skipped] if len(pads) > skipped else len(ids)) - 1
 
     oracle = value_at(model, head, before_first_pad)
     return Foreign(directory, oracle, head.weight.data, None, trunk_of(model))

@@ -14,7 +14,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from rm_core.engine.engine import Engine, load_engine
 from rm_core.errors import CheckpointError, ConfigurationError
-from rm_core.manifest import MANIFEST_NAME, read_manifest
+from rm_core.manifest import (
+    MANIFEST_NAME,
+    RewardModelManifest,
+    read_manifest,
+    write_manifest,
+)
+from rm_core.text import default_contract
 from rm_core.types import Dialogue
 from tests.models import EOS, make_tokenizer, save_checkpoint
 from tests.training.convert import foreign
@@ -45,6 +51,7 @@ SOURCES: dict[str, Builder] = {
     "openrlhf-qwen2": partial(foreign.openrlhf, architecture="qwen2"),
     "deepspeed-chat": foreign.deepspeed_chat,
     "deepspeed-chat-first-release": partial(foreign.deepspeed_chat, trunk_name="rwtranrsformer"),
+    "deepspeed-chat-opt": partial(foreign.deepspeed_chat, architecture="opt"),
     "deepspeed-chat-llama": partial(foreign.deepspeed_chat, architecture="llama"),
 }
 
@@ -230,8 +237,11 @@ def test_deepspeed_chat_told_to_skip_a_pad_reads_the_eos(tmp_path: Path) -> None
     assert ids[-1] == EOS
 
 
-def test_an_adapter_stays_an_adapter_with_the_value_head_inside(tmp_path: Path) -> None:
-    source = foreign.llama_factory_lora(tmp_path / "adapter", tmp_path / "base")
+@pytest.mark.parametrize("build", [foreign.llama_factory_lora, foreign.trl_lora])
+def test_an_adapter_stays_an_adapter_with_the_value_head_inside(
+    build: Callable[[Path, Path], Foreign], tmp_path: Path
+) -> None:
+    source = build(tmp_path / "adapter", tmp_path / "base")
 
     converted(source, tmp_path / "ours")
 
@@ -350,6 +360,15 @@ def test_our_manifest_says_where_the_model_came_from_and_how_equal_it_is(tmp_pat
         for path in (tmp_path / "ours").rglob("*")
         if path.is_file() and path.name != MANIFEST_NAME
     }
+
+
+def test_a_head_that_averages_can_not_be_said_elsewhere(tmp_path: Path) -> None:
+    directory = save_checkpoint(tmp_path / "mean")
+    contract = default_contract(make_tokenizer(), max_length=300)
+    write_manifest(directory, RewardModelManifest(role="safety", position=contract, head="mean"))
+
+    with pytest.raises(CheckpointError, match="averages"):
+        convert(str(directory), tmp_path / "plain", ConvertOptions(target="transformers"))
 
 
 def test_a_role_must_be_said_and_a_layout_must_change(tmp_path: Path) -> None:

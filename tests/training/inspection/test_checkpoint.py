@@ -93,6 +93,17 @@ def test_a_checkpoint_of_ours_tells_what_its_manifest_holds(plain: Path) -> None
     assert found.manifest["training"] == {"objective": "hinge"}
 
 
+def test_a_head_that_averages_is_as_sound_as_one_that_reads_one_token(plain: Path) -> None:
+    contract = default_contract(make_tokenizer(), max_length=300)
+    write_manifest(plain, RewardModelManifest(role="safety", position=contract, head="mean"))
+
+    found = inspect_checkpoint(str(plain))
+
+    assert found.sound
+    assert found.manifest is not None
+    assert found.manifest["head"] == "mean"
+
+
 def test_a_file_that_changed_after_the_manifest_is_a_problem(plain: Path) -> None:
     contract = default_contract(make_tokenizer(), max_length=300)
     write_manifest(plain, RewardModelManifest(role="safety", position=contract))
