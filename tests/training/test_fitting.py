@@ -108,6 +108,21 @@ def test_the_head_is_in_the_file_by_the_name_that_everyone_reads(
         assert type(plain.score) is torch.nn.Linear
 
 
+def test_the_cards_lines_of_python_give_the_served_reward(
+    way: tuple[TrainingConfig, TrainingResult, Fitted],
+) -> None:
+    config, _, _ = way
+    card = (Path(config.output) / "README.md").read_text()
+    messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
+    names: dict[str, Any] = {"directory": config.output, "messages": messages}
+
+    exec(card.split("```python\n")[1].split("```")[0], names)  # as a reader would paste it
+
+    engine = load_engine(safety=config.output)
+    (served,) = engine.forward([engine.encode(Dialogue("Why?", "Because."))])
+    assert names["reward"].item() == pytest.approx(served["safety"], abs=1e-5)
+
+
 def test_what_was_not_to_be_trained_is_the_bases_to_the_bit(
     tiny_base: Path, tmp_path: Path
 ) -> None:
