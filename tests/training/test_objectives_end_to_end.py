@@ -1,5 +1,6 @@
 """Trainings on other things than pairs, from the file to the served reward."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,13 @@ def test_tokens_of_pairs_train_a_model_that_orders_them(tiny_base: Path, tmp_pat
     )
     better, worse = (found["helpfulness"] for found in engine.forward_places([kind, rude]))
     assert sum(better[1:]) / len(better[1:]) > sum(worse[1:]) / len(worse[1:])
+
+
+def test_random_labels_leave_held_out_accuracy_at_chance(tiny_base: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    rows = preference_rows(128)
+    for row in rows:
+        row["ranking"] = rng.choice([[0, 1], [1, 0]])
+    _, result = trained(tmp_path, tiny_base, rows, epochs=3.0)
+    assert not result.evaluation.accuracy.excludes_chance
+    assert result.evaluation.accuracy.pairs == 32
