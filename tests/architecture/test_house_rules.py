@@ -55,7 +55,6 @@ TESTED_IN = {
     "training/convert/classifier.py": "training/convert/test_run.py",
     "training/convert/deepspeed_chat.py": "training/convert/test_run.py",
     "training/convert/llama_factory.py": "training/convert/test_run.py",
-    "training/convert/lora.py": "training/convert/test_run.py",
     "training/convert/names.py": "training/convert/test_run.py",
     "training/convert/openrlhf.py": "training/convert/test_run.py",
     "training/convert/pickled.py": "training/convert/test_weights.py",

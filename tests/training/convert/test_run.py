@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from rm_core.engine.engine import Engine, load_engine
+from rm_core.engine.engine import load_engine
 from rm_core.errors import CheckpointError, ConfigurationError
 from rm_core.manifest import (
     MANIFEST_NAME,
@@ -24,16 +24,11 @@ from rm_core.text import default_contract
 from rm_core.types import Dialogue
 from tests.models import EOS, make_tokenizer, save_checkpoint
 from tests.training.convert import foreign
+from tests.training.convert.comparing import assert_same, converted, ids_and_rewards, tensors
 from tests.training.convert.foreign import Foreign
-from training.convert.run import Conversion, ConvertOptions, convert
+from training.convert.run import ConvertOptions, convert
 from training.convert.source import ReadOptions
 from training.errors import ScoresDiffer
-
-DIALOGUES = [
-    Dialogue("How are you?", "Fine."),
-    Dialogue("How are you?", "Go away, I am busy with my own things today."),
-    Dialogue("Ä", "ö\nü"),
-]
 
 Builder = Callable[[Path], Foreign]
 
@@ -54,34 +49,6 @@ SOURCES: dict[str, Builder] = {
     "deepspeed-chat-opt": partial(foreign.deepspeed_chat, architecture="opt"),
     "deepspeed-chat-llama": partial(foreign.deepspeed_chat, architecture="llama"),
 }
-
-
-def converted(source: Foreign, output: Path, **options: Any) -> Conversion:
-    settings = {"role": "helpfulness", "allow_pickle": True, **options}
-    return convert(str(source.directory), output, ConvertOptions(**settings))
-
-
-def ids_and_rewards(engine: Engine) -> list[tuple[tuple[int, ...], float]]:
-    items = [engine.encode(dialogue) for dialogue in DIALOGUES]
-    return [
-        (item.by_role["helpfulness"].input_ids, by_role["helpfulness"])
-        for item, by_role in zip(items, engine.forward(items), strict=True)
-    ]
-
-
-def tensors(directory: Path) -> dict[str, torch.Tensor]:
-    return {
-        name: tensor
-        for path in sorted(directory.glob("*.safetensors"))
-        for name, tensor in load_file(path).items()
-    }
-
-
-def assert_same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        assert found[name].dtype == tensor.dtype, name
-        assert torch.equal(found[name], tensor), name
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -235,53 +202,6 @@ def test_deepspeed_chat_told_to_skip_a_pad_reads_the_eos(tmp_path: Path) -> None
     engine = load_engine(helpfulness=str(tmp_path / "ours"))
     ids = engine.encode(Dialogue("a", "b")).by_role["helpfulness"].input_ids
     assert ids[-1] == EOS
-
-
-@pytest.mark.parametrize("build", [foreign.llama_factory_lora, foreign.trl_lora])
-def test_an_adapter_stays_an_adapter_with_the_value_head_inside(
-    build: Callable[[Path, Path], Foreign], tmp_path: Path
-) -> None:
-    source = build(tmp_path / "adapter", tmp_path / "base")
-
-    converted(source, tmp_path / "ours")
-
-    wanted = {
-        **source.trunk,
-        "base_model.model.score.weight": source.head,
-        "base_model.model.score.bias": source.bias,
-    }
-    assert_same(tensors(tmp_path / "ours"), {k: t for k, t in wanted.items() if t is not None})
-    found = ids_and_rewards(load_engine(helpfulness=str(tmp_path / "ours")))
-    assert [reward for _, reward in found] == pytest.approx(
-        [source.oracle(ids) for ids, _ in found], abs=1e-5
-    )
-
-
-def test_an_adapter_for_plain_peft_lacks_the_constant_alone(tmp_path: Path) -> None:
-    from peft import AutoPeftModelForSequenceClassification
-
-    source = foreign.llama_factory_lora(tmp_path / "adapter", tmp_path / "base")
-
-    converted(source, tmp_path / "plain", target="transformers")
-
-    model = AutoPeftModelForSequenceClassification.from_pretrained(
-        tmp_path / "plain", num_labels=1
-    ).eval()
-    ids = [*range(40, 60)]
-    with torch.inference_mode():
-        found = float(model(torch.tensor([ids])).logits[0, 0])
-    assert found + 1.5 == pytest.approx(source.oracle(ids), abs=1e-5)
-
-
-def test_an_adapters_base_may_have_moved(tmp_path: Path) -> None:
-    source = foreign.llama_factory_lora(tmp_path / "adapter", tmp_path / "base")
-    (tmp_path / "base").rename(tmp_path / "elsewhere")
-
-    with pytest.raises(CheckpointError, match="--base"):
-        converted(source, tmp_path / "ours")
-    converted(source, tmp_path / "ours", reading=ReadOptions(base=str(tmp_path / "elsewhere")))
-
-    ids_and_rewards(load_engine(helpfulness=str(tmp_path / "ours")))
 
 
 def test_bfloat16_stays_bfloat16_and_scores_in_float32(tmp_path: Path) -> None:
