@@ -24,6 +24,7 @@ MIRRORED_FROM_LINES = 20
 TESTED_IN = {
     # Names and values without behaviour.
     "rm_core/errors.py": "rm_core/test_checkpoint.py",
+    "training/data_options.py": "training/test_comparison_builder.py",
     # What loading refuses before any library reads the files.
     "rm_core/checkpoint_files.py": "rm_core/test_checkpoint.py",
     "service/queueing.py": "service/test_admission.py",
