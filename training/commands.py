@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training.ablate_command import ablate
 from training.calibrate_command import calibrate_checkpoint_command
 from training.command_errors import clear_errors
 from training.convert_command import convert_checkpoint
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("make-base")(make_base)
     app.command("train-sample")(train_sample)
+    app.command("ablate")(ablate)
     app.command("eval")(evaluate_checkpoints)
     app.command("calibrate")(calibrate_checkpoint_command)
     app.command("data")(report_data)
@@ -50,7 +52,8 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         ),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Causal LM to start from: a directory or a hub name.")
+        str | None,
+        typer.Option(help="Language model or encoder to start from: a directory or a hub name."),
     ] = None,
     output: Annotated[str | None, typer.Option(help="Directory for the checkpoint.")] = None,
     config: Annotated[
@@ -81,6 +84,21 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     head: Annotated[
         str | None,
         typer.Option(help="Where a reward is read: last_token, mean or per_token."),
+    ] = None,
+    trainable: Annotated[
+        str | None,
+        typer.Option(help="What is trained: full, head (the trunk runs once), lora or qlora."),
+    ] = None,
+    freeze_layers: Annotated[
+        int | None,
+        typer.Option(help="Leave the embeddings and so many of the lowest layers as they are."),
+    ] = None,
+    merge_adapter: Annotated[
+        bool | None,
+        typer.Option(
+            "--merge-adapter/--no-merge-adapter",
+            help="Publish LoRA merged into its base, or apart, naming it.",
+        ),
     ] = None,
     margins: Annotated[
         str | None, typer.Option(help="Margins for grades of strength: none, small or large.")

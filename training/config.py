@@ -77,7 +77,7 @@ class TrainingConfig:
         role: "safety" or "helpfulness".
         data: sources of preference data, as `training.formats.written` reads them: files,
             folders, hub names, each with settings of its own where it has any.
-        base: the causal LM (or reward model) to start from: a directory or a hub name.
+        base: the causal LM, encoder or reward model to start from: a directory or a hub name.
         output: directory that the checkpoint is written to.
         mixture: draw training records by this recipe of LLaMA-2; None: by the sources' weights.
         max_malformed: stop when a file has more malformed rows than this; None: twenty, or 1 % of
