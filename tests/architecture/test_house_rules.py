@@ -46,6 +46,9 @@ TESTED_IN = {
     "service/dialects/texts.py": "service/dialects/test_agreement.py",
     # Parts of one training that show in what it prints.
     "training/accounts.py": "training/test_mixture.py",
+    # What several processes do together shows only where there are several.
+    "training/processes.py": "training/test_distributed.py",
+    "training/sharding.py": "training/test_distributed.py",
     "training/progress.py": "training/test_commands.py",
     "training/command_errors.py": "training/test_commands.py",
     # What scorers take and give, and tables of one kind among all of them.

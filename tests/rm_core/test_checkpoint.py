@@ -246,7 +246,7 @@ def test_a_safety_model_is_not_taken_for_helpfulness(ours: Path) -> None:
     [
         {"role": "kindness"},
         {"format_version": 99},
-        {"head": "mean"},
+        {"head": "first_token"},
         {"temperature": 0.0},
         {"baseline": {"mean": 0, "std": 0, "weight": 1}},
         {"baseline": {"mean": 0}},
