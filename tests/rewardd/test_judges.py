@@ -87,7 +87,9 @@ def test_comparisons_go_in_parts_and_come_in_order() -> None:
         found = list(judge(server.url).compare(iter(items), "error"))
 
     assert [one["winner"] for one in found] == [i % 2 for i in range(100)]
-    assert [len(seen.json()["items"]) for seen in server.seen] == [32, 32, 32, 4]
+    # Parts travel side by side: the order in which they arrive is nobody's promise.
+    sizes = sorted(len(seen.json()["items"]) for seen in server.seen)
+    assert sizes == [4, 32, 32, 32]
 
 
 def test_a_comparison_that_is_too_large_fails_alone() -> None:
