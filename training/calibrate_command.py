@@ -72,6 +72,8 @@ def calibrate_checkpoint_command(  # noqa: PLR0913, PLR0917 - one parameter a fl
 ) -> None:
     """Fit temperature, bias, safety threshold and reward baseline, and write reward_model.json."""
     with clear_errors(_console):
+        from transformers.utils.logging import disable_progress_bar
+
         from training.calibration.calibrate import CalibrationOptions
         from training.calibration.checkpoint import (
             CheckpointRequest,
@@ -81,6 +83,7 @@ def calibrate_checkpoint_command(  # noqa: PLR0913, PLR0917 - one parameter a fl
         )
         from training.progress import ConsoleProgress
 
+        disable_progress_bar()  # of loading, which is short
         options = CalibrationOptions(
             role=checkpoint_role(checkpoint, role),
             method=method,

@@ -97,7 +97,7 @@ def train_reward_model(
         seed=config.seed,
         quantisation=quantisation_for(config),
     )
-    data = processes.from_first(lambda: _prepared(config, found[0], start, progress))
+    data = processes.from_first(lambda: encode_data(config, found[0], start, progress))
     fitted = fit(
         start,
         data,
@@ -126,6 +126,35 @@ def read_sources(config: TrainingConfig) -> ReadRecords:
         format_name=config.format,
         max_malformed=config.max_malformed,
     )
+
+
+def encode_data(
+    config: TrainingConfig, read: ReadRecords, start: UntrainedRewardModel, progress: Progress
+) -> PreparedData:
+    """Encode the data as the configuration trains on them, and tell what was left out.
+
+    Args:
+        config: the recipe.
+        read: of `read_sources`.
+        start: the model whose encoder makes the ids.
+        progress: told of the stage and of the data report.
+
+    Raises:
+        DataError: nothing is left to train on or to evaluate on.
+    """
+    progress.say(f"encoding {len(read.records)} records")
+    options = DataOptions(
+        role=config.role,
+        margins=config.margins,
+        heldout_fraction=config.heldout_fraction,
+        split_seed=config.split_seed,
+        truncate=config.truncate,
+        targets=targets_of(config.weights),
+        head=config.head,
+    )
+    data = prepare_data(read, start.encoder, options)
+    progress.say(data.report.to_text())
+    return data
 
 
 def _finished(
@@ -165,22 +194,3 @@ def _finished(
     manifest = publish(trained, config, data.report, figures, baselines, calibration)
     seconds = time.monotonic() - started
     return TrainingResult(manifest, data.report, figures, baselines, calibration, seconds)
-
-
-def _prepared(
-    config: TrainingConfig, read: ReadRecords, start: UntrainedRewardModel, progress: Progress
-) -> PreparedData:
-    """Encode the data and account for it."""
-    progress.say(f"encoding {len(read.records)} records")
-    options = DataOptions(
-        role=config.role,
-        margins=config.margins,
-        heldout_fraction=config.heldout_fraction,
-        split_seed=config.split_seed,
-        truncate=config.truncate,
-        targets=targets_of(config.weights),
-        head=config.head,
-    )
-    data = prepare_data(read, start.encoder, options)
-    progress.say(data.report.to_text())
-    return data

@@ -28,7 +28,7 @@ class Progress(Protocol):
         """Callbacks for HF `Trainer` that follow its updates."""
         ...
 
-    def track(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def track(self, title: str, total: int) -> AbstractContextManager[Callable[[float], None]]:
         """A stage of `total` things; what comes is told how many more are done."""
         ...
 
@@ -47,7 +47,7 @@ class SilentProgress:
         self,
         title: str,  # noqa: ARG002
         total: int,  # noqa: ARG002
-    ) -> AbstractContextManager[Callable[[int], None]]:
+    ) -> AbstractContextManager[Callable[[float], None]]:
         """Count for nobody."""
         return nullcontext(lambda _: None)
 
@@ -71,7 +71,7 @@ class ConsoleProgress:
         return (_BarCallback(self._console, title),)
 
     @contextmanager
-    def track(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    def track(self, title: str, total: int) -> Iterator[Callable[[float], None]]:
         """A bar over the things."""
         with Bar(*_columns(), console=self._console) as bar:
             task = bar.add_task(title, total=total)

@@ -29,7 +29,20 @@ MARKER_NAME = "resume.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 # Settings that leave the weights as they are, and names whose content is compared instead.
 _FREE = frozenset(
-    {"resume", "output", "data", "base", "save_steps", "logging_steps", "baseline_weight"}
+    {
+        "resume",
+        "output",
+        "data",
+        "base",
+        "max_malformed",
+        "save_steps",
+        "logging_steps",
+        "merge_adapter",
+        "calibration",
+        "safety_target_precision",
+        "reference",
+        "baseline_weight",
+    }
 )
 
 _MACHINE = {

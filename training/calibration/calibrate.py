@@ -65,7 +65,7 @@ class CalibrationResult:
     Attributes:
         fit: temperature, bias and how they came about.
         pairs: of P(chosen ≻ rejected).
-        labels: of P(safe).
+        labels: of P(safe); nothing for the helpfulness role.
         threshold: the search for τ; None for the helpfulness role.
         baseline: of calibrated rewards on the references; None where they don't spread.
         quantiles: of the same; None where they are too few.
@@ -166,10 +166,13 @@ def calibrate_rewards(
         pairs=BeforeAndAfter(
             pair_reliability(pairs.gap, seed=seed), pair_reliability(gaps, seed=seed)
         ),
+        # Only a safety reward's score is meant to be P(safe).
         labels=BeforeAndAfter(
             label_reliability(labels.reward, labels.is_safe, seed=seed),
             label_reliability(rewards, labels.is_safe, seed=seed),
-        ),
+        )
+        if options.role == "safety"
+        else BeforeAndAfter(None, None),
         threshold=threshold,
         baseline=baseline_of(calibrated, weight=options.baseline_weight),
         quantiles=quantiles_of(calibrated),

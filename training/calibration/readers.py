@@ -46,7 +46,7 @@ def trained_reader(
         encoder: its position contract.
         pad_token_id: its pad token.
         head: where its rewards are read.
-        layout: how texts go through it; None: padded.
+        layout: how texts go through it; None: packed where it can.
         truncate: what to do with a text that is too long.
     """
 

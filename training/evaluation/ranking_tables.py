@@ -11,17 +11,22 @@ def ranking_tables(report: EvaluationReport) -> list[Table]:
     """Agreement with rankings and ratings."""
     made = []
     for field, title in (("rankings", "rankings"), ("ratings", "ratings")):
-        rows, prompts = [], 0
+        rows, over = [], ""
         for one in report.scorers:
             found = None if one.rankings is None else getattr(one.rankings, field)
             if found is not None:
-                prompts = found.kendall.prompts
+                over = (
+                    f"{counted(found.kendall.count, 'list')} of "
+                    f"{counted(found.kendall.prompts, 'prompt')}"
+                )
                 cells = (number(found.kendall), number(found.spearman), str(found.constant))
                 rows.append((name_of(one), *cells))
         if rows:
-            columns = ("", "Kendall τ-b", "Spearman ρ", "prompts with equal rewards")
-            note = "Mean over prompts of three and more responses; equal rewards count as 0."
-            heading = f"Agreement with {title} within {counted(prompts, 'prompt')}"
+            columns = ("", "Kendall τ-b", "Spearman ρ", "all rewards equal")
+            note = (
+                "Mean over lists of three and more responses; where all rewards are equal, it is 0."
+            )
+            heading = f"Agreement with {title}: {over}"
             made.append(Table(heading, columns, tuple(rows), note))
     return made + _rated_sources(report)
 

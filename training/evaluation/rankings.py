@@ -26,13 +26,13 @@ MIN_RESPONSES = 3
 
 @dataclass(frozen=True, slots=True)
 class RankCorrelation:
-    """Agreement within prompts, mean over them.
+    """Agreement within lists of responses to one prompt, mean over lists.
 
     Attributes:
         kendall: τ-b.
         spearman: ρ.
-        constant: prompts whose rewards are all equal; they count as 0, so that a scorer gains
-            nothing by giving up.
+        constant: lists whose rewards are all equal; they count as 0, so that a scorer gains nothing
+            by giving up.
     """
 
     kendall: Estimate

@@ -37,7 +37,7 @@ def print_report(report: EvaluationReport, console: Console) -> None:
         )
         for number, heading in enumerate(table.columns):
             justify: Literal["left", "right"] = "right" if number else "left"
-            shown.add_column(Text(heading), justify=justify, overflow="fold", vertical="bottom")
+            shown.add_column(Text(heading), justify=justify, overflow="fold")
         for first, *cells in table.rows:
             shown.add_row(Text(first), *(Text(_INTERVAL.sub("\n\\1", cell)) for cell in cells))
         console.print(shown)

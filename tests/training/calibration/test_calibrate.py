@@ -106,6 +106,8 @@ def test_a_helpfulness_model_has_no_threshold_and_loses_a_wrong_one() -> None:
     assert manifest.safety_threshold is None
     assert "safety_threshold" not in manifest.metrics
     assert (manifest.calibration and manifest.calibration.method) == "pairs"
+    # nobody promised that a helpful answer's score is its probability of being safe
+    assert manifest.metrics["calibration"]["labels"] == {"before": None, "after": None}
 
 
 def test_a_threshold_out_of_reach_is_told_in_the_metrics_and_not_served() -> None:

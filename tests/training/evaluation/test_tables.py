@@ -114,7 +114,7 @@ def test_the_rest_is_there_too(report: EvaluationReport) -> None:
     titles = " / ".join(table.title for table in tables(report))
     for words in (
         "Safety labels: 6 safe, 2 unsafe",
-        "Agreement with rankings within 1 prompt",
+        "Agreement with rankings: 1 list of 1 prompt",
         "Agreement with ratings",
         "Length",
         "Decisions flipped",
