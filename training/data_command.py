@@ -92,12 +92,9 @@ def _encoder(base: str | None, max_length: int) -> "DialogueEncoder":
         from training.counting import CharacterEncoder
 
         return CharacterEncoder()
-    from rm_core.text import TextEncoder
-    from training.models import load_tokenizer, training_contract
+    from training.models import encoder_from
 
-    tokenizer = load_tokenizer(base)
-    contract = training_contract(tokenizer, max_length=max_length)
-    return TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id)
+    return encoder_from(base, max_length=max_length)
 
 
 def _show(report: "DataReport", ids: int, json_file: Path | None) -> None:

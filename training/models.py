@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
 from rm_core.checkpoint import (
@@ -100,15 +100,12 @@ def reward_model_from(
         initialise_head(model, seed=seed)
     elif (bias := read_head_bias(directory)) is not None:
         give_bias(getattr(model, "score", None), bias)
-    pad_token_id = _own_pad_token(tokenizer, model)
-    _give_encoder_template(tokenizer, model)
+    encoder, pad_token_id = _encoder_of(model, tokenizer, max_length)
     _name_label(model.config)
-    limit = min(max_length, model_max_length(model.config, tokenizer))
-    contract = training_contract(tokenizer, max_length=limit)
     return UntrainedRewardModel(
         model=model,
         tokenizer=tokenizer,
-        encoder=TextEncoder(tokenizer, contract, pad_token_id=pad_token_id),
+        encoder=encoder,
         pad_token_id=pad_token_id,
         base={
             "name": base,
@@ -118,6 +115,29 @@ def reward_model_from(
         directory=directory,
         random=_random_beside_head(model, loading["missing_keys"]),
     )
+
+
+def encoder_from(base: str, *, max_length: int) -> TextEncoder:
+    """The text encoder that `reward_model_from` gives, without loading a weight.
+
+    Args:
+        base: directory or hub name.
+        max_length: most tokens to read; bounded by the base's positions.
+
+    Raises:
+        CheckpointError: it lacks a config or a tokenizer that transformers can load.
+        ConfigurationError: its chat template or tokenizer can't serve a reward model.
+    """
+    directory = resolve_directory(base)
+    tokenizer = _load(AutoTokenizer, directory, base)
+    _refuse_clocks(tokenizer)
+    config = _load(AutoConfig, directory, base, num_labels=1)
+    try:
+        with torch.device("meta"):  # the architecture alone: it tells encoders from decoders
+            model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise CheckpointError(f"transformers can't make a reward model of {base}") from error
+    return _encoder_of(model, tokenizer, max_length)[0]
 
 
 def initialise_head(model: Any, *, seed: int) -> None:
@@ -215,7 +235,7 @@ def load_tokenizer(base: str) -> Any:
 
 
 def _load(factory: Any, directory: Path, base: str, **options: Any) -> Any:
-    if factory is not AutoTokenizer:
+    if factory is AutoModelForSequenceClassification:
         options["use_safetensors"] = True
     try:
         with quiet_transformers():
@@ -230,6 +250,15 @@ def _is_reward_model(config: dict[str, Any]) -> bool:
     architectures = config.get("architectures") or []
     classifies = any(name.endswith("ForSequenceClassification") for name in architectures)
     return classifies and len(config.get("id2label") or {0: "", 1: ""}) == 1
+
+
+def _encoder_of(model: Any, tokenizer: Any, max_length: int) -> tuple[TextEncoder, int]:
+    """What turns dialogues into ids for this model, and the pad token that both now have."""
+    pad_token_id = _own_pad_token(tokenizer, model)
+    _give_encoder_template(tokenizer, model)
+    limit = min(max_length, model_max_length(model.config, tokenizer))
+    contract = training_contract(tokenizer, max_length=limit)
+    return TextEncoder(tokenizer, contract, pad_token_id=pad_token_id), pad_token_id
 
 
 def _own_pad_token(tokenizer: Any, model: Any) -> int:

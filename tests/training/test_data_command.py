@@ -8,6 +8,10 @@ from typer.testing import CliRunner
 
 from rewardd.cli import app
 from tests.training.samples import preference_rows, write_jsonl
+from tests.training.test_models import save_encoder
+from training.data import DataOptions, prepare_data
+from training.formats import read_records
+from training.models import reward_model_from
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -38,6 +42,33 @@ def test_with_a_base_lengths_are_its_tokens_and_its_limit_holds(
     code, output = run(str(preferences), "--base", str(tiny_base), "--max-length", "16")
     assert code == 0  # a report of nothing is a report
     assert "64 × longer than max_length" in output
+
+
+def test_an_encoder_reads_dialogues_as_training_gives_them_to_it(tmp_path: Path) -> None:
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    rows = [
+        {
+            "prompt": [*before, {"role": "user", "content": f"Why {n}?"}],
+            "responses": ["Because it is so.", "No."],
+            "ranking": [0, 1],
+            "split": "heldout" if n < 2 else "train",
+        }
+        for n in range(8)
+    ]
+    written = tmp_path / "report.json"
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
+    base = save_encoder(tmp_path / "base")
+
+    code, output = run(str(data), "--base", base, "--json", str(written))
+
+    assert code == 0, output
+    report = json.loads(written.read_text())
+    start = reward_model_from(base, max_length=1024, seed=0)
+    trained = prepare_data(
+        read_records([data]), start.encoder, DataOptions(role="helpfulness")
+    ).report
+    assert report["splits"] == trained.to_json()["splits"]
+    assert report["dropped_counts"] == {}
 
 
 def test_data_of_single_judgements_is_counted_too(tmp_path: Path) -> None:
