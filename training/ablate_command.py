@@ -37,6 +37,9 @@ def ablate(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads 
         typer.Option(help="A row for last_token, mean or per_token; may be given several times."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 3,
+    trainable: Annotated[
+        str | None, typer.Option(help="As in `train`; head: the trunk runs once for all rows.")
+    ] = None,
     heldout_fraction: Annotated[
         float | None, typer.Option(help="Share of prompts held out where rows name no split.")
     ] = None,

@@ -25,6 +25,7 @@ from training.durable import written_whole
 from training.errors import DataError
 from training.evaluation import score_comparisons
 from training.fitting import Fitted, fit
+from training.losses import targets_of
 from training.models import UntrainedRewardModel, reward_model_from
 from training.pipeline import encode_data, read_sources
 from training.processes import join_processes
@@ -172,11 +173,9 @@ class _Bench:
     ) -> Cell:
         started = time.monotonic()
         within = _WithinACell(advance)
-        states = self._directory / "states"
         scratch = self._directory / "unfinished"
         shutil.rmtree(scratch, ignore_errors=True)
-        # States that the trunk computes are the same for all cells; else nothing is shared.
-        run_directory = states if config.trainable == "head" else scratch
+        run_directory = self._states_of(config) if config.trainable == "head" else scratch
         fitted = fit(
             self._start(config), data, config, run_directory=run_directory, progress=within
         )
@@ -184,6 +183,11 @@ class _Bench:
         cell = _cell_of(fitted, data.heldout, config, time.monotonic() - started)
         shutil.rmtree(scratch, ignore_errors=True)
         return cell
+
+    def _states_of(self, config: TrainingConfig) -> Path:
+        """Where the trunk's states are kept, for all rows that read the same positions."""
+        read = "-".join([config.head, *sorted(targets_of(config.weights))])
+        return self._directory / "states" / read
 
     @staticmethod
     def _start(config: TrainingConfig) -> UntrainedRewardModel:

@@ -25,6 +25,8 @@ from training.evaluation.intervals import (
 )
 from training.records import STRENGTHS
 
+GRADED = "graded"
+"""The column over all graded pairs, where others are held out too; the paper's average."""
 ALL = "all"
 """The column over all pairs, graded or not."""
 
@@ -50,9 +52,9 @@ class Row:
 
     Attributes:
         label: what it is.
-        accuracy: by column: the grades that occur, then `ALL`.
+        accuracy: by column: the grades that occur, `GRADED` where it differs from `ALL`, `ALL`.
         difference: to the first row, by column; empty for the first row.
-        seconds: of all its trainings.
+        seconds: of all its trainings, whenever they ran.
     """
 
     label: str
@@ -88,12 +90,7 @@ class AblationTable:
             seed: of the resampling.
         """
         first = ablation.cells[0][0]
-        columns: dict[str, NDArray[np.bool_]] = {
-            grade: np.array([strength == grade for strength in first.strengths])
-            for grade in STRENGTHS
-            if grade in first.strengths
-        }
-        columns[ALL] = np.ones(len(first.gaps), dtype=bool)
+        columns = _columns(first.strengths)
         resampled = _Resampled(first.prompts, seeds=len(ablation.cells[0]), seed=seed)
         by_row = [_credits(cells) for cells in ablation.cells]
         rows: list[Row] = []
@@ -126,6 +123,20 @@ class AblationTable:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def _columns(strengths: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Which pairs each column is over, (pairs,)."""
+    columns = {
+        grade: np.array([strength == grade for strength in strengths])
+        for grade in STRENGTHS
+        if grade in strengths
+    }
+    graded = np.array([strength != "" for strength in strengths], dtype=bool)
+    if len(columns) > 1 and not graded.all():
+        columns[GRADED] = graded
+    columns[ALL] = np.ones(len(strengths), dtype=bool)
+    return columns
 
 
 class _Resampled:

@@ -8,7 +8,10 @@ from typing import Any
 from rm_core.errors import ConfigurationError
 from rm_core.manifest import HeadKind
 from training.config import TrainingConfig
-from training.losses import Margins, MarginTable, parse_objectives
+from training.losses import Margins, MarginTable, parse_objectives, reads_margins
+
+_UNREAD = "not read"
+"""Margins of a row whose objectives don't look at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,9 @@ class Setting:
 
     def words(self) -> dict[str, str]:
         """What is varied, by name."""
+        margins = self.margins if isinstance(self.margins, str) else "own table"
         return {
-            "margins": self.margins if isinstance(self.margins, str) else "own table",
+            "margins": margins if reads_margins(self.objectives) else _UNREAD,
             "objective": " + ".join(
                 name if weight == 1.0 else f"{weight:g} {name}"
                 for name, weight in self.objectives.items()
@@ -62,7 +66,7 @@ class Grid:
     def labels(self) -> list[str]:
         """A name for each row: only what differs between rows."""
         words = [setting.words() for setting in self.settings]
-        varied = [name for name in words[0] if len({each[name] for each in words}) > 1]
+        varied = [name for name in words[0] if len({each[name] for each in words} - {_UNREAD}) > 1]
         return [", ".join(f"{name}: {each[name]}" for name in varied or each) for each in words]
 
 
@@ -74,6 +78,8 @@ def make_grid(
     heads: Sequence[str] = (),
 ) -> Grid:
     """Every combination, in the order given, the last varying first.
+
+    Objectives that read no margins make one row, and not one for each table.
 
     Args:
         config: what stays the same, and what stands where nothing is given.
@@ -95,6 +101,8 @@ def make_grid(
     settings, left_out = [], []
     for combination in product(*choices):
         setting = Setting(*combination)
+        if not reads_margins(setting.objectives) and setting.margins != choices[0][0]:
+            continue  # the first table's row says the same
         try:
             setting.applied_to(config, seed=0)
         except ConfigurationError as error:

@@ -12,8 +12,8 @@ from training.durable import written_whole
 
 METHOD = (
     "Accuracy in per cent on held-out pairs, equal rewards counting half, averaged over seeds; in "
-    "brackets 95 % intervals that resample prompts and seeds. The last column is the difference to "
-    "the first row on the same prompts and seeds."
+    "brackets 95 % intervals that resample prompts and seeds. The difference is to the first row, "
+    "over all pairs, on the same prompts and seeds. Seconds are of one training."
 )
 
 JSON_NAME, MARKDOWN_NAME, PLOT_NAME = "ablation.json", "ablation.md", "ablation.png"
@@ -51,6 +51,7 @@ def markdown_of(table: AblationTable) -> str:
         "",
         *(f"{_words(name)} ({table.pairs[name]})" for name in table.pairs),
         "difference",
+        "seconds",
     ]
     size = f"{table.prompts} held-out prompts, {table.pairs[ALL]} pairs, {table.seeds} seeds."
     lines = [
@@ -73,6 +74,7 @@ def rich_table(table: AblationTable) -> Table:
     for name, pairs in table.pairs.items():
         shown.add_column(f"{_words(name)}\n{pairs} pairs", justify="right")
     shown.add_column("difference\nto the first", justify="right")
+    shown.add_column("seconds", justify="right")
     for cells in _cells(table):
         shown.add_row(*cells)
     return shown
@@ -126,7 +128,8 @@ def _cells(table: AblationTable) -> list[list[str]]:
     rows = []
     for row in table.rows:
         difference = f"{_shown(row.difference[ALL], sign=True)}" if row.difference else "–"
-        rows.append([row.label, *(_shown(row.accuracy[name]) for name in table.pairs), difference])
+        accuracies = [_shown(row.accuracy[name]) for name in table.pairs]
+        rows.append([row.label, *accuracies, difference, f"{row.seconds / table.seeds:.0f}"])
     return rows
 
 

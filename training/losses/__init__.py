@@ -15,6 +15,7 @@ from training.losses.objectives import (
     check_head,
     check_objectives,
     parse_objectives,
+    reads_margins,
     targets_of,
 )
 from training.losses.pairwise import bradley_terry_loss, bradley_terry_terms, hinge_terms
@@ -47,6 +48,7 @@ __all__ = [
     "margins_of",
     "parse_objectives",
     "plackett_luce_terms",
+    "reads_margins",
     "regression_terms",
     "safety_auxiliary_loss",
     "safety_auxiliary_terms",

@@ -65,12 +65,14 @@ class Objective:
         terms: a loss for each thing judged, (n,).
         weights: what each of them weighs within the update, (n,).
         regularises: whether it only holds rewards in place, and teaches nothing alone.
+        reads_margins: whether a pair's margin changes its term.
     """
 
     target: Target
     terms: Callable[[Batch, Rewards], Tensor]
     weights: Callable[[Batch], Tensor]
     regularises: bool = False
+    reads_margins: bool = False
 
     @property
     def head(self) -> HeadKind | None:
@@ -148,13 +150,15 @@ def _l2(_: Batch, rewards: Rewards) -> Tensor:
 
 
 OBJECTIVES: Mapping[str, Objective] = {
-    "bradley_terry": Objective("pairs", _bradley_terry, _pair_weights),
-    "hinge": Objective("pairs", _hinge, _pair_weights),
+    "bradley_terry": Objective("pairs", _bradley_terry, _pair_weights, reads_margins=True),
+    "hinge": Objective("pairs", _hinge, _pair_weights, reads_margins=True),
     "kwise": Objective("pairs", _kwise, _ones_like("pair_counts")),
     "listnet": Objective("rankings", _listnet, _one_a_list),
     "plackett_luce": Objective("rankings", _plackett_luce, _one_a_list),
     "regression": Objective("ratings", _regression, _ones_like("rated")),
-    "token_bradley_terry": Objective("tokens", _token_bradley_terry, _pair_weights),
+    "token_bradley_terry": Objective(
+        "tokens", _token_bradley_terry, _pair_weights, reads_margins=True
+    ),
     "steps": Objective("steps", _steps, _ones_like("step_read")),
     "safety_auxiliary": Objective("is_safe", _safety_auxiliary, _ones_like("labelled")),
     "centering": Objective("pairs", _centering, _pair_weights, regularises=True),
@@ -171,6 +175,15 @@ def targets_of(weights: Mapping[str, float]) -> frozenset[Target]:
     """
     chosen = (OBJECTIVES[name] for name in weights)
     return frozenset(objective.target for objective in chosen if not objective.regularises)
+
+
+def reads_margins(weights: Mapping[str, float]) -> bool:
+    """Whether margins make a difference to a set of objectives.
+
+    Args:
+        weights: the set.
+    """
+    return any(OBJECTIVES[name].reads_margins for name in weights)
 
 
 def parse_objectives(value: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.ablation.made_up import cell
 from tests.training.samples import preference_rows, write_jsonl
+from training import cached_states
 from training.ablation import cells
 from training.ablation.cells import Ablation, on_common_pairs, run_ablation
 from training.ablation.grid import Grid, make_grid
@@ -106,6 +107,26 @@ def test_what_decides_the_figures_makes_another_cell(
     run_ablation(config, margins(config, "none"), seeds=1)
 
     assert len(trained) == 3
+
+
+def test_states_of_the_trunk_are_computed_once_for_all_rows_that_read_the_same(
+    config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwarded: list[str] = []
+    of_trunk = cached_states._forwarded
+
+    def counted(start: Any, wanted: Any, **options: Any) -> Any:
+        forwarded.append("once")
+        return of_trunk(start, wanted, **options)
+
+    monkeypatch.setattr(cached_states, "_forwarded", counted)
+    config = replace(config, trainable="head")
+    grid = make_grid(config, margins=["none", "large"], heads=["last_token", "mean"])
+
+    ablation = run_ablation(config, grid, seeds=2)
+
+    assert len(ablation.cells) == 4
+    assert len(forwarded) == 2  # one for each head, however the rows alternate
 
 
 def test_a_torn_cell_is_trained_again(

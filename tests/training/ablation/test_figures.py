@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.training.ablation.made_up import ablation, cell
-from training.ablation.figures import ALL, AblationTable
+from training.ablation.figures import ALL, GRADED, AblationTable
 
 
 def test_an_accuracy_is_the_mean_over_seeds_and_pairs_with_ties_half() -> None:
@@ -19,8 +19,18 @@ def test_columns_are_the_grades_that_occur_from_strong_to_weak() -> None:
     grades = ["slightly_better", "significantly_better", "", "slightly_better"]
     table = AblationTable.of(ablation([cell([1.0, 1.0, -1.0, -1.0], strengths=grades)]))
 
-    assert table.pairs == {"significantly_better": 1, "slightly_better": 2, ALL: 4}
-    assert [figure.value for figure in table.rows[0].accuracy.values()] == [1.0, 0.5, 0.5]
+    assert table.pairs == {"significantly_better": 1, "slightly_better": 2, GRADED: 3, ALL: 4}
+    values = [figure.value for figure in table.rows[0].accuracy.values()]
+    assert values == pytest.approx([1.0, 0.5, 2 / 3, 0.5])
+
+
+def test_graded_pairs_have_a_column_of_their_own_only_where_it_says_something_new() -> None:
+    def columns(*grades: str) -> list[str]:
+        return list(AblationTable.of(ablation([cell([1.0, 1.0], strengths=grades)])).pairs)
+
+    assert columns("better", "slightly_better") == ["better", "slightly_better", ALL]
+    assert columns("better", "") == ["better", ALL]
+    assert columns("", "") == [ALL]
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:

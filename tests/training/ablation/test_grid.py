@@ -35,6 +35,24 @@ def test_what_is_not_varied_stays_as_configured() -> None:
     assert grid.labels() == ["objective: hinge", "objective: bradley_terry + 0.01 centering"]
 
 
+def test_objectives_that_read_no_margins_make_one_row_whatever_the_tables() -> None:
+    objectives = ["bradley_terry", "kwise", "hinge+listnet"]
+    grid = make_grid(CONFIG, margins=["none", "large"], objectives=objectives)
+
+    assert grid.labels() == [
+        "margins: none, objective: bradley_terry",
+        "margins: not read, objective: kwise",
+        "margins: none, objective: hinge + listnet",
+        "margins: large, objective: bradley_terry",
+        "margins: large, objective: hinge + listnet",
+    ]
+    alone = make_grid(CONFIG, objectives=["bradley_terry", "kwise"])
+    assert alone.labels() == ["objective: bradley_terry", "objective: kwise"]
+    assert make_grid(CONFIG, objectives=["kwise"]).labels() == [
+        "margins: not read, objective: kwise, head: last token"
+    ]
+
+
 def test_a_single_row_still_says_what_it_is() -> None:
     label = make_grid(CONFIG).labels()[0]
 

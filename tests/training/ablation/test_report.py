@@ -19,10 +19,10 @@ TABLE = AblationTable.of(
 def test_the_markdown_table_has_a_line_a_row_and_a_column_a_grade() -> None:
     lines = [line for line in markdown_of(TABLE).splitlines() if line.startswith("|")]
 
-    assert lines[0] == "|  | better (2) | negligibly better (2) | all (4) | difference |"
+    assert lines[0] == "|  | better (2) | negligibly better (2) | all (4) | difference | seconds |"
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["margins: none", "margins: small"]
     assert "| 75.0 (" in lines[2]
-    assert lines[2].endswith("| – |")
+    assert lines[2].endswith("| – | 2 |")
     assert "| -25.0 (" in lines[3]
     assert len({line.count("|") for line in lines}) == 1
 

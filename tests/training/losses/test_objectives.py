@@ -4,7 +4,33 @@ import pytest
 import torch
 
 from rm_core.errors import ConfigurationError
-from training.losses import OBJECTIVES, Rewards, check_head, parse_objectives, targets_of
+from training.losses import (
+    OBJECTIVES,
+    Rewards,
+    check_head,
+    parse_objectives,
+    reads_margins,
+    targets_of,
+)
+
+BATCH = {
+    "chosen": torch.tensor([0, 2]),
+    "rejected": torch.tensor([1, 1]),
+    "pair_counts": torch.tensor([2]),
+    "places": torch.tensor([[2, 0, 1]]),
+    "listed": torch.tensor([[True, True, True]]),
+    "ranks": torch.tensor([[0, 1, 2]]),
+    "rated": torch.tensor([0, 1]),
+    "rating": torch.tensor([1.0, 0.0]),
+    "token_chosen": torch.tensor([0, 2]),
+    "token_rejected": torch.tensor([1, 1]),
+    "token_counts": torch.tensor([1, 1]),
+    "step_read": torch.tensor([0, 1]),
+    "step_label": torch.tensor([1.0, 0.0]),
+    "labelled": torch.tensor([0, 1]),
+    "is_safe": torch.tensor([1.0, 0.0]),
+}
+"""What three responses of one prompt have that any objective looks at."""
 
 
 def test_every_spelling_of_a_set_means_the_same() -> None:
@@ -41,6 +67,18 @@ def test_a_set_that_cannot_be_trained_on_is_refused(value: Any, message: str) ->
 def test_what_a_set_learns_from_leaves_out_its_regularisers() -> None:
     assert targets_of({"regression": 1.0, "centering": 0.1, "l2": 0.1}) == {"ratings"}
     assert targets_of({"kwise": 1.0, "steps": 1.0}) == {"pairs", "steps"}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_what_is_said_to_read_margins_does_and_nothing_else(name: str) -> None:
+    rewards = Rewards(torch.tensor([0.3, -0.2, 0.5]), torch.tensor([0.3, -0.2, 0.5]))
+    terms = []
+    for margin in (0.0, 1.5):
+        batch = {**BATCH, "margin": torch.full((2,), margin)}
+        terms.append(OBJECTIVES[name].terms(batch, rewards))
+
+    assert torch.equal(*terms) != OBJECTIVES[name].reads_margins
+    assert reads_margins({name: 1.0, "l2": 0.1}) == OBJECTIVES[name].reads_margins
 
 
 def test_objectives_within_a_response_need_a_head_on_every_token_and_the_head_needs_them() -> None:
