@@ -44,7 +44,8 @@ def reads_of(comparison: Comparison, head: HeadKind, targets: frozenset[Target])
 class ComparisonCollator:
     """Makes one batch of several prompts' comparisons.
 
-    Beside what the layout needs the batch holds, indices into all its responses or all its reads:
+    Beside what the layout needs the batch holds `num_tokens`, an int, of all responses with their
+    prompts, and indices into all its responses or all its reads:
 
     - `read_counts` (responses,) and `read_share` (reads,): how many reads are each response's, and
       by how much each counts in its reward; `response_weight` (responses,): 0 for fillers, else 1
@@ -73,6 +74,7 @@ class ComparisonCollator:
         laid_out = _LaidOut.of(comparisons, self.head, targets)
         batch = {
             **self.layout.collate(laid_out.encoded, laid_out.reads),
+            "num_tokens": sum(encoded.num_tokens for encoded in laid_out.encoded),
             **_shares(laid_out, self.head),
             **_pairs(laid_out, self.pair_weighting),
         }

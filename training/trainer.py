@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from training.errors import TrainingDiverged
 from training.layouts import BatchLayout
 from training.losses import Rewards
 from training.models import UntrainedRewardModel, disable_dropout
+from training.pace import PaceClock
 from training.processes import Processes, join_processes
 from training.resume import checkpoint_to_resume, identity_of
 from training.sampling import EpochsOrder, LengthGroupedOrder
@@ -36,6 +38,9 @@ class RewardTrainer(CheckpointingTrainer):
         config: the recipe.
         layout: how responses go through the model; the collator's own.
         options: HF `Trainer`'s.
+
+    Attributes:
+        clock: what takes the run's time.
     """
 
     def __init__(self, *, config: TrainingConfig, layout: BatchLayout, **options: Any) -> None:
@@ -46,6 +51,8 @@ class RewardTrainer(CheckpointingTrainer):
         # Our loss is normalised over the whole update; Trainer must not divide it again.
         self.loss_is_scaled_for_ga = True
         self.add_callback(EpochsOrder)
+        self.clock = PaceClock()
+        self.add_callback(self.clock)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Sequence[Comparison] = train_dataset or self.train_dataset
@@ -71,7 +78,7 @@ class RewardTrainer(CheckpointingTrainer):
     def compute_loss(
         self,
         model: Any,
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
@@ -89,6 +96,8 @@ class RewardTrainer(CheckpointingTrainer):
         totals = num_items_in_batch
         if totals is None:
             totals = self._get_num_items_in_batch([inputs], inputs["weight"].device)
+        computed = inputs["input_ids"].numel() if "input_ids" in inputs else 0
+        self.clock.count(inputs["num_tokens"], computed)
         rewards = Rewards.of(self._layout.rewards(model, inputs), inputs)
         if not torch.isfinite(rewards.at_reads).all():
             raise TrainingDiverged(
@@ -189,6 +198,11 @@ def train(
     whole = WholeModel(trainer)
     with layout.attached(start.model):
         trainer.train(resume_from_checkpoint=checkpoint)
+    if processes.is_first:
+        pace = trainer.clock.pace()
+        say(pace.to_text())
+        with suppress(OSError):  # nothing but a note; a full disk shows where the model is written
+            pace.write(run_directory)
     trainer.model.eval()
     return whole.after(start)
 

@@ -44,7 +44,8 @@ def run(tmp_path: Path) -> Path:
 
 
 def checkpoints(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir() if path.name != "tensorboard")
+    notes = {"tensorboard", "pace.json"}
+    return sorted(path.name for path in directory.iterdir() if path.name not in notes)
 
 
 def resumable(directory: Path, start: UntrainedRewardModel, comparisons: Any, config: Any) -> str:
