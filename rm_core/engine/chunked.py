@@ -20,6 +20,7 @@ from transformers.activations import SiLUActivation
 
 from rm_core.engine.attention import TreePlan, tree_attention
 from rm_core.engine.attention.merged import merged_attention_at
+from rm_core.engine.windows import layer_windows
 
 CHUNK_BYTES = 6 * 2**20
 """Of a chunk's widest result: what stays in the second-level caches of two cores."""
@@ -74,6 +75,8 @@ class ChunkedTrunk:
     def __init__(self, trunk: Any, *, rows: int | None = None) -> None:
         lay_out_for_products(trunk)
         self._trunk = trunk
+        # Not by the config: Llama's own layers ignore a `sliding_window` that stands there.
+        self._windows = {window.layer: window.asked for window in layer_windows(trunk)}
         self._rows = _rows_for(trunk) if rows is None else rows
         self._rms = all(
             is_rms_norm(norm)
@@ -112,10 +115,9 @@ class ChunkedTrunk:
         normed: Tensor = trunk.norm(read)
         return normed[torch.from_numpy(order)]
 
-    @staticmethod
-    def _sees_all(layer: Any, tree: TreePlan) -> bool:
+    def _sees_all(self, layer: Any, tree: TreePlan) -> bool:
         """Whether the layer's window, if it has one, covers every sequence whole."""
-        window = _sliding_window(layer.self_attn)
+        window = self._windows[layer.self_attn]
         return window is None or window >= tree.pack.longest
 
     def _attend_at(
@@ -180,7 +182,7 @@ class ChunkedTrunk:
             None,
             tree=tree,
             scaling=attention.scaling,
-            sliding_window=_sliding_window(attention),
+            sliding_window=self._windows[attention],
         )
         return out.view(len(hidden), -1)
 
@@ -277,14 +279,6 @@ def _activate(function: Any, gate: Tensor) -> Tensor:
         else function(gate)
     )
     return activated
-
-
-def _sliding_window(attention: Any) -> int | None:
-    """The window of an attention layer: Qwen keeps it on the layer, Mistral in the config."""
-    if hasattr(attention, "sliding_window"):
-        window: int | None = attention.sliding_window
-        return window
-    return getattr(attention.config, "sliding_window", None)
 
 
 def _projections(layer: Any) -> list[Any]:

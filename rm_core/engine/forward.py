@@ -14,14 +14,19 @@ from torch.nn import Linear
 
 from rm_core.checkpoint import RewardModel
 from rm_core.engine.last_layer import read_all_rows
+from rm_core.engine.length_classes import LengthClassForward, class_borders
 from rm_core.engine.packed import PackedForward, fastest_packed
 from rm_core.engine.padded import PaddedForward
+from rm_core.engine.windows import hidden_windows
 from rm_core.errors import ConfigurationError
 from rm_core.heads import has_head_on_tokens
 from rm_core.types import Encoded
 
 SELF_TEST_TOLERANCE = 1e-4
 REDUCED_PRECISION_TOLERANCE = 0.05
+
+TRIAL_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
+"""What a model raises whose attention, or whose parts, are not what they seem."""
 
 
 class Forward(Protocol):
@@ -106,6 +111,9 @@ def choose_forward(
             f"{reward_model.profile.name} can't run deterministically: {forward.reason}; "
             "unset `deterministic`"
         )
+    borders = class_borders(reward_model.model.config)
+    if any(border < reward_model.profile.max_length for border in borders):
+        return LengthClassForward(forward, borders)
     return forward
 
 
@@ -123,7 +131,7 @@ def _fastest(
     try:
         packed = fastest_packed(model, heads=heads, deterministic=deterministic)
         found = packed.rewards(probe)
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+    except TRIAL_ERRORS as error:
         padded.reason = f"the packed way raised {type(error).__name__}"
     else:
         exact = model.dtype == torch.float32 and not reduced
@@ -168,7 +176,11 @@ def trunk_obstacle(model: Any) -> str | None:
         return "encoder-decoder model"
     if not getattr(model.base_model, "_supports_attention_backend", False):
         return "its attention can't be replaced"
-    return None
+    try:
+        hidden = hidden_windows(model)
+    except TRIAL_ERRORS as error:
+        return f"the packed way raised {type(error).__name__}"
+    return "what its attention sees stands in its masks alone" if hidden else None
 
 
 def random_texts(model: Any, max_length: int, *, count: int) -> list[Encoded]:

@@ -4,7 +4,8 @@ After the last attention nothing mixes rows any more, so rows that no head reads
 Recognised by the names of a block's parts; the forward's self-test proves each model's result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,6 +43,19 @@ def read_all_rows(trunk: Any) -> None:
     layers = getattr(trunk, "layers", None)
     if isinstance(layers, nn.ModuleList) and "forward" in vars(layers[-1]):
         del layers[-1].forward  # the class's own method shows again
+
+
+@contextmanager
+def reading_all_rows(trunk: Any) -> Iterator[None]:
+    """For a while, undo `read_rows_only`, wherever it stands."""
+    layers = getattr(trunk, "layers", None)
+    last = layers[-1] if isinstance(layers, nn.ModuleList) and len(layers) else nn.Identity()
+    block = vars(last).pop("forward", None)
+    try:
+        yield
+    finally:
+        if block is not None:
+            last.forward = block
 
 
 def _block(layer: Any) -> Block | None:
