@@ -1,8 +1,9 @@
 """Our server and its peers on one machine: one at a time, interleaved, each answer checked.
 
-In every round each peer gets the same texts, which no round before has shown, so that no prefix
-cache is warm. Ratios are taken pair by pair within a round and then their median, so that a machine
-that slows down over the hours favours nobody.
+In every round each peer gets the same texts, which neither a round nor a shape before has shown, so
+that no prefix cache is warm; before that it is warmed up by every shape with texts of its own.
+Ratios are taken pair by pair within a round and then their median, so that a machine that slows
+down over the hours favours nobody.
 """
 
 import statistics
@@ -23,6 +24,8 @@ from loadtest.servers import Launch
 from loadtest.workloads import Tokenizer
 
 OURS = "rewardd"
+WARM_UP_SHARE = 0.25
+"""Of a shape's size, that a server gets of it before it is measured."""
 Say = Callable[[str], None]
 
 
@@ -179,6 +182,11 @@ class Comparison:
         return text + ("" if all(run.is_clean for run in runs) else " ✗")
 
 
+def shape_seed(round_seed: int, name: str) -> int:
+    """A seed that no other shape or round has: shapes with equal texts would warm prefix caches."""
+    return round_seed * len(SHAPES) + list(SHAPES).index(name)
+
+
 def compare(plan: Plan, tokenizer: Tokenizer, say: Say) -> Comparison:
     """Run everything; takes a while.
 
@@ -198,17 +206,28 @@ def compare(plan: Plan, tokenizer: Tokenizer, say: Say) -> Comparison:
         for num_models in sorted({shape.num_models for shape in shapes}):
             models = dict(list(plan.models.items())[:num_models])
             oracle = Oracle(models, plan.cache, plan.tolerance)
+            chosen = [shape for shape in shapes if shape.num_models == num_models]
             scenarios = {
-                shape.name: shape.build(tokenizer, plan.scale, plan.seed + number)
-                for shape in shapes
-                if shape.num_models == num_models
+                shape.name: shape.build(
+                    tokenizer, plan.scale, shape_seed(plan.seed + number, shape.name)
+                )
+                for shape in chosen
             }
+            warm = [
+                shape.build(
+                    tokenizer,
+                    plan.scale * WARM_UP_SHARE,
+                    shape_seed(plan.seed + plan.rounds + number, shape.name),
+                )
+                for shape in chosen
+            ]
             say(f"round {number + 1}: true rewards of the texts, {num_models} model(s)")
             for scenario in scenarios.values():
                 oracle.learn(scenario.workload.texts)
             for launch in _rotated(plan.launches, number):
                 if launch.peer.name not in comparison.absent:
-                    _run_peer(launch, models, scenarios, oracle, plan, comparison, say)
+                    turn = _Turn(launch, models, oracle, warm, scenarios, plan.core)
+                    _run_peer(turn, comparison, say)
     return comparison
 
 
@@ -224,24 +243,28 @@ def _rotated(launches: Sequence[Launch], by: int) -> list[Launch]:
     return [*launches[by:], *launches[:by]]
 
 
-def _run_peer(
-    launch: Launch,
-    models: Mapping[str, Path],
-    scenarios: Mapping[str, Scenario],
-    oracle: Oracle,
-    plan: Plan,
-    comparison: Comparison,
-    say: Say,
-) -> None:
-    name = launch.peer.name
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One peer's turn in a round: what it is started with, warmed up by and measured on."""
+
+    launch: Launch
+    models: Mapping[str, Path]
+    oracle: Oracle
+    warm: Sequence[Scenario]
+    scenarios: Mapping[str, Scenario]
+    core: int | None
+
+
+def _run_peer(turn: _Turn, comparison: Comparison, say: Say) -> None:
+    name = turn.launch.peer.name
     try:
-        with launch.running(models) as target:
-            _warm_up(target, scenarios)
-            for shape, scenario in scenarios.items():
-                exchanges = Generator(target, core=plan.core).run(
+        with turn.launch.running(turn.models) as target:
+            _warm_up(target, turn.warm)
+            for shape, scenario in turn.scenarios.items():
+                exchanges = Generator(target, core=turn.core).run(
                     scenario.workload, scenario.schedule
                 )
-                result = judge(shape, scenario.workload, exchanges, target, oracle)
+                result = judge(shape, scenario.workload, exchanges, target, turn.oracle)
                 comparison.runs.setdefault(name, {}).setdefault(shape, []).append(result)
                 say(f"{name:10} {shape:10} {result.texts_per_second:8.1f} texts/s")
     except PeerError as exc:
@@ -249,14 +272,7 @@ def _run_peer(
         say(f"{name}: left out: {exc}")
 
 
-def _warm_up(target: Target, scenarios: Mapping[str, Scenario]) -> None:
-    """Kernels, allocators and thread pools; by a few texts that are not measured again."""
-    request = next(iter(scenarios.values())).workload.requests[0]
-    fresh = tuple(
-        workloads.Text(
-            text.prompt[::-1], " " + text.response[::-1].strip(), text.whole[::-1], text.num_tokens
-        )
-        for text in request.texts[:8]
-    )
-    warm = workloads.Workload("warm-up", (workloads.Request(fresh),) * 2)
-    Generator(target).run(warm, ClosedLoop(1))
+def _warm_up(target: Target, scenarios: Sequence[Scenario]) -> None:
+    """Kernels, allocators and thread pools, and what a peer compiles for shapes that it meets."""
+    for scenario in scenarios:
+        Generator(target).run(scenario.workload, scenario.schedule)

@@ -52,19 +52,23 @@ class Launch:
         with ExitStack() as stack:
             if self.peer.holds_both:
                 flags = [w for role, path in models.items() for w in (f"--{role}-model", str(path))]
-                port = stack.enter_context(self._server(self.threads, None, flags))
+                port = stack.enter_context(self._server(_cores(0, self.threads), None, flags))
                 endpoints = [Endpoint(Origin("127.0.0.1", port))]
             else:
                 threads = max(1, self.threads // len(models))
                 endpoints = []
-                for role, path in models.items():
-                    port = stack.enter_context(self._server(threads, path, []))
+                for number, (role, path) in enumerate(models.items()):
+                    cores = _cores(number * threads, threads)
+                    port = stack.enter_context(self._server(cores, path, []))
                     endpoints.append(Endpoint(Origin("127.0.0.1", port), role=role))
             yield Target(self.peer, tuple(endpoints), {})
 
     @contextmanager
-    def _server(self, threads: int, model: Path | None, flags: Sequence[str]) -> Iterator[int]:
+    def _server(
+        self, cores: Sequence[int], model: Path | None, flags: Sequence[str]
+    ) -> Iterator[int]:
         """One server; yields its port once it is ready."""
+        threads = len(cores)
         template = self.command or self.peer.command
         if template is None:
             raise LoadTestError(
@@ -78,6 +82,8 @@ class Launch:
                 "python": self.python,
                 "port": str(port),
                 "threads": str(threads),
+                "cores": ",".join(map(str, cores)),
+                "environment": str(Path(self.python).parent.parent),
                 "model": "" if model is None else str(model),
                 "scratch": scratch,
             }
@@ -136,6 +142,15 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _cores(first: int, count: int) -> list[int]:
+    """So many of the cores that this process may use, from the first-th on, round and round.
+
+    A server that binds its threads to cores must not be bound to another's.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    return [allowed[(first + step) % len(allowed)] for step in range(count)]
 
 
 def parse_command(text: str) -> tuple[str, ...]:

@@ -40,8 +40,10 @@ class Peer:
         read: the reply's JSON and the request, as rewards: of every role the server holds, or under
             "" where the server has one model and doesn't know its role.
         health: path that answers 200 once the server can work; "" if a scoring call must tell.
-        command: how to start it, with {python} {port} {model} {threads} {scratch}; None: by
-            URL only. A server that holds both models gets --safety-model and --helpfulness-model.
+        command: how to start it, with {python} {environment} (the directory that {python}'s bin
+            stands in) {port} {model} {threads} {cores} (their numbers, with commas) {scratch}; it
+            may begin with NAME=VALUE. None: by URL only. A server that holds both models gets
+            --safety-model and --helpfulness-model.
         holds_both: whether one server answers with both models' rewards.
         needs: what to install where {python} lives.
         note: what a reader of its figures should know.

@@ -1,8 +1,9 @@
 import json
+from contextlib import contextmanager
 
 import pytest
 
-from loadtest.compare import SHAPES, Comparison, Plan, compare
+from loadtest.compare import SHAPES, Comparison, Plan, compare, shape_seed
 from loadtest.errors import LoadTestError
 from loadtest.peers import peer_named
 from loadtest.results import RunResult
@@ -72,6 +73,50 @@ def test_rounds_bring_fresh_texts_and_equal_seeds_the_same(tokenizer, name):
 
     assert first == again
     assert not {t.whole for t in first.workload.texts} & {t.whole for t in other.workload.texts}
+
+
+def test_no_shape_of_a_round_begins_a_text_as_another_shape_or_round_does(tokenizer):
+    # A prefix cache that had seen a text's beginning would be measured as if it were fast.
+    beginnings = [
+        {text.whole[:60] for text in shape.build(tokenizer, 0.05, seed).workload.texts}
+        for number in range(3)
+        for name, shape in SHAPES.items()
+        for seed in [shape_seed(number, name)]
+    ]
+
+    assert len(set().union(*beginnings)) == sum(map(len, beginnings))
+
+
+def test_every_shape_warms_a_server_up_with_texts_of_its_own(models, tokenizer, monkeypatch):
+    sent = []
+
+    class Generator:
+        def __init__(self, *_, **__): ...
+
+        def run(self, workload, _):
+            sent.append(workload)
+            return []
+
+    @contextmanager
+    def running(*_):
+        yield None
+
+    monkeypatch.setattr("loadtest.compare.Generator", Generator)
+    monkeypatch.setattr("loadtest.compare.judge", lambda *_, **__: run(1.0))
+    monkeypatch.setattr(Launch, "running", running)
+    plan = Plan(
+        launches=(Launch(peer_named("naive")),),
+        models={"safety": models.safety},
+        shapes=("grpo", "one"),
+        scale=0.2,
+        rounds=2,
+    )
+
+    compare(plan, tokenizer, lambda _: None)
+
+    texts = [{text.whole for text in workload.texts} for workload in sent]
+    assert len(set().union(*texts)) == sum(map(len, texts))
+    assert list(map(len, texts)) == [8, 3, 24, 13] * 2
 
 
 def test_shapes_with_two_models_need_two(models, tokenizer):

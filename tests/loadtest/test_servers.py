@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,32 @@ def test_one_server_for_each_model_where_a_peer_holds_one_and_the_cores_are_shar
         assert len({endpoint.origin.port for endpoint in target.endpoints}) == 2
 
     assert told.read_text().splitlines() == ["model=/s 2", "model=/h 2"]
+
+
+def test_servers_that_bind_their_threads_are_given_cores_apart(tmp_path):
+    _, told = launch(tmp_path)
+    command = ("CORES={cores}", "{python}", str(tmp_path / "server.py"), str(told), "{port}")
+    starter = Launch(NAIVE, command=(*command, "cores={cores}"), threads=2)
+
+    with starter.running({"safety": Path("/s"), "helpfulness": Path("/h")}):
+        pass
+
+    allowed = [str(core) for core in sorted(os.sched_getaffinity(0))]
+    wanted = [f"cores={allowed[at % len(allowed)]} 1" for at in range(2)]
+    assert told.read_text().splitlines() == wanted
+
+
+def test_an_interpreter_tells_where_its_environment_lies(tmp_path):
+    _, told = launch(tmp_path)
+    python = tmp_path / "environment" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    command = ("{python}", str(tmp_path / "server.py"), str(told), "{port}", "{environment}/lib")
+
+    with Launch(NAIVE, python=str(python), command=command).running({"safety": Path("/s")}):
+        pass
+
+    assert told.read_text() == f"{tmp_path}/environment/lib 2\n"
 
 
 def test_one_server_for_both_models_where_it_can_hold_them(tmp_path):
