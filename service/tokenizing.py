@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from rm_core.errors import InputError, InputTooLong
+from rm_core.errors import EngineClosed, InputError, InputTooLong
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.metrics import Metrics
 from service.problems import status_of
@@ -32,6 +32,7 @@ class TokenizerPool:
         self._scorer = scorer
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rewardd-tokenize")
+        self._closed = False
 
     async def encode(
         self, dialogues: Sequence[RewardInput], truncate: Truncation
@@ -39,6 +40,9 @@ class TokenizerPool:
         """Each dialogue's encoding or failure, in order.
 
         Cancelling the call stops what no thread has begun.
+
+        Raises:
+            EngineClosed: the pool was closed before a thread had begun on it.
         """
         loop = asyncio.get_running_loop()
         calls = [
@@ -50,11 +54,19 @@ class TokenizerPool:
             )
             for start in range(0, len(dialogues), _DIALOGUES_PER_CALL)
         ]
-        parts = await asyncio.gather(*calls)
+        try:
+            parts = await asyncio.gather(*calls)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            # Closing cancelled the calls, not the caller: it must hear why.
+            raise EngineClosed("the service is stopping") from None
         return [outcome for part in parts for outcome in part]
 
     def close(self) -> None:
         """Stop taking work; what runs ends by itself."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _encode(

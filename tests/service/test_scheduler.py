@@ -110,6 +110,7 @@ async def test_closing_tells_everyone_who_waits():
         rig.scorer.gate.clear()
         held, waiting = rig.send("held"), rig.send("waiting", prompt="other")
         await rig.begun()
+        await rig.until_queued(1)
         closing = asyncio.create_task(rig.scheduler.close())
         outcomes = await asyncio.gather(held, waiting, return_exceptions=True)
         rig.scorer.gate.set()

@@ -4,6 +4,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
+from rm_core.errors import EngineClosed
 from rm_core.types import Dialogue, EncodedItem, RewardInput, Truncation
 from service.metrics import Metrics
 from service.scoring import ItemFailure
@@ -94,3 +95,33 @@ async def test_a_cancelled_call_stops_what_no_thread_has_begun() -> None:
 
     assert scorer.encoded == 16 + 1
     pool.close()
+
+
+async def test_who_waits_for_a_thread_hears_that_the_pool_closed() -> None:
+    scorer = HeldScorer()
+    pool = TokenizerPool(scorer, 1, Metrics())
+    begun = asyncio.create_task(pool.encode([Dialogue("p", "begun")], "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+    waiting = asyncio.create_task(pool.encode([Dialogue("p", "waiting")], "error"))
+    await asyncio.sleep(0)  # let it take its place in line
+
+    pool.close()
+    with pytest.raises(EngineClosed):
+        await waiting
+    scorer.held.set()
+    (encoded,) = await begun
+
+    assert isinstance(encoded, EncodedItem)
+
+
+async def test_cancelling_a_caller_while_the_pool_closes_stays_a_cancellation() -> None:
+    scorer = HeldScorer()
+    pool = TokenizerPool(scorer, 1, Metrics())
+    waiting = asyncio.create_task(pool.encode([Dialogue("p", "r")], "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+
+    pool.close()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    scorer.held.set()
