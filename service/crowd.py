@@ -11,6 +11,9 @@ _WINDOW_SECONDS = 1.0
 class Crowd:
     """Counts requests at work, and remembers the most at once in the last second or two.
 
+    The memory ends early where a wait shows that the crowd has gone: else everyone who comes alone
+    in the seconds after a burst would wait for nobody.
+
     Attributes:
         clock: monotonic seconds.
     """
@@ -38,6 +41,11 @@ class Crowd:
         """The most requests that were at work together in this window or the one before."""
         self._roll()
         return max(self._peak, self._peak_before)
+
+    def stayed_away(self) -> None:
+        """Forget whoever isn't at work now: waiting for them was in vain."""
+        self._roll()
+        self._peak = self._peak_before = self._present
 
     def _roll(self) -> None:
         now = self.clock()

@@ -304,9 +304,9 @@ class Scheduler:
         """An idle device waits a little for company, if there is any to expect.
 
         What comes within the wait meets in one pack, members of a group above all. A caller who
-        was alone lately doesn't wait.
+        was alone lately doesn't wait, and whoever waited in vain is the last to do so.
         """
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._limits.max_wait_seconds):
                 pack, tokens, counted = self._new_price(), 0, 0
                 while True:
@@ -320,6 +320,8 @@ class Scheduler:
                         return
                     self._arrived.clear()
                     await self._arrived.wait()
+        except TimeoutError:
+            self._crowd.stayed_away()
 
     async def _look_ahead(self) -> None:
         """While the device works: choose and plan what it will take next, if that is known."""

@@ -41,3 +41,15 @@ def test_those_still_at_work_are_not_forgotten() -> None:
     with crowd.member(), crowd.member():
         clock.now += 10.0
         assert crowd.expected == 2
+
+
+def test_a_wait_in_vain_ends_the_memory_of_all_but_those_at_work() -> None:
+    crowd = Crowd(Clock())
+    with crowd.member(), crowd.member():
+        with crowd.member(), crowd.member():
+            pass
+        assert crowd.expected == 4
+        crowd.stayed_away()
+        assert crowd.expected == 2
+        with crowd.member():
+            assert crowd.expected == 3

@@ -46,6 +46,15 @@ async def test_a_caller_who_is_alone_does_not_wait_for_company():
                 await rig.score("alone")
 
 
+async def test_only_the_first_caller_after_a_crowd_waits_for_it():
+    async with Rig(max_wait_seconds=0.1) as rig:
+        await asyncio.gather(*[rig.send(f"r{i}") for i in range(5)])
+
+        async with asyncio.timeout(1.5):  # the crowd would be remembered for two
+            for _ in range(50):
+                await rig.score("alone")
+
+
 async def test_a_pack_is_bounded_in_tokens_after_sharing():
     prompt = "word " * 64
     async with Rig(shares_prefixes=True, max_pack_tokens=100) as rig:
