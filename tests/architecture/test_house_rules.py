@@ -49,7 +49,6 @@ TESTED_IN = {
     # What several processes do together shows only where there are several.
     "training/processes.py": "training/test_distributed.py",
     "training/sharding.py": "training/test_distributed.py",
-    "training/progress.py": "training/test_commands.py",
     "training/command_errors.py": "training/test_commands.py",
     # What scorers take and give, and tables of one kind among all of them.
     "training/evaluation/scorer.py": "training/evaluation/test_run.py",

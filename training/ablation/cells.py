@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 
 from rm_core.errors import ConfigurationError
@@ -24,6 +25,7 @@ from training.data import PreparedData, fingerprint
 from training.durable import written_whole
 from training.errors import DataError
 from training.evaluation import score_comparisons
+from training.evaluation.accuracy import credit_of
 from training.fitting import Fitted, fit
 from training.losses import targets_of
 from training.models import UntrainedRewardModel, reward_model_from
@@ -108,12 +110,27 @@ def run_ablation(
     progress = progress or SilentProgress()
     bench = _Bench(config, progress)
     total = len(grid.settings) * seeds
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[list[Cell]] = []
+    finished: list[Cell] = []
     with progress.track("trainings", total) as advance:
-        for setting in grid.settings:
-            numbers = range(config.seed, config.seed + seeds)
-            rows.append(tuple(bench.cell(setting, seed, advance) for seed in numbers))
+        for label, setting in zip(grid.labels(), grid.settings, strict=True):
+            rows.append([])
+            for seed in range(config.seed, config.seed + seeds):
+                rows[-1].append(bench.cell(setting, seed, advance))
+                finished.append(rows[-1][-1])
+                progress.say(_told(label, finished, total))
     return Ablation(grid, on_common_pairs(rows), bench.reused)
+
+
+def _told(label: str, finished: Sequence[Cell], total: int) -> str:
+    """The last finished cell in a line, for whoever waits for the table."""
+    last = finished[-1]
+    accuracy = float(credit_of(np.asarray(last.gaps, dtype=np.float64)).mean())
+    left = (total - len(finished)) * sum(cell.seconds for cell in finished) / len(finished)
+    return (
+        f"{len(finished)}/{total} {label}, seed {last.seed}: {accuracy:.1%} of {len(last.gaps)} "
+        f"pairs, {last.seconds:.0f} s" + (f"; at most {left / 60:.0f} min left" if left else "")
+    )
 
 
 def on_common_pairs(rows: Sequence[Sequence[Cell]]) -> tuple[tuple[Cell, ...], ...]:

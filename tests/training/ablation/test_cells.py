@@ -176,6 +176,24 @@ def test_the_bar_ends_at_the_number_of_trainings(config: TrainingConfig) -> None
     assert progress.moves >= 2 * 3  # three updates each
 
 
+def test_every_finished_training_is_told_of_with_what_is_left(config: TrainingConfig) -> None:
+    class Hearing(SilentProgress):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def say(self, message: str) -> None:
+            self.heard.append(message)
+
+    progress = Hearing()
+    run_ablation(config, margins(config, "none", "large"), seeds=1, progress=progress)
+
+    first, last = progress.heard[-2:]
+    assert first.startswith("1/2 margins: none, seed 0: ")
+    assert "min left" in first
+    assert last.startswith("2/2 margins: large, seed 0: ")
+    assert "left" not in last
+
+
 def test_rows_are_compared_on_the_pairs_that_all_of_them_have() -> None:
     some = cell([1.0, 2.0, 3.0])
     others = replace(cell([4.0, 5.0]), pairs=("pair-2", "pair-1"))
