@@ -5,9 +5,10 @@ The JSON form has exactly the dataclass's field names as keys.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeGuard, cast, get_args
 
 from rm_core.types import Message
 from training.errors import MalformedRow
@@ -17,6 +18,9 @@ STRENGTHS: tuple[Strength, ...] = get_args(Strength)
 """LLaMA-2's four grades of preference (arXiv 2307.09288 §3.2.1), the strongest first."""
 
 Split = Literal["train", "heldout"]
+
+_FLOAT_BITS = sys.float_info.max_exp - 1
+"""Whole numbers of so many bits never overflow a float; JSON knows longer ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +210,16 @@ def margin_of(value: Any) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise MalformedRow(f"`margin` must be a number, found {kind_of(value)}")
     return float(value)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a JSON value is a number that a float can hold; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or value.bit_length() <= _FLOAT_BITS
 
 
 def ranking_from_scores(scores: Sequence[float]) -> tuple[int, ...]:

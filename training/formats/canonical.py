@@ -6,13 +6,14 @@ from typing import Any, cast, get_args
 
 from rm_core.types import Message
 from training.errors import MalformedRow, UnusableRow
-from training.formats.fields import is_number, list_of
+from training.formats.fields import list_of
 from training.formats.hh_rlhf import transcript_or_text
 from training.records import (
     PreferenceRecord,
     Split,
     StepLabel,
     Strength,
+    is_number,
     margin_of,
     messages_of,
     ranking_from_scores,

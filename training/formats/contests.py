@@ -10,9 +10,9 @@ from typing import Any
 
 from rm_core.types import Message
 from training.errors import MalformedRow, UnusableRow
-from training.formats.fields import is_number, list_of, number_of, object_of, whole_of
+from training.formats.fields import list_of, number_of, object_of, whole_of
 from training.formats.hh_rlhf import transcript_or_text
-from training.records import PreferenceRecord, messages_of, ranking_from_scores, text_of
+from training.records import PreferenceRecord, is_number, messages_of, ranking_from_scores, text_of
 
 _WINNERS: Mapping[str, tuple[int, int]] = {
     "model_a": (0, 1),

@@ -2,11 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from rm_core.types import Message
 from training.errors import MalformedRow
-from training.records import PreferenceRecord, Strength, kind_of, margin_of, messages_of, text_of
+from training.records import (
+    PreferenceRecord,
+    Strength,
+    is_number,
+    kind_of,
+    margin_of,
+    messages_of,
+    text_of,
+)
 
 STRENGTH_OF_STEPS: Mapping[int, Strength] = {
     3: "significantly_better",
@@ -14,11 +22,6 @@ STRENGTH_OF_STEPS: Mapping[int, Strength] = {
     1: "slightly_better",
 }
 """HelpSteer's preference strengths as LLaMA-2's grades: much better, better, slightly better."""
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a JSON value is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def number_of(row: Mapping[str, Any], key: str) -> float:

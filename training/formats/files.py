@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,9 @@ def rows_of_table(rows: Iterable[Mapping[str, Any]], label: str) -> Iterator[Row
 
 
 def _json_lines(path: Path, label: str) -> Iterator[Row]:
-    # Not splitlines: U+2028 and its kin may stand unescaped inside a JSON string.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    # By bytes, so that a line in another encoding is that line's defect; and not by splitlines, as
+    # U+2028 and its kin may stand unescaped inside a JSON string.
+    for number, line in enumerate(_bytes(path).removeprefix(BOM_UTF8).split(b"\n"), start=1):
         if line.strip():
             yield _parsed_row(line, f"{label}:{number}")
 
@@ -148,17 +150,28 @@ SUFFIXES: tuple[str, ...] = tuple(READERS)
 """What the name of a data file ends with."""
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} can't be read as UTF-8 text: {type(error).__name__}") from error
+        return gzip.decompress(data) if path.name.endswith(".gz") else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} can't be read: {type(error).__name__}") from error
 
 
-def _parsed_row(text: str, where: str) -> Row:
+def _text(path: Path) -> str:
+    data = _bytes(path).removeprefix(BOM_UTF8)
     try:
-        return _object_row(_parsed(text), where)
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line} is not UTF-8 text; save the file as UTF-8") from error
+
+
+def _parsed_row(line: bytes, where: str) -> Row:
+    try:
+        return _object_row(_parsed(line.decode()), where)
+    except UnicodeDecodeError:
+        return Row(where, None, "not UTF-8 text")
     except MalformedRow as problem:
         return Row(where, None, problem.problem)
 
@@ -166,7 +179,7 @@ def _parsed_row(text: str, where: str) -> Row:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
         detail = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise MalformedRow(f"not valid JSON{detail}") from None
 
@@ -200,7 +213,7 @@ def _cell(column: str, text: str) -> Any:
         return text
     try:
         value = json.loads({"True": "true", "False": "false"}.get(text, text))
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
     turns = value if isinstance(value, list) else [value]
     return value if is_json or (turns and all(_is_message(turn) for turn in turns)) else text

@@ -10,11 +10,11 @@ from typing import Any
 
 from rm_core.types import Message
 from training.errors import MalformedRow, UnusableRow
-from training.formats.fields import is_number, list_of, object_of, pair_record
+from training.formats.fields import list_of, object_of, pair_record
 from training.formats.hh_rlhf import HhRlhfFormat
 from training.formats.options import FormatOptions
 from training.formats.trl import common_beginning
-from training.records import PreferenceRecord, messages_of, ranking_from_scores, text_of
+from training.records import PreferenceRecord, is_number, messages_of, ranking_from_scores, text_of
 
 ATTRIBUTES: tuple[str, ...] = (
     "quality",

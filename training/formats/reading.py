@@ -118,7 +118,7 @@ class _PartReader:
         max_malformed: int | None,
     ) -> None:
         self._part = part
-        self._label = label
+        self._label = printable(label)
         self._found = found
         self._layout = format_named(part.format, part.options) if part.format else None
         self._limit = max_malformed
@@ -193,17 +193,18 @@ class _PartReader:
         values = [row.value for row in group if row.value is not None]
         if layout is None or len(values) != len(group):
             raise MalformedRow("no format is known yet")
-        self._found.formats[self._part.name] = layout.name
+        self._found.formats[printable(self._part.name)] = layout.name
         source = self._label
         if isinstance(layout, GroupingFormat):
             record = layout.parse_rows(values, id_=where, source=source)
         else:
             record = layout.parse(values[0], id_=where, source=source)
         split = self._part.side or record.split or self._part.split
-        return record if split == record.split else replace(record, split=split)
+        record = record if split == record.split else replace(record, split=split)
+        return _printable_names(record)
 
     def _note(self, where: str, problem: str) -> None:
-        self._found.malformed.append(Malformed(where, problem))
+        self._found.malformed.append(Malformed(where, printable(problem)))
         self._num_malformed += 1
         limit = self._limit
         if limit is None:
@@ -215,6 +216,23 @@ class _PartReader:
                 f"malformed, more than the {limit} that are tolerated (`max_malformed`); is its "
                 f"format another one? The first: {_listed(own)}"
             )
+
+
+def printable(name: str) -> str:
+    """A name that can be printed and written: what is no valid Unicode stands there escaped.
+
+    JSON knows lone surrogates, and so do file names that are not UTF-8.
+    """
+    return name if name.isascii() else name.encode(errors="backslashreplace").decode()
+
+
+def _printable_names(record: PreferenceRecord) -> PreferenceRecord:
+    """The record under names that a report can hold; texts stay as they are."""
+    names = (record.id, record.source, *record.tags)
+    if all(name.isascii() for name in names):
+        return record
+    id_, source, *tags = map(printable, names)
+    return replace(record, id=id_, source=source, tags=tuple(tags))
 
 
 def _nothing(parts: Sequence[Part], read: ReadRecords) -> str:

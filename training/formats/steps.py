@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.errors import MalformedRow, UnusableRow
-from training.formats.fields import is_number, list_of, prompt_of
+from training.formats.fields import list_of, prompt_of
 from training.formats.options import FormatOptions
-from training.records import PreferenceRecord, StepLabel, text_of, texts_of
+from training.records import PreferenceRecord, StepLabel, is_number, text_of, texts_of
 
 _LABELS: Mapping[int, float] = {1: 1.0, 0: 0.5, -1: 0.0}
 """PRM800K's labels: good, neutral, wrong. A neutral step is neither, so it stands in the middle."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.errors import MalformedRow, UnusableRow
-from training.formats.fields import is_number, list_of, object_of
+from training.formats.fields import list_of, object_of
 from training.formats.options import FormatOptions
 from training.formats.trl import TrlConversationalFormat
-from training.records import PreferenceRecord, ranking_from_scores, text_of
+from training.records import PreferenceRecord, is_number, ranking_from_scores, text_of
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 

@@ -103,6 +103,14 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: 
         list(rows_of_file(path, name))
 
 
+def test_a_table_in_another_encoding_is_refused_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("prompt\nplain\ncaf\xe9\n".encode("latin-1"))
+
+    with pytest.raises(DataError, match=r"a\.csv:3 is not UTF-8"):
+        list(rows_of_file(path, "a.csv"))
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "[", "3"])
 def test_a_json_file_must_hold_a_list(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"

@@ -54,6 +54,43 @@ def test_a_bad_row_is_named_by_file_and_line_without_its_text_and_stops_nothing(
     assert read.num_rows == 3
 
 
+def test_a_line_in_another_encoding_is_a_bad_row_and_no_bad_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{**ROW, "prompt": prompt} for prompt in ("\u4e24", "caf\xe9", "third")]
+    encodings = ("utf-8-sig", "latin-1", "utf-8")
+    lines = [
+        json.dumps(row, ensure_ascii=False).encode(encoding)
+        for row, encoding in zip(rows, encodings, strict=True)
+    ]
+    path.write_bytes(b"\n".join(lines))
+
+    read = read_records([path])
+
+    assert [(row.where, row.problem) for row in read.malformed] == [("a.jsonl:2", "not UTF-8 text")]
+    assert [record.prompt for record in read.records] == ["\u4e24", "third"]
+
+
+@pytest.mark.parametrize("margin", [10**400, 1e999, "9" * 5000])
+def test_a_number_that_no_float_holds_is_a_bad_row(
+    tmp_path: Path, margin: int | float | str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    row = json.dumps({**ROW, "margin": 0}).replace('"margin": 0', f'"margin": {margin}')
+    path.write_text(json.dumps(ROW) + "\n" + row.replace("inf", "1e999"))
+
+    assert [bad.where for bad in read_records([path]).malformed] == ["a.jsonl:2"]
+
+
+def test_names_that_are_no_valid_unicode_are_told_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {"prompt": "p", "responses": ["a", "b"], "ranking": [0, 1]}
+    path.write_text(json.dumps({**row, "id": "\ud800", "source": "\u4e24", "tags": ["\udfff"]}))
+
+    (record,) = read_records([path]).records
+
+    assert (record.id, record.source, record.tags) == ("\\ud800", "\u4e24", ("\\udfff",))
+
+
 def test_nothing_but_bad_rows_is_an_error_that_names_the_first(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("{\n{}\n")
