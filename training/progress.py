@@ -82,11 +82,14 @@ class ConsoleProgress:
             task = bar.add_task(title, total=total)
             lines = _Lines(self._console, title, self._clock)
 
+            completed = 0.0
+
             def advance(done: float) -> None:
+                nonlocal completed
+                completed += done
                 # Shares of a thing add up to a hair less than it, and the bar cuts fractions off.
-                completed = round(bar.tasks[0].completed + done, 6)
-                bar.update(task, completed=completed)
-                lines.reached(completed, total)
+                bar.update(task, completed=round(completed, 6))
+                lines.reached(round(completed, 6), total)
 
             yield advance
 
