@@ -1,7 +1,7 @@
 """`bench` and `models`. What is heavy is imported when a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,10 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     ] = None,
     texts: Annotated[int | None, typer.Option(min=1, help="Independent texts; 64.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its choice.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or int8; beside our own float32.")
+    ] = "float32",
+    deterministic: Annotated[bool, typer.Option(help="Also our deterministic mode.")] = False,
     device: Annotated[str, typer.Option(help="cpu, or cuda for a model made there.")] = "cpu",
     pack_tokens: Annotated[
         int | None,
@@ -89,7 +92,8 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         if texts is not None:
             sizes["texts"] = texts
         built = benchmark_models(model, directory)
-        found = _on_cpu(built, sizes, shapes=shape, dtype=dtype, two=two)
+        how = {"dtype": dtype, "deterministic": deterministic, "two": two}
+        found = _on_cpu(built, shape, {**sizes, **how})
     machine = {**environment(), "threads": str(torch.get_num_threads()), "model": model}
     text = "\n\n".join([*(rounds.table() for rounds in found), _machine_line(machine)])
     typer.echo(text)
@@ -102,13 +106,11 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         raise typer.Exit(1)
 
 
-def _on_cpu(
-    models: BenchmarkModels, sizes: dict[str, int], *, shapes: str, dtype: str, two: bool
-) -> "list[Rounds]":
+def _on_cpu(models: BenchmarkModels, shapes: str, options: dict[str, Any]) -> "list[Rounds]":
     from loadtest.bench.cpu import Options, bench_checkpoints
 
     chosen = {"all": ("grpo", "mixed")}.get(shapes, (shapes,))
-    return bench_checkpoints(models, Options(shapes=chosen, dtype=dtype, two=two, **sizes))
+    return bench_checkpoints(models, Options(shapes=chosen, **options))
 
 
 def _on_device(shape: str, device: str, sizes: dict[str, int]) -> "list[Rounds]":

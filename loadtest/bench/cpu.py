@@ -1,5 +1,6 @@
 """The engine on checkpoints: GRPO groups and independent texts, one reward model and two."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from rm_core.engine.batching import Budget
 from rm_core.types import Dialogue, EncodedItem
 
 OURS = "ours"
+OURS_FLOAT32 = "ours, float32"
+OURS_DETERMINISTIC = "ours, deterministic"
 OURS_TWO = "ours, one trunk"
 OTHER = "helpfulness on another trunk"
 SHAPES = ("grpo", "mixed")
@@ -35,8 +38,9 @@ DTYPES: dict[str, DType] = {
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
+    "int8": "int8",
 }
-TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.2}
+TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.2, "int8": 0.5}
 """Largest error of a right reward of a random model, whose rewards spread over a few units."""
 
 
@@ -53,7 +57,9 @@ class Options:
         rounds: that count.
         max_pack_tokens: of a pack after sharing; the service's own by default.
         max_pack_items: likewise.
-        dtype: of our trunk and of the padded ways; the truth is float32.
+        dtype: of our trunk and of the padded ways; the truth is float32. Another one is timed
+            beside our own float32. transformers has no int8: there the padded ways stay float32.
+        deterministic: whether our deterministic mode is timed too.
         two: whether pairs of models are timed too.
         seed: of texts and their order.
     """
@@ -67,6 +73,7 @@ class Options:
     max_pack_tokens: int = 8192
     max_pack_items: int = 256
     dtype: str = "float32"
+    deterministic: bool = False
     two: bool = True
     seed: int = 0
 
@@ -76,6 +83,11 @@ class Options:
             raise LoadTestError(f"no shape named {', '.join(unknown)}; there are: grpo, mixed, all")
         if self.dtype not in DTYPES:
             raise LoadTestError(f"no dtype {self.dtype}; there are: {', '.join(DTYPES)}")
+
+    @property
+    def padded_dtype(self) -> str:
+        """Of the padded ways and of the bare products."""
+        return "float32" if self.dtype == "int8" else self.dtype
 
     @property
     def budget(self) -> Budget:
@@ -107,7 +119,7 @@ def bench_checkpoints(models: BenchmarkModels, options: Options) -> list[Rounds]
         options: what to run.
     """
     references = {
-        name: load_reference(path, dtype=options.dtype)
+        name: load_reference(path, dtype=options.padded_dtype)
         for name, path in {
             "safety": models.safety,
             "helpfulness": models.helpfulness,
@@ -185,16 +197,22 @@ def _one_model(
     options: Options,
 ) -> Rounds:
     reference = {"safety": references["safety"]}
-    engine = load_engine(safety=str(models.safety), device="cpu", dtype=DTYPES[options.dtype])
-    items = arrival.items(engine)
-    ours = Ours(OURS, engine, items, arrival.prompts, options.budget)
+    engine = _engine_of_one(models.safety, dtype=options.dtype)
+    ours = _ours(OURS, engine, arrival, options)
     packs = ours.packs()
-    sizes = pack_sizes(packs, [item.by_role["safety"] for item in items])
-    limits = [
-        GemmLimit("bare GEMMs", reference["safety"], sizes, skip_unread=False),
-        GemmLimit("bare GEMMs of what is read", reference["safety"], sizes, skip_unread=True),
-    ]
-    ways = [ours, *_padded_ways(reference, arrival), *limits]
+    sizes = pack_sizes(packs, [item.by_role["safety"] for item in ours.items])
+    ways: list[Way] = [ours]
+    if options.dtype != "float32":
+        ways.append(_ours(OURS_FLOAT32, _engine_of_one(models.safety), arrival, options))
+    if options.deterministic:
+        fixed = _engine_of_one(models.safety, deterministic=True)
+        ways.append(_ours(OURS_DETERMINISTIC, fixed, arrival, options))
+    ways += _padded_ways(reference, arrival)
+    if options.dtype != "int8":  # float32's products are no limit of it
+        ways += [
+            GemmLimit("bare GEMMs", reference["safety"], sizes, skip_unread=False),
+            GemmLimit("bare GEMMs of what is read", reference["safety"], sizes, skip_unread=True),
+        ]
     timings = run_rounds(ways, truth, rounds=options.rounds)
     facts = {
         "texts": len(arrival.texts),
@@ -202,9 +220,21 @@ def _one_model(
         "after sharing": sum(size.tokens for size in sizes),
         "packs": len(packs),
         "path": engine.describe()["safety"]["path"],
+        "dtype": options.dtype,
+        "spread of the rewards": f"{statistics.stdev(truth['safety']):.2f}",
     }
     title = f"{arrival.name}, one reward model"
     return Rounds(title, len(arrival.texts), OURS, timings, TOLERANCES[options.dtype], facts)
+
+
+def _engine_of_one(safety: Path, *, dtype: str = "float32", deterministic: bool = False) -> Engine:
+    return load_engine(
+        safety=str(safety), device="cpu", dtype=DTYPES[dtype], deterministic=deterministic
+    )
+
+
+def _ours(name: str, engine: Engine, arrival: _Arrival, options: Options) -> Ours:
+    return Ours(name, engine, arrival.items(engine), arrival.prompts, options.budget)
 
 
 def _two_models(
@@ -237,7 +267,7 @@ def _ours_of_two(
         device="cpu",
         dtype=DTYPES[options.dtype],
     )
-    return Ours(name, engine, arrival.items(engine), arrival.prompts, options.budget)
+    return _ours(name, engine, arrival, options)
 
 
 @dataclass(slots=True)

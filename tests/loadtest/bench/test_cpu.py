@@ -2,6 +2,7 @@ import pytest
 
 from loadtest.bench.cpu import Options, bench_checkpoints
 from loadtest.errors import LoadTestError
+from rm_core.engine import load_engine
 
 SMALL = {"groups": 2, "responses": 3, "prompt_tokens": 24, "texts": 4, "rounds": 2}
 
@@ -33,6 +34,36 @@ def test_half_precision_is_held_against_float32(models):
 
     assert rounds.wrong() == []
     assert 1e-4 < rounds.timings["one at a time"].max_error < rounds.tolerance
+    # Our own float32 is timed beside it, so that the price and the gain stand in one table.
+    assert 1e-4 < rounds.timings["ours"].max_error < rounds.tolerance
+    assert rounds.timings["ours, float32"].max_error < 1e-5
+    assert float(rounds.facts["spread of the rewards"]) > 0
+
+
+def test_the_deterministic_mode_is_timed_beside_the_default(models):
+    options = Options(**SMALL, shapes=("grpo",), deterministic=True, two=False)
+    (rounds,) = bench_checkpoints(models, options)
+
+    assert rounds.wrong() == []
+    assert rounds.timings["ours, deterministic"].max_error < 1e-5
+    assert len(rounds.ratios("ours, deterministic")) == 2
+
+
+def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
+    # torchao is an extra; what is asked of the engine is the point here.
+    asked = []
+
+    def engine(**options):
+        asked.append(options["dtype"])
+        return load_engine(**{**options, "dtype": "float32"})
+
+    monkeypatch.setattr("loadtest.bench.cpu.load_engine", engine)
+    options = Options(**SMALL, shapes=("mixed",), dtype="int8", two=False)
+    (rounds,) = bench_checkpoints(models, options)
+
+    assert asked == ["int8", "float32"]
+    assert not [way for way in rounds.timings if "GEMM" in way]
+    assert rounds.timings["one at a time"].max_error < 1e-5
 
 
 @pytest.mark.parametrize("wrong", [{"shapes": ("square",)}, {"dtype": "int4"}])
