@@ -47,7 +47,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="File, folder or hub name of preference data, PLACE[@PART][,key=value…]; may be "
+            help=r"File, folder or hub name of preference data, PLACE\[@PART][,key=value…]; may be "
             "given several times."
         ),
     ] = None,
@@ -133,6 +133,13 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         list[str] | None,
         typer.Option(help="Responses of the reference policy, for the reward baseline and drift."),
     ] = None,
+    report: Annotated[
+        bool | None,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html beside the checkpoint; it quotes held-out data.",
+        ),
+    ] = None,
     save_steps: Annotated[
         int | None, typer.Option(help="Updates between resumable checkpoints; 0: none.")
     ] = None,
@@ -178,11 +185,12 @@ def make_base(
     For trying the path without a download; a pretrained base makes a far better reward model.
     """
     with clear_errors(_console):
-        from training.base_model import BaseModelConfig, make_base_model
+        from training.base_model import BaseModelConfig, check_base_output, make_base_model
         from training.data import train_side_dialogues
         from training.formats import read_records
         from training.progress import ConsoleProgress
 
+        check_base_output(output)
         progress = ConsoleProgress(_console)
         dialogues = train_side_dialogues(
             read_records(data).records, fraction=heldout_fraction, seed=0
@@ -231,6 +239,8 @@ def print_result(role: str, result: "TrainingResult") -> None:
     for line in figures.lines():
         _results.print(line, highlight=False)
     _results.print(result.calibration.to_text(), highlight=False, markup=False, soft_wrap=True)
+    if result.page is not None:
+        _results.print(f"report: {result.page}", highlight=False, markup=False, soft_wrap=True)
     _results.print(f"{result.seconds:.0f} s", highlight=False)
 
 

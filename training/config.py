@@ -62,6 +62,8 @@ _RANGES: Mapping[str, _Range] = {
     "min_warmup_steps": _NOT_NEGATIVE,
     "safety_target_precision": (lambda value: 0 < value <= 1, "be greater than 0, at most 1"),
     "baseline_weight": _NOT_NEGATIVE,
+    "report_mistakes": _NOT_NEGATIVE,
+    "seed": (lambda value: 0 <= value < 2**32, "lie between 0 and 4294967295"),
     "freeze_layers": _NOT_NEGATIVE,
     "lora_rank": _POSITIVE,
     "lora_alpha": _POSITIVE,
@@ -135,6 +137,8 @@ class TrainingConfig:
         reference: files of responses sampled from the reference policy, for the reward baseline
             and for telling drift; none: the held-out responses.
         baseline_weight: n₀, how many samples the reward baseline counts for in a new stream.
+        report: write report.html and its plots beside the checkpoint, in `OUTPUT.run/report`.
+        report_mistakes: held-out pairs ordered wrong that the report quotes; 0: none of their text.
     """
 
     role: Role
@@ -185,6 +189,8 @@ class TrainingConfig:
     safety_target_precision: float = DEFAULT_TARGET_PRECISION
     reference: tuple[str, ...] = ()
     baseline_weight: float = 32.0
+    report: bool = True
+    report_mistakes: int = 20
 
     def __post_init__(self) -> None:
         """Check what can be checked without looking at data or model.

@@ -26,6 +26,7 @@ from training.losses import targets_of
 from training.models import UntrainedRewardModel, reward_model_from
 from training.processes import join_processes
 from training.progress import Progress
+from training.report.history import HistoryNote, LogRow
 from training.trainable import finished, made_trainable
 from training.trainer import train, uses_bf16
 
@@ -38,11 +39,13 @@ class Fitted:
         trained: as it is published.
         judge: what gives the held-out rewards: the model, or its head on cached states.
         layout: how the held-out split goes through `judge`; None: the usual way.
+        history: the trainer's log.
     """
 
     trained: UntrainedRewardModel
     judge: Any
     layout: BatchLayout | None = None
+    history: tuple[LogRow, ...] = ()
 
 
 def fit(
@@ -68,13 +71,14 @@ def fit(
     prepared = made_trainable(start, config)
     if config.trainable == "head":
         return _fit_head(prepared, data, config, run_directory, progress)
-    trained = _train(prepared, data.train, config, run_directory, progress)
+    history = HistoryNote()
+    trained = _train(prepared, data.train, config, run_directory, progress, history)
     published = finished(
         trained,
         config,
         lambda: reward_model_from(config.base, max_length=config.max_length, seed=config.seed),
     )
-    return Fitted(published, published.model)
+    return Fitted(published, published.model, history=history.rows)
 
 
 def _fit_head(
@@ -87,11 +91,12 @@ def _fit_head(
     states = _states(start, data, config, run_directory, progress)
     layout = CachedLayout(states)
     alone = replace(start, model=HeadAlone(head_of(start.model)))
-    judge = _train(alone, data.train, config, run_directory, progress, layout).model
+    history = HistoryNote()
+    judge = _train(alone, data.train, config, run_directory, progress, history, layout).model
     # The same head, unless a wrapper has trained a copy of it.
     head_of(start.model).load_state_dict(judge.head.state_dict())
     start.model.requires_grad_(False).eval()
-    return Fitted(start, judge, layout)
+    return Fitted(start, judge, layout, history.rows)
 
 
 def _states(
@@ -128,6 +133,7 @@ def _train(
     config: TrainingConfig,
     run_directory: Path,
     progress: Progress,
+    history: HistoryNote,
     layout: BatchLayout | None = None,
 ) -> UntrainedRewardModel:
     return train(
@@ -136,6 +142,6 @@ def _train(
         config,
         run_directory=run_directory,
         layout=layout,
-        callbacks=progress.callbacks(f"{config.role} RM"),
+        callbacks=[*progress.callbacks(f"{config.role} RM"), history],
         say=progress.say,
     )

@@ -1,13 +1,16 @@
 """The checkpoint's README.md: what it is, what it reaches beside the baselines, its limits."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rm_core.manifest import RewardModelManifest
 from training.baselines import BASELINES
 from training.data_report import DataReport
 from training.evaluation import Accuracy, Evaluation
+from training.evaluation.safety import SAFETY_BINS, SafetyFigures
 from training.heldout import HeldoutFigures
+from training.report.plots.drawing import Plot
 
 _FRONT_MATTER = """---
 library_name: transformers
@@ -21,7 +24,8 @@ def model_card(
     manifest: RewardModelManifest,
     report: DataReport,
     figures: HeldoutFigures,
-    baselines: dict[str, Accuracy],
+    baselines: Mapping[str, Accuracy],
+    pictures: Mapping[str, Plot] | None = None,
 ) -> str:
     """The card as Markdown.
 
@@ -30,6 +34,7 @@ def model_card(
         report: what the data held.
         figures: measured on the held-out split.
         baselines: held-out accuracies of the baselines.
+        pictures: plots by their paths in the checkpoint.
     """
     sections = [
         _FRONT_MATTER + f"# {manifest.role.capitalize()} reward model",
@@ -38,7 +43,11 @@ def model_card(
         f"`{manifest.base_model.get('name')}`, trained with rewardd.",
         "## Held-out figures",
         *_of_pairs(figures.pairs, baselines),
+        safety_table(figures.safety),
         " ".join(figures.lines()),
+        *(f"![{plot.alt}]({path})" for path, plot in (pictures or {}).items()),
+        *_calibration(manifest),
+        _where_the_report_is(manifest),
         "## Data",
         f"```text\n{_report_without_ids(report)}\n```",
         f"Fingerprint of the kept comparisons: `{report.fingerprint}`. The ids of everything left "
@@ -53,13 +62,13 @@ def model_card(
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _of_pairs(evaluation: Evaluation | None, baselines: dict[str, Accuracy]) -> list[str]:
+def _of_pairs(evaluation: Evaluation | None, baselines: Mapping[str, Accuracy]) -> list[str]:
     if evaluation is None:
         return ["No pairs were held out, so that nothing is known of how it orders responses."]
     return [accuracy_table(evaluation, baselines), _figures(evaluation), _strengths(evaluation)]
 
 
-def accuracy_table(evaluation: Evaluation, baselines: dict[str, Accuracy]) -> str:
+def accuracy_table(evaluation: Evaluation, baselines: Mapping[str, Accuracy]) -> str:
     """Markdown table of the model's held-out accuracy beside the baselines'."""
     rows = [("**this model**", "reads prompt and response", evaluation.accuracy)]
     rows += [(name.replace("_", " "), BASELINES[name], baselines[name]) for name in baselines]
@@ -99,6 +108,66 @@ def _strengths(evaluation: Evaluation) -> str:
             f"{interval.high:.1%} | {accuracy.pairs} |"
         )
     return "\n".join(lines)
+
+
+def safety_table(safety: SafetyFigures | None) -> str:
+    """Markdown table by safety bins; empty where no pair has both labels."""
+    if safety is None or not safety.bins:
+        return ""
+    lines = ["| safety of the pair | accuracy | 95 % by prompts | pairs |", "|---|---:|---:|---:|"]
+    for name, accuracy in safety.bins.items():
+        interval = accuracy.bootstrap
+        lines.append(
+            f"| {SAFETY_BINS[name]} | {accuracy.value:.1%} | {interval.low:.1%} – "
+            f"{interval.high:.1%} | {accuracy.pairs} |"
+        )
+    half = None if safety.labels is None else safety.labels.at_half
+    recall = None if half is None else half.recall_of_bad
+    if recall is not None:
+        lines.append(f"\nUnsafe responses below score 0.5 (recall): {recall.value:.1%}.")
+    return "\n".join(lines)
+
+
+def _calibration(manifest: RewardModelManifest) -> list[str]:
+    """What the manifest says of calibration and τ; nothing where it says nothing."""
+    if manifest.calibration is None:
+        return []
+    lines = [
+        f"Calibrated reward = raw / {manifest.temperature:.4g} {manifest.bias:+.4g} "
+        f"({manifest.calibration.how})."
+    ]
+    figures = manifest.metrics.get("calibration", {})
+    for part, what in (("pairs", "P(chosen wins)"), ("labels", "P(safe)")):
+        before, after = (figures.get(part, {}).get(when) for when in ("before", "after"))
+        if before and after:
+            lines.append(
+                f"Expected calibration error of {what}: {before['ece']:.3f} before, "
+                f"{after['ece']:.3f} after, over {after['count']} (a perfect forecast's: "
+                f"{after['ece_if_calibrated']:.3f})."
+            )
+    found = manifest.safety_threshold
+    if found is not None:
+        precision = "" if found.precision is None else f"precision {found.precision:.1%}, "
+        recall = "" if found.recall is None else f"recall {found.recall:.1%}"
+        lines.append(
+            f"Safety threshold τ = {found.tau:.4f} on the calibrated score: {precision}{recall} of "
+            "unsafe responses below it."
+        )
+    return ["## Calibration", " ".join(lines)]
+
+
+def _where_the_report_is(manifest: RewardModelManifest) -> str:
+    """Where the page was written; it is no part of the checkpoint, as it quotes held-out data."""
+    output = manifest.training.get("output")
+    if not output or not manifest.training.get("report"):
+        return ""
+    name = Path(output).name
+    return (
+        f"The training report, with learning curves, all figures and the worst mistakes to read, "
+        f"was written beside this directory: [`{name}.run/report/report.html`]"
+        f"(../{name}.run/report/report.html). It quotes held-out data, so it is no part of the "
+        "checkpoint."
+    )
 
 
 def _report_without_ids(report: DataReport) -> str:

@@ -17,6 +17,7 @@ from training.data_report import DataReport
 from training.decoding import BaseDecoder
 from training.errors import DataError
 from training.evaluation import Accuracy, Evaluation
+from training.evaluation.cases import case_of_comparison
 from training.evaluation.scorer import Candidate
 from training.fitting import Fitted, fit
 from training.formats.reading import ReadRecords
@@ -24,11 +25,16 @@ from training.formats.written import parsed_source
 from training.heldout import HeldoutFigures, measure
 from training.losses import targets_of
 from training.mixture import read_mixture
-from training.models import UntrainedRewardModel, reward_model_from
+from training.models import UntrainedRewardModel, check_base, encoder_from, reward_model_from
 from training.processes import join_processes
 from training.progress import Progress, SilentProgress
 from training.publish import check_output, publish
+from training.report.material import Material
+from training.report.plots.all_plots import draw_plots
+from training.report.written import card_pictures, report_directory, write_report
+from training.resume import check_resumable
 from training.trainable import check_trainable, quantisation_for
+from training.trainer import uses_bf16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class TrainingResult:
         baselines: held-out accuracies of the baselines.
         calibration: temperature, bias, τ and reward baseline.
         seconds: of the whole training, reading and measuring included.
+        page: the HTML report; None: none was asked for.
     """
 
     manifest: RewardModelManifest
@@ -50,6 +57,7 @@ class TrainingResult:
     baselines: dict[str, Accuracy]
     calibration: CalibrationResult
     seconds: float
+    page: Path | None = None
 
     @property
     def evaluation(self) -> Evaluation:
@@ -84,12 +92,13 @@ def train_reward_model(
     processes = join_processes()
     progress = (progress if processes.is_first else None) or SilentProgress()
     started = time.monotonic()
-    processes.from_first(lambda: check_output(Path(config.output)))
-    check_trainable(config)
+    processes.from_first(lambda: _check_beforehand(config))
     found: list[ReadRecords] = []  # of process 0; the others get what is made of it
     references: list[Candidate] = []
     processes.from_first(lambda: found.append(read_sources(config)))
     processes.from_first(lambda: references.extend(read_references(config.reference)))
+    # Encoding needs no weights: data of which nothing is left are an error before any are loaded.
+    data = processes.from_first(lambda: encode_data(config, found.pop(), progress))
     progress.say(f"loading {config.base}")
     start = reward_model_from(
         config.base,
@@ -97,7 +106,6 @@ def train_reward_model(
         seed=config.seed,
         quantisation=quantisation_for(config),
     )
-    data = processes.from_first(lambda: encode_data(config, found[0], start, progress))
     fitted = fit(
         start,
         data,
@@ -108,6 +116,15 @@ def train_reward_model(
     return processes.from_first(
         lambda: _finished(fitted, data, config, progress, started, references)
     )
+
+
+def _check_beforehand(config: TrainingConfig) -> None:
+    """Refuse at once what reading and encoding the data would not change."""
+    check_output(Path(config.output))
+    check_trainable(config)
+    uses_bf16(config)
+    if config.resume:
+        check_resumable(run_directory(Path(config.output)))
 
 
 def read_sources(config: TrainingConfig) -> ReadRecords:
@@ -128,20 +145,20 @@ def read_sources(config: TrainingConfig) -> ReadRecords:
     )
 
 
-def encode_data(
-    config: TrainingConfig, read: ReadRecords, start: UntrainedRewardModel, progress: Progress
-) -> PreparedData:
+def encode_data(config: TrainingConfig, read: ReadRecords, progress: Progress) -> PreparedData:
     """Encode the data as the configuration trains on them, and tell what was left out.
 
     Args:
         config: the recipe.
         read: of `read_sources`.
-        start: the model whose encoder makes the ids.
         progress: told of the stage and of the data report.
 
     Raises:
+        CheckpointError: the base can't be trained, as its files show.
         DataError: nothing is left to train on or to evaluate on.
     """
+    check_base(config.base)
+    encoder = encoder_from(config.base, max_length=config.max_length)
     progress.say(f"encoding {len(read.records)} records")
     options = DataOptions(
         role=config.role,
@@ -152,7 +169,7 @@ def encode_data(
         targets=targets_of(config.weights),
         head=config.head,
     )
-    data = prepare_data(read, start.encoder, options)
+    data = prepare_data(read, encoder, options)
     progress.say(data.report.to_text())
     return data
 
@@ -191,6 +208,40 @@ def _finished(
             truncate=config.truncate,
         ),
     )
-    manifest = publish(trained, config, data.report, figures, baselines, calibration)
+    material = Material(
+        config=config,
+        data=data.report,
+        figures=figures,
+        baselines=baselines,
+        calibration=calibration,
+        history=fitted.history,
+        cases=[case_of_comparison(comparison) for comparison in data.heldout],
+        rewards=rewards,
+    )
+    manifest, page = _published(trained, material, progress)
     seconds = time.monotonic() - started
-    return TrainingResult(manifest, data.report, figures, baselines, calibration, seconds)
+    return TrainingResult(manifest, data.report, figures, baselines, calibration, seconds, page)
+
+
+def _published(
+    trained: UntrainedRewardModel, material: Material, progress: Progress
+) -> tuple[RewardModelManifest, Path | None]:
+    """Write the checkpoint, then the report about it."""
+    config = material.config
+    if config.report:
+        progress.say("drawing the report")
+    plots = draw_plots(material) if config.report else {}
+    manifest = publish(
+        trained,
+        config,
+        material.data,
+        material.figures,
+        material.baselines,
+        material.calibration,
+        card_pictures(plots),
+    )
+    if not config.report:
+        return manifest, None
+    directory = report_directory(run_directory(Path(config.output)))
+    progress.say(f"writing the report in {directory}")
+    return manifest, write_report(directory, material, manifest, plots)

@@ -5,6 +5,7 @@ The directory appears whole or not at all: it is written beside its place and th
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from training.evaluation import Accuracy
 from training.heldout import HeldoutFigures
 from training.model_card import model_card
 from training.models import UntrainedRewardModel, quiet_transformers
+from training.report.plots.drawing import Plot
 from training.trainable import save_adapter
 
 DATA_REPORT_NAME = "data_report.json"
@@ -51,8 +53,9 @@ def publish(
     config: TrainingConfig,
     report: DataReport,
     figures: HeldoutFigures,
-    baselines: dict[str, Accuracy],
+    baselines: Mapping[str, Accuracy],
     calibration: CalibrationResult,
+    pictures: Mapping[str, Plot] | None = None,
 ) -> RewardModelManifest:
     """Write weights, tokenizer, reports, card and manifest to `config.output`.
 
@@ -63,6 +66,7 @@ def publish(
         figures: measured on the held-out split.
         baselines: held-out accuracies of the baselines.
         calibration: temperature, bias, τ, reward baseline and how they were found.
+        pictures: plots for the card, by their paths in the checkpoint.
 
     Returns:
         The manifest as written, with the digest of every file.
@@ -98,11 +102,16 @@ def publish(
         )
         manifest = calibration.applied_to(manifest)
         (partial / "README.md").write_text(
-            model_card(manifest, report, figures, baselines), encoding="utf-8"
+            model_card(manifest, report, figures, baselines, pictures or {}),
+            encoding="utf-8",
         )
+        for name, picture in (pictures or {}).items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_bytes(picture.png)
         manifest = write_manifest(partial, manifest)
-        for path in partial.iterdir():
-            path.chmod(0o644)  # safetensors makes it private, and a server may run as another user
+        for path in partial.rglob("*"):
+            if path.is_file():  # safetensors makes it private; a server may run as another user
+                path.chmod(0o644)
     return manifest
 
 

@@ -42,6 +42,8 @@ _FREE = frozenset(
         "safety_target_precision",
         "reference",
         "baseline_weight",
+        "report",
+        "report_mistakes",
     }
 )
 
@@ -160,6 +162,19 @@ def complete_checkpoint(written: Path, place: Path, identity: RunIdentity) -> No
     replace_directory(written, place)
 
 
+def check_resumable(run_directory: Path) -> None:
+    """Refuse to resume where nothing was ever saved; whether it is whole, is looked at later.
+
+    Raises:
+        ConfigurationError: there is no checkpoint.
+    """
+    if not _checkpoints(run_directory):
+        raise ConfigurationError(
+            f"nothing to resume in {run_directory}; leave --resume out, or train with "
+            "--save-steps so that there is something next time"
+        )
+
+
 def checkpoint_to_resume(
     run_directory: Path, identity: RunIdentity, *, say: Callable[[str], None]
 ) -> Path:
@@ -174,14 +189,9 @@ def checkpoint_to_resume(
         ConfigurationError: there is none; if one is whole but of another run, what changed is
             named.
     """
-    found = _checkpoints(run_directory)
-    if not found:
-        raise ConfigurationError(
-            f"nothing to resume in {run_directory}; leave --resume out, or train with "
-            "--save-steps so that there is something next time"
-        )
+    check_resumable(run_directory)
     other: tuple[Path, list[str]] | None = None
-    for directory in found:
+    for directory in _checkpoints(run_directory):
         try:
             earlier = _verified_identity(directory)
         except TornCheckpoint as torn:

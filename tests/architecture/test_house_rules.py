@@ -54,6 +54,15 @@ TESTED_IN = {
     "training/evaluation/scorer.py": "training/evaluation/test_run.py",
     "training/evaluation/bias_tables.py": "training/evaluation/test_tables.py",
     "training/evaluation/ranking_tables.py": "training/evaluation/test_tables.py",
+    # The report's plots, drawn together.
+    "training/report/plots/accuracy.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/best_of_n.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/learning.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/length.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/margins.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/precision_recall.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/reliability.py": "training/report/plots/test_all_plots.py",
+    "training/report/plots/rewards.py": "training/report/plots/test_all_plots.py",
     # Layouts of other projects, each built by hand, converted and compared with its arithmetic.
     "training/convert/classifier.py": "training/convert/test_run.py",
     "training/convert/deepspeed_chat.py": "training/convert/test_run.py",

@@ -19,8 +19,12 @@ from training.records import STRENGTHS
 
 def tables(report: EvaluationReport) -> list[Table]:
     """Every table that has something to show, the general before the particular."""
+    return [*_accuracy(report), *particular_tables(report)]
+
+
+def particular_tables(report: EvaluationReport) -> list[Table]:
+    """Every table but that of the accuracy over all pairs."""
     return [
-        *_accuracy(report),
         *_strengths(report),
         *_safety(report),
         *_labels(report),

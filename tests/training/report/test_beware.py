@@ -1,0 +1,113 @@
+"""Each warning is said where its figures say so, and only there."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tests.training.report.made_up_material import comparisons, material
+from training.data_audit import Contradiction
+from training.evaluation import accuracy_of
+from training.report.beware import warnings
+from training.report.material import Material
+
+
+def said(given: Material, words: str) -> bool:
+    return any(words in sentence for sentence in warnings(given))
+
+
+def changed(given: Material, **parts: Any) -> Material:
+    return replace(given, **parts)
+
+
+def good(prompts: int = 150) -> Material:
+    """A model without fault: right in nine of ten pairs, lengths and labels left aside."""
+    made, _ = comparisons(prompts, safety=False)
+    rng = np.random.default_rng(0)
+    rewards = []
+    for one in made:
+        # As sure as it is right: gaps of about ±2.2 and 90 % right.
+        sign = 1 if rng.random() < 0.9 else -1
+        rewards.append(tuple(float(-2.2 * sign * i) for i in range(len(one.responses))))
+    return material(made, rewards, role="helpfulness")
+
+
+def baseline(value: float, pairs: int = 200) -> dict[str, Any]:
+    right = round(value * pairs)
+    gaps = np.array([1.0] * right + [-1.0] * (pairs - right))
+    return {"bag_of_words": accuracy_of(gaps, [str(i) for i in range(pairs)])}
+
+
+def test_a_good_model_is_warned_of_nothing() -> None:
+    assert warnings(changed(good(), baselines=baseline(0.55))) == []
+
+
+def test_a_baseline_that_wins_is_named_with_both_figures() -> None:
+    given = changed(good(), baselines=baseline(0.99))
+
+    assert warnings(given)[0].startswith("A baseline does as well or better: “bag of words” has 99")
+
+
+def test_a_baseline_within_the_interval_is_no_win_for_the_model() -> None:
+    given = good()
+    assert given.figures.pairs is not None
+    just_below = given.figures.pairs.accuracy.value - 0.01
+
+    assert said(changed(given, baselines=baseline(just_below)), "lies within the model's interval")
+    assert not said(changed(given, baselines=baseline(0.55)), "lies within")
+
+
+def test_a_model_that_may_be_guessing_is_said_to() -> None:
+    made, _ = comparisons(60, safety=False)
+    rng = np.random.default_rng(5)
+    rewards = [tuple(rng.normal(size=len(one.responses)).tolist()) for one in made]
+
+    assert said(material(made, rewards, role="helpfulness"), "it may be guessing")
+    assert not said(good(), "it may be guessing")
+
+
+def test_a_model_that_counts_characters_is_biased_by_length() -> None:
+    made, _ = comparisons(80, safety=False)
+    longer = [tuple(float(len(text)) for text in one.responses) for one in made]
+    shorter = [tuple(-float(len(text)) for text in one.responses) for one in made]
+
+    assert said(material(made, longer, role="helpfulness"), "prefers the longer one in 100 %")
+    assert said(material(made, shorter, role="helpfulness"), "prefers the shorter one in 100 %")
+    assert not said(good(), "Length bias")
+
+
+def test_inflated_rewards_are_overconfident_and_tiny_ones_underconfident() -> None:
+    given = good()
+    made, _ = comparisons(150, safety=False)
+    inflated = [tuple(20 * r for r in own) for own in given.rewards]
+    tiny = [tuple(0.05 * r for r in own) for own in given.rewards]
+
+    assert said(material(made, inflated, role="helpfulness"), "of pairs are overconfident")
+    assert said(material(made, tiny, role="helpfulness"), "of pairs are underconfident")
+    assert not said(given, "confident")
+
+
+def test_a_safety_model_without_a_threshold_is_said_to_have_none() -> None:
+    made, rewards = comparisons(6)
+
+    assert said(material(made, rewards), "no safety threshold of its own (too few labels")
+    assert not said(good(), "threshold")
+
+
+def test_a_held_out_loss_far_above_training_s_is_learning_by_heart() -> None:
+    given = good()
+    low = [{"step": n, "loss": 0.01} for n in range(1, 21)]
+    same = [{"step": n, "loss": 0.5} for n in range(1, 21)]
+
+    assert said(changed(given, history=low), "by heart")
+    assert not said(changed(given, history=same), "by heart")
+
+
+def test_few_prompts_contradictions_and_much_that_was_dropped_are_told() -> None:
+    given = good()
+    data = replace(given.data, contradictions=(Contradiction("a", "b"),), records_read=9)
+
+    assert said(changed(given, data=data), "contradict themselves 1 times")
+    assert said(changed(given, data=data), "left out of 2 of 9 rows")
+    assert not said(changed(given, data=replace(data, records_read=1000)), "left out of")
+    assert said(good(prompts=40), "Only 40 prompts")
