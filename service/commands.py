@@ -4,8 +4,6 @@ Everything heavy is imported inside the command, so that `rewardd --help` is qui
 the serving extra.
 """
 
-import os
-from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +14,6 @@ from rm_core.errors import RewardError
 
 if TYPE_CHECKING:
     from service.settings import Settings
-
-
-_SPINS = "40000"
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +84,6 @@ def run(settings: "Settings") -> int:
         CheckpointError: a model can't be loaded.
         ConfigurationError: the settings don't fit the machine.
     """
-    limit_spinning(os.environ)
     # torch takes seconds to import; a wrong setting is told before.
     import structlog
     import torch
@@ -122,17 +116,3 @@ def run(settings: "Settings") -> int:
         return serve_scorer(settings, engine)
     finally:
         engine.close()
-
-
-def limit_spinning(environment: MutableMapping[str, str]) -> None:
-    """Let OpenMP's idle workers spin as long as they do between two operations, and no longer.
-
-    By GNU's default they spin for longer than a millisecond after every forward, on cores that
-    sockets, tokenisers and whoever sends the next request are waiting for. It has an effect only
-    before torch is imported, and whoever set one of these variables keeps what they set.
-
-    Args:
-        environment: of the process; changed.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & environment.keys():
-        environment["GOMP_SPINCOUNT"] = _SPINS
