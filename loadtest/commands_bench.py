@@ -66,6 +66,9 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         int | None,
         typer.Option(min=1, help="Budget of a pack: the service's 8192, on CUDA 16384."),
     ] = None,
+    baselines: Annotated[
+        bool, typer.Option(help="Also the padded ways and the bare products; not on CUDA.")
+    ] = True,
     two: Annotated[bool, typer.Option(help="Also two reward models.")] = True,
     seed: Annotated[int, typer.Option(help="Of texts, their order and weights.")] = 0,
     directory: Annotated[Path, typer.Option(help="Of the models.")] = DEFAULT_DIRECTORY,
@@ -92,7 +95,12 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         if texts is not None:
             sizes["texts"] = texts
         built = benchmark_models(model, directory)
-        how = {"dtype": dtype, "deterministic": deterministic, "two": two}
+        how = {
+            "dtype": dtype,
+            "deterministic": deterministic,
+            "baselines": baselines,
+            "two": two,
+        }
         found = _on_cpu(built, shape, {**sizes, **how})
     machine = {**environment(), "threads": str(torch.get_num_threads()), "model": model}
     text = "\n\n".join([*(rounds.table() for rounds in found), _machine_line(machine)])

@@ -60,6 +60,7 @@ class Options:
         dtype: of our trunk and of the padded ways; the truth is float32. Another one is timed
             beside our own float32. transformers has no int8: there the padded ways stay float32.
         deterministic: whether our deterministic mode is timed too.
+        baselines: whether the padded ways and the bare products are timed, or our own ways alone.
         two: whether pairs of models are timed too.
         seed: of texts and their order.
     """
@@ -74,6 +75,7 @@ class Options:
     max_pack_items: int = 256
     dtype: str = "float32"
     deterministic: bool = False
+    baselines: bool = True
     two: bool = True
     seed: int = 0
 
@@ -207,8 +209,9 @@ def _one_model(
     if options.deterministic:
         fixed = _engine_of_one(models.safety, deterministic=True)
         ways.append(_ours(OURS_DETERMINISTIC, fixed, arrival, options))
-    ways += _padded_ways(reference, arrival)
-    if options.dtype != "int8":  # float32's products are no limit of it
+    if options.baselines:
+        ways += _padded_ways(reference, arrival)
+    if options.baselines and options.dtype != "int8":  # float32's products are no limit of it
         ways += [
             GemmLimit("bare GEMMs", reference["safety"], sizes, skip_unread=False),
             GemmLimit("bare GEMMs of what is read", reference["safety"], sizes, skip_unread=True),
@@ -250,7 +253,7 @@ def _two_models(
         _OtherTrunk(
             _ours_of_two("ours, two trunks", models.safety, models.other_trunk, arrival, options)
         ),
-        *_padded_ways(pair, arrival),
+        *(_padded_ways(pair, arrival) if options.baselines else ()),
     ]
     timings = run_rounds(ways, truth, rounds=options.rounds)
     title = f"{arrival.name}, two reward models (the padded ways run two forwards)"
