@@ -53,7 +53,7 @@ ResponsesColumn = Annotated[
     list[str] | None,
     typer.Option(
         help="Column of the responses to one prompt; may be given several times, one response a "
-        "column (chosen, rejected). [default: responses]",
+        r"column (chosen, rejected). \[default: responses]",
         show_default=False,
     ),
 ]
@@ -94,13 +94,13 @@ def score(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
     prompt_column: PromptColumn = "prompt",
     response_column: Annotated[
         str | None,
-        typer.Option(help="Column of the response. [default: response]", show_default=False),
+        typer.Option(help=r"Column of the response. \[default: response]", show_default=False),
     ] = None,
     responses_column: ResponsesColumn = None,
     messages_column: Annotated[
         str | None,
         typer.Option(
-            help="Column of a chat that ends with the response. [default: messages]",
+            help=r"Column of a chat that ends with the response. \[default: messages]",
             show_default=False,
         ),
     ] = None,

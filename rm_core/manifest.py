@@ -181,11 +181,14 @@ def write_manifest(directory: Path, manifest: RewardModelManifest) -> RewardMode
     }
     value = _strict({**manifest.to_json(), "files": files})
     written = RewardModelManifest.from_json(value)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(directory / MANIFEST_NAME)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(directory / MANIFEST_NAME)
+    finally:
+        partial.unlink(missing_ok=True)  # room on a full disk
     return written
 
 

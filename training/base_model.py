@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,9 +24,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from rm_core.errors import InputError
+from rm_core.errors import ConfigurationError, InputError
 from rm_core.text import TextEncoder
 from rm_core.types import Dialogue, Message
+from training.durable import recover_directory, written_whole
 from training.errors import DataError
 from training.models import quiet_transformers, training_contract
 
@@ -86,12 +88,14 @@ def make_base_model(
 
     Args:
         dialogues: text to learn from; never held-out text.
-        output: directory for config.json, model.safetensors and the tokenizer.
+        output: directory for config.json, model.safetensors and the tokenizer; it appears whole or
+            not at all, in place of what stands there.
         config: sizes and schooling.
         callbacks: progress and the like.
 
     Raises:
         DataError: too little text to fill one training row.
+        NotSaved: the disk is full or failed; what stood there stands as before.
     """
     tokenizer = make_tokenizer((_texts(dialogue) for dialogue in dialogues), config)
     torch.manual_seed(config.seed)
@@ -112,18 +116,31 @@ def make_base_model(
         )
     )
     rows = _Rows(_token_stream(tokenizer, dialogues, config), config.block)
-    trainer = Trainer(
-        model=model,
-        args=_arguments(config, output),
-        train_dataset=rows,
-        callbacks=list(callbacks),
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    with TemporaryDirectory() as unused:  # Trainer wants a place also where it saves nothing
+        trainer = Trainer(
+            model=model,
+            args=_arguments(config, unused),
+            train_dataset=rows,
+            callbacks=list(callbacks),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
     model.config.attention_dropout = 0.0
-    with quiet_transformers():
-        model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
+    with written_whole(output, advice="make room and make it again") as directory:
+        with quiet_transformers():
+            model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+
+def check_base_output(output: Path) -> None:
+    """Refuse a place where something stands that nobody asked to be replaced.
+
+    Raises:
+        ConfigurationError: a file, or a directory that is not empty.
+    """
+    recover_directory(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigurationError(f"{output} is there already; choose another --output")
 
 
 def make_tokenizer(
@@ -199,9 +216,9 @@ def _texts(dialogue: Dialogue) -> tuple[str, ...]:
     return (*(turn.content for turn in turns), dialogue.response)
 
 
-def _arguments(config: BaseModelConfig, output: Path) -> Any:
+def _arguments(config: BaseModelConfig, output: str) -> Any:
     return TrainingArguments(
-        output_dir=str(output),
+        output_dir=output,
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,

@@ -25,7 +25,7 @@ from rm_core.manifest import HeadKind
 from rm_core.types import Encoded, ModelProfile, Role
 from training.collator import reads_of
 from training.comparisons import Comparison
-from training.errors import TrainingDiverged
+from training.errors import NotSaved, TrainingDiverged
 from training.losses import Target
 from training.models import UntrainedRewardModel
 
@@ -149,7 +149,7 @@ def compute_states(
         The file. Files of other texts, positions or trunks in the directory are removed.
 
     Raises:
-        OSError: the disk is full; no file is left.
+        NotSaved: the disk is full; no file is left.
         TrainingDiverged: a state is not finite.
     """
     wanted = _distinct(texts)
@@ -167,6 +167,11 @@ def compute_states(
                     _write_header(file, (count, states.shape[-1]))
                 file.write(states.numpy().tobytes())
         partial.replace(path)
+    except OSError as error:
+        raise NotSaved(
+            f"{path.name} could not be written in {directory} ({error}); it takes 4 bytes for each "
+            "read and hidden unit; make room and train again"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     for other in directory.glob(f"{_PREFIX}*.safetensors"):

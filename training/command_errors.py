@@ -23,6 +23,11 @@ def clear_errors(console: Console) -> Iterator[None]:
             raise typer.Exit(1) from error
         console.print(f"error: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(1) from error
+    except OSError as error:
+        # The machine's, and where a library does not say it otherwise: a full disk, no right to
+        # write, a place that is no directory.
+        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
     except ImportError as error:
         console.print(
             f"error: {error.name} is missing; install the training extra: "

@@ -48,13 +48,28 @@ def prepare_data(read: ReadRecords, encoder: TextEncoder, options: DataOptions) 
     """
     data = accounted_data(read, encoder, options)
     if not data.train:
-        raise DataError(f"nothing is left to train on:\n{data.report.to_text()}")
+        raise DataError(
+            f"nothing is left to train on{_hint(data.report)}:\n{data.report.to_text()}"
+        )
     if not data.heldout:
         raise DataError(
             "nothing is left to evaluate on; raise the held-out fraction or give more data:\n"
             + data.report.to_text()
         )
     return data
+
+
+def _hint(report: DataReport) -> str:
+    """What to do where the data hold something else than what the objectives learn from."""
+    if report.dropped.keys() & {"no_target", "single_response"}:
+        return (
+            "; the objectives learn from what these data have not. Pairs and rankings are for "
+            "bradley_terry and its kin, `ratings` for regression, `steps` for steps, `is_safe` for "
+            "safety_auxiliary"
+        )
+    if report.dropped.keys() & {"over_long"}:
+        return "; raise `max_length`, or cut prompts with `truncate` = prompt"
+    return ""
 
 
 def accounted_data(

@@ -33,7 +33,7 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
     data: Annotated[
         list[str],
         typer.Option(
-            help="File, folder or hub name of preference data, PLACE[@PART][,key=value…]; may be "
+            help=r"File, folder or hub name of preference data, PLACE\[@PART][,key=value…]; may be "
             "given several times."
         ),
     ],

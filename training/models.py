@@ -19,7 +19,7 @@ from rm_core.checkpoint import (
     resolve_directory,
     weights_digest,
 )
-from rm_core.errors import CheckpointError, ConfigurationError
+from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong
 from rm_core.head_bias import give_bias, read_head_bias
 from rm_core.heads import has_head_on_tokens, head_of
 from rm_core.text import PositionContract, TextEncoder, template_digest
@@ -117,6 +117,18 @@ def reward_model_from(
     )
 
 
+def check_base(base: str) -> None:
+    """Refuse what can be seen to be no base without loading it.
+
+    Args:
+        base: directory or hub name.
+
+    Raises:
+        CheckpointError: it isn't there, has no config, or its weights are pickled.
+    """
+    inspect_files(resolve_directory(base))
+
+
 def encoder_from(base: str, *, max_length: int) -> TextEncoder:
     """The text encoder that `reward_model_from` gives, without loading a weight.
 
@@ -204,7 +216,13 @@ def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
         )
     if tokenizer.eos_token_id is None:
         return contract
-    probe = TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id).encode(_PROBE)
+    try:
+        probe = TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id).encode(_PROBE)
+    except InputTooLong as error:
+        raise ConfigurationError(
+            f"`max_length` is {max_length}, and a dialogue of two letters has {error.num_tokens} "
+            "tokens already; raise it"
+        ) from error
     if "missing_eos" not in probe.warnings:
         # Some templates write EOS and a line break: a second EOS would be one too many.
         return contract

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 import typer
+from typer import rich_utils
+from typer.testing import CliRunner
 
 from rewardd import cli
 
@@ -23,6 +25,21 @@ def test_help_lists_the_commands():
     assert done.returncode == 0
     assert "serve" in done.stdout
     assert "train" in done.stdout
+
+
+COMMANDS = vars(typer.main.get_command(cli.app))["commands"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_every_word_that_was_written_for_it(name, monkeypatch):
+    """Rich reads words in brackets as marks, and leaves them out, unless they are escaped."""
+    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 2000)
+
+    shown = CliRunner().invoke(cli.app, [name, "--help"], color=False).output
+
+    assert COMMANDS[name].params
+    for option in COMMANDS[name].params:
+        assert (option.help or "").replace("\\[", "[") in shown
 
 
 def test_help_imports_nothing_heavy():

@@ -1,12 +1,21 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue
-from training.base_model import CHAT_TEMPLATE, BaseModelConfig, make_base_model, make_tokenizer
-from training.errors import DataError
+from tests.training.full_disk import disk_full_after
+from training.base_model import (
+    CHAT_TEMPLATE,
+    BaseModelConfig,
+    check_base_output,
+    make_base_model,
+    make_tokenizer,
+)
+from training.errors import DataError, NotSaved
 
 
 def test_the_tokenizer_reads_every_text_back_and_keeps_its_marks_apart() -> None:
@@ -38,6 +47,43 @@ def test_language_modelling_lowers_the_loss_on_its_text(tmp_path: Path) -> None:
         with torch.inference_mode():
             losses.append(model(input_ids=ids, labels=ids).loss.item())
     assert losses[1] < 0.8 * losses[0]
+
+
+SMALL = BaseModelConfig(
+    vocabulary=300, hidden=16, layers=1, heads=2, max_length=64, epochs=0.01, block=16
+)
+
+
+def made(output: Path, about: str) -> None:
+    dialogues = [Dialogue("What is it?", f"{about} number {i}.") for i in range(10)]
+    make_base_model(dialogues, output, SMALL)
+
+
+def test_a_disk_that_fills_up_at_any_write_leaves_the_old_base_or_none(tmp_path: Path) -> None:
+    output = tmp_path / "base"
+    made(output, "A thing")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+
+    for changes in range(100):
+        with disk_full_after(changes, below=tmp_path) as disk, suppress(NotSaved):
+            made(output, "Another matter")
+        if not disk.refused:
+            break
+        assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+        assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+    assert changes >= 4  # config, weights, tokenizer, rename: each has failed
+    assert {path.name: path.read_bytes() for path in output.iterdir()} != before
+
+
+def test_only_an_absent_or_an_empty_place_is_for_a_base(tmp_path: Path) -> None:
+    check_base_output(tmp_path / "absent")
+    check_base_output(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+
+    for place in (tmp_path, tmp_path / "config.json"):
+        with pytest.raises(ConfigurationError, match="choose another --output"):
+            check_base_output(place)
 
 
 def test_too_little_text_is_refused(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_defaults_are_the_paper_s_recipe() -> None:
         ({"heldout_fraction": 1.0}, "heldout_fraction"),
         ({"epochs": "two"}, "epochs"),
         ({"batch_size": 1.5}, "batch_size"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
         ({"margins": "huge"}, "margins"),
         ({"margins": {"better": 1.0}}, "margins"),
         ({"objective": "bradly_terry"}, "objective"),

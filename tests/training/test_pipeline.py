@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from training.data import DataOptions, prepare_data
 from training.errors import DataError, NotSaved
 from training.evaluation import score_comparisons
 from training.formats import read_records
-from training.models import reward_model_from
+from training.models import encoder_from, reward_model_from
 from training.pipeline import TrainingResult, train_reward_model
 
 
@@ -221,6 +222,97 @@ def test_data_without_a_usable_row_is_an_error_before_the_base_is_looked_for(
 
     with pytest.raises(DataError, match=r"empty\.jsonl:1"):
         train_reward_model(config)
+
+
+NOTHING_LEFT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
+    "identical": ([{"prompt": "p", "chosen": "same", "rejected": "same"}], {}, "identical"),
+    "too long": (
+        [{"prompt": "p", "chosen": "a " * 400, "rejected": "b " * 400}],
+        {},
+        "raise `max_length`",
+    ),
+    "other targets": (
+        [{"prompt": "p", "chosen": "a", "rejected": "b"}],
+        {"objectives": {"regression": 1.0}},
+        "`ratings` for regression",
+    ),
+    "all held out": (
+        [{"prompt": "p", "responses": ["a", "b"], "ranking": [0, 1], "split": "heldout"}],
+        {},
+        "train on",
+    ),
+    "none held out": (
+        [{"prompt": "p", "responses": ["a", "b"], "ranking": [0, 1], "split": "train"}],
+        {},
+        "evaluate on",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rows", "options", "told"), NOTHING_LEFT.values(), ids=NOTHING_LEFT)
+def test_data_of_which_nothing_is_left_are_an_error_before_any_weight_is_loaded(
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[dict[str, Any]],
+    options: dict[str, Any],
+    told: str,
+) -> None:
+    from tests.training.samples import write_jsonl
+    from training import pipeline
+
+    def loaded(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(pipeline, "reward_model_from", loaded)
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    (base / "model.safetensors").write_bytes(b"torn")  # and could not be
+    config = TrainingConfig(
+        role="helpfulness",
+        data=(str(write_jsonl(tmp_path / "rows.jsonl", rows)),),
+        base=str(base),
+        output=str(tmp_path / "out"),
+        **options,
+    )
+
+    with pytest.raises(DataError, match=told):
+        train_reward_model(config)
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"resume": True}, "nothing to resume"),
+        ({"trainable": "qlora"}, "CUDA"),
+        ({"precision": "bf16"}, "--precision fp32"),
+    ],
+)
+def test_what_the_data_would_not_change_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = TrainingConfig(
+        role="safety", data=("absent.jsonl",), base="absent", output=str(tmp_path / "o"), **options
+    )
+
+    with pytest.raises(ConfigurationError, match=told):
+        train_reward_model(config)
+
+
+def test_the_ids_that_are_trained_on_are_those_of_the_loaded_model(tiny_base: Path) -> None:
+    loaded = reward_model_from(str(tiny_base), max_length=100, seed=0).encoder
+    alone = encoder_from(str(tiny_base), max_length=100)
+
+    assert alone.contract == loaded.contract
+    assert alone.tokenizer_fingerprint == loaded.tokenizer_fingerprint
+    assert alone.pad_token_id == loaded.pad_token_id
+
+
+def test_a_limit_that_no_dialogue_fits_is_refused_by_its_name(tiny_base: Path) -> None:
+    with pytest.raises(ConfigurationError, match="`max_length` is 3, and a dialogue"):
+        encoder_from(str(tiny_base), max_length=3)
 
 
 def test_a_mixture_is_drawn_for_training_and_kept_in_the_report(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
+from rm_core.checkpoint import resolve_directory, weights_digest
 from rm_core.errors import ConfigurationError
 from training.ablation.grid import Grid, Setting
 from training.comparisons import Comparison, Pair
@@ -28,7 +29,7 @@ from training.evaluation import score_comparisons
 from training.evaluation.accuracy import credit_of
 from training.fitting import Fitted, fit
 from training.losses import targets_of
-from training.models import UntrainedRewardModel, reward_model_from
+from training.models import UntrainedRewardModel, check_base, reward_model_from
 from training.pipeline import encode_data, read_sources
 from training.processes import join_processes
 from training.progress import Progress, SilentProgress
@@ -156,8 +157,8 @@ class _Bench:
         self._directory = Path(config.output)
         self._read = read_sources(config)
         self._progress = progress
-        progress.say(f"loading {config.base}")
-        self._encoder = self._start(config)
+        check_base(config.base)
+        self._base_digest = weights_digest(resolve_directory(config.base))
         self._prepared: dict[str, PreparedData] = {}
         self.reused = 0
 
@@ -165,7 +166,7 @@ class _Bench:
         """A cell, from its file or by training it."""
         config = setting.applied_to(self._config, seed=seed)
         data = self._data(config)
-        place = self._directory / "cells" / _key(config, data, self._encoder)
+        place = self._directory / "cells" / _key(config, data, self._base_digest)
         cell = _kept(place)
         if cell is not None:
             self.reused += 1
@@ -182,7 +183,7 @@ class _Bench:
         key = json.dumps([config.margins, sorted(config.weights), config.head], default=dict)
         if key not in self._prepared:
             teller = SilentProgress() if self._prepared else self._progress
-            self._prepared[key] = encode_data(config, self._read, self._encoder, teller)
+            self._prepared[key] = encode_data(config, self._read, teller)
         return self._prepared[key]
 
     def _trained(
@@ -288,12 +289,12 @@ def _name_of(comparison: Comparison, pair: Pair) -> str:
     return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
 
 
-def _key(config: TrainingConfig, data: PreparedData, start: UntrainedRewardModel) -> str:
+def _key(config: TrainingConfig, data: PreparedData, base_digest: str) -> str:
     """A name for everything that decides a cell's figures."""
     identity = identity_of(
         config,
         data.train,
-        base=start.base["weights_sha256"],
+        base=base_digest,
         processes=1,
         parallel="NO",
         bf16=uses_bf16(config),

@@ -27,7 +27,7 @@ from training.calibration.observations import Observations, observations_of
 from training.calibration.readers import Reader, served_reader
 from training.calibration.references import read_references, reference_rewards
 from training.data import assign_splits
-from training.errors import DataError
+from training.errors import DataError, NotSaved
 from training.evaluation.cases import Case, build_cases
 from training.evaluation.scorer import Candidate, Reading, Refusal
 from training.formats import read_records
@@ -133,8 +133,14 @@ def calibrate_checkpoint(
     result = calibrate_rewards(observations, options, references=given)
     if request.write:
         found = manifest or RewardModelManifest(role=role, position=contract)
-        write_manifest(directory, result.applied_to(found))
-        (directory / MANIFEST_NAME).chmod(0o644)  # a server may run as another user
+        try:
+            write_manifest(directory, result.applied_to(found))
+            (directory / MANIFEST_NAME).chmod(0o644)  # a server may run as another user
+        except OSError as error:
+            raise NotSaved(
+                f"{directory / MANIFEST_NAME} could not be written ({error}) and is as before; "
+                "make room and calibrate again"
+            ) from error
     return result
 
 

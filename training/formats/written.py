@@ -1,7 +1,9 @@
 """A source of data as users write it: `PLACE[@PART][,key=value…]`, or a table in a TOML file."""
 
+import difflib
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from rm_core.errors import ConfigurationError
@@ -15,6 +17,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _KEYS = ("weight", "kind", "format", "split", *WRITTEN_OPTIONS)
 _SETTING = re.compile(rf",\s*({'|'.join(_KEYS)})=")
+_LIKE_A_SETTING = re.compile(r",\s*(\w+)=")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +82,14 @@ def parsed_source(
         options: what holds where the source says nothing; instead of `role` and `decode`.
 
     Raises:
-        ConfigurationError: a value that its setting can't have.
+        ConfigurationError: a value that its setting can't have, or a setting that there is not.
     """
     # A comma that no setting follows belongs to the place.
     place, *rest = _SETTING.split(text)
     settings = dict(zip(rest[::2], rest[1::2], strict=True))
     if len(settings) * 2 != len(rest):
         raise ConfigurationError(f"a setting is given twice for {place}")
+    _refuse_misspelt(place)
     settings = {key: value.replace("\\n", "\n") for key, value in settings.items()}
     kind, split = settings.pop("kind", None), settings.pop("split", None)
     if kind is not None and kind not in KINDS:
@@ -103,6 +107,15 @@ def parsed_source(
             options or FormatOptions(role=role, decode=decode), **cast("dict[str, Any]", settings)
         ),
     )
+
+
+def _refuse_misspelt(place: str) -> None:
+    """A place that is there but for what looks like a setting has a misspelt one."""
+    found = _LIKE_A_SETTING.search(place)
+    if found and Path(place[: found.start()]).exists() and not Path(place).exists():
+        close = difflib.get_close_matches(found[1], _KEYS, n=1)
+        hint = f"; did you mean `{close[0]}`?" if close else f"; there are {', '.join(_KEYS)}"
+        raise ConfigurationError(f"a source has no setting `{found[1]}`{hint}")
 
 
 def _weight(text: str, place: str) -> float:

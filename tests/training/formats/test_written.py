@@ -59,6 +59,16 @@ def test_a_side_that_the_user_names_wins_over_the_rows_own(tmp_path: Path) -> No
     assert {record.split for record in read.records} == {"heldout"}
 
 
+def test_a_misspelt_setting_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", preference_rows(2))
+
+    with pytest.raises(ConfigurationError, match="no setting `wieght`; did you mean `weight`"):
+        parsed_source(f"{path},wieght=2")
+    with pytest.raises(ConfigurationError, match="no setting `x`; there are weight, kind"):
+        parsed_source(f"{path},x=2")
+    assert parsed_source("absent,x=2").place == "absent,x=2"
+
+
 def test_a_file_whose_name_holds_a_comma_is_found(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a,b.jsonl", preference_rows(2))
 
