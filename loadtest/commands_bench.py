@@ -69,6 +69,9 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     baselines: Annotated[
         bool, typer.Option(help="Also the padded ways and the bare products; not on CUDA.")
     ] = True,
+    compile_layers: Annotated[
+        bool, typer.Option("--compile", help="On CUDA: let torch compile our layers.")
+    ] = False,
     two: Annotated[bool, typer.Option(help="Also two reward models.")] = True,
     seed: Annotated[int, typer.Option(help="Of texts, their order and weights.")] = 0,
     directory: Annotated[Path, typer.Option(help="Of the models.")] = DEFAULT_DIRECTORY,
@@ -90,8 +93,10 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     }
     sizes = {name: value for name, value in given.items() if value is not None}
     if device.startswith("cuda"):
-        found = _on_device(model, device, sizes)
+        found = _on_device(model, device, sizes, compile_layers=compile_layers)
     else:
+        if compile_layers:
+            raise LoadTestError("--compile is for --device cuda")
         if texts is not None:
             sizes["texts"] = texts
         built = benchmark_models(model, directory)
@@ -121,14 +126,17 @@ def _on_cpu(models: BenchmarkModels, shapes: str, options: dict[str, Any]) -> "l
     return bench_checkpoints(models, Options(shapes=chosen, **options))
 
 
-def _on_device(shape: str, device: str, sizes: dict[str, int]) -> "list[Rounds]":
+def _on_device(
+    shape: str, device: str, sizes: dict[str, int], *, compile_layers: bool
+) -> "list[Rounds]":
     import torch
 
     from loadtest.bench.device import Options, bench_device
 
     if not torch.cuda.is_available():
         raise LoadTestError("there is no CUDA device here; use --device cpu")
-    return [bench_device(Options(shape=shape, device=device, **sizes))]
+    options = Options(shape=shape, device=device, compile_layers=compile_layers, **sizes)
+    return [bench_device(options)]
 
 
 def _machine_line(machine: dict[str, str]) -> str:

@@ -25,6 +25,7 @@ from loadtest.errors import LoadTestError
 from loadtest.models import scale_weights
 from loadtest.workloads import log_normal_length
 from rm_core.engine.batching import Budget
+from rm_core.engine.compiled import compiled_packed
 from rm_core.engine.packed import PackedForward
 from rm_core.types import Encoded, EncodedItem
 
@@ -75,6 +76,7 @@ class Options:
         max_pack_tokens: of a pack after sharing.
         matmul_size: rows and columns of the matrices whose product gives the device's rate.
         check_texts: texts that are also scored in float32, for both bf16 ways' errors.
+        compile_layers: whether torch compiles our layers.
         seed: of weights and ids.
     """
 
@@ -89,6 +91,7 @@ class Options:
     max_pack_tokens: int = 16_384
     matmul_size: int = 8192
     check_texts: int = 16
+    compile_layers: bool = False
     seed: int = 0
 
 
@@ -105,7 +108,8 @@ def bench_device(options: Options) -> Rounds:
     lengths = [len(row) for row in ids]
     padded_model = make_model(options)
     items = [EncodedItem({"safety": text}) for text in texts]
-    engine = _OneForward(PackedForward(make_model(options), reason="benchmark"))
+    packed = compiled_packed if options.compile_layers else PackedForward
+    engine = _OneForward(packed(make_model(options)))
     ours = Ours(OURS, engine, items, groups, Budget(options.max_pack_tokens, MAX_PACK_ITEMS))
     packs = ours.packs()
     sizes = pack_sizes(packs, texts)
@@ -125,6 +129,7 @@ def bench_device(options: Options) -> Rounds:
     facts = {
         "device": _device_name(options.device),
         "shape": options.shape,
+        "our layers": "compiled" if options.compile_layers else "as they are",
         "tokens": sum(lengths),
         "after sharing": sum(size.tokens for size in sizes),
         "packs": len(packs),

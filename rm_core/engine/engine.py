@@ -70,6 +70,7 @@ class Engine:
         models: the loaded checkpoints by role; at least one.
         precision: what trunks loaded in float32 are reduced to; the error is measured.
         deterministic: whether a text gets the same bits in any company, on one machine.
+        compile_layers: whether torch compiles the trunks' layers.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Engine:
         *,
         precision: Precision = "float32",
         deterministic: bool = False,
+        compile_layers: bool = False,
     ) -> None:
         if not models:
             raise ConfigurationError("no reward model given; name a safety or helpfulness model")
         self._models = {role: models[role] for role in ROLES if role in models}
         self._precision = precision
         self._deterministic = deterministic
+        self._compile_layers = compile_layers
         self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
         vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
         self._one_vocabulary = len(vocabularies) == 1
@@ -127,7 +130,11 @@ class Engine:
         first, *others = (self._models[role] for role in roles)
         heads = [head_of(other.model) for other in others]
         forward = choose_forward(
-            first, heads, reduced=bool(exact), deterministic=self._deterministic
+            first,
+            heads,
+            reduced=bool(exact),
+            deterministic=self._deterministic,
+            compile_layers=self._compile_layers,
         )
         error = precision_error(exact, forward.rewards(_probe_texts(first))) if exact else None
         for other in others:
@@ -252,6 +259,7 @@ def load_engine(
     dtype: DType = "auto",
     read: ReadRule | None = None,
     deterministic: bool = False,
+    compile_layers: bool = False,
 ) -> Engine:
     """Load one or two checkpoints and decide how each is run.
 
@@ -263,13 +271,20 @@ def load_engine(
             asked for on the CPU, the rewards' error is measured while loading.
         read: overrides the position that the heads read.
         deterministic: whether a text gets the same bits in any company, on one machine.
+        compile_layers: whether torch compiles the layers of decoders, which takes a while at the
+            start; for CUDA, and not with `deterministic`.
 
     Raises:
         CheckpointError: a checkpoint can't be used.
-        ConfigurationError: no model, a device that the machine lacks, or a model that can't run
-            deterministically where that is asked for.
+        ConfigurationError: no model, a device that the machine lacks, a model that can't run
+            deterministically where that is asked for, or options that exclude each other.
     """
     where = _device(device)
+    if compile_layers and (deterministic or where.type != "cuda"):
+        raise ConfigurationError(
+            "layers are compiled on CUDA alone, and not with `deterministic`, whose products have "
+            "shapes of their own; leave compiling out"
+        )
     wanted = _precision(dtype, where)
     # On the CPU the float32 model is loaded first, so that the loss can be measured against it.
     reduce = wanted != "float32" and where.type == "cpu"
@@ -284,6 +299,7 @@ def load_engine(
         },
         precision=wanted if reduce else "float32",
         deterministic=deterministic,
+        compile_layers=compile_layers,
     )
 
 

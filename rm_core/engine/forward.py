@@ -1,11 +1,13 @@
 """Which way a reward model is run: packed without padding, or padded where it must be.
 
-`packed` is the way for decoders whose attention transformers lets us replace; `padded` serves every
-other model. `choose_forward` decides by looking and then by trying: a model goes the packed way
-only if its packed rewards equal those of each text alone by transformers' own path.
+`packed` is the way for models whose attention transformers lets us replace: decoders over trees of
+shared prefixes, encoders over texts end to end. `padded` serves every other model. `choose_forward`
+decides by looking and then by trying: a model goes a packed way only if its packed rewards equal
+those of each text alone by transformers' own path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint import RewardModel
+from rm_core.engine.compiled import compiled_packed
+from rm_core.engine.encoder_rows import EncoderRows, encoder_rows
 from rm_core.engine.last_layer import read_all_rows
 from rm_core.engine.length_classes import LengthClassForward, class_borders
 from rm_core.engine.packed import PackedForward, fastest_packed
@@ -93,6 +97,7 @@ def choose_forward(
     *,
     reduced: bool = False,
     deterministic: bool = False,
+    compile_layers: bool = False,
 ) -> Forward:
     """The fastest way that gives the model's own rewards.
 
@@ -101,46 +106,65 @@ def choose_forward(
         heads: further heads on the same trunk.
         reduced: whether the trunk was reduced in precision, so that the two ways round differently.
         deterministic: whether a text must get the same bits in any company.
+        compile_layers: whether torch compiles the layers; where it can't, they run as they are.
 
     Raises:
         ConfigurationError: `deterministic` is asked of a model that can't run packed.
     """
-    forward = _fastest(reward_model, heads, reduced=reduced, deterministic=deterministic)
+    model = reward_model.model
+    makers: list[Callable[[], PackedForward | EncoderRows]] = []
+    if not has_head_on_tokens(model):
+        makers.append(partial(encoder_rows, model, heads=heads))
+    else:
+        if compile_layers:
+            makers.append(partial(compiled_packed, model, heads=heads))
+        makers.append(partial(fastest_packed, model, heads=heads, deterministic=deterministic))
+    forward = _first_that_agrees(reward_model, heads, makers, reduced=reduced)
     if deterministic and not isinstance(forward, PackedForward):
         raise ConfigurationError(
             f"{reward_model.profile.name} can't run deterministically: {forward.reason}; "
             "unset `deterministic`"
         )
-    borders = class_borders(reward_model.model.config)
+    borders = class_borders(model.config)
     if any(border < reward_model.profile.max_length for border in borders):
         return LengthClassForward(forward, borders)
     return forward
 
 
-def _fastest(
-    reward_model: RewardModel, heads: Sequence[Linear], *, reduced: bool, deterministic: bool
-) -> PackedForward | PaddedForward:
+def _first_that_agrees(
+    reward_model: RewardModel,
+    heads: Sequence[Linear],
+    makers: Sequence[Callable[[], PackedForward | EncoderRows]],
+    *,
+    reduced: bool,
+) -> PackedForward | EncoderRows | PaddedForward:
+    """The first packed way whose rewards are those of each text alone; else the padded way."""
     model = reward_model.model
-    obstacle = _obstacle(model)
+    obstacle = trunk_obstacle(model)
     if obstacle is not None:
         return PaddedForward(model, heads=heads, reason=obstacle)
     probe = random_texts(model, reward_model.profile.max_length, count=4)
     padded = PaddedForward(model, heads=heads, reason="the packed way failed its self-test")
-    alone = [padded.rewards([text])[0] for text in probe]
+    alone = torch.tensor([padded.rewards([text])[0] for text in probe])
+    exact = model.dtype == torch.float32 and not reduced
+    tolerance = SELF_TEST_TOLERANCE if exact else REDUCED_PRECISION_TOLERANCE
     original = model.config._attn_implementation
-    try:
-        packed = fastest_packed(model, heads=heads, deterministic=deterministic)
-        found = packed.rewards(probe)
-    except TRIAL_ERRORS as error:
-        padded.reason = f"the packed way raised {type(error).__name__}"
-    else:
-        exact = model.dtype == torch.float32 and not reduced
-        tolerance = SELF_TEST_TOLERANCE if exact else REDUCED_PRECISION_TOLERANCE
-        a, b = torch.tensor(alone), torch.tensor(found)
-        worst = float(((a - b).abs() / (1 + a.abs())).max())
+    failures: list[str] = []
+    for make in makers:
+        try:
+            packed = make()
+            found = torch.tensor(packed.rewards(probe))
+        except TRIAL_ERRORS as error:
+            failures.append(f"the packed way raised {type(error).__name__}")
+            continue
+        worst = float(((alone - found).abs() / (1 + alone.abs())).max())
         if worst <= tolerance:  # false for NaN
+            packed.reason = "; ".join(
+                [packed.reason, *(f"not compiled, as {why}" for why in failures)]
+            )
             return packed
-        padded.reason = f"packed rewards differ by {worst:.1e} from those of each text alone"
+        failures.append(f"packed rewards differ by {worst:.1e} from those of each text alone")
+    padded.reason = failures[-1]
     run_by_transformers(model, original)
     return padded
 
@@ -157,13 +181,6 @@ def run_by_transformers(model: Any, attention: str) -> None:
     for parameter in model.base_model.parameters():
         if type(parameter.data) is Tensor:  # quantised weights have layouts of their own
             parameter.data = parameter.data.contiguous()
-
-
-def _obstacle(model: Any) -> str | None:
-    """Why a model can't go the packed way; None where it may."""
-    if not model.config.is_encoder_decoder and not has_head_on_tokens(model):
-        return "not a decoder with a linear score head"
-    return trunk_obstacle(model)
 
 
 def trunk_obstacle(model: Any) -> str | None:

@@ -39,23 +39,27 @@ def read_rows_only(trunk: Any) -> bool:
 
 
 def read_all_rows(trunk: Any) -> None:
-    """Undo `read_rows_only`."""
-    layers = getattr(trunk, "layers", None)
-    if isinstance(layers, nn.ModuleList) and "forward" in vars(layers[-1]):
-        del layers[-1].forward  # the class's own method shows again
+    """Undo `read_rows_only`, and whatever else stands in place of the layers' own forward."""
+    for layer in _layers(trunk):
+        vars(layer).pop("forward", None)  # the class's own method shows again
 
 
 @contextmanager
 def reading_all_rows(trunk: Any) -> Iterator[None]:
-    """For a while, undo `read_rows_only`, wherever it stands."""
-    layers = getattr(trunk, "layers", None)
-    last = layers[-1] if isinstance(layers, nn.ModuleList) and len(layers) else nn.Identity()
-    block = vars(last).pop("forward", None)
+    """For a while, do as `read_all_rows` does."""
+    replaced = [(layer, vars(layer).get("forward")) for layer in _layers(trunk)]
+    read_all_rows(trunk)
     try:
         yield
     finally:
-        if block is not None:
-            last.forward = block
+        for layer, forward in replaced:
+            if forward is not None:
+                layer.forward = forward
+
+
+def _layers(trunk: Any) -> list[nn.Module]:
+    lists = [getattr(trunk, name, None) for name in ("layers", "h")]
+    return [layer for layers in lists if isinstance(layers, nn.ModuleList) for layer in layers]
 
 
 def _block(layer: Any) -> Block | None:

@@ -1,6 +1,6 @@
 """The padded way: batches of similar length through the model as transformers runs it.
 
-For encoders, and for every decoder that can't be run packed.
+For every model that can't be run packed.
 """
 
 from collections.abc import Sequence

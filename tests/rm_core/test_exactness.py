@@ -79,11 +79,21 @@ def test_decoders_go_the_packed_way(architecture: str, tmp_path: Path) -> None:
     assert engine.describe()["helpfulness"]["path"] == "packed"
 
 
-@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
-def test_encoders_go_the_padded_way_and_say_why(architecture: str, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, architecture)
+def test_an_encoder_goes_the_packed_way_and_shares_nothing(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, "bert")
+
+    engine = load_engine(helpfulness=str(tmp_path))
+
+    assert engine.describe()["helpfulness"]["path"] == "packed"
+    assert not engine.shares_prefixes
+
+
+def test_an_encoder_whose_attention_is_its_own_goes_the_padded_way_and_says_why(
+    tmp_path: Path,
+) -> None:
+    save_checkpoint(tmp_path, "deberta-v2")
 
     description = load_engine(helpfulness=str(tmp_path)).describe()["helpfulness"]
 
     assert description["path"] == "padded"
-    assert description["path_reason"]
+    assert "attention" in description["path_reason"]

@@ -82,7 +82,7 @@ def test_packed_rewards_within_a_text_equal_the_text_alone(
 def test_padded_decoders_give_the_same(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rm_core.engine.forward._obstacle", lambda _: "this test")
+    monkeypatch.setattr("rm_core.engine.forward.trunk_obstacle", lambda _: "this test")
     save_checkpoint(tmp_path, architecture)
     engine = load_engine(helpfulness=str(tmp_path))
     dialogues = company(random.Random(architecture))

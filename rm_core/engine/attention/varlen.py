@@ -5,6 +5,7 @@ all segments of that depth that have something below them, each with the rows be
 of launches is one more than the tree's depth, whatever the number of sequences.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -228,12 +229,21 @@ class FlashKernel:
         return dq, dk, dv
 
 
+def whole_blocks(ranges: Sequence[tuple[int, int]], device: torch.device) -> VarlenCall:
+    """The call by which each range of rows attends to the whole of itself."""
+    return _call(ranges, ranges, device, causal=False)
+
+
 def _window(call: VarlenCall) -> tuple[int, int]:
     return (-1, 0) if call.causal else (-1, -1)
 
 
 def _call(
-    rows: list[tuple[int, int]], keys: list[tuple[int, int]], device: torch.device, *, causal: bool
+    rows: Sequence[tuple[int, int]],
+    keys: Sequence[tuple[int, int]],
+    device: torch.device,
+    *,
+    causal: bool,
 ) -> VarlenCall:
     return VarlenCall(
         causal=causal,
@@ -246,11 +256,11 @@ def _call(
     )
 
 
-def _indices(ranges: list[tuple[int, int]], device: torch.device) -> Tensor:
+def _indices(ranges: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
     indices = np.concatenate([np.arange(start, end, dtype=np.int64) for start, end in ranges])
     return torch.from_numpy(indices).to(device)
 
 
-def _borders(ranges: list[tuple[int, int]], device: torch.device) -> Tensor:
+def _borders(ranges: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
     borders = np.cumsum([0, *(end - start for start, end in ranges)], dtype=np.int32)
     return torch.from_numpy(borders).to(device)

@@ -1,5 +1,8 @@
 """The device benchmark's code on the CPU; on CUDA the same with a real device."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -44,6 +47,22 @@ def test_the_same_on_cuda():
     options = Options(shape="toy", device="cuda", groups=2, responses=3, rounds=1, matmul_size=512)
 
     assert bench_device(options).wrong() == []
+
+
+def test_compiled_layers_are_asked_for_and_told(monkeypatch: pytest.MonkeyPatch):
+    compiled: list[Any] = []
+
+    def compile_nothing(function: Any, **_: Any) -> Any:
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+
+    rounds = bench_device(replace(SMALL, compile_layers=True))
+
+    assert len(compiled) == 1  # of two layers all but the last
+    assert rounds.facts["our layers"] == "compiled"
+    assert rounds.wrong() == []
 
 
 def test_equal_options_make_equal_weights_in_bfloat16():

@@ -9,9 +9,10 @@ from rm_core.engine import load_engine
 from rm_core.engine.packed import PackedForward
 from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
 from rm_core.types import Dialogue, Scorer
-from tests.models import make_tokenizer, save_checkpoint
+from tests.models import DECODERS, make_tokenizer, save_checkpoint
 
 DIALOGUE = Dialogue("what is it? ", "a test")
+HEAD_DIMS = ("qwen3", "gemma2")  # whose configs tell the width of a head
 
 
 def test_two_models_score_one_text_each_with_its_own_weights(tmp_path: Path) -> None:
@@ -124,3 +125,21 @@ def test_cuda_in_float32_equals_the_cpu(tmp_path: Path) -> None:
     assert on_cuda.forward([item])[0]["safety"] == pytest.approx(
         on_cpu.forward([item])[0]["safety"], abs=1e-4
     )
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("architecture", [*DECODERS, "bert"])
+def test_cuda_in_its_default_precision_stays_near_the_cpu(
+    architecture: str, tmp_path: Path
+) -> None:
+    wide = {"hidden_size": 256, "head_dim": 64} if architecture in HEAD_DIMS else {}
+    name = str(save_checkpoint(tmp_path, architecture, **(wide or {"hidden_size": 256})))
+    on_cpu, on_cuda = (load_engine(safety=name, device=device) for device in ("cpu", "cuda"))
+    items = [on_cpu.encode(Dialogue("what is it? " * 20, "a test " * n)) for n in range(1, 9)]
+
+    described = on_cuda.describe()["safety"]
+    found = [reward["safety"] for reward in on_cuda.forward(items)]
+
+    assert (described["dtype"], described["path"]) == ("bfloat16", "packed")
+    assert found == pytest.approx([r["safety"] for r in on_cpu.forward(items)], abs=0.1)
