@@ -78,6 +78,10 @@ $(TRAINERS_STAMP): $(STAMP) $(TRAINER_TESTS)/requirements.txt
 test-integrations: $(TRAINERS_STAMP) ## Train with TRL against a real server, in .venv-trainers
 	$(TRAINERS)/bin/python -m pytest $(TRAINER_TESTS) $(ARGS)
 
+.PHONY: test-cuda
+test-cuda: $(STAMP) ## Run the tests that need a CUDA device; elsewhere they skip themselves
+	$(BIN)/python -m pytest -m cuda $(ARGS)
+
 .PHONY: check
 check: lint types imports test ## What the CI runs: lint, types, import contracts, tests
 
@@ -118,6 +122,24 @@ serve: $(STAMP) ## Serve the demo's models (ARGS= more flags; `rewardd serve --h
 	REWARDD_HELPFULNESS_MODEL="$${REWARDD_HELPFULNESS_MODEL-$(DEMO)/models/helpfulness}" \
 	REWARDD_STATE_DIR="$${REWARDD_STATE_DIR-$(DEMO)/state}" \
 	exec $(BIN)/rewardd serve --port $(PORT) $(ARGS)
+
+.PHONY: bench-cuda
+bench-cuda: $(STAMP) ## Time the engine on a GPU: 8B and 0.5B shapes, as they are and compiled, into build/
+	@mkdir -p build
+	for model in 8b 0.5b; do for layers in plain compiled; do \
+	  $(BIN)/python -m loadtest bench --model $$model --device cuda $(ARGS) \
+	    $$([ $$layers = plain ] || echo --compile) \
+	    --json build/cuda-$$model-$$layers.json --markdown build/cuda-$$model-$$layers.md; \
+	done; done
+
+.PHONY: report-picture
+report-picture: $(STAMP) ## Make docs/training-report.png anew from the sample (needs Chromium)
+	$(BIN)/rewardd train-sample --output build/sample
+	chromium --headless=new --no-sandbox --hide-scrollbars --blink-settings=preferredColorScheme=1 \
+	  --window-size=1180,1500 --screenshot=build/report.png \
+	  "file://$(CURDIR)/build/sample/safety.run/report/report.html"
+	$(BIN)/python -c "from PIL import Image; \
+	  Image.open('build/report.png').convert('RGB').quantize(64).save('docs/training-report.png', optimize=True)"
 
 .PHONY: image
 image: ## Build the container image (ARGS= goes to docker build)

@@ -94,7 +94,6 @@ TESTED_IN = {
     "rm_client/adapters/slime.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/verl.py": "rm_client/adapters/test_by_path.py",
     # The load tests' command line, and what each peer is sent.
-    "loadtest/commands_bench.py": "loadtest/test_commands.py",
     "loadtest/commands_http.py": "loadtest/test_commands.py",
     "loadtest/commands_overhead.py": "loadtest/test_commands.py",
     "loadtest/peers/infinity.py": "loadtest/peers/test_contract.py",
