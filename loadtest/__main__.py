@@ -1,4 +1,4 @@
-"""`python -m loadtest`: bench, serve, overhead, compare, models."""
+"""`python -m loadtest`: bench, serve, overhead, compare, train, models."""
 
 import sys
 
@@ -7,17 +7,19 @@ import typer
 from loadtest.commands_bench import register as register_bench
 from loadtest.commands_http import register as register_http
 from loadtest.commands_overhead import register as register_overhead
+from loadtest.commands_train import register as register_train
 from loadtest.errors import LoadTestError
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Load tests: the engine in-process, a server over HTTP, and our server beside others.",
+    help="Load tests: the engine in-process, a server over HTTP, ours beside others.",
 )
 register_bench(app)
 register_http(app)
 register_overhead(app)
+register_train(app)
 
 
 def main() -> None:

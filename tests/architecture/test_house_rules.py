@@ -96,6 +96,7 @@ TESTED_IN = {
     # The load tests' command line, and what each peer is sent.
     "loadtest/commands_http.py": "loadtest/test_commands.py",
     "loadtest/commands_overhead.py": "loadtest/test_commands.py",
+    "loadtest/commands_train.py": "loadtest/test_commands.py",
     "loadtest/peers/infinity.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/litserve.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/naive.py": "loadtest/peers/test_contract.py",
@@ -105,6 +106,8 @@ TESTED_IN = {
     "loadtest/peers/tei.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/vllm.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/servers/litserve_server.py": "loadtest/peers/test_litserve_server.py",
+    # What runs in an environment with TRL, tested in one.
+    "loadtest/bench/training/trl_worker.py": "integration/trainers/test_trl_reward_worker.py",
 }
 # The server's settings, and the functions that frameworks load by path and pass nothing to.
 READ_ENVIRONMENT = {Path("service/settings.py"), Path("rm_client/adapters/environment.py")}

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtest.__main__ import app, main
+from loadtest.errors import LoadTestError
 from loadtest.peers import peer_named
 from loadtest.servers import Launch
 from tests.loadtest.scripted_server import reply, scripted_server
@@ -124,3 +125,26 @@ def test_models_are_built_and_named(tmp_path: Path):
     assert done.exit_code == 0
     assert len(done.output.split()) == 3
     assert all((Path(path) / "model.safetensors").exists() for path in done.output.split())
+
+
+def test_train_makes_its_files_and_refuses_what_it_can_not_add_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from loadtest.bench.training import measure
+    from loadtest.bench.training.results import Comparison
+
+    found = Comparison({"processor": "p"}, {"threads": 2})
+    seen = []
+    monkeypatch.setattr(measure, "measure_training", lambda plan, *_: seen.append(plan) or found)
+    flags = f"train --data {tmp_path} --seed 4 --arm ours --records 9 --json {tmp_path}/t.json"
+
+    done = runner.invoke(app, flags.split(), catch_exceptions=False)
+    again = runner.invoke(app, [*flags.split(), "--append"], catch_exceptions=False)
+
+    assert done.exit_code == again.exit_code == 0
+    assert (seen[0].seeds, seen[0].arms, seen[0].records) == ([4], ["ours"], 9)
+    assert json.loads((tmp_path / "t.json").read_text())["settings"] == {"threads": 2}
+    (tmp_path / "t.json").write_text("{}")
+    with pytest.raises(LoadTestError, match="no result of `train`"):
+        runner.invoke(app, [*flags.split(), "--append"], catch_exceptions=False)
+    assert len(seen) == 2  # it was refused before anything ran

@@ -1,0 +1,86 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.bench.training.arms import Trained
+from loadtest.bench.training.measure import Plan, check_same_data, facts_of
+from loadtest.bench.training.prepared import Prepared
+from loadtest.bench.training.rankings import Ranking
+from loadtest.bench.training.settings import WORKLOADS
+from loadtest.errors import LoadTestError
+
+
+def plan(tmp_path: Path, **changes: Any) -> Plan:
+    return Plan(tmp_path, tmp_path, **changes)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    prompt = ({"role": "user", "content": "p"},)
+    rankings = (
+        Ranking("x:1", prompt, ("a", "b", "c"), (0, 1, 1)),
+        Ranking("x:2", prompt, ("a", "b"), (1, 0)),
+    )
+    return Prepared(WORKLOADS["pairs"], tmp_path, tmp_path, tmp_path, rankings, rankings)
+
+
+def test_every_arm_is_first_in_its_turn(tmp_path: Path):
+    found = plan(tmp_path, arms=("ours", "trl"), trl_python=tmp_path, seeds=(5, 6, 7))
+
+    assert found.turns() == [
+        *((5, "ours"), (5, "trl")),
+        *((6, "trl"), (6, "ours")),
+        *((7, "ours"), (7, "trl")),
+    ]
+
+
+def test_trl_is_left_out_with_the_reason_where_nobody_names_its_python(tmp_path: Path):
+    found = plan(tmp_path, seeds=(0,))
+
+    assert found.turns() == [(0, "ours"), (0, "padded")]
+    assert set(found.left_out()) == {"trl", "trl-grouped"}
+    assert all("--trl-python" in why for why in found.left_out().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"workloads": ("triples",)}, "no workload named triples"),
+        ({"arms": ("axolotl",)}, "no trainer named axolotl"),
+        ({"trl_python": Path("/nowhere/python")}, "/nowhere/python is missing"),
+    ],
+)
+def test_what_there_is_not_is_refused_before_anything_runs(
+    tmp_path: Path, changes: dict[str, Any], said: str
+):
+    with pytest.raises(LoadTestError, match=said):
+        plan(tmp_path, **changes)
+
+
+def test_each_held_out_pair_knows_its_prompt(prepared: Prepared):
+    facts = facts_of(prepared)
+
+    assert facts["pair_prompts"] == [0, 0, 1]
+    assert facts["heldout_pairs"] == facts["train_pairs"] == 3
+
+
+class Reader:
+    """A judge that has read some texts."""
+
+    def __init__(self, *digests: str) -> None:
+        self.digests = set(digests)
+
+    def text_digests(self, _: Any) -> set[str]:
+        return self.digests
+
+
+def test_trainers_that_did_not_see_the_same_are_not_compared(prepared: Prepared):
+    trained = Trained(Path(), 1.0, (1.0,), 10, 10, 1, pairs=3, texts=("aa", "bb"))
+
+    check_same_data("trl", trained, prepared, Reader("aa", "bb"))  # type: ignore[arg-type]
+    with pytest.raises(LoadTestError, match="other token ids"):
+        check_same_data("trl", trained, prepared, Reader("aa", "cc"))  # type: ignore[arg-type]
+    with pytest.raises(LoadTestError, match="2 pairs of 3"):
+        check_same_data("trl", replace(trained, pairs=2), prepared, Reader())  # type: ignore[arg-type]
