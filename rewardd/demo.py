@@ -120,11 +120,22 @@ def _serve(
         ("metrics", f"{url}/metrics"),
         ("models and limits", f"{url}/v1/info"),
         ("server's log", str(directory / "server.log")),
+        *(("training report", str(page)) for page in _reports(directory / "models")),
     ):
         console.print(f"{what:18} {where}", highlight=False, soft_wrap=True)
     if not once:
         console.print("Serving; Ctrl-C stops.")
         server.wait()
+
+
+def _reports(models: Path) -> list[Path]:
+    """The pages that the trainings have left; none of models that an older release trained."""
+    from rm_core.types import ROLES
+    from training.pipeline import run_directory
+    from training.report.written import PAGE_NAME, report_directory
+
+    pages = [report_directory(run_directory(models / role)) / PAGE_NAME for role in ROLES]
+    return [page for page in pages if page.is_file()]
 
 
 def _require_free(port: int) -> None:

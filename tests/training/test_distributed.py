@@ -65,6 +65,7 @@ def alone(directory: Path, tiny_base: Path) -> Path:
         safety_auxiliary_weight=0.5,
         save_steps=4,
         logging_steps=1,
+        report=False,
     )
     train_reward_model(config)
     return Path(config.output)

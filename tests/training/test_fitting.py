@@ -31,6 +31,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "head": {"trainable": "head", "learning_rate": 3e-2},
     "merged": LORA,
     "adapter": {**LORA, "merge_adapter": False},
+    "mean head": {"head": "mean", "learning_rate": 3e-3},
+    "per-token head": {
+        "head": "per_token",
+        "objectives": {"bradley_terry": 1.0, "token_bradley_terry": 1.0},
+        "learning_rate": 3e-3,
+    },
 }
 
 
@@ -43,6 +49,7 @@ def config_of(base: Path, output: Path, role: Role = "safety", **options: Any) -
         "batch_size": 4,
         "gradient_accumulation": 1,
         "calibration": "none",
+        "report": False,
         **options,
     }
     return TrainingConfig(
@@ -71,11 +78,11 @@ def test_what_is_loaded_scores_to_the_bit_as_what_was_trained(
     data = prepare_data(
         read_records([Path(config.data[0])]), loaded.encoder, DataOptions(role="safety")
     )
-    pad = fitted.trained.pad_token_id
+    how: dict[str, Any] = {"pad_token_id": fitted.trained.pad_token_id, "head": config.head}
 
-    found = score_comparisons(loaded.model, data.heldout, pad_token_id=pad)
+    found = score_comparisons(loaded.model, data.heldout, **how)
 
-    assert found == score_comparisons(fitted.trained.model, data.heldout, pad_token_id=pad)
+    assert found == score_comparisons(fitted.trained.model, data.heldout, **how)
     flat = torch.tensor([value for given in found for value in given], dtype=torch.float64)
     # Measured on cached states the head alone gives the same but for rounding.
     tolerance = 1e-5 if config.trainable == "head" else 0.0

@@ -13,8 +13,10 @@ from tests.training.made_up import (
     made_up_figures,
     made_up_report,
 )
+from tests.training.report.made_up_material import manifest_of, material
 from training.heldout import HeldoutFigures, RatingFigures
 from training.model_card import accuracy_table, model_card
+from training.report.plots.drawing import Plot
 
 CHAT: dict[str, Any] = {
     "rendering": "chat",
@@ -107,6 +109,37 @@ def test_a_model_of_ratings_alone_tells_its_error_and_claims_no_accuracy() -> No
     assert "1.5000" in text
     assert "+0.875" in text
     assert "accuracy |" not in text
+
+
+def test_the_card_tells_calibration_threshold_and_safety_bins_and_shows_its_pictures() -> None:
+    given = material()
+    manifest = manifest_of(given)
+    plot = Plot("accuracy", "", "", "how accurate it is", "", b"")
+
+    text = model_card(
+        manifest, given.data, given.figures, given.baselines, {"figures/accuracy.png": plot}
+    )
+
+    before, after = given.calibration.pairs.before, given.calibration.pairs.after
+    found, safety = manifest.safety_threshold, given.figures.safety
+    assert before is not None
+    assert after is not None
+    assert found is not None
+    assert safety is not None
+    assert f"{before.ece:.3f} before, {after.ece:.3f} after" in text
+    assert f"τ = {found.tau:.4f}" in text
+    assert f"precision {found.precision:.1%}, recall {found.recall:.1%}" in text
+    assert f"| both safe | {safety.bins['both_safe'].value:.1%} |" in text
+    assert "![how accurate it is](figures/accuracy.png)" in text
+    assert "(../safety.run/report/report.html)" in text
+
+
+def test_the_card_names_no_report_where_none_was_written() -> None:
+    given = material(report=False)
+
+    assert "report.html" not in model_card(
+        manifest_of(given), given.data, given.figures, given.baselines
+    )
 
 
 def test_a_mean_head_s_card_gives_no_code_that_would_read_the_last_token() -> None:

@@ -1,10 +1,12 @@
 """A checkpoint appears whole, in place of an older one of ours and of nothing else."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from rm_core.checkpoint import load_reward_model
 from rm_core.errors import ConfigurationError
 from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, verify_files
 from tests.training.made_up import (
@@ -16,6 +18,9 @@ from tests.training.made_up import (
 from training.config import TrainingConfig
 from training.models import UntrainedRewardModel
 from training.publish import DATA_REPORT_NAME, check_output, publish
+from training.report.plots.drawing import Plot
+
+PICTURE = Plot("accuracy", "", "", "what is seen", "", b"made-up picture")
 
 
 def published(
@@ -24,6 +29,7 @@ def published(
     *,
     gaps: tuple[float, ...] = (2.0, 1.0, -1.0, 3.0),
     baseline_weight: float = 100.0,
+    pictures: Mapping[str, Plot] | None = None,
 ) -> RewardModelManifest:
     config = TrainingConfig(
         role="safety",
@@ -39,6 +45,7 @@ def published(
         made_up_figures(gaps),
         made_up_baselines(),
         made_up_calibration(gaps, weight=baseline_weight),
+        pictures,
     )
 
 
@@ -65,6 +72,23 @@ def test_another_user_may_read_every_file(start: UntrainedRewardModel, tmp_path:
     published(start, tmp_path / "out")
 
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
+
+
+def test_the_card_s_pictures_are_pinned_and_may_be_read_like_every_other_file(
+    start: UntrainedRewardModel, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+
+    manifest = published(start, output, pictures={"figures/accuracy.png": PICTURE})
+
+    verify_files(output, manifest)
+    assert "figures/accuracy.png" in manifest.files
+    assert (output / "figures" / "accuracy.png").read_bytes() == b"made-up picture"
+    assert "![what is seen](figures/accuracy.png)" in (output / "README.md").read_text()
+    assert load_reward_model(str(output), "safety").manifest == manifest
+    modes = {path.name: path.stat().st_mode & 0o555 for path in output.rglob("*")}
+    assert modes.pop("figures") == 0o555  # others may look into it
+    assert set(modes.values()) == {0o444}
 
 
 def test_an_older_checkpoint_is_replaced_whole_and_leftovers_of_a_failure_are_not_taken_over(

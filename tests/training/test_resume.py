@@ -65,6 +65,7 @@ def config(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
         gradient_accumulation=2,
         disable_dropout=False,
         save_steps=2,
+        report=False,
     )
 
 

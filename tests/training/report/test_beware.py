@@ -21,15 +21,19 @@ def changed(given: Material, **parts: Any) -> Material:
 
 
 def good(prompts: int = 150) -> Material:
-    """A model without fault: right in nine of ten pairs, lengths and labels left aside."""
-    made, _ = comparisons(prompts, safety=False)
-    rng = np.random.default_rng(0)
-    rewards = []
-    for one in made:
-        # As sure as it is right: gaps of about ±2.2 and 90 % right.
-        sign = 1 if rng.random() < 0.9 else -1
-        rewards.append(tuple(float(-2.2 * sign * i) for i in range(len(one.responses))))
-    return material(made, rewards, role="helpfulness")
+    """A model without fault: right in nine of ten pairs, and as sure as that."""
+    made, _ = comparisons(2 * prompts, safety=False)
+    pairs = [one for one in made if len(one.responses) == 2][:prompts]
+    rewards = [(0.0, 2.2) if n % 10 == 3 else (2.2, 0.0) for n in range(len(pairs))]  # σ(2.2) = 0.9
+    given = material(pairs, rewards, role="helpfulness")
+    return replace(given, data=replace(given.data, records_read=1000))
+
+
+def rescaled(given: Material, factor: float) -> Material:
+    made, _ = comparisons(2 * len(given.cases), safety=False)
+    pairs = [one for one in made if len(one.responses) == 2][: len(given.cases)]
+    rewards = [tuple(factor * r for r in own) for own in given.rewards]
+    return material(pairs, rewards, role="helpfulness")
 
 
 def baseline(value: float, pairs: int = 200) -> dict[str, Any]:
@@ -78,12 +82,9 @@ def test_a_model_that_counts_characters_is_biased_by_length() -> None:
 
 def test_inflated_rewards_are_overconfident_and_tiny_ones_underconfident() -> None:
     given = good()
-    made, _ = comparisons(150, safety=False)
-    inflated = [tuple(20 * r for r in own) for own in given.rewards]
-    tiny = [tuple(0.05 * r for r in own) for own in given.rewards]
 
-    assert said(material(made, inflated, role="helpfulness"), "of pairs are overconfident")
-    assert said(material(made, tiny, role="helpfulness"), "of pairs are underconfident")
+    assert said(rescaled(given, 20.0), "of pairs are overconfident")
+    assert said(rescaled(given, 0.05), "of pairs are underconfident")
     assert not said(given, "confident")
 
 
@@ -97,7 +98,7 @@ def test_a_safety_model_without_a_threshold_is_said_to_have_none() -> None:
 def test_a_held_out_loss_far_above_training_s_is_learning_by_heart() -> None:
     given = good()
     low = [{"step": n, "loss": 0.01} for n in range(1, 21)]
-    same = [{"step": n, "loss": 0.5} for n in range(1, 21)]
+    same = [{"step": n, "loss": 0.4} for n in range(1, 21)]
 
     assert said(changed(given, history=low), "by heart")
     assert not said(changed(given, history=same), "by heart")

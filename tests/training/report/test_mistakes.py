@@ -32,14 +32,14 @@ def test_they_are_the_lowest_margins_one_of_a_prompt(most: int) -> None:
 
 def test_a_mistake_carries_what_is_known_of_its_pair() -> None:
     made, rewards = comparisons(4)
-    rewards[1] = (-2.0, 1.0)
+    rewards[1] = (-20.0, 10.0)
 
     first = worst_mistakes([case_of_comparison(one) for one in made], rewards, most=1).worst[0]
 
     own = made[1]
     assert (first.id, first.prompt) == (own.id, own.prompt)
     assert (first.chosen, first.rejected) == own.responses
-    assert (first.chosen_reward, first.rejected_reward) == (-2.0, 1.0)
+    assert (first.chosen_reward, first.rejected_reward) == (-20.0, 10.0)
     assert (first.chosen_safe, first.rejected_safe) == own.is_safe
     assert first.strength == own.pairs[0].strength
 

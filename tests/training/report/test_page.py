@@ -18,18 +18,28 @@ from training.comparisons import Comparison, StepTarget
 from training.report.material import Material
 from training.report.page import html_page
 from training.report.plots.all_plots import draw_plots
+from training.report.plots.drawing import Absent, Plot
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)></pre></main>{{ 7 * 7 }}"
 
 
-def page_of(given: Material, *, most_mistakes: int = 20) -> str:
-    return html_page(given, manifest_of(given), draw_plots(given), most_mistakes=most_mistakes)
+Plots = dict[str, Plot | Absent]
+
+
+def page_of(given: Material, plots: Plots, *, most_mistakes: int = 20) -> str:
+    return html_page(given, manifest_of(given), plots, most_mistakes=most_mistakes)
 
 
 @pytest.fixture(scope="module")
-def usual() -> tuple[Material, str]:
+def plots() -> Plots:
+    """Of the usual material; where plots don't matter they stand in for others."""
+    return draw_plots(material())
+
+
+@pytest.fixture(scope="module")
+def usual(plots: Plots) -> tuple[Material, str]:
     given = material()
-    return given, page_of(given)
+    return given, page_of(given, plots)
 
 
 def assert_sound(html: str) -> Page:
@@ -114,8 +124,10 @@ def test_the_rounded_tables_say_the_same(usual: tuple[Material, str]) -> None:
     assert errors["P(chosen wins), before"] == f"{before.ece:.3f}"
 
 
-def test_the_same_figures_give_the_same_page() -> None:
-    assert page_of(material()) == page_of(material())
+def test_the_same_figures_give_the_same_page(usual: tuple[Material, str]) -> None:
+    given = material()
+
+    assert page_of(given, draw_plots(given)) == usual[1]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +140,9 @@ def test_the_same_figures_give_the_same_page() -> None:
     ],
     ids=["markup", "right to left", "controls", "ends of elements"],
 )
-def test_hostile_text_is_text(text: str) -> None:
+def test_hostile_text_is_text(plots: Plots, text: str) -> None:
     made, rewards = comparisons(24, texts=(f"{text} prompt", f"{text} chosen", f"{text} other"))
-    html = page_of(material(made, rewards))
+    html = page_of(material(made, rewards), plots)
 
     page = assert_sound(html)
 
@@ -141,11 +153,11 @@ def test_hostile_text_is_text(text: str) -> None:
         assert f"{HOSTILE} prompt" in page.text
 
 
-def test_endless_texts_are_folded_cut_and_counted() -> None:
+def test_endless_texts_are_folded_cut_and_counted(plots: Plots) -> None:
     long = "x" * 100_000
     made, rewards = comparisons(40, texts=(long, '"' * 100_000, "&" * 100_000))
 
-    html = page_of(material(made, rewards))
+    html = page_of(material(made, rewards), plots)
 
     page = assert_sound(html)
     assert len(html.encode()) < 3_000_000
@@ -153,10 +165,10 @@ def test_endless_texts_are_folded_cut_and_counted() -> None:
     assert "95,000 more characters are left out here." in page.text
 
 
-def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted() -> None:
+def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted(plots: Plots) -> None:
     made, rewards = comparisons(24, texts=("SECRET prompt", "SECRET chosen", "SECRET other"))
 
-    html = page_of(material(made, rewards), most_mistakes=0)
+    html = page_of(material(made, rewards), plots, most_mistakes=0)
 
     assert "SECRET" not in html
     assert "report_mistakes = 0" in html
@@ -166,7 +178,7 @@ def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted() -> None:
 def test_a_model_of_ratings_alone_has_a_sound_page_that_says_what_is_absent() -> None:
     given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
 
-    page = assert_sound(page_of(given))
+    page = assert_sound(page_of(given, draw_plots(given)))
 
     assert len(page.labels) == 2  # reward against length, and the learning curves
     assert "No pairs were held out" in page.text
@@ -206,18 +218,18 @@ def test_a_model_of_steps_alone_has_a_sound_page() -> None:
         base.rewards,
     )
 
-    page = assert_sound(page_of(given))
+    page = assert_sound(page_of(given, draw_plots(given)))
 
     assert any(name.startswith("Steps: ") for name in page.tables)
     assert "fall on their side of score 0.5" in page.text
 
 
-def test_the_worst_mistakes_stand_first_and_with_their_rewards() -> None:
+def test_the_worst_mistakes_stand_first_and_with_their_rewards(plots: Plots) -> None:
     made, rewards = comparisons(8, safety=False)
     rewards = [tuple(3.0 - i for i in range(len(given))) for given in rewards]
     rewards[3], rewards[6] = (-4.0, 5.5), (-1.0, 0.25)
 
-    page = Page(page_of(material(made, rewards, role="helpfulness")))
+    page = Page(page_of(material(made, rewards, role="helpfulness"), plots))
 
     quoted = page.text[page.text.index("2 of ") :]
     assert quoted.index("-9.500") < quoted.index("-1.250")
@@ -249,7 +261,7 @@ def test_a_hundred_thousand_pairs_stay_below_three_megabytes() -> None:
     assert len(given.pairs.gap) > 100_000
     assert np.isfinite(given.pairs.gap).all()
 
-    html = page_of(given)
+    html = page_of(given, draw_plots(given))
 
     assert len(html.encode()) < 3_000_000
     assert re.search(r"1,500 of \d+,000 responses are drawn, at random", html)

@@ -34,7 +34,7 @@ VARIABLES = {
 """The page's CSS variable for every colour that a plot may use."""
 
 WIDTH = 5.2  # inches: small enough for a phone, where the page shows it at about this size
-_PNG_DPI = 200
+_PNG_DPI = 160
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rewardd",

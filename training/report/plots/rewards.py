@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.report.material import Material
+from training.report.material import Floats, Material
 from training.report.plots.drawing import MODEL, OTHER, Absent, Drawing, new_figure
 
 _TITLE = "Rewards of chosen and rejected responses"
@@ -14,7 +14,7 @@ def rewards_plot(material: Material) -> Drawing | Absent:
     if material.figures.pairs is None:
         return Absent(_TITLE, "No pairs were held out, so there is no chosen or rejected response.")
     both = np.concatenate([pairs.chosen, pairs.rejected])
-    bins = np.histogram_bin_edges(both, bins=max(8, min(40, round(len(both) ** 0.5))))
+    bins = _bins(both)
     figure, axes = new_figure(2.9)
     for values, colour, name in (
         (pairs.rejected, OTHER, "rejected"),
@@ -37,3 +37,12 @@ def rewards_plot(material: Material) -> Drawing | Absent:
         "is no fault."
     )
     return Drawing("rewards", _TITLE, caption, alt, figure)
+
+
+def _bins(values: Floats) -> Floats:
+    """Edges of bins over all values, also where these are all but equal."""
+    low, high = float(values.min()), float(values.max())
+    least = 1e-3 * max(1.0, abs(low), abs(high))
+    if high - low < least:
+        low, high = low - least, high + least
+    return np.linspace(low, high, max(8, min(40, round(len(values) ** 0.5))) + 1)

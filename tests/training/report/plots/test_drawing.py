@@ -51,7 +51,7 @@ def test_text_stays_text_and_is_escaped() -> None:
     texts = ["".join(e.itertext()) for e in ET.fromstring(plot().svg).iter("text")]
 
     assert "5 < 6 & $x$" in texts
-    assert "0.0010" in texts  # ticks lose no digit when coordinates do
+    assert "0.00125" in texts  # ticks lose no digit when coordinates do
 
 
 def test_the_png_is_an_image_on_white() -> None:
