@@ -31,6 +31,7 @@ def config(tiny_base: Path, tmp_path: Path) -> TrainingConfig:
         batch_size=8,
         gradient_accumulation=1,
         calibration="none",
+        report=False,
     )
 
 
