@@ -108,6 +108,7 @@ def run(settings: "Settings") -> int:
             dtype=settings.dtype,
             read=settings.read_position,
             deterministic=settings.deterministic,
+            compile_layers=settings.compile_layers,
         ).result()
     for role, model in engine.describe().items():
         told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")

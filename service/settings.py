@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         description="Give a text the same bits in any company, on one machine; costs the sharing "
         "of prefixes.",
     )
+    compile_layers: bool = Field(
+        default=False,
+        description="Let torch compile the layers of decoders on CUDA: a slower start for fewer "
+        "kernel launches. Not with deterministic. Never measured on a GPU yet.",
+    )
     read_position: Literal["last_token"] | None = Field(
         default=None,
         description="Overrides where a foreign checkpoint's head reads: last_token as OpenRLHF and "

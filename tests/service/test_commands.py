@@ -39,3 +39,32 @@ def test_the_models_are_loaded_by_a_thread_that_has_ended_when_serving_begins(
     assert code == 0
     assert loaders[0] is not threading.main_thread()
     assert alive_while_serving == [False]
+
+
+def test_what_the_settings_say_of_the_device_reaches_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def load_engine(**options: Any) -> LoadedEngine:
+        given.update(options)
+        return LoadedEngine()
+
+    monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
+    monkeypatch.setattr(service.server, "serve", lambda *_: 0)
+
+    run(
+        Settings(
+            safety_model="models/safety", device="cuda:1", dtype="bfloat16", compile_layers=True
+        )
+    )
+
+    assert given == {
+        "safety": "models/safety",
+        "helpfulness": None,
+        "device": "cuda:1",
+        "dtype": "bfloat16",
+        "read": None,
+        "deterministic": False,
+        "compile_layers": True,
+    }
