@@ -27,10 +27,12 @@ from training.calibration.observations import Observations, observations_of
 from training.calibration.readers import Reader, served_reader
 from training.calibration.references import read_references, reference_rewards
 from training.data import assign_splits
+from training.decoding import BaseDecoder
 from training.errors import DataError, NotSaved
 from training.evaluation.cases import Case, build_cases
 from training.evaluation.scorer import Candidate, Reading, Refusal
 from training.formats import read_records
+from training.formats.options import FormatOptions
 from training.progress import Progress, SilentProgress
 from training.records import PreferenceRecord
 
@@ -112,7 +114,9 @@ def calibrate_checkpoint(
         raise ConfigurationError(f"{directory} can't be written to; copy it to where it can")
     manifest = read_manifest(directory)
     split = request.split or ("all" if manifest is None or not manifest.training else "heldout")
-    read = read_records(list(request.data), format_name=request.format)
+    # PKU-SafeRLHF's rows hold a preference for each role.
+    asked = FormatOptions(role=role, decode=BaseDecoder(str(directory)))
+    read = read_records(list(request.data), format_name=request.format, options=asked)
     records = _on_side(read.records, split, manifest)
     references = read_references(request.reference)
     progress.say(f"scoring {sum(len(record.responses) for record in records)} responses")

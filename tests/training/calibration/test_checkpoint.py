@@ -1,6 +1,7 @@
 """A checkpoint that stands gets its calibration, and nothing else of it changes."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rm_core.manifest import MANIFEST_NAME, read_manifest, verify_files, write_m
 from rm_core.rewards import calibrate
 from rm_core.types import Dialogue
 from tests.models import save_checkpoint
+from tests.training.full_disk import disk_full_after
 from training.calibration.calibrate import CalibrationOptions
 from training.calibration.checkpoint import (
     CheckpointRequest,
@@ -20,7 +22,7 @@ from training.calibration.checkpoint import (
     calibrate_checkpoint,
     checkpoint_role,
 )
-from training.errors import DataError
+from training.errors import DataError, NotSaved
 
 WORDS = ("river", "clock", "bread", "star", "map", "violin", "bridge", "letter")
 
@@ -66,6 +68,36 @@ def request(checkpoint: Path, data: Path, **changes: object) -> CheckpointReques
         device="cpu",
     )
     return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+def test_rows_with_a_preference_for_each_role_are_read_by_the_models(
+    plain: Path, data: Path, tmp_path: Path
+) -> None:
+    """PKU-SafeRLHF: the safer response is the model's own choice, the better one the other."""
+    rows = []
+    for line in data.read_text().splitlines():
+        row = json.loads(line)
+        (first, second), safer = row["responses"], row["ranking"].index(0)
+        rows.append(
+            {
+                "prompt": row["prompt"],
+                "response_0": first,
+                "response_1": second,
+                "is_response_0_safe": safer == 0,
+                "is_response_1_safe": safer == 1,
+                "safer_response_id": safer,
+                "better_response_id": 1 - safer,
+            }
+        )
+    pku = tmp_path / "pku.jsonl"
+    pku.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = request(plain, data, write=False)
+
+    as_safety = calibrate_checkpoint(replace(asked, data=(str(pku),)))
+    as_said = calibrate_checkpoint(replace(asked, data=(f"{pku},role=helpfulness",)))
+
+    assert as_safety.fit.calibration == calibrate_checkpoint(asked).fit.calibration
+    assert as_said.fit.method == "none"  # in reverse of what the model says
 
 
 def test_a_plain_reward_model_gets_a_manifest_and_loads_with_its_calibration(
@@ -172,6 +204,26 @@ def test_the_role_comes_from_the_manifest_or_must_be_given(plain: Path, data: Pa
     assert checkpoint_role(plain, None) == "safety"
     with pytest.raises(WrongRole, match="leave --role out"):
         checkpoint_role(plain, "helpfulness")
+
+
+@pytest.mark.parametrize("stands", [False, True], ids=["first", "again"])
+def test_a_full_disk_leaves_the_manifest_as_it_was(plain: Path, data: Path, stands: bool) -> None:
+    if stands:
+        calibrate_checkpoint(request(plain, data))
+    before = {path.name: path.read_bytes() for path in plain.iterdir()}
+
+    for changes in range(10):
+        with disk_full_after(changes, below=plain) as disk, suppress(NotSaved):
+            calibrate_checkpoint(
+                request(plain, data, options=CalibrationOptions(role="safety", method="none"))
+            )
+        if not disk.refused:
+            break
+        assert {path.name: path.read_bytes() for path in plain.iterdir()} == before
+        load_reward_model(str(plain), "safety")
+
+    assert changes >= 2  # writing and renaming: each has failed
+    assert {path.name: path.read_bytes() for path in plain.iterdir()} != before
 
 
 def test_data_of_which_nothing_can_be_scored_write_nothing(plain: Path, tmp_path: Path) -> None:
