@@ -27,7 +27,7 @@ from training.comparisons import Comparison
 from training.config import TrainingConfig
 from training.data import prepare_data
 from training.data_options import DataOptions
-from training.errors import TrainingDiverged
+from training.errors import NotSaved, TrainingDiverged
 from training.evaluation import score_comparisons
 from training.formats import read_records
 from training.losses import targets_of
@@ -202,7 +202,7 @@ def test_a_full_disk_or_a_broken_trunk_leaves_no_states_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cached_states, "_write_header", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(NotSaved, match=r"No space.*make room"):
         compute_states(start, texts, tmp_path, role="safety")
     assert list(tmp_path.iterdir()) == []
 

@@ -7,6 +7,7 @@ from tokenizers.normalizers import NFKC
 
 from rm_core.types import Dialogue
 from tests.training.samples import preference_rows, write_jsonl
+from training.collator import ComparisonCollator
 from training.comparisons import prompt_key
 from training.data import (
     DataOptions,
@@ -17,6 +18,7 @@ from training.data import (
 )
 from training.errors import DataError
 from training.formats import read_records
+from training.layouts import PaddedLayout
 from training.models import UntrainedRewardModel
 from training.records import PreferenceRecord
 
@@ -67,6 +69,37 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(
     assert rows[0]["id"] in data.report.to_text()
     assert data.report.to_json()["dropped_counts"] == {reason: 1}
     json.dumps(data.report.to_json())
+
+
+def test_margins_stay_with_their_rows_whatever_is_dropped_between_them(
+    tmp_path: Path, start: UntrainedRewardModel
+) -> None:
+    """A column of margins beside a filtered column of texts would slip (ms-swift 9927)."""
+    spoiled = [row for _, rows in DROPPED for row in rows if row.get("id") != "kept"]
+    rows = [
+        {
+            "id": f"{n}",
+            "prompt": f"{n}?",
+            "responses": [f"a {n}", f"b {n}"],
+            "ranking": [n % 2, 1 - n % 2],
+        }
+        for n in range(len(spoiled))
+    ]
+    mixed = [row for pair in zip(spoiled, rows, strict=True) for row in pair]
+    rows = [{**row, "margin": float(n)} for n, row in enumerate(mixed)]
+
+    data = prepare(tmp_path, start, [*KEPT, *rows])
+
+    asked = {row["id"]: row["margin"] for row in rows if "id" in row}
+    train = [comparison for comparison in data.train if comparison.id in asked]
+    assert len(train) == len(spoiled)
+    layout = PaddedLayout(start.pad_token_id)
+    batch = ComparisonCollator(layout, {"bradley_terry": 1.0}, "pair")(train)
+    assert batch["margin"].tolist() == [asked[comparison.id] for comparison in train]
+    ids = batch["input_ids"]
+    for comparison, chosen in zip(train, batch["chosen"].tolist(), strict=True):
+        best = comparison.responses[comparison.pairs[0].chosen]
+        assert start.tokenizer.decode(ids[chosen], skip_special_tokens=True).endswith(best)
 
 
 def test_responses_whose_difference_no_token_shows_are_left_out(

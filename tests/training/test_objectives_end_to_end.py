@@ -1,16 +1,25 @@
 """Trainings on other things than pairs, from the file to the served reward."""
 
+import json
+import math
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import typer
+from typer.testing import CliRunner
 
+from rm_core.checkpoint import load_reward_model
 from rm_core.engine import load_engine
 from rm_core.manifest import read_manifest
 from rm_core.types import Dialogue
 from tests.training.samples import preference_rows, write_jsonl
+from training.commands import register
 from training.config import TrainingConfig, load_config
+from training.losses import OBJECTIVES, parse_objectives
+from training.models import reward_model_from
 from training.pipeline import TrainingResult, train_reward_model
 
 
@@ -140,6 +149,84 @@ def test_tokens_of_pairs_train_a_model_that_orders_them(tiny_base: Path, tmp_pat
     )
     better, worse = (found["helpfulness"] for found in engine.forward_places([kind, rude]))
     assert sum(better[1:]) / len(better[1:]) > sum(worse[1:]) / len(worse[1:])
+
+
+def rows_of_everything() -> list[dict[str, Any]]:
+    """Rankings of three, with ratings, steps, labels and a grade: something for every objective."""
+    rows = []
+    for row in preference_rows(16):
+        responses = [*row["responses"], f"Well: {row['prompt']} Perhaps."]
+        ranking = [*row["ranking"], 2]
+        steps = [
+            [{"end": 5, "label": 1.0}, {"end": len(text), "label": float(rank == 0)}]
+            for text, rank in zip(responses, ranking, strict=True)
+        ]
+        known = {"ratings": [2.0 - rank for rank in ranking], "steps": steps}
+        is_safe = [*row["is_safe"], None]
+        rows.append(
+            {**row, "responses": responses, "ranking": ranking, "is_safe": is_safe, **known}
+        )
+    return rows
+
+
+def by_command(directory: Path, base: Path, *objectives: str) -> tuple[Path, list[dict[str, Any]]]:
+    """The checkpoint that `rewardd train` writes, and what it logged at each update."""
+    app = typer.Typer()
+    register(app)
+    output, settings = directory / "model", directory / "settings.toml"
+    settings.write_text("logging_steps = 1\n")
+    arguments = ["train", "--config", str(settings), "--role", "safety", "--base", str(base)]
+    arguments += ["--data", str(write_jsonl(directory / "data.jsonl", rows_of_everything()))]
+    arguments += ["--output", str(output), "--max-length", "128", "--learning-rate", "1e-3"]
+    arguments += ["--batch-size", "4", "--gradient-accumulation", "1", "--save-steps", "3"]
+    arguments += ["--calibration", "none", "--no-report"]
+    if any(name.partition("=")[0] in {"steps", "token_bradley_terry"} for name in objectives):
+        arguments += ["--head", "per_token"]
+    for name in objectives:
+        arguments += ["--objective", name]
+
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 0, result.output
+    state = json.loads(
+        (directory / "model.run" / "checkpoint-3" / "trainer_state.json").read_text()
+    )
+    return output, [entry for entry in state["log_history"] if "loss" in entry]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_command_trains_every_objective(tiny_base: Path, tmp_path: Path, name: str) -> None:
+    named = [name] if not OBJECTIVES[name].regularises else [f"{name}=0.5", "hinge"]
+
+    output, log = by_command(tmp_path, tiny_base, *named)
+
+    manifest = read_manifest(output)
+    assert manifest is not None
+    weights = parse_objectives(named)
+    assert manifest.training["objectives"] == weights
+    untrained = reward_model_from(str(tiny_base), max_length=128, seed=0).model
+    trained = load_reward_model(str(output), "safety").model
+    assert not torch.equal(trained.score.weight, untrained.score.weight)
+    assert len(log) == 3
+    for update in log:
+        assert math.isfinite(update["loss"])
+        own = [weight * update[f"loss_{n}"] for n, weight in weights.items() if len(weights) > 1]
+        assert sum(own) == pytest.approx(update["loss"], abs=1e-4) or len(own) == 0
+
+
+def test_the_command_trains_all_objectives_together_each_by_its_weight(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    weights = {name: 0.1 * (place + 1) for place, name in enumerate(OBJECTIVES)}
+
+    _, log = by_command(tmp_path, tiny_base, *(f"{name}={w}" for name, w in weights.items()))
+
+    for update in log:
+        each = {name: update[f"loss_{name}"] for name in weights}
+        assert all(loss > 0 for loss in each.values())
+        assert sum(weights[name] * loss for name, loss in each.items()) == pytest.approx(
+            update["loss"], rel=1e-4
+        )
 
 
 def test_random_labels_leave_held_out_accuracy_at_chance(tiny_base: Path, tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def test_the_checkpoint_holds_what_the_design_asks_for(
     assert manifest["baseline"]["mean"] == result.evaluation.reward_mean
     assert "held-out" in manifest["baseline_source"]
     assert set(manifest["metrics"]["baselines"]) == {"longer_wins", "shorter_wins", "bag_of_words"}
-    files = {path.name for path in output.iterdir()} - {"reward_model.json"}
+    found = (path for path in output.rglob("*") if path.is_file())
+    files = {path.relative_to(output).as_posix() for path in found} - {"reward_model.json"}
     assert set(manifest["files"]) == files
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((output / name).read_bytes()).hexdigest() == digest
@@ -225,7 +226,7 @@ def test_data_without_a_usable_row_is_an_error_before_the_base_is_looked_for(
 
 
 NOTHING_LEFT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
-    "identical": ([{"prompt": "p", "chosen": "same", "rejected": "same"}], {}, "identical"),
+    "identical": ([{"prompt": "p", "chosen": "same", "rejected": "same"}], {}, "train on:"),
     "too long": (
         [{"prompt": "p", "chosen": "a " * 400, "rejected": "b " * 400}],
         {},

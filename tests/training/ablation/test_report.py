@@ -1,11 +1,15 @@
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
 from tests.training.ablation.made_up import CONFIG, ablation, cell
+from tests.training.full_disk import disk_full_after
 from training.ablation.figures import AblationTable
 from training.ablation.report import markdown_of, rich_table, write_report
+from training.durable import recover_directory
+from training.errors import NotSaved
 
 GRADES = ["better", "better", "negligibly_better", "negligibly_better"]
 TABLE = AblationTable.of(
@@ -50,3 +54,20 @@ def test_the_report_is_markdown_figures_and_a_picture(tmp_path: Path) -> None:
     assert values["rows"][1]["difference"]["all"]["value"] == -0.25
     assert "resample prompts and seeds" in values["method"]
     assert values["configuration"]["role"] == "safety"
+
+
+def test_a_full_disk_leaves_the_report_as_it_was(tmp_path: Path) -> None:
+    place = write_report(TABLE, CONFIG, tmp_path)
+    (place / "ablation.md").write_text("of an earlier run")
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+
+    for changes in range(20):
+        with disk_full_after(changes, below=tmp_path) as disk, suppress(NotSaved):
+            write_report(TABLE, CONFIG, tmp_path)
+        if not disk.refused:
+            break
+        recover_directory(place)
+        assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+
+    assert changes >= 4
+    assert (place / "ablation.md").read_text() != "of an earlier run"

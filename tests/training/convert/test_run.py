@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from tests.models import EOS, make_tokenizer, save_checkpoint
 from tests.training.convert import foreign
 from tests.training.convert.comparing import assert_same, converted, ids_and_rewards, tensors
 from tests.training.convert.foreign import Foreign
+from tests.training.full_disk import disk_full_after
 from training.convert.run import ConvertOptions, convert
 from training.convert.source import ReadOptions
-from training.errors import ScoresDiffer
+from training.errors import NotSaved, ScoresDiffer
 
 Builder = Callable[[Path], Foreign]
 
@@ -330,3 +332,18 @@ def test_shards_hold_every_tensor_once(tmp_path: Path) -> None:
     with safe_open(tmp_path / "ours" / "model.safetensors", framework="pt") as file:
         assert file.metadata() == {"format": "pt"}
     assert len(tensors(tmp_path / "ours")) == len(source.trunk) + 2
+
+
+def test_a_full_disk_leaves_no_converted_checkpoint(tmp_path: Path) -> None:
+    source, output = foreign.trl(tmp_path / "source"), tmp_path / "at" / "ours"
+    output.parent.mkdir()
+
+    for changes in range(40):
+        with disk_full_after(changes, below=output.parent) as disk, suppress(NotSaved):
+            convert(str(source.directory), output, ConvertOptions(role="safety", verify=False))
+        if not disk.refused:
+            break
+        assert list(output.parent.iterdir()) == []
+
+    assert changes >= 4  # weights, config, tokenizer, manifest, rename: each has failed
+    assert load_engine(safety=str(output))

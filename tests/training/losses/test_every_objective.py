@@ -1,9 +1,12 @@
 """What holds of every objective: its gradient, its range, the shapes that it refuses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from mpmath import mp
 from torch import Tensor
 
 from rm_core.errors import ShapeMismatch
@@ -42,6 +45,83 @@ OBJECTIVES: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": l2_terms,
 }
 CASES = pytest.mark.parametrize("terms", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+
+
+def _softplus(x: Any) -> Any:
+    return mp.log(1 + mp.exp(x))
+
+
+def _cross_entropy(reward: Any, label: float) -> Any:
+    return label * _softplus(-reward) + (1 - label) * _softplus(reward)
+
+
+def _listnet(rewards: Sequence[Any], ranks: Sequence[int]) -> Any:
+    wanted, found = [mp.exp(-rank) for rank in ranks], [mp.exp(reward) for reward in rewards]
+    both = zip(wanted, found, strict=True)
+    return -sum(w / mp.fsum(wanted) * mp.log(f / mp.fsum(found)) for w, f in both)
+
+
+def _plackett_luce(rewards: Sequence[Any], ranks: Sequence[int]) -> Any:
+    """Efron's likelihood, group by group of equal rank."""
+    total = mp.mpf(0)
+    for rank in set(ranks):
+        tied = [r for r, own in zip(rewards, ranks, strict=True) if own == rank]
+        later = mp.fsum(mp.exp(r) for r, own in zip(rewards, ranks, strict=True) if own > rank)
+        weight = mp.fsum(map(mp.exp, tied))
+        for place, reward in enumerate(tied):
+            total += mp.log(later + (1 - mp.mpf(place) / len(tied)) * weight) - reward
+    return total
+
+
+def _pairs(r: Sequence[Any], margins: Sequence[float]) -> list[Any]:
+    return [_softplus(m - c + j) for c, j, m in zip(r[:4], r[4:], margins, strict=True)]
+
+
+def _of_lists(loss: Callable[[Any, Any], Any], r: Sequence[Any]) -> list[Any]:
+    return [loss(r[:4], RANKS[0].tolist()), loss(r[4:7], RANKS[1, :3].tolist())]
+
+
+NONE, ASKED = [0.0] * 4, MARGINS.tolist()
+PLAINLY: dict[str, Callable[[Sequence[Any]], list[Any]]] = {
+    "bradley_terry": lambda r: _pairs(r, NONE),
+    "margin": lambda r: _pairs(r, ASKED),
+    "hinge": lambda r: [
+        max(mp.mpf(0), 1 + m - c + j) for c, j, m in zip(r[:4], r[4:], ASKED, strict=True)
+    ],
+    "kwise": lambda r: [mp.fsum(_pairs(r, NONE)[:3]) / 3, _pairs(r, NONE)[3]],
+    "listnet": partial(_of_lists, _listnet),
+    "plackett_luce": partial(_of_lists, _plackett_luce),
+    "regression": lambda r: [(x - y) ** 2 for x, y in zip(r, LABELS.tolist(), strict=True)],
+    "tokens": lambda r: [
+        _pairs(r, ASKED[:1] * 4)[0],
+        mp.fsum(_pairs(r, ASKED[1:2] * 4)[1:]) / 3,
+    ],
+    "steps": lambda r: [_cross_entropy(x, y) for x, y in zip(r, LABELS.tolist(), strict=True)],
+    "safety": lambda r: [
+        _cross_entropy(x, y) for x, y in zip(r, LABELS.round().tolist(), strict=True)
+    ],
+    "centering": lambda r: [(c + j) ** 2 for c, j in zip(r[:4], r[4:], strict=True)],
+    "l2": lambda r: [x**2 for x in r],
+}
+"""The formulae as the papers write them, for numbers of any precision."""
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 30.0, 1e4])
+def test_values_are_those_of_arithmetic_of_sixty_digits(
+    name: str, dtype: torch.dtype, size: float
+) -> None:
+    rewards = size * torch.randn(8, dtype=dtype, generator=torch.Generator().manual_seed(5))
+
+    found = OBJECTIVES[name](rewards)
+
+    with mp.workdps(60):
+        exact = [float(x) for x in PLAINLY[name]([mp.mpf(float(r)) for r in rewards])]
+    assert found.dtype == dtype
+    tolerance = 8 * torch.finfo(dtype).eps
+    for own, wanted in zip(found.tolist(), exact, strict=True):
+        assert own == pytest.approx(wanted, rel=tolerance, abs=tolerance * max(1.0, size))
 
 
 @CASES
