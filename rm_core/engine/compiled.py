@@ -34,7 +34,8 @@ class CompiledTrunk:
 
     def __init__(self, model: Any, *, backend: str = "inductor") -> None:
         self._run = TransformersTrunk(model)
-        AttentionInterface.register(_APART, torch.compiler.disable(tree_attention))
+        apart = torch.compiler.disable(tree_attention)  # type: ignore[no-untyped-call]
+        AttentionInterface.register(_APART, apart)
         model.set_attn_implementation(_APART)
         for layer in _layers(model.base_model)[:-1]:
             layer.forward = torch.compile(layer.forward, backend=backend, dynamic=True)

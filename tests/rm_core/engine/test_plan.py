@@ -22,12 +22,17 @@ def families(draw: st.DrawFn) -> list[list[int]]:
     return draw(st.permutations(sequences))
 
 
-def reconstruct(pack: Pack, read_row: int) -> list[int]:
-    """The tokens from a sequence's beginning to a row, by walking the segments."""
+def path_to(pack: Pack, read_row: int) -> list[int]:
+    """The rows from a sequence's beginning to a row, by walking the segments."""
     index = next(i for i, s in enumerate(pack.segments) if s.start <= read_row < s.end)
     chain = [pack.segments[i] for i in pack.chain(index)]
     rows = [row for s in chain[:-1] for row in range(s.start, s.end)]
-    rows += range(chain[-1].start, read_row + 1)
+    return [*rows, *range(chain[-1].start, read_row + 1)]
+
+
+def reconstruct(pack: Pack, read_row: int) -> list[int]:
+    """The tokens from a sequence's beginning to a row; their positions count from 0."""
+    rows = path_to(pack, read_row)
     assert [int(pack.position_ids[row]) for row in rows] == list(range(len(rows)))
     return [int(pack.input_ids[row]) for row in rows]
 
@@ -42,6 +47,20 @@ def test_every_sequence_is_found_again_by_walking_its_segments(
 
     for ids, row in zip(sequences, pack.read_rows, strict=True):
         assert reconstruct(pack, int(row)) == ids
+
+
+@given(sequences=families(), share=st.booleans(), min_shared=st.integers(1, 6))
+def test_a_path_holds_each_token_of_its_sequence_once_and_no_row_is_nobodys(
+    sequences: list[list[int]], share: bool, min_shared: int
+) -> None:
+    reads = [len(ids) - 1 for ids in sequences]
+
+    pack = plan_pack(sequences, reads, share=share, min_shared_tokens=min_shared)
+
+    paths = [path_to(pack, int(row)) for row in pack.read_rows]
+    for ids, path in zip(sequences, paths, strict=True):
+        assert len(set(path)) == len(path) == len(ids)
+    assert {row for path in paths for row in path} == set(range(pack.num_tokens))
 
 
 @given(sequences=families(), min_shared=st.integers(1, 6))
