@@ -72,12 +72,13 @@ class Plan:
         return {arm: why for arm in self.arms if arm.startswith("trl")}
 
     def turns(self) -> list[tuple[int, str]]:
-        """Seeds and arms in the order of running: every arm once a seed, each first in its turn."""
+        """Seeds and arms in the order of running: every arm once a seed, each first in its turn.
+
+        The turn is the seed's, so that seeds that are run by several calls take turns too.
+        """
         able = [arm for arm in self.arms if arm not in self.left_out()]
         return [
-            (seed, able[(at + index) % len(able)])
-            for index, seed in enumerate(self.seeds)
-            for at in range(len(able))
+            (seed, able[(at + seed) % len(able)]) for seed in self.seeds for at in range(len(able))
         ]
 
 
@@ -112,6 +113,11 @@ def measure_training(
             say(
                 f"{name}, {arm}, seed {seed}: {run.seconds:.1f} s, {run.updates} updates, "
                 f"accuracy {statistics.fmean(run.right):.3f}"
+                + (
+                    f", the token ids of {len(trained.texts)} texts are ours"
+                    if trained.texts
+                    else ""
+                )
             )
     return found
 
