@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -83,7 +84,7 @@ def test_what_is_loaded_scores_to_the_bit_as_what_was_trained(
     found = score_comparisons(loaded.model, data.heldout, **how)
 
     assert found == score_comparisons(fitted.trained.model, data.heldout, **how)
-    flat = torch.tensor([value for given in found for value in given], dtype=torch.float64)
+    flat = np.array([value for given in found for value in given])
     # Measured on cached states the head alone gives the same but for rounding.
     tolerance = 1e-5 if config.trainable == "head" else 0.0
     assert flat.mean().item() == pytest.approx(result.figures.reward_mean, abs=tolerance)
@@ -120,6 +121,10 @@ def test_the_cards_lines_of_python_give_the_served_reward(
 ) -> None:
     config, _, _ = way
     card = (Path(config.output) / "README.md").read_text()
+    if config.head == "mean":  # which plain transformers does not read, and the card says so
+        assert "```python" not in card
+        assert "rewardd serve" in card
+        return
     messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
     names: dict[str, Any] = {"directory": config.output, "messages": messages}
 

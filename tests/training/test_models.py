@@ -12,7 +12,12 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from rm_core.errors import CheckpointNotFound, ConfigurationError, UnsafeCheckpoint
+from rm_core.errors import (
+    CheckpointError,
+    CheckpointNotFound,
+    ConfigurationError,
+    UnsafeCheckpoint,
+)
 from rm_core.heads import head_of
 from rm_core.types import Dialogue, Message
 from tests.models import make_model, make_tokenizer
@@ -128,6 +133,17 @@ def test_a_base_that_cannot_be_loaded_safely_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(UnsafeCheckpoint):
+        reward_model_from(str(tmp_path), max_length=64, seed=0)
+
+
+def test_a_base_with_two_labels_is_no_reward_model_and_gets_a_head_of_one_or_is_refused(
+    tmp_path: Path,
+) -> None:
+    """OpenRLHF 1039: a merge left two outputs, and whoever loaded it read one of them."""
+    make_model("llama", num_labels=2).save_pretrained(tmp_path)
+    make_tokenizer(chat=True).save_pretrained(tmp_path)
+
+    with pytest.raises(CheckpointError, match="can't load"):
         reward_model_from(str(tmp_path), max_length=64, seed=0)
 
 

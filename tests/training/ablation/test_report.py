@@ -2,10 +2,12 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.training.ablation.made_up import CONFIG, ablation, cell
 from tests.training.full_disk import disk_full_after
+from training.ablation import report
 from training.ablation.figures import AblationTable
 from training.ablation.report import markdown_of, rich_table, write_report
 from training.durable import recover_directory
@@ -56,7 +58,10 @@ def test_the_report_is_markdown_figures_and_a_picture(tmp_path: Path) -> None:
     assert values["configuration"]["role"] == "safety"
 
 
-def test_a_full_disk_leaves_the_report_as_it_was(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_report_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "plot", lambda _, path: path.write_bytes(b"a picture"))
     place = write_report(TABLE, CONFIG, tmp_path)
     (place / "ablation.md").write_text("of an earlier run")
     before = {path.name: path.read_bytes() for path in place.iterdir()}

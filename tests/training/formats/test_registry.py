@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.architecture.source import ROOT
 from training.errors import DataError, MalformedRow
 from training.formats import FORMATS, detect_format, format_named
 
@@ -95,6 +96,12 @@ def test_a_row_is_detected_by_its_shape(name: str, row: dict[str, Any]) -> None:
 def test_every_format_is_detected_by_some_row_and_found_by_its_name() -> None:
     assert {name for name, _ in ROWS} == {layout.name for layout in FORMATS} - ELSEWHERE
     assert all(format_named(layout.name) is layout for layout in FORMATS)
+
+
+def test_every_format_stands_in_the_documents_table() -> None:
+    table = (ROOT / "docs" / "data-formats.md").read_text("utf-8")
+
+    assert [layout.name for layout in FORMATS if f"| `{layout.name}` |" not in table] == []
 
 
 def test_an_unknown_row_is_answered_with_what_would_be_understood() -> None:
