@@ -31,12 +31,6 @@ def page_of(given: Material, plots: Plots, *, most_mistakes: int = 20) -> str:
 
 
 @pytest.fixture(scope="module")
-def plots() -> Plots:
-    """Of the usual material; where plots don't matter they stand in for others."""
-    return draw_plots(material())
-
-
-@pytest.fixture(scope="module")
 def usual(plots: Plots) -> tuple[Material, str]:
     given = material()
     return given, page_of(given, plots)

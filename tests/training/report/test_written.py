@@ -7,14 +7,8 @@ import pytest
 from tests.training.full_disk import disk_full_after
 from tests.training.report.made_up_material import manifest_of, material
 from training.errors import NotSaved
-from training.report.plots.all_plots import draw_plots
 from training.report.plots.drawing import Absent, Plot
 from training.report.written import CARD_PLOTS, card_pictures, report_directory, write_report
-
-
-@pytest.fixture(scope="module")
-def plots() -> dict[str, Plot | Absent]:
-    return draw_plots(material())
 
 
 def test_the_page_and_a_picture_of_every_plot(

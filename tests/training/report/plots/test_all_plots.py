@@ -13,16 +13,11 @@ from training.report.plots.all_plots import PLOTS, draw_plots
 from training.report.plots.drawing import VARIABLES, Absent, Plot
 
 
-@pytest.fixture(scope="module")
-def all_of_them() -> dict[str, Plot | Absent]:
-    return draw_plots(material())
-
-
 def test_a_safety_model_with_rankings_has_every_plot(
-    all_of_them: dict[str, Plot | Absent],
+    plots: dict[str, Plot | Absent],
 ) -> None:
-    assert list(all_of_them) == list(PLOTS)
-    for name, plot in all_of_them.items():
+    assert list(plots) == list(PLOTS)
+    for name, plot in plots.items():
         assert isinstance(plot, Plot), name
         assert plot.name == name
         ET.fromstring(plot.svg)
@@ -31,13 +26,13 @@ def test_a_safety_model_with_rankings_has_every_plot(
         assert plot.caption
 
 
-def test_what_is_seen_is_told_in_words(all_of_them: dict[str, Plot | Absent]) -> None:
+def test_what_is_seen_is_told_in_words(plots: dict[str, Plot | Absent]) -> None:
     given = material()
     pairs, search = given.figures.pairs, given.calibration.threshold
     assert pairs is not None
     assert search is not None
     assert search.point is not None
-    alts = {name: plot.alt for name, plot in all_of_them.items() if isinstance(plot, Plot)}
+    alts = {name: plot.alt for name, plot in plots.items() if isinstance(plot, Plot)}
 
     assert f"{100 * pairs.accuracy.value:.1f} %" in alts["accuracy"]
     assert f"{pairs.mean_chosen:+.3f}" in alts["rewards"]
@@ -51,12 +46,12 @@ def texts(plot: Plot | Absent) -> set[str]:
     return {"".join(e.itertext()) for e in ET.fromstring(plot.svg).iter("text")}
 
 
-def test_tau_is_marked_with_its_value(all_of_them: dict[str, Plot | Absent]) -> None:
+def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
     search = material().calibration.threshold
     assert search is not None
     assert search.point is not None
 
-    found = texts(all_of_them["precision-recall"])
+    found = texts(plots["precision-recall"])
 
     assert f"τ = {search.point.score:.3f}" in found
     assert {"target precision", "flagging blindly", "LLaMA-2's 0.15"} <= found
