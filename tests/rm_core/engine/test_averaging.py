@@ -63,7 +63,7 @@ def test_the_reward_is_the_head_of_the_response_s_mean_hidden_state_in_any_compa
     architecture: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "padded":
-        monkeypatch.setattr("rm_core.engine.forward._obstacle", lambda _: "this test")
+        monkeypatch.setattr("rm_core.engine.forward.trunk_obstacle", lambda _: "this test")
     name = checkpoint(tmp_path, architecture=architecture, add_bos=True)
     engine = load_engine(helpfulness=name, deterministic=way == "deterministic")
     dialogues = company()
