@@ -188,9 +188,9 @@ def disable_dropout(model: Any) -> None:
 def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
     """The position contract of a reward model trained on this tokenizer.
 
-    One BOS under a chat template, and without one whatever the tokenizer itself puts in front (GPT-2
-    has a BOS and never read one); one EOS where the template has not already ended the turn with it.
-    The head reads the last token, which with a pad token of its own is the position that
+    One BOS under a chat template, and without one whatever the tokenizer itself puts in front
+    (GPT-2 has a BOS and never read one); one EOS where the template has not already ended the turn
+    with it. The head reads the last token, which with a pad token of its own is the position that
     transformers reads too.
 
     Args:
