@@ -6,8 +6,8 @@ chunked prefill by itself, and has both on for a causal model that reads its las
 
 What its CPU backend wants for speed is set: OpenMP threads bound to the cores given (by default it
 keeps one core for its other processes, which on two cores halves it), Intel's OpenMP and tcmalloc
-in front where the machine has them (a missing one is named on stderr and left out), steps of as many
-tokens as our packs have, and room for every text of a shape in its cache.
+in front where the machine has them (a missing one is named on stderr and left out), steps of as
+many tokens as our packs have, and room for every text of a shape in its cache.
 """
 
 from typing import Any

@@ -127,7 +127,7 @@ class AblationTable:
 
 def _columns(strengths: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     """Which pairs each column is over, (pairs,)."""
-    columns = {
+    columns: dict[str, NDArray[np.bool_]] = {
         grade: np.array([strength == grade for strength in strengths])
         for grade in STRENGTHS
         if grade in strengths

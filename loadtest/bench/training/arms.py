@@ -1,7 +1,6 @@
 """One training by one trainer, in a process of its own, and what it tells of itself."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -118,14 +117,16 @@ class Arms:
         )
 
     def _run(self, command: Sequence[str], name: str) -> None:
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(self.settings.threads),
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        variables = (
+            f"OMP_NUM_THREADS={self.settings.threads}",
+            "HF_HUB_OFFLINE=1",
+            "TOKENIZERS_PARALLELISM=false",
+        )
         found = subprocess.run(  # noqa: S603 - no shell
-            command, env=environment, capture_output=True, text=True, check=False
+            ["env", *variables, *command],  # noqa: S607 - env, wherever it lies
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if found.returncode != 0:
             raise PeerError(f"{name} ended with {found.returncode}: {found.stderr[-_TAIL:]}")
