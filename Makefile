@@ -139,7 +139,7 @@ report-picture: $(STAMP) ## Make docs/training-report.png anew from the sample (
 	  --window-size=1180,1500 --screenshot=build/report.png \
 	  "file://$(CURDIR)/build/sample/safety.run/report/report.html"
 	$(BIN)/python -c "from PIL import Image; \
-	  Image.open('build/report.png').convert('RGB').quantize(64).save('docs/training-report.png', optimize=True)"
+	  Image.open('build/report.png').convert('RGB').quantize(128).save('docs/training-report.png', optimize=True)"
 
 .PHONY: image
 image: ## Build the container image (ARGS= goes to docker build)
