@@ -45,6 +45,7 @@ def directory(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     arguments += ["--base", str(tiny_base), "--max-length", "128", "--learning-rate", "1e-3"]
     arguments += ["--epochs", str(EPOCHS), "--batch-size", str(BATCH), "--save-steps", "4"]
     arguments += ["--gradient-accumulation", "2", "--safety-auxiliary-weight", "0.5"]
+    arguments += ["--no-report"]
     (directory / "arguments.json").write_text(json.dumps(arguments))
     return directory
 

@@ -38,6 +38,7 @@ def trained(
             "learning_rate": 3e-3,
             "batch_size": 4,
             "gradient_accumulation": 1,
+            "report": False,
             **options,
         },
     )

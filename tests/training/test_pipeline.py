@@ -39,6 +39,7 @@ def trained(
         learning_rate=3e-3,
         batch_size=4,
         gradient_accumulation=1,
+        report=False,
     )
     return config, train_reward_model(config)
 
@@ -332,6 +333,7 @@ def test_a_mixture_is_drawn_for_training_and_kept_in_the_report(
         output=str(tmp_path / "safety"),
         max_length=128,
         epochs=0.5,
+        report=False,
     )
 
     report = train_reward_model(config).report
