@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from loadtest.words import sentences, word_forms
+from loadtest.synthetic_text import sentences, word_forms
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<pad>")
 FORMAT = 2

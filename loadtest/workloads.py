@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Protocol
 
 from loadtest.errors import LoadTestError
-from loadtest.words import sentences, word_forms
+from loadtest.synthetic_text import sentences, word_forms
 
 MIN_RESPONSE_TOKENS, MAX_RESPONSE_TOKENS = 32, 256
 MIN_TEXT_TOKENS, MAX_TEXT_TOKENS = 32, 512

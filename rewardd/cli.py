@@ -8,10 +8,13 @@ import sys
 
 import typer
 
-from rewardd.batch import register as register_batch
-from rewardd.demo import register as register_demo
-from service.commands import register as register_service
-from training.commands import register as register_training
+from rewardd.checkpoints.convert_cli import convert_checkpoint
+from rewardd.checkpoints.inspect_cli import inspect
+from rewardd.demo.cli import demo
+from rewardd.demo.train_cli import train_sample
+from rewardd.files.cli import register as register_batch
+from service.cli import register as register_service
+from training.cli.train import register as register_training
 
 _OURS = frozenset({"rm_core", "service", "training", "rewardd", "rm_client"})
 _EXTRA_BY_COMMAND = {"serve": "serve"}
@@ -26,7 +29,10 @@ app = typer.Typer(
 register_service(app)
 register_training(app)
 register_batch(app)
-register_demo(app)
+app.command("train-sample")(train_sample)
+app.command("convert")(convert_checkpoint)
+app.command("inspect")(inspect)
+app.command("demo")(demo)
 
 
 @app.callback()

@@ -8,20 +8,20 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import APIRouter, Depends, FastAPI
 
 from rm_core.types import Scorer
-from service.auth import ApiKeys, api_key_dependency
+from service.batching.scheduler import Scheduler, SchedulerLimits
 from service.dialects import registry
-from service.metrics import Metrics
-from service.middleware import RequestContext
-from service.openapi import install_openapi
-from service.ppo_answer import PPO_ROUTE
+from service.http.auth import ApiKeys, api_key_dependency
+from service.http.middleware import RequestContext
+from service.http.openapi import install_openapi
+from service.http.provenance import Provenance
+from service.observability.metrics import Metrics
+from service.ppo.handler import PPO_ROUTE
 from service.problems import install_handlers
-from service.provenance import Provenance
-from service.reply import RewardRule
 from service.routes import compare, documentation, health, info, metrics, ppo, score, streams
-from service.scheduler import Scheduler, SchedulerLimits
+from service.scoring.reply import RewardRule
 from service.settings import Settings, read_secret
 from service.state import AppState
-from service.stateful import StreamService
+from service.streams.service import StreamService
 
 _LAG_PERIOD_SECONDS = 0.25
 _SCORING_ROUTES = (score.ROUTE, compare.ROUTE, PPO_ROUTE)

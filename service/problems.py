@@ -175,7 +175,7 @@ def install_handlers(app: FastAPI) -> None:
 
     async def on_invalid(_: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)  # noqa: S101
-        # Bodies are read by service.body: what FastAPI itself validates is path, query and headers.
+        # Bodies are read by service.http.body: FastAPI itself validates path, query and headers.
         return Problem(
             422,
             "invalid_parameter",

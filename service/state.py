@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from rm_core.types import Scorer
-from service.metrics import Metrics
-from service.reply import RewardRule
-from service.scheduler import Scheduler
+from service.batching.scheduler import Scheduler
+from service.observability.metrics import Metrics
+from service.scoring.reply import RewardRule
 from service.settings import Settings
-from service.stateful import StreamService
+from service.streams.service import StreamService
 
 
 @dataclass(slots=True)

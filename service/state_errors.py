@@ -1,4 +1,4 @@
-"""What can go wrong with the durable state; no HTTP here: `service.stateful` owns the status codes.
+"""What can go wrong with the durable state; `service.streams.service` owns the status codes.
 
 RewardError
 ├─ InputError

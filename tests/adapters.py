@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from rm_core.adapters import WEIGHTS
+from rm_core.checkpoint.adapters import WEIGHTS
 from tests.models import make_model, make_tokenizer
 
 PROJECTIONS = {

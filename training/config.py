@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
-from rm_core.manifest import HeadKind
 from rm_core.types import ROLES, Role, Truncation
 from training.calibration.fitting import CALIBRATION_METHODS, CalibrationMethod
 from training.calibration.threshold import DEFAULT_TARGET_PRECISION
-from training.formats.written import written_source
+from training.data.formats.writer import written_source
+from training.data.mixture import RECIPES, Recipe
 from training.losses import (
     DEFAULT_OBJECTIVES,
     Margins,
@@ -22,7 +23,6 @@ from training.losses import (
     margins_of,
     parse_objectives,
 )
-from training.mixture import RECIPES, Recipe
 
 Precision = Literal["auto", "fp32", "bf16"]
 PairWeighting = Literal["pair", "prompt"]
@@ -77,7 +77,7 @@ class TrainingConfig:
 
     Attributes:
         role: "safety" or "helpfulness".
-        data: sources of preference data, as `training.formats.written` reads them: files,
+        data: sources of preference data, as `training.data.formats.writer` reads them: files,
             folders, hub names, each with settings of its own where it has any.
         base: the causal LM, encoder or reward model to start from: a directory or a hub name.
         output: directory that the checkpoint is written to.

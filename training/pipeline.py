@@ -5,36 +5,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rm_core.manifest import RewardModelManifest
-from training.baselines import baseline_accuracies
+from rm_core.checkpoint.manifest import RewardModelManifest
 from training.calibration.after_training import calibrate_trained
 from training.calibration.calibrate import CalibrationResult
 from training.calibration.readers import trained_reader
 from training.calibration.references import read_references
 from training.config import TrainingConfig
-from training.data import DataOptions, PreparedData, prepare_data
-from training.data_report import DataReport
-from training.decoding import BaseDecoder
+from training.data.formats.reading import ReadRecords
+from training.data.formats.writer import parsed_source
+from training.data.mixture import read_mixture
+from training.data.prepare import DataOptions, PreparedData, prepare_data
+from training.data.report import DataReport
+from training.distributed import join_processes
 from training.errors import DataError
 from training.evaluation import Accuracy, Evaluation
+from training.evaluation.baselines import baseline_accuracies
 from training.evaluation.cases import case_of_comparison
+from training.evaluation.heldout import HeldoutFigures, measure
 from training.evaluation.scorer import Candidate
-from training.fitting import Fitted, fit
-from training.formats.reading import ReadRecords
-from training.formats.written import parsed_source
-from training.heldout import HeldoutFigures, measure
 from training.losses import targets_of
-from training.mixture import read_mixture
-from training.models import UntrainedRewardModel, check_base, encoder_from, reward_model_from
-from training.processes import join_processes
+from training.modeling.reward_model import (
+    UntrainedRewardModel,
+    check_base,
+    encoder_from,
+    reward_model_from,
+)
+from training.modeling.token_decoder import BaseDecoder
+from training.modeling.trainable import check_trainable, quantisation_for
+from training.optimization.fit import Fitted, fit
+from training.optimization.resume import check_resumable
+from training.optimization.trainer import uses_bf16
 from training.progress import Progress, SilentProgress
-from training.publish import check_output, publish
-from training.report.material import Material
-from training.report.plots.all_plots import draw_plots
-from training.report.written import card_pictures, report_directory, write_report
-from training.resume import check_resumable
-from training.trainable import check_trainable, quantisation_for
-from training.trainer import uses_bf16
+from training.publishing.publish import check_output, publish
+from training.publishing.report.inputs import Material
+from training.publishing.report.plots.all_plots import draw_plots
+from training.publishing.report.writer import card_pictures, report_directory, write_report
 
 
 @dataclass(frozen=True, slots=True)

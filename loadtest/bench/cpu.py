@@ -9,7 +9,7 @@ from typing import Any
 
 from loadtest import workloads
 from loadtest.bench.rounds import Rounds, run_rounds
-from loadtest.bench.ways import (
+from loadtest.bench.strategies import (
     GemmLimit,
     Ours,
     Padded,
@@ -25,7 +25,7 @@ from loadtest.models import BenchmarkModels, quiet_transformers
 from loadtest.oracle import load_tokenizer, rewards_alone
 from loadtest.workloads import Text
 from rm_core.engine import DType, Engine, load_engine
-from rm_core.engine.batching import Budget
+from rm_core.engine.packing.policy import Budget
 from rm_core.types import Dialogue, EncodedItem
 
 OURS = "ours"

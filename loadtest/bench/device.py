@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from loadtest.bench.rounds import Rounds, largest_error, run_rounds
-from loadtest.bench.ways import (
+from loadtest.bench.strategies import (
     GemmLimit,
     Ours,
     PackSize,
@@ -24,9 +24,9 @@ from loadtest.bench.ways import (
 from loadtest.errors import LoadTestError
 from loadtest.models import scale_weights
 from loadtest.workloads import log_normal_length
-from rm_core.engine.batching import Budget
-from rm_core.engine.compiled import compiled_packed
-from rm_core.engine.packed import PackedForward
+from rm_core.engine.forward.compiled import compiled_packed
+from rm_core.engine.forward.packed import PackedForward
+from rm_core.engine.packing.policy import Budget
 from rm_core.types import Encoded, EncodedItem
 
 OURS = "ours"

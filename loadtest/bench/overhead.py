@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import workloads
-from loadtest.bench.ways import Ours
+from loadtest.bench.strategies import Ours
 from loadtest.errors import LoadTestError
 from loadtest.generator import Generator, Target
 from loadtest.oracle import Oracle
@@ -24,7 +24,7 @@ from loadtest.schedule import ClosedLoop, poisson
 from loadtest.servers import Launch
 from loadtest.workloads import Tokenizer, Workload
 from rm_core.engine import Engine, load_engine
-from rm_core.engine.batching import Budget
+from rm_core.engine.packing.policy import Budget
 from rm_core.types import Dialogue
 
 BUDGET = Budget(max_tokens=8192, max_items=256)

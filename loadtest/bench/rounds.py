@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtest.bench.ways import Rewards, Way
+from loadtest.bench.strategies import Rewards, Way
 from loadtest.errors import LoadTestError
 from loadtest.report import markdown_table
 

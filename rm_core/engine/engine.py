@@ -7,13 +7,19 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
-from rm_core.adapters import SharedBases
-from rm_core.checkpoint import RewardModel, load_reward_model
-from rm_core.engine.averaging import AveragingForward
-from rm_core.engine.forward import Forward, choose_forward, random_texts
-from rm_core.engine.padded import PaddedForward
-from rm_core.engine.precision import Precision, PrecisionError, precision_error, reduce_precision
-from rm_core.engine.trunk import same_trunk
+from rm_core.checkpoint.adapters import SharedBases
+from rm_core.checkpoint.heads import has_head_on_tokens, head_of
+from rm_core.checkpoint.load import RewardModel, load_reward_model
+from rm_core.engine.forward.choose import Forward, choose_forward, random_texts
+from rm_core.engine.forward.mean_head import AveragingForward
+from rm_core.engine.forward.padded import PaddedForward
+from rm_core.engine.trunk.precision import (
+    Precision,
+    PrecisionError,
+    precision_error,
+    reduce_precision,
+)
+from rm_core.engine.trunk.shared import same_trunk
 from rm_core.errors import (
     CheckpointError,
     ConfigurationError,
@@ -23,9 +29,8 @@ from rm_core.errors import (
     InputError,
     OutOfMemory,
 )
-from rm_core.heads import has_head_on_tokens, head_of
-from rm_core.reading import response_positions
-from rm_core.text import ReadRule
+from rm_core.text.encoder import ReadRule
+from rm_core.text.positions import response_positions
 from rm_core.types import (
     ROLES,
     Dialogue,

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Foreign, Options, Place, Question, bad_request, wrong_type
+from service.dialects.base import Foreign, Options, Place, Question, bad_request, wrong_type
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
 from service.dialects.texts import answered
-from service.dialects.verdict import Verdict
+from service.http.body import validate
 
 
 class AlignAnythingBody(Foreign):

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Depends
 from fastapi import Response as HttpResponse
 
 from rm_core.types import TokenIds
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Asked, Foreign, Options, Place, Question, bad_request
+from service.dialects.base import Asked, Foreign, Options, Place, Question, bad_request
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
 from service.dialects.texts import answered, texts_or_ids
-from service.dialects.verdict import Verdict
+from service.http.body import validate
+from service.http.openapi import problems
 from service.json_reply import json_reply
-from service.openapi import problems
 from service.problems import Problem, printable
 from service.routes.health import reasons_not_ready
 from service.state import AppState, get_state

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import Field
 
 from rm_core.types import RenderedText
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Asked, Foreign, Options, Place, Question, wrong_type
-from service.dialects.verdict import Verdict
+from service.dialects.base import Asked, Foreign, Options, Place, Question, wrong_type
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
+from service.http.body import validate
 
 
 class ScoreEvaluationBody(Foreign):

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Foreign, Options, Question
+from service.dialects.base import Foreign, Options, Question
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
 from service.dialects.texts import TextPart, Turn, answered
-from service.dialects.verdict import Verdict
+from service.http.body import validate
 
 
 class ResponsesEntry(Foreign):

@@ -9,18 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rm_core.types import RenderedText
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import (
-    Asked,
-    Foreign,
-    Options,
-    Place,
-    Question,
-    bad_request,
-    wrong_type,
-)
-from service.dialects.verdict import Verdict
+from service.dialects.base import Asked, Foreign, Options, Place, Question, bad_request, wrong_type
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
+from service.http.body import validate
 
 
 class OpenRLHFBody(Foreign):

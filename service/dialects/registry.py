@@ -20,8 +20,8 @@ from service.dialects import (
     slime,
     vllm,
 )
-from service.dialects.exchange import Dialect, exchange
-from service.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
+from service.dialects.handler import Dialect, exchange
+from service.http.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
 from service.settings import Settings
 from service.state import AppState, get_state
 

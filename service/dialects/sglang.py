@@ -8,11 +8,11 @@ list.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Foreign, Options, Question, bad_request
+from service.dialects.base import Foreign, Options, Question, bad_request
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
 from service.dialects.texts import texts_or_ids
-from service.dialects.verdict import Verdict
+from service.http.body import validate
 from service.problems import printable
 
 

@@ -7,11 +7,11 @@ template to prompts itself (`--apply-chat-template`), so that it is not applied 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Foreign, Options, Question
+from service.dialects.base import Foreign, Options, Question
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
 from service.dialects.texts import Turn, answered
-from service.dialects.verdict import Verdict
+from service.http.body import validate
 
 
 class SlimeBody(Foreign):

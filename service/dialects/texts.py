@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from rm_core.types import Dialogue, Message, RenderedText, RewardInput, TokenIds
-from service.dialects.question import Asked, Foreign, Place, bad_request, wrong_type
+from service.dialects.base import Asked, Foreign, Place, bad_request, wrong_type
 
 
 class TextPart(Foreign):

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from service.body import validate
-from service.dialects.exchange import Dialect
-from service.dialects.question import Foreign, Options, Place, Question, bad_request
+from service.dialects.base import Foreign, Options, Place, Question, bad_request
+from service.dialects.handler import Dialect
+from service.dialects.result import Verdict
 from service.dialects.texts import Turn, chat, texts_or_ids
-from service.dialects.verdict import Verdict
+from service.http.body import validate
 
 
 class VLLMBody(Foreign):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
+from service.http.openapi import problems
 from service.json_reply import json_reply
-from service.openapi import problems
 from service.problems import Problem
 from service.state import AppState, get_state
 

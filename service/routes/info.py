@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 
 from service.dialects import registry
 from service.json_reply import json_reply
-from service.model_info import models_json, selection_json
+from service.scoring.model_info import models_json, selection_json
 from service.state import AppState, get_state
 
 router = APIRouter(prefix="/v1", tags=["operations"])

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from service.metrics import METRICS_MEDIA_TYPE
+from service.observability.metrics import METRICS_MEDIA_TYPE
 from service.routes.health import reasons_not_ready
 from service.state import AppState, get_state
 

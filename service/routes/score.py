@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from rm_core.errors import RewardError
-from service.body import (
+from service.http.body import (
     GZIP,
     NDJSON_MEDIA_TYPES,
     item_pointer,
@@ -19,16 +19,22 @@ from service.body import (
     unwrap,
     validate_items,
 )
-from service.caller import deadline_of, while_connected
-from service.detail import with_detail
+from service.http.deadline import deadline_of, while_connected
+from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
+from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.json_reply import json_reply
-from service.judging import Judged, judge_items
-from service.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
-from service.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.problems import Problem, ProblemItem, problem_from
-from service.schemas import ScoreEnvelope, ScoreItem, ScoreReply, ScoreRequest, score_item_model
-from service.score_reply import item_json
-from service.scoring import ItemFailure
+from service.schemas.score import (
+    ScoreEnvelope,
+    ScoreItem,
+    ScoreReply,
+    ScoreRequest,
+    score_item_model,
+)
+from service.scoring.detail import with_detail
+from service.scoring.judging import Judged, judge_items
+from service.scoring.score_items import ItemFailure
+from service.scoring.score_reply import item_json
 from service.state import AppState, get_state
 
 router = APIRouter(tags=["rewards"])

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from rm_core.rewards import Statistics
-from service.body import read_json, validate
+from service.http.body import read_json, validate
+from service.http.openapi import COMMON_PROBLEMS, problems, request_body
 from service.json_reply import json_reply
-from service.openapi import COMMON_PROBLEMS, problems, request_body
 from service.problems import Problem
-from service.schemas_ppo import StreamReply, StreamSnapshot, StreamsReply
+from service.schemas.ppo import StreamReply, StreamSnapshot, StreamsReply
 from service.state import AppState, get_state
-from service.stateful import state_problems
-from service.streams import STREAM_NAME_PATTERN, Stream, is_name
+from service.streams.service import state_problems
+from service.streams.stream_table import STREAM_NAME_PATTERN, Stream, is_name
 
 router = APIRouter(tags=["streams"])
 

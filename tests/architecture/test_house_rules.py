@@ -23,14 +23,14 @@ MIRRORED_FROM_LINES = 20
 # Modules without a test file in their own place, and the file that would go red with them.
 TESTED_IN = {
     # Names and values without behaviour.
-    "rm_core/errors.py": "rm_core/test_checkpoint.py",
-    "training/data_options.py": "training/test_comparison_builder.py",
+    "rm_core/errors.py": "rm_core/checkpoint/test_load.py",
+    "training/data/options.py": "training/data/test_build.py",
     # What loading refuses before any library reads the files.
-    "rm_core/checkpoint_files.py": "rm_core/test_checkpoint.py",
-    "service/queueing.py": "service/test_admission.py",
+    "rm_core/checkpoint/files.py": "rm_core/checkpoint/test_load.py",
+    "service/errors.py": "service/batching/test_admission.py",
     "service/state.py": "service/routes/test_operations.py",
-    "service/state_errors.py": "service/test_streams.py",
-    "training/errors.py": "training/test_data.py",
+    "service/state_errors.py": "service/streams/test_stream_table.py",
+    "training/errors.py": "training/data/test_prepare.py",
     # Kernels that must all give transformers' own numbers.
     "rm_core/engine/attention/masked.py": "rm_core/engine/attention/test_kernels.py",
     "rm_core/engine/attention/merged.py": "rm_core/engine/attention/test_kernels.py",
@@ -42,42 +42,58 @@ TESTED_IN = {
     "service/routes/info.py": "service/routes/test_operations.py",
     "service/routes/metrics.py": "service/routes/test_operations.py",
     # What all dialects have in common.
-    "service/dialects/question.py": "service/dialects/test_agreement.py",
+    "service/dialects/base.py": "service/dialects/test_agreement.py",
     "service/dialects/texts.py": "service/dialects/test_agreement.py",
     # Parts of one training that show in what it prints.
-    "training/accounts.py": "training/test_mixture.py",
+    "training/data/accounting.py": "training/data/test_mixture.py",
     # What several processes do together shows only where there are several.
-    "training/processes.py": "training/test_distributed.py",
-    "training/sharding.py": "training/test_distributed.py",
-    "training/command_errors.py": "training/test_commands.py",
+    "training/optimization/fsdp.py": "training/test_distributed.py",
+    "training/cli/errors.py": "training/cli/test_train.py",
     # What scorers take and give, and tables of one kind among all of them.
     "training/evaluation/scorer.py": "training/evaluation/test_run.py",
     "training/evaluation/bias_tables.py": "training/evaluation/test_tables.py",
     "training/evaluation/ranking_tables.py": "training/evaluation/test_tables.py",
     # The report's plots, drawn together.
-    "training/report/plots/accuracy.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/best_of_n.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/learning.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/length.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/margins.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/precision_recall.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/reliability.py": "training/report/plots/test_all_plots.py",
-    "training/report/plots/rewards.py": "training/report/plots/test_all_plots.py",
+    "training/publishing/report/plots/accuracy.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/best_of_n.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/learning.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/length.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/margins.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/precision_recall.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/reliability.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
+    "training/publishing/report/plots/rewards.py": (
+        "training/publishing/report/plots/test_all_plots.py"
+    ),
     # Layouts of other projects, each built by hand, converted and compared with its arithmetic.
-    "training/convert/classifier.py": "training/convert/test_run.py",
-    "training/convert/deepspeed_chat.py": "training/convert/test_run.py",
-    "training/convert/llama_factory.py": "training/convert/test_run.py",
-    "training/convert/names.py": "training/convert/test_run.py",
-    "training/convert/openrlhf.py": "training/convert/test_run.py",
-    "training/convert/pickled.py": "training/convert/test_weights.py",
-    "training/convert/source.py": "training/convert/test_layouts.py",
-    "training/convert/target.py": "training/convert/test_run.py",
-    "training/convert/trl.py": "training/convert/test_run.py",
+    "rewardd/checkpoints/convert/classifier.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/deepspeed_chat.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/llama_factory.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/names.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/openrlhf.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/pickled.py": "rewardd/checkpoints/convert/test_weights.py",
+    "rewardd/checkpoints/convert/source.py": "rewardd/checkpoints/convert/test_layouts.py",
+    "rewardd/checkpoints/convert/target.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/trl.py": "rewardd/checkpoints/convert/test_run.py",
     # Values that the report shows.
-    "training/inspection/report.py": "training/inspection/test_checkpoint.py",
+    "rewardd/checkpoints/inspect/report.py": "rewardd/checkpoints/inspect/test_checkpoint.py",
     # Commands and the server that the demo starts, run as processes.
-    "rewardd/demo.py": "integration/test_demo.py",
-    "rewardd/server_process.py": "integration/test_demo.py",
+    "rewardd/demo/train_cli.py": "rewardd/test_cli.py",
+    "rewardd/demo/cli.py": "integration/test_demo.py",
+    "rewardd/demo/server_process.py": "integration/test_demo.py",
     # The clients' own parts, tested through both clients against a real socket.
     "rm_client/async_client.py": "rm_client/test_client.py",
     "rm_client/checks.py": "rm_client/test_replies.py",
@@ -112,7 +128,7 @@ TESTED_IN = {
 # The server's settings, and the functions that frameworks load by path and pass nothing to.
 READ_ENVIRONMENT = {Path("service/settings.py"), Path("rm_client/adapters/environment.py")}
 # Other projects' checkpoints that are nothing but pickles, at the user's word and as plain tensors.
-UNPICKLES = Path("training/convert/pickled.py")
+UNPICKLES = Path("rewardd/checkpoints/convert/pickled.py")
 UNSAFE_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "numpy.load", "np.load"}
 ENVIRONMENT = {"os.environ", "os.getenv", "os.environb", "os.getenvb", "os.putenv"}

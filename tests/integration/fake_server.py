@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from rm_core.types import EncodedItem, Role
-from service.logs import configure_logging
+from service.observability.logs import configure_logging
 from service.server import serve
 from service.settings import Settings
 from tests.fakes import FakeScorer

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rewardd.demo_examples import EXAMPLES
+from rewardd.demo.examples import EXAMPLES
+from rewardd.demo.models import DemoRecipe, train_sample_models
 from tests.training.samples import preference_rows, write_jsonl
-from training.base_model import BaseModelConfig
-from training.demo_models import DemoRecipe, train_sample_models
+from training.modeling.small_lm import BaseModelConfig
 
 ROOT = Path(__file__).parents[2]
 TINY = DemoRecipe(

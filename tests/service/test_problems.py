@@ -14,7 +14,7 @@ from service.problems import (
     problem_items,
     status_of,
 )
-from service.schemas import MessagesItem, ResponseItem
+from service.schemas.score import MessagesItem, ResponseItem
 
 DOMAIN_ERRORS = [
     kind

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.comparisons import Comparison, Pair
 from training.config import TrainingConfig
+from training.data.examples import Comparison, Pair
 
 
 def unevenly_known(comparisons: Sequence[Comparison]) -> list[Comparison]:

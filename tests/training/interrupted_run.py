@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from training.checkpointing import CheckpointingTrainer
 from training.config import TrainingConfig
+from training.optimization.checkpointing import CheckpointingTrainer
 from training.pipeline import train_reward_model
 from training.progress import SilentProgress
 

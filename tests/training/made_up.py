@@ -11,11 +11,11 @@ from training.calibration.calibrate import (
     calibrate_rewards,
 )
 from training.calibration.observations import observations_of
-from training.comparisons import Comparison, Pair
-from training.data_report import DataReport, SplitCounts
+from training.data.examples import Comparison, Pair
+from training.data.records import Strength
+from training.data.report import DataReport, SplitCounts
 from training.evaluation import Accuracy, Evaluation, accuracy_of, evaluate
-from training.heldout import HeldoutFigures
-from training.records import Strength
+from training.evaluation.heldout import HeldoutFigures
 
 
 def made_up_evaluation(

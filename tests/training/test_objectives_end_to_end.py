@@ -11,15 +11,15 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from rm_core.checkpoint import load_reward_model
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import load_engine
-from rm_core.manifest import read_manifest
 from rm_core.types import Dialogue
 from tests.training.samples import preference_rows, write_jsonl
-from training.commands import register
+from training.cli.train import register
 from training.config import TrainingConfig, load_config
 from training.losses import OBJECTIVES, parse_objectives
-from training.models import reward_model_from
+from training.modeling.reward_model import reward_model_from
 from training.pipeline import TrainingResult, train_reward_model
 
 

@@ -9,15 +9,15 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rm_core.checkpoint import load_reward_model
+from rm_core.checkpoint.load import load_reward_model
 from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue, Message
 from training.config import TrainingConfig
-from training.data import DataOptions, prepare_data
+from training.data.formats import read_records
+from training.data.prepare import DataOptions, prepare_data
 from training.errors import DataError, NotSaved
 from training.evaluation import score_comparisons
-from training.formats import read_records
-from training.models import encoder_from, reward_model_from
+from training.modeling.reward_model import encoder_from, reward_model_from
 from training.pipeline import TrainingResult, train_reward_model
 
 
@@ -180,7 +180,7 @@ def test_a_failed_training_leaves_no_checkpoint(
 ) -> None:
     from dataclasses import replace
 
-    from training import publish as publishing
+    from training.publishing import publish as publishing
 
     def fail(*_: Any) -> None:
         raise OSError("no space left on device")

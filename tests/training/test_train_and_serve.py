@@ -24,10 +24,10 @@ from tests.training.made_up import (
     made_up_figures,
     made_up_report,
 )
-from tests.training.test_models import save_encoder
+from tests.training.modeling.test_reward_model import save_encoder
 from training.config import TrainingConfig
-from training.models import reward_model_from
-from training.publish import publish
+from training.modeling.reward_model import reward_model_from
+from training.publishing.publish import publish
 
 LLAMA_3 = (
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]\n\n"

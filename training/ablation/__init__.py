@@ -4,10 +4,10 @@
 writes them down.
 """
 
-from training.ablation.cells import run_ablation
 from training.ablation.figures import AblationTable
 from training.ablation.grid import Grid, Setting, make_grid
 from training.ablation.report import markdown_of, plot, rich_table, write_report
+from training.ablation.trials import run_ablation
 
 __all__ = [
     "AblationTable",

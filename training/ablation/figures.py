@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.ablation.cells import Ablation, Cell
+from training.ablation.trials import Ablation, Cell
+from training.data.records import STRENGTHS
 from training.evaluation.accuracy import credit_of
-from training.evaluation.intervals import (
+from training.statistics.intervals import (
     RESAMPLES,
     Floats,
     Interval,
@@ -23,7 +24,6 @@ from training.evaluation.intervals import (
     draws,
     percentile_interval,
 )
-from training.records import STRENGTHS
 
 GRADED = "graded"
 """The column over all graded pairs, where others are held out too; the paper's average."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
-from rm_core.manifest import HeadKind
 from training.config import TrainingConfig
 from training.losses import Margins, MarginTable, parse_objectives, reads_margins
 

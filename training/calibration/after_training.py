@@ -10,8 +10,8 @@ from training.calibration.calibrate import (
 from training.calibration.observations import observations_of
 from training.calibration.readers import Reader
 from training.calibration.references import ReferenceRewards, heldout_rewards, reference_rewards
-from training.comparisons import Comparison
 from training.config import TrainingConfig
+from training.data.examples import Comparison
 from training.errors import DataError
 from training.evaluation.scorer import Candidate
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rm_core.manifest import RewardModelManifest
+from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.rewards import calibrate
 from rm_core.types import Baseline, CalibrationFit, ReferenceQuantiles, Role
 from training.calibration.fitting import CalibrationMethod, Fit, crossfitted, fit_calibration

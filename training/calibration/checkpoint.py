@@ -13,10 +13,15 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from rm_core.checkpoint.manifest import (
+    MANIFEST_NAME,
+    RewardModelManifest,
+    read_manifest,
+    write_manifest,
+)
 from rm_core.engine import DType, load_engine
 from rm_core.errors import ConfigurationError, WrongRole
-from rm_core.manifest import MANIFEST_NAME, RewardModelManifest, read_manifest, write_manifest
-from rm_core.text import PositionContract
+from rm_core.text.encoder import PositionContract
 from rm_core.types import Role, Truncation
 from training.calibration.calibrate import (
     CalibrationOptions,
@@ -26,15 +31,15 @@ from training.calibration.calibrate import (
 from training.calibration.observations import Observations, observations_of
 from training.calibration.readers import Reader, served_reader
 from training.calibration.references import read_references, reference_rewards
-from training.data import assign_splits
-from training.decoding import BaseDecoder
+from training.data.formats import read_records
+from training.data.formats.options import FormatOptions
+from training.data.prepare import assign_splits
+from training.data.records import PreferenceRecord
 from training.errors import DataError, NotSaved
 from training.evaluation.cases import Case, build_cases
 from training.evaluation.scorer import Candidate, Reading, Refusal
-from training.formats import read_records
-from training.formats.options import FormatOptions
+from training.modeling.token_decoder import BaseDecoder
 from training.progress import Progress, SilentProgress
-from training.records import PreferenceRecord
 
 CalibrationSplit = Literal["heldout", "all"]
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from rm_core.rewards import Calibration
 from rm_core.types import Role
-from training.calibration.logistic import LogisticFit, fit_logistic
 from training.calibration.observations import (
     BoolArray,
     FloatArray,
@@ -31,6 +30,7 @@ from training.calibration.observations import (
     Observations,
     Pairs,
 )
+from training.statistics.logistic import LogisticFit, fit_logistic
 
 CalibrationMethod = Literal["auto", "labels", "pairs", "none"]
 CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.comparisons import Pair
+from training.data.examples import Pair
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import InputError
-from rm_core.manifest import HeadKind
 from rm_core.rewards import Calibration
-from rm_core.text import TextEncoder
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Encoded, Role, Scorer, TokenIds, Truncation
-from training.comparisons import Comparison
+from training.batches.padded import BatchLayout
+from training.data.examples import Comparison
 from training.evaluation import score_comparisons
 from training.evaluation.checkpoint_scorer import DEFAULT_PACK_TOKENS, EngineReader
 from training.evaluation.scorer import Candidate, Reading, Refusal
-from training.layouts import BatchLayout
 
 Reader = Callable[[Sequence[Candidate]], Sequence[Reading | Refusal]]
 """Gives a raw reward or a refusal for each candidate, in order."""

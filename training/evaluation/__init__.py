@@ -6,8 +6,8 @@ where there is not enough data.
 
 from training.evaluation.accuracy import Accuracy, accuracy_of
 from training.evaluation.forward import score_comparisons
-from training.evaluation.intervals import Estimate, Interval, bootstrap_interval, wilson_interval
 from training.evaluation.pairs import Evaluation, evaluate
+from training.statistics.intervals import Estimate, Interval, bootstrap_interval, wilson_interval
 
 __all__ = [
     "Accuracy",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.intervals import Floats, Interval, bootstrap_interval, wilson_interval
+from training.statistics.intervals import Floats, Interval, bootstrap_interval, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)

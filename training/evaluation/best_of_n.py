@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from training.evaluation.cases import Case, Rewards
-from training.evaluation.intervals import Estimate, Floats, estimate
 from training.evaluation.rankings import quality_by_rank, quality_by_rating
+from training.statistics.intervals import Estimate, Floats, estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from training.evaluation.cells import (
+from training.evaluation.lengths import STRATA, LengthFigures
+from training.evaluation.perturbations import PERTURBATIONS
+from training.evaluation.report import EvaluationReport, ScorerFigures
+from training.evaluation.robustness import PerturbationFigures
+from training.evaluation.table_cells import (
     ABSENT,
     Table,
     accuracy_cell,
@@ -12,10 +16,6 @@ from training.evaluation.cells import (
     share,
     signed,
 )
-from training.evaluation.lengths import STRATA, LengthFigures
-from training.evaluation.perturbations import PERTURBATIONS
-from training.evaluation.report import EvaluationReport, ScorerFigures
-from training.evaluation.robustness import PerturbationFigures
 
 
 def length_tables(report: EvaluationReport) -> list[Table]:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from rm_core.types import Message
-from training.comparisons import Comparison, Pair, ordered_pairs, prompt_key
-from training.evaluation.intervals import Floats
-from training.records import STRENGTHS, PreferenceRecord, StepLabel, Strength
+from training.data.examples import Comparison, Pair, ordered_pairs, prompt_key
+from training.data.records import STRENGTHS, PreferenceRecord, StepLabel, Strength
+from training.statistics.intervals import Floats
 
 Rewards = Sequence[Sequence[float]]
 """One sequence per case, one reward per response."""

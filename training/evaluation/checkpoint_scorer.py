@@ -10,12 +10,12 @@ from typing import cast
 
 import numpy as np
 
-from rm_core.checkpoint_files import resolve_directory
+from rm_core.checkpoint.files import resolve_directory
+from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import DType, load_engine
-from rm_core.engine.batching import MemoryCap, TokenSum
-from rm_core.engine.price import SharedPrefixPrice, new_price
+from rm_core.engine.packing.cost import SharedPrefixPrice, new_price
+from rm_core.engine.packing.policy import MemoryCap, TokenSum
 from rm_core.errors import DetailUnavailable, EngineClosed, EngineError, InputError, OutOfMemory
-from rm_core.manifest import read_manifest
 from rm_core.rewards import Calibration, calibrate
 from rm_core.types import Dialogue, EncodedItem, Role, TokenIds, Truncation
 from rm_core.types import Scorer as EngineScorer

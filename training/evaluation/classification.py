@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from training.evaluation.intervals import (
+from training.statistics.intervals import (
     Estimate,
     Floats,
     clusters,

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 
-from rm_core.manifest import HeadKind
-from rm_core.reading import response_positions
+from rm_core.checkpoint.manifest import HeadKind
+from rm_core.text.positions import response_positions
 from rm_core.types import Encoded
-from training.choose_layout import choose_layout
-from training.comparisons import Comparison
+from training.batches.choose import choose_layout
+from training.batches.padded import BatchLayout
+from training.data.examples import Comparison
 from training.errors import TrainingDiverged
-from training.layouts import BatchLayout
 
 
 def score_comparisons(

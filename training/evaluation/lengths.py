@@ -23,10 +23,10 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from training.calibration.logistic import fit_logistic
 from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
 from training.evaluation.cases import Case, PairTable, Rewards, length_of, pair_table
-from training.evaluation.intervals import (
+from training.evaluation.rankings import correlation_estimate
+from training.statistics.intervals import (
     Estimate,
     Floats,
     Interval,
@@ -35,7 +35,7 @@ from training.evaluation.intervals import (
     estimate,
     percentile_interval,
 )
-from training.evaluation.rankings import correlation_estimate
+from training.statistics.logistic import fit_logistic
 
 SIMILAR = 1.1
 """Pairs whose lengths differ by no more than this factor count as of similar length."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from training.evaluation.best_of_n import BestOfNPoint
-from training.evaluation.cells import Table, counted, name_of, number, percent, plain
 from training.evaluation.report import EvaluationReport
+from training.evaluation.table_cells import Table, counted, name_of, number, percent, plain
 
 
 def ranking_tables(report: EvaluationReport) -> list[Table]:

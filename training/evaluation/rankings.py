@@ -13,13 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from training.evaluation.cases import Case, Rewards, labelled
-from training.evaluation.intervals import (
-    Estimate,
-    Floats,
-    bootstrap,
-    estimate,
-    percentile_interval,
-)
+from training.statistics.intervals import Estimate, Floats, bootstrap, estimate, percentile_interval
 
 MIN_RESPONSES = 3
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from training.evaluation.cells import Table
 from training.evaluation.report import EvaluationReport
+from training.evaluation.table_cells import Table
 from training.evaluation.tables import tables
 
 WIDTH_OF_FILES = 160

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.evaluation.accuracy import Accuracy, accuracy_of, credit_of
 from training.evaluation.cases import Case, Rewards
-from training.evaluation.intervals import Estimate, Floats, estimate
+from training.statistics.intervals import Estimate, Floats, estimate
 
 PerturbedRewards = Sequence[Sequence[float | None]]
 """Like `Rewards`; None where the perturbation changed nothing."""

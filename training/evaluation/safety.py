@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.comparisons import Pair
+from training.data.examples import Pair
 from training.evaluation.accuracy import Accuracy, accuracy_where
 from training.evaluation.cases import Case, Rewards, labelled, pair_table
 from training.evaluation.classification import Discrimination, discrimination

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluation.classification import Discrimination, discrimination
-from training.evaluation.intervals import Estimate, estimate
+from training.statistics.intervals import Estimate, estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
 from training.evaluation.cases import Case, PairTable, Rewards, pair_table
-from training.evaluation.intervals import (
+from training.statistics.intervals import (
     Estimate,
     bootstrap_by_prompt,
     estimate_by_prompt,

@@ -1,7 +1,11 @@
 """The report as tables of text, for a terminal, for Markdown and for a page."""
 
+from training.data.records import STRENGTHS
 from training.evaluation.bias_tables import length_tables, robustness_tables
-from training.evaluation.cells import (
+from training.evaluation.ranking_tables import best_of_n_tables, ranking_tables
+from training.evaluation.report import EvaluationReport
+from training.evaluation.safety import SAFETY_BINS
+from training.evaluation.table_cells import (
     ABSENT,
     Table,
     accuracy_cell,
@@ -11,10 +15,6 @@ from training.evaluation.cells import (
     share,
     signed,
 )
-from training.evaluation.ranking_tables import best_of_n_tables, ranking_tables
-from training.evaluation.report import EvaluationReport
-from training.evaluation.safety import SAFETY_BINS
-from training.records import STRENGTHS
 
 
 def tables(report: EvaluationReport) -> list[Table]:

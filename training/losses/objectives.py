@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
-from rm_core.manifest import HeadKind
 from training.losses.pairwise import bradley_terry_terms, hinge_terms
 from training.losses.rankings import kwise_terms, listnet_terms, plackett_luce_terms
 from training.losses.ratings import regression_terms

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.bench.training.arms import Arms, Trained, schedule_of
 from loadtest.bench.training.judge import Judge
 from loadtest.bench.training.prepared import Prepared, prepare
 from loadtest.bench.training.results import Comparison, Run
 from loadtest.bench.training.settings import ARMS, WORKLOADS, Settings
+from loadtest.bench.training.trainers import Arms, Trained, schedule_of
 from loadtest.errors import LoadTestError
 from loadtest.report import environment
 

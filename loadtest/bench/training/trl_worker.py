@@ -1,7 +1,7 @@
 """Trains one reward model with TRL, in an environment that has it, and tells how that went.
 
 Run by its path with another Python: it imports nothing of ours. Argument: a JSON file with the job
-(`loadtest.bench.training.arms`); what came of it is written where the job says.
+(`loadtest.bench.training.trainers`); what came of it is written where the job says.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rm_core.engine.plan import Pack
+from rm_core.engine.packing.plan import Pack
 
 
 def masked_attention(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rm_core.engine.attention.gradients import differentiable
-from rm_core.engine.plan import Pack
+from rm_core.engine.packing.plan import Pack
 
 
 def merged_attention(

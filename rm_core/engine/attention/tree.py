@@ -1,7 +1,7 @@
 """The entry: what transformers calls, the plan's tensors, and the choice of a kernel.
 
-The row holds segments in depth-first order (see `rm_core.engine.plan`). Each segment attends to
-itself causally; everything below it attends to it fully.
+The row holds segments in depth-first order (see `rm_core.engine.packing.plan`). Each segment
+attends to itself causally; everything below it attends to it fully.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from transformers import AttentionInterface
 from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.merged import merged_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
-from rm_core.engine.plan import Pack
+from rm_core.engine.packing.plan import Pack
 
 ATTENTION_NAME = "rewardd_tree"
 """The name under which transformers knows our attention; it makes no mask for it."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rm_core.engine.attention.gradients import differentiable
 from rm_core.engine.attention.merged import merge_part
-from rm_core.engine.plan import Pack, Segment
+from rm_core.engine.packing.plan import Pack, Segment
 
 
 @dataclass(frozen=True, slots=True)

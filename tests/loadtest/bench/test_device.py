@@ -14,7 +14,7 @@ from loadtest.bench.device import (
     matmul_rate,
     random_texts,
 )
-from loadtest.bench.ways import PackSize, trunk_linears
+from loadtest.bench.strategies import PackSize, trunk_linears
 from loadtest.errors import LoadTestError
 
 SMALL = Options(

@@ -19,12 +19,12 @@ from torch.nn import Linear
 from rm_core.engine.attention import tree
 from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
-from rm_core.engine.batching import Budget, Waiting, choose
-from rm_core.engine.chunked import ChunkedTrunk, is_llama_shaped
-from rm_core.engine.packed import PackedForward, TransformersTrunk, fastest_packed
-from rm_core.engine.padded import PaddedForward
-from rm_core.engine.plan import Pack
-from rm_core.engine.price import SharedPrefixPrice
+from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
+from rm_core.engine.forward.padded import PaddedForward
+from rm_core.engine.packing.cost import SharedPrefixPrice
+from rm_core.engine.packing.plan import Pack
+from rm_core.engine.packing.policy import Budget, Waiting, choose
+from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.types import Encoded, EncodedItem
 from tests.models import DECODERS, make_model
 from tests.rm_core.engine.attention.oracles import ReferenceKernel

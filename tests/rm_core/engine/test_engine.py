@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rm_core.engine import load_engine
-from rm_core.engine.packed import PackedForward
+from rm_core.engine.forward.packed import PackedForward
 from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
 from rm_core.types import Dialogue, Scorer
 from tests.models import DECODERS, make_tokenizer, save_checkpoint

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from service.dialects.exchange import Dialect
+from service.dialects.handler import Dialect
 from service.dialects.registry import DIALECTS
 from tests.service.scripted import serving
 

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from rm_core.types import Dialogue
-from service.schemas import CompareReply
+from service.schemas.score import CompareReply
 from tests.fakes import NAN_MARK, fake_reward
 
 

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.schemas import ScoreReply
+from service.schemas.score import ScoreReply
 
 
 async def test_a_dead_device_is_not_ready_but_alive(service):

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.schemas_ppo import PpoReply, PpoRequest
+from service.schemas.ppo import PpoReply, PpoRequest
 from tests.service.routes.ppo_calls import post
 from tests.service.scripted import ScriptedScorer, response_item, serving
 

@@ -7,7 +7,7 @@ import pytest
 
 from rm_core.rewards import from_baseline, merge, statistics_of, whiten
 from rm_core.types import Baseline
-from service.schemas_ppo import PpoReply
+from service.schemas.ppo import PpoReply
 from tests.service.routes.ppo_calls import count_of, post
 from tests.service.scripted import ScriptedScorer, response_item, serving
 

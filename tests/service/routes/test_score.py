@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from rm_core.types import Dialogue, Message
-from service.schemas import ProblemReply, ScoreReply
+from service.schemas.score import ProblemReply, ScoreReply
 from service.settings import Settings
 from tests.fakes import NAN_MARK, FakeScorer, fake_reward
 

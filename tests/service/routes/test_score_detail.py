@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rm_core.engine import load_engine
 from rm_core.types import Dialogue
 from service.app import create_app
-from service.schemas import ResponseReply, ScoreReply
+from service.schemas.score import ResponseReply, ScoreReply
 from service.settings import Settings
 from tests.fakes import NAN_MARK, FakeScorer, fake_reward
 from tests.models import make_tokenizer, save_checkpoint

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from rm_core.types import Baseline
-from service.schemas_ppo import StreamReply, StreamsReply
+from service.schemas.ppo import StreamReply, StreamsReply
 from tests.service.scripted import ScriptedScorer, response_item, serving
 
 

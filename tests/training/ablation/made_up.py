@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from training.ablation.cells import Ablation, Cell
 from training.ablation.grid import make_grid
+from training.ablation.trials import Ablation, Cell
 from training.config import TrainingConfig
 
 CONFIG = TrainingConfig(role="safety", data=("d",), base="b", output="o")

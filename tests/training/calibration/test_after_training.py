@@ -3,8 +3,8 @@
 import numpy as np
 
 from training.calibration.after_training import calibrate_trained
-from training.comparisons import Comparison, Pair
 from training.config import TrainingConfig
+from training.data.examples import Comparison, Pair
 from training.evaluation.scorer import Candidate, Reading, Refusal
 
 CONFIG = TrainingConfig(

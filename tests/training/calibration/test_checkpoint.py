@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rm_core.checkpoint import load_reward_model
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.checkpoint.manifest import MANIFEST_NAME, read_manifest, verify_files, write_manifest
 from rm_core.errors import ConfigurationError, DigestMismatch, WrongRole
-from rm_core.manifest import MANIFEST_NAME, read_manifest, verify_files, write_manifest
 from rm_core.rewards import calibrate
 from rm_core.types import Dialogue
 from tests.models import save_checkpoint

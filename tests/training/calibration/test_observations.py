@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.calibration.observations import observations_of
-from training.comparisons import Comparison, Pair
+from training.data.examples import Comparison, Pair
 
 
 def comparison(key: str, pairs: tuple[Pair, ...], is_safe: tuple[bool | None, ...]) -> Comparison:

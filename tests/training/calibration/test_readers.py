@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from rm_core.checkpoint.manifest import read_manifest, write_manifest
 from rm_core.engine import load_engine
-from rm_core.manifest import read_manifest, write_manifest
 from rm_core.types import Dialogue
 from tests.training.made_up import (
     made_up_baselines,
@@ -18,8 +18,8 @@ from tests.training.made_up import (
 from training.calibration.readers import Reader, served_reader, trained_reader
 from training.config import TrainingConfig
 from training.evaluation.scorer import Candidate, Reading, Refusal
-from training.models import UntrainedRewardModel
-from training.publish import publish
+from training.modeling.reward_model import UntrainedRewardModel
+from training.publishing.publish import publish
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rm_core.types import Dialogue
-from service.drift import DriftWindow
+from service.observability.drift import DriftWindow
 from training.calibration.readers import trained_reader
 from training.calibration.references import (
     baseline_of,
@@ -19,7 +19,7 @@ from training.calibration.references import (
 )
 from training.errors import DataError
 from training.evaluation.scorer import Candidate, Refusal
-from training.models import UntrainedRewardModel
+from training.modeling.reward_model import UntrainedRewardModel
 
 
 def test_the_baseline_is_mean_and_unbiased_deviation() -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from training.comparisons import Pair
+from training.data.examples import Pair
+from training.data.records import StepLabel
 from training.evaluation.cases import Case
 from training.evaluation.scorer import Candidate, Reading, Refusal, ScorerInfo
-from training.records import StepLabel
 
 
 def case(

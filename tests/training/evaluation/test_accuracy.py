@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation.accuracy import accuracy_of, accuracy_where
-from training.evaluation.intervals import Interval
+from training.statistics.intervals import Interval
 
 REWARDS = st.lists(st.integers(-2, 2), min_size=1, max_size=30)
 

@@ -1,9 +1,9 @@
 import numpy as np
 
 from tests.training.evaluation.made_up_cases import case, steps
-from training.comparisons import Comparison, Pair
+from training.data.examples import Comparison, Pair
+from training.data.records import PreferenceRecord, StepLabel
 from training.evaluation.cases import build_cases, case_of_comparison, labelled, pair_table
-from training.records import PreferenceRecord, StepLabel
 
 
 def record(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rm_core.checkpoint import load_reward_model
+from rm_core.checkpoint.load import load_reward_model
 from rm_core.errors import CheckpointNotFound
 from rm_core.rewards import Calibration
 from rm_core.types import Dialogue

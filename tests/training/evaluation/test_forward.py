@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from rm_core.types import Dialogue
-from training.comparisons import Comparison, Pair
+from training.batches.packed import PackedLayout
+from training.batches.padded import BatchLayout, PaddedLayout
+from training.data.examples import Comparison, Pair
 from training.evaluation import score_comparisons
-from training.layouts import BatchLayout, PaddedLayout
-from training.models import UntrainedRewardModel
-from training.packed_layout import PackedLayout
+from training.modeling.reward_model import UntrainedRewardModel
 
 
 @pytest.mark.parametrize("way", ["usual", "packed", "padded"])

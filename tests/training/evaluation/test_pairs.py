@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from training.comparisons import Comparison, Pair
+from training.data.examples import Comparison, Pair
 from training.evaluation import evaluate
 
 

@@ -4,10 +4,10 @@ from rich.console import Console
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case
 from training.evaluation.cases import BuiltCases
-from training.evaluation.cells import Table
 from training.evaluation.rendering import WIDTH_OF_FILES, markdown, markdown_table, print_report
 from training.evaluation.report import EvaluationReport
 from training.evaluation.run import DataFacts, evaluate_scorers
+from training.evaluation.table_cells import Table
 
 
 def report(source: str = "a_source") -> EvaluationReport:

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case, steps
-from training.baselines import baseline_scorers
 from training.errors import DataError
+from training.evaluation.baselines import baseline_scorers
 from training.evaluation.cases import BuiltCases, Case
 from training.evaluation.perturbations import PERTURBATIONS, PRAISE
 from training.evaluation.run import EvaluationOptions, evaluate_scorers

@@ -1,12 +1,12 @@
 import pytest
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case, steps
-from training.baselines import baseline_scorers
-from training.comparisons import Pair
+from training.data.examples import Pair
+from training.evaluation.baselines import baseline_scorers
 from training.evaluation.cases import BuiltCases
-from training.evaluation.cells import ABSENT, Table
 from training.evaluation.report import EvaluationReport
 from training.evaluation.run import DataFacts, EvaluationOptions, evaluate_scorers
+from training.evaluation.table_cells import ABSENT, Table
 from training.evaluation.tables import tables
 
 GRADES = ("significantly_better", "significantly_better", "better", "negligibly_better")

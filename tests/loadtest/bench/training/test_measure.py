@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from loadtest.bench.training.arms import Trained
 from loadtest.bench.training.measure import Plan, check_same_data, facts_of
 from loadtest.bench.training.prepared import Prepared
 from loadtest.bench.training.rankings import Ranking
 from loadtest.bench.training.settings import WORKLOADS
+from loadtest.bench.training.trainers import Trained
 from loadtest.errors import LoadTestError
 
 

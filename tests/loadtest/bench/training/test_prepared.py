@@ -11,7 +11,7 @@ from loadtest.bench.training.prepared import add_head, make_base, prepare
 from loadtest.bench.training.settings import WORKLOADS, BaseSize, Settings
 from loadtest.errors import LoadTestError
 from tests.loadtest.bench.training.made_up import pair, write_rows
-from training.base_model import BaseModelConfig, make_tokenizer
+from training.modeling.small_lm import BaseModelConfig, make_tokenizer
 
 
 @pytest.fixture(scope="module")

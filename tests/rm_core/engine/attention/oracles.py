@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rm_core.engine.attention.varlen import Saved, VarlenCall
-from rm_core.engine.plan import Pack, plan_pack
+from rm_core.engine.packing.plan import Pack, plan_pack
 
 
 @st.composite

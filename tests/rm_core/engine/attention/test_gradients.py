@@ -8,7 +8,7 @@ from torch import Tensor
 from rm_core.engine.attention.merged import merged_attention
 from rm_core.engine.attention.tree import TreePlan, tree_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
-from rm_core.engine.plan import Pack, plan_pack
+from rm_core.engine.packing.plan import Pack, plan_pack
 from tests.rm_core.engine.attention.oracles import ReferenceKernel, dense_attention, trees
 
 SCALE = 0.3

@@ -15,7 +15,7 @@ from rm_core.engine.attention.merged import (
 )
 from rm_core.engine.attention.tree import TreePlan, tree_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
-from rm_core.engine.plan import Pack, plan_pack
+from rm_core.engine.packing.plan import Pack, plan_pack
 from tests.rm_core.engine.attention.oracles import ReferenceKernel, trees
 
 SCALE = 0.3

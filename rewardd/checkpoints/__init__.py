@@ -1,0 +1,1 @@
+"""Commands on checkpoints: convert other projects' layouts, inspect what one holds."""

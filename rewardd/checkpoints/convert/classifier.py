@@ -1,0 +1,142 @@
+"""Sequence classifiers with one label: plain transformers', and ours with a reward_model.json."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from rewardd.checkpoints.convert.lora import head_of_adapter, read_adapter
+from rewardd.checkpoints.convert.reading import READ_RULES, last_non_pad
+from rewardd.checkpoints.convert.source import (
+    Found,
+    Head,
+    Layout,
+    LayoutName,
+    ReadOptions,
+    Source,
+    architectures_of,
+    normalisation_of,
+)
+from rewardd.checkpoints.convert.weights import Weights, take
+from rm_core.checkpoint.adapters import HEAD
+from rm_core.checkpoint.head_bias import HEAD_BIAS
+from rm_core.checkpoint.manifest import (
+    MANIFEST_NAME,
+    RewardModelManifest,
+    read_manifest,
+    verify_files,
+)
+from rm_core.errors import CheckpointError, InvalidManifest, WrongNumLabels
+from rm_core.text.encoder import PositionContract, default_contract
+
+HEAD_WEIGHT = "score.weight"
+LEFT_BEHIND = "rewardd"
+"""Key of config.json under which a plain checkpoint keeps what it can't say otherwise."""
+
+
+def recognise_ours(found: Found) -> str | None:
+    """Our manifest."""
+    return f"it has {MANIFEST_NAME}" if (found.directory / MANIFEST_NAME).is_file() else None
+
+
+def recognise_plain(found: Found) -> str | None:
+    """An architecture of transformers', or peft's head, and no manifest."""
+    if recognise_ours(found) is not None:
+        return None
+    if found.adapter is not None:
+        return f"its adapter holds {HEAD}" if HEAD in found.tensors() else None
+    named = [a for a in architectures_of(found.config) if a.endswith("ForSequenceClassification")]
+    return f"config.json names the architecture {named[0]}" if named else None
+
+
+def read_ours(found: Found, options: ReadOptions) -> Source:
+    """A checkpoint of ours, its digests verified."""
+    manifest = read_manifest(found.directory)
+    if manifest is None:
+        raise CheckpointError(f"{found.directory} has no {MANIFEST_NAME}")
+    verify_files(found.directory, manifest)
+    return _read(found, options, "rewardd", manifest.position, manifest)
+
+
+def read_plain(found: Found, options: ReadOptions) -> Source:
+    """A plain checkpoint; what an earlier conversion left behind in config.json counts."""
+    return _read(found, options, "transformers", _position_of(found.config or {}), None)
+
+
+def _read(
+    found: Found,
+    options: ReadOptions,
+    layout: LayoutName,
+    position: PositionContract | None,
+    manifest: RewardModelManifest | None,
+) -> Source:
+    contract = _default if position is None else partial(_known, position=position)
+    if found.adapter is not None:
+        return read_adapter(
+            found,
+            options,
+            layout=layout,
+            head=head_of_adapter(found),
+            contract=contract,
+            manifest=manifest,
+        )
+    config = found.whole_config()
+    num_labels = config.get("num_labels", len(config.get("id2label") or {0: "", 1: ""}))
+    if num_labels != 1:
+        raise WrongNumLabels(
+            f"{found.directory} has {num_labels} labels; a reward model has exactly 1"
+        )
+    weights = found.open(found.model, "model weights")
+    head = _head(found, config, weights)
+    own = {HEAD_WEIGHT, HEAD_BIAS} if head is not None else set()
+    return Source(
+        layout=layout,
+        name=found.name,
+        directory=found.directory,
+        config=config,
+        weights={name: read for name, read in weights.items() if name not in own},
+        head=head,
+        contract=contract,
+        position=last_non_pad if position is None else READ_RULES[position.read],
+        pad="keep",
+        tokenizer_directory=found.directory,
+        normalisation=normalisation_of(config),
+        manifest=manifest,
+        pickled=found.pickled,
+    )
+
+
+def _head(found: Found, config: Mapping[str, Any], weights: Weights) -> Head | None:
+    if HEAD_WEIGHT not in weights:
+        return None
+    weight = take(weights, HEAD_WEIGHT, found.directory)
+    bias = weights[HEAD_BIAS]() if HEAD_BIAS in weights else None
+    left = (config.get(LEFT_BEHIND) or {}).get("head_bias")
+    if bias is None and left is not None:
+        bias = torch.tensor([float(left)], dtype=weight.dtype)
+    return Head.of(weight, bias, found.directory)
+
+
+def _position_of(config: Mapping[str, Any]) -> PositionContract | None:
+    """The contract that a conversion from ours left in config.json."""
+    left = (config.get(LEFT_BEHIND) or {}).get("position")
+    if left is None:
+        return None
+    try:
+        return PositionContract.from_json(left)
+    except InvalidManifest as error:
+        raise CheckpointError(f"config.json's {LEFT_BEHIND} can't be read: {error}") from error
+
+
+def _default(tokenizer: Any, max_length: int) -> PositionContract:
+    return default_contract(tokenizer, max_length=max_length)
+
+
+def _known(tokenizer: Any, max_length: int, *, position: PositionContract) -> PositionContract:
+    del tokenizer, max_length
+    return position
+
+
+OURS = Layout("rewardd", recognise_ours, read_ours)
+PLAIN = Layout("transformers", recognise_plain, read_plain)

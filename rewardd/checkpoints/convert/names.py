@@ -1,0 +1,85 @@
+"""Which names a model's tensors have in transformers, and its classes for a config.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_MAPPING,
+)
+
+from rewardd.checkpoints.convert.weights import Weights
+from rm_core.errors import CheckpointError
+
+LM_HEADS = ("lm_head.", "embed_out.", "output.")
+WRAPPER = "pretrained_model."
+"""What TRL's wrapper puts before every name where the whole of it was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """transformers' classes for one kind of model.
+
+    Attributes:
+        config: the configuration object.
+        classifier: the class for sequence classification.
+        trunk: the class of the trunk alone.
+        causal: the class for causal language modelling; None where there is none.
+    """
+
+    config: Any
+    classifier: Any
+    trunk: Any
+    causal: Any
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the trunk's names in the other two classes."""
+        return f"{self.classifier.base_model_prefix}."
+
+
+def architecture_of(config: Mapping[str, Any]) -> Architecture:
+    """The classes for a config.json.
+
+    Raises:
+        CheckpointError: transformers has no sequence classification for this kind of model.
+    """
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise CheckpointError(
+            f"config.json's model_type is {kind!r}, which the installed transformers does not know"
+        )
+    # The labels' names decide on their number, whatever num_labels says.
+    labels = {"id2label": {0: "reward"}, "label2id": {"reward": 0}}
+    plain = {key: value for key, value in config.items() if key != "num_labels"}
+    made = CONFIG_MAPPING[kind].from_dict({**plain, **labels})
+    if type(made) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise CheckpointError(
+            f"transformers has no sequence classification for model_type {kind}, so that a reward "
+            "model of it can't be loaded"
+        )
+    return Architecture(
+        config=made,
+        classifier=MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(made)],
+        trunk=MODEL_MAPPING[type(made)],
+        causal=MODEL_FOR_CAUSAL_LM_MAPPING.get(type(made), None),
+    )
+
+
+def trunk_of_causal_lm(weights: Weights, prefix: str) -> Weights:
+    """A causal language model's trunk, by the names of the sequence classification model.
+
+    Language-model heads and value heads are left out.
+
+    Args:
+        weights: as saved; some checkpoints have the trunk's names without their prefix.
+        prefix: of the architecture.
+    """
+    named = {name.removeprefix(WRAPPER): read for name, read in weights.items()}
+    if any(name.startswith(prefix) for name in named):
+        return {name: read for name, read in named.items() if name.startswith(prefix)}
+    heads = (*LM_HEADS, "v_head.", "score.", "value_head.")
+    return {f"{prefix}{name}": read for name, read in named.items() if not name.startswith(heads)}

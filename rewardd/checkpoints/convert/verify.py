@@ -1,0 +1,206 @@
+"""The same dialogues through the source's own arithmetic and through what was written from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from rewardd.checkpoints.convert.names import architecture_of
+from rewardd.checkpoints.convert.source import LoraParts, Source
+from rm_core.checkpoint.adapters import is_adapter
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.engine.engine import Engine
+from rm_core.errors import CheckpointError, InputError
+from rm_core.text.encoder import TextEncoder
+from rm_core.types import Dialogue, Message, Role
+from training.errors import ScoresDiffer
+from training.modeling.reward_model import quiet_transformers
+
+TOLERANCE = 1e-5
+"""Largest difference in float32, absolute up to rewards of 1 and relative beyond."""
+
+Ids = tuple[int, ...]
+
+PROBES: tuple[Dialogue, ...] = (
+    Dialogue("What is the capital of France?", "Paris."),
+    Dialogue("What is the capital of France?", "I don't know; look it up yourself."),
+    Dialogue("2 + 2 =", " 4"),
+    Dialogue("Schreib einen Satz über Äpfel 🍎.", "Äpfel sind süß.\n"),
+    Dialogue(
+        "List three colours.",
+        "1. red\n2. green\n3. blue\n\nEach of them is a primary colour of light, which is why "
+        "screens are made of dots of these three.",
+    ),
+    Dialogue(
+        (Message("user", "Hello."), Message("assistant", "Hello!"), Message("user", "Bye.")),
+        "Goodbye, and take care.",
+    ),
+)
+"""Short and long, equal prompts, more than one script, more than one turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two ways to the same rewards are apart.
+
+    Attributes:
+        probes: dialogues that were scored both ways.
+        largest_difference: of their rewards.
+        largest_reward: of the source's, without sign.
+    """
+
+    probes: int
+    largest_difference: float
+    largest_reward: float
+
+
+def readable_probes(encoder: TextEncoder, eos: str | None) -> list[tuple[Dialogue, Ids]]:
+    """The probes that the checkpoint can read, with their token ids.
+
+    The first of them comes a second time with EOS at its end, as a policy's samples have it: with
+    pad == EOS not everybody reads it.
+
+    Args:
+        encoder: by the target's contract.
+        eos: the tokenizer's EOS as text; None where it has none.
+
+    Raises:
+        CheckpointError: it can read none.
+    """
+    ended = [replace(PROBES[0], response=f"{PROBES[0].response}{eos}")] if eos else []
+    found: list[tuple[Dialogue, Ids]] = []
+    for probe in (*PROBES, *ended):
+        try:
+            found.append((probe, encoder.encode(probe).input_ids))
+        except InputError:  # no template for messages, or too long for a very small model
+            continue
+    if not found:
+        raise CheckpointError("the checkpoint's tokenizer can read none of the probe dialogues")
+    return found
+
+
+def agreement(
+    expected: Sequence[float], found: Sequence[float], *, dropped_constant: float
+) -> Agreement:
+    """Compare rewards, and refuse those that differ.
+
+    Args:
+        expected: by the source's arithmetic.
+        found: by what was written.
+        dropped_constant: by how much `expected` is higher as it must be.
+
+    Raises:
+        ScoresDiffer: by more than `TOLERANCE`, or one is no number.
+    """
+    wanted = torch.tensor(expected, dtype=torch.float64) - dropped_constant
+    apart = (wanted - torch.tensor(found, dtype=torch.float64)).abs()
+    worst, largest = float(apart.max()), float(wanted.abs().max())
+    if not bool((apart <= TOLERANCE * wanted.abs().clamp(min=1.0)).all()):  # false for NaN
+        raise ScoresDiffer(
+            f"the converted checkpoint scores the probe dialogues up to {worst:.2e} apart from its "
+            f"source (at most {TOLERANCE:g} is equal), so nothing was written; see --read and "
+            "--eos if the source reads another position, or report the architecture"
+        )
+    return Agreement(len(expected), worst, largest)
+
+
+def source_rewards(source: Source, texts: Sequence[Ids], pad_token_id: int | None) -> list[float]:
+    """Rewards by the source's own arithmetic, in float32, one text at a time.
+
+    The hidden state at the position that its project reads, under its head.
+
+    Args:
+        source: as read.
+        texts: token ids.
+        pad_token_id: the pad token by which some projects find the position.
+    """
+    with quiet_transformers():
+        if source.head is None:
+            return _logits(_classifier(source.directory), texts)
+        trunk = _trunk(source)
+    weight = source.head.weight.float()
+    bias = None if source.head.bias is None else source.head.bias.float()
+    rewards = []
+    for ids in texts:
+        with torch.inference_mode():
+            hidden: Tensor = trunk(input_ids=torch.tensor([ids])).last_hidden_state
+        state = hidden[0, source.position(ids, pad_token_id)]
+        rewards.append(float(torch.nn.functional.linear(state, weight, bias)))
+    return rewards
+
+
+def _trunk(source: Source) -> Any:
+    if source.lora is not None:
+        return _adapted_trunk(source, source.lora)
+    architecture = architecture_of(source.config)
+    trunk, loading = architecture.trunk.from_pretrained(
+        None,
+        config=architecture.config,
+        state_dict={
+            name.removeprefix(architecture.prefix): read() for name, read in source.weights.items()
+        },
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{source.directory} lacks {', '.join(missing[:5])} of its {type(trunk).__name__}"
+        )
+    return trunk.eval()
+
+
+def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
+    from peft import PeftModel
+
+    values = source.layout in {"llama-factory", "trl"}
+    base = AutoModelForCausalLM if values else AutoModelForSequenceClassification
+    model = base.from_pretrained(
+        lora.base_directory,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    adapted = PeftModel.from_pretrained(model, str(source.directory))
+    return adapted.get_base_model().base_model.eval()
+
+
+def engine_rewards(
+    directory: Path, role: Role, dialogues: Sequence[Dialogue]
+) -> tuple[list[Ids], list[float]]:
+    """Token ids and rewards as the server would give them."""
+    with quiet_transformers():
+        engine = Engine({role: load_reward_model(str(directory), role)})
+    items = [engine.encode(dialogue) for dialogue in dialogues]
+    rewards = [by_role[role] for by_role in engine.forward(items)]
+    return [item.by_role[role].input_ids for item in items], rewards
+
+
+def plain_rewards(directory: Path, texts: Sequence[Ids]) -> list[float]:
+    """Rewards as plain transformers, or peft on top of it, gives them."""
+    with quiet_transformers():
+        return _logits(_classifier(directory), texts)
+
+
+def _classifier(directory: Path) -> Any:
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
+    if is_adapter(directory):
+        from peft import AutoPeftModelForSequenceClassification
+
+        model = AutoPeftModelForSequenceClassification.from_pretrained(
+            str(directory), num_labels=1, **options
+        )
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            directory, use_safetensors=True, local_files_only=True, **options
+        )
+    return model.eval()
+
+
+def _logits(model: Any, texts: Sequence[Ids]) -> list[float]:
+    with torch.inference_mode():
+        return [float(model(input_ids=torch.tensor([ids])).logits[0, 0]) for ids in texts]

@@ -1,0 +1,210 @@
+"""Puts the report on a checkpoint together; what is wrong in one part does not hide the others."""
+
+from dataclasses import asdict
+
+from rewardd.checkpoints.convert import deepspeed_chat, llama_factory
+from rewardd.checkpoints.convert.classifier import HEAD_WEIGHT
+from rewardd.checkpoints.convert.layouts import LAYOUTS, recognised
+from rewardd.checkpoints.convert.source import (
+    Found,
+    LayoutName,
+    ReadOptions,
+    Source,
+    architectures_of,
+    look,
+)
+from rewardd.checkpoints.convert.weights import WeightFiles, open_weights
+from rewardd.checkpoints.inspect.report import Inspection
+from rewardd.checkpoints.inspect.tensors import check_head, head_facts, weight_facts
+from rewardd.checkpoints.inspect.texts import inspect_texts
+from rm_core.checkpoint.adapters import HEAD
+from rm_core.checkpoint.files import resolve_directory
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
+from rm_core.engine.engine import Engine
+from rm_core.errors import CheckpointError, MissingHead, RewardError, UnsafeCheckpoint
+from rm_core.types import ROLES
+from training.modeling.reward_model import quiet_transformers
+
+KINDS: dict[LayoutName, str] = {
+    "rewardd": "reward model of rewardd",
+    "transformers": "reward model for plain transformers",
+    "llama-factory": "value-head checkpoint of LLaMA-Factory",
+    "openrlhf": "reward model of OpenRLHF",
+    "trl": "value-head checkpoint of TRL",
+    "deepspeed-chat": "reward model of DeepSpeed-Chat",
+}
+HEAD_NAMES: dict[LayoutName, str] = {
+    "llama-factory": llama_factory.HEAD_WEIGHT,
+    "trl": llama_factory.HEAD_WEIGHT,
+    "deepspeed-chat": deepspeed_chat.HEAD_WEIGHT,
+}
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+SERVED: tuple[LayoutName, ...] = ("rewardd", "transformers")
+
+
+def inspect_checkpoint(name: str, *, load: bool = True) -> Inspection:
+    """Look at a checkpoint without changing it; pickles are not opened.
+
+    Args:
+        name: a directory, or a hub name.
+        load: also load it as the server does and tell the engine's path, and look through every
+            tensor; without it only headers and the head are read.
+
+    Raises:
+        CheckpointNotFound: there is no such directory, here or on the hub.
+    """
+    directory = resolve_directory(name)
+    inspection = Inspection(name)
+    try:
+        found = look(name, directory, allow_pickle=False)
+    except CheckpointError as error:
+        inspection.add("problem", error.code, str(error))
+        return inspection
+    inspection.architecture = next(iter(architectures_of(found.config)), None)
+    with quiet_transformers():
+        _inspect_weights(found, inspection, finite=load)
+        _inspect_manifest(found, inspection)
+        _inspect_reading(found, inspection)
+        if load and inspection.sound and inspection.layout in SERVED:
+            _inspect_serving(name, inspection)
+    return inspection
+
+
+def _inspect_weights(found: Found, inspection: Inspection, *, finite: bool) -> None:
+    files: list[WeightFiles] = []
+    for group in (found.model, found.adapter_weights, found.value_head):
+        if group is None:
+            continue
+        if group.pickled:
+            inspection.add(
+                "problem",
+                UnsafeCheckpoint.code,
+                f"{', '.join(path.name for path in group.paths[:3])}: pickled weights, which were "
+                "not opened; where you trust their maker, `rewardd convert` reads them",
+            )
+            continue
+        files.append(group)
+    if not files:
+        if found.model is None and found.adapter_weights is None:
+            inspection.add("problem", "no_weights", "there are no weights in it")
+        return
+    try:
+        opened = [open_weights(group, allow_pickle=False) for group in files]
+        inspection.weights = weight_facts(opened, files, finite=finite)
+    except CheckpointError as error:
+        inspection.add("problem", error.code, str(error))
+        return
+    if inspection.weights.non_finite:
+        wrong = inspection.weights.non_finite
+        inspection.add(
+            "problem",
+            "not_finite",
+            f"{len(wrong)} tensors hold NaN or infinity: {', '.join(wrong[:5])}",
+        )
+
+
+def _inspect_manifest(found: Found, inspection: Inspection) -> None:
+    try:
+        manifest = read_manifest(found.directory)
+    except RewardError as error:
+        inspection.add("problem", error.code, str(error))
+        return
+    if manifest is None:
+        return
+    inspection.manifest = _told(manifest)
+    try:
+        verify_files(found.directory, manifest)
+    except RewardError as error:
+        inspection.digests = "failed"
+        inspection.add("problem", error.code, str(error))
+    else:
+        inspection.digests = "verified"
+
+
+def _told(manifest: RewardModelManifest) -> dict[str, object]:
+    """What the manifest says, without what the report says elsewhere."""
+    told = {key: value for key, value in asdict(manifest).items() if value not in ({}, None)}
+    for key in ("position", "files"):
+        told.pop(key, None)
+    return told
+
+
+def _inspect_reading(found: Found, inspection: Inspection) -> None:
+    try:
+        reasons = recognised(found)
+    except CheckpointError as error:
+        inspection.add("problem", error.code, str(error))
+        return
+    if len(reasons) != 1:
+        _explain(found, reasons, inspection)
+        return
+    layout = next(known for known in LAYOUTS if known.name in reasons)
+    inspection.layout = layout.name
+    inspection.kind = KINDS[layout.name]
+    if found.adapter is not None:
+        inspection.kind += ", a LoRA adapter"
+    try:
+        source = layout.read(found, ReadOptions())
+    except RewardError as error:
+        inspection.add("problem", error.code, str(error))
+        return
+    _describe(source, inspection)
+
+
+def _describe(source: Source, inspection: Inspection) -> None:
+    if source.lora is not None:
+        inspection.base = source.lora.base
+        inspection.architecture = next(iter(architectures_of(source.config)), None)
+    if source.head is not None:
+        own = HEAD if source.lora is not None else HEAD_WEIGHT
+        inspection.head = head_facts(source.head, HEAD_NAMES.get(source.layout, own))
+        check_head(source.head, source.config, inspection)
+    if source.layout not in SERVED:
+        inspection.add(
+            "note",
+            "convert_first",
+            "rewardd serves it once it is converted: `rewardd convert`",
+        )
+    try:
+        inspect_texts(source, inspection)
+    except CheckpointError as error:
+        inspection.add("problem", error.code, str(error))
+
+
+def _explain(found: Found, reasons: dict[LayoutName, str], inspection: Inspection) -> None:
+    """A directory that is no reward model, or of more than one project."""
+    if reasons:
+        seen = "; ".join(f"{name}, as {reason}" for name, reason in reasons.items())
+        inspection.kind = "ambiguous"
+        inspection.add("problem", "ambiguous", f"it may be of more than one project: {seen}")
+        return
+    if any(files is not None and files.pickled for files in (found.model, found.adapter_weights)):
+        inspection.kind = "pickled weights, not opened"
+        return
+    architecture = inspection.architecture or ""
+    if found.adapter is not None:
+        inspection.kind = "adapter without a reward head"
+    elif architecture.endswith(CAUSAL):
+        inspection.kind = "causal language model without a reward head"
+    elif found.config is None:
+        inspection.kind = "no model directory"
+    inspection.add(
+        "problem",
+        MissingHead.code,
+        "it has no reward head; train one on it with `rewardd train`",
+    )
+
+
+def _inspect_serving(name: str, inspection: Inspection) -> None:
+    """Load it as the server does: whether that works, and which way it would run."""
+    told = inspection.manifest or {}
+    role = next((role for role in ROLES if role == told.get("role")), ROLES[0])
+    try:
+        described = Engine({role: load_reward_model(name, role)}).describe()[role]
+    except RewardError as error:
+        inspection.add("problem", error.code, str(error))
+        return
+    inspection.path = {
+        key: described[key] for key in ("path", "path_reason", "reads_places", "dtype", "device")
+    }

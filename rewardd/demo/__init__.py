@@ -1,0 +1,1 @@
+"""The demo: both reward models from the bundled sample, served, with examples."""

@@ -1,0 +1,1 @@
+"""Scoring and comparing files: rows in, results out, resumable, local or by a server."""

@@ -1,0 +1,185 @@
+"""Who judges the rows: a server, asked through the client."""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from rewardd.files.rows import BatchFailed
+from rm_client import (
+    CompareItem,
+    FailedReply,
+    RequestRefused,
+    RetryPolicy,
+    RewardClient,
+    RewardClientError,
+)
+from rm_client.models import ErrorReply, Received, ScoreItem, Truncation
+
+Result = dict[str, Any]
+"""What is written for one row: a reply's item, or {"error": …}."""
+
+PATIENCE = RetryPolicy(max_attempts=40, max_elapsed_seconds=900.0)
+"""A file has time: a server may be restarted meanwhile."""
+
+_IN_FLIGHT = 2
+_MOST_RESPONSES = 64
+_MOST_BYTES = 1024 * 1024
+
+# Errors that lie in the moment and not in the item: it must be judged again, not given up.
+_PASSING = frozenset(
+    {"overloaded", "deadline_exceeded", "engine_closed", "draining", "not_ready", "internal_error"}
+)
+_ITEM_POINTER = re.compile(r"^/items/\d+")
+
+
+class Judge(Protocol):
+    """Judges items in order, in bounded memory."""
+
+    def info(self) -> dict[str, Any]:
+        """What is loaded, as /v1/info says it."""
+        ...
+
+    def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
+        """One result per item; `items` is read only a little ahead."""
+        ...
+
+    def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
+        """One result per item; `items` is read only a little ahead."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the judge holds."""
+        ...
+
+
+def as_result(reply: Received) -> Result:
+    """A reply as it is written: what the server said, its pointers below the row."""
+    result = reply.model_dump(mode="json", exclude_unset=True)
+    if isinstance(reply, FailedReply):
+        error = result["error"]
+        error["pointer"] = _ITEM_POINTER.sub("", error["pointer"])
+    return result
+
+
+class ServerJudge:
+    """A running server.
+
+    Args:
+        client: of it.
+    """
+
+    def __init__(self, client: RewardClient) -> None:
+        self._client = client
+
+    def info(self) -> dict[str, Any]:
+        """See `Judge`.
+
+        Raises:
+            BatchFailed: nobody answers, or not as a rewardd server does.
+        """
+        try:
+            info = self._client.info()
+        except RewardClientError as error:
+            raise BatchFailed(str(error)) from error
+        if not isinstance(info.get("models"), Mapping):
+            raise BatchFailed("the server's /v1/info names no models; is it a rewardd server?")
+        return info
+
+    def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
+        """See `Judge`; as bulk work, which lets interactive requests go first.
+
+        Raises:
+            BatchFailed: the server is gone for longer than our patience.
+        """
+        under_way: deque[ScoreItem] = deque()
+
+        def passed_on() -> Iterator[ScoreItem]:
+            for item in items:
+                under_way.append(item)
+                yield item
+
+        try:
+            for reply in self._client.score_iter(
+                passed_on(), truncate=truncate, max_in_flight=_IN_FLIGHT
+            ):
+                item = under_way.popleft()
+                yield as_result(self._again(item, truncate) if _is_passing(reply) else reply)
+        except RewardClientError as error:
+            raise BatchFailed(str(error)) from error
+
+    def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
+        """See `Judge`.
+
+        Raises:
+            BatchFailed: the server is gone for longer than our patience.
+        """
+        with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+            under_way: deque[Future[list[Result]]] = deque()
+            try:
+                for part in _parts(items):
+                    under_way.append(pool.submit(self._compare, part, truncate))
+                    if len(under_way) == _IN_FLIGHT:
+                        yield from under_way.popleft().result()
+                while under_way:
+                    yield from under_way.popleft().result()
+            except RewardClientError as error:
+                raise BatchFailed(str(error)) from error
+            finally:
+                for future in under_way:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _again(self, item: ScoreItem, truncate: Truncation) -> Received:
+        """Ask once more, now with the client's patience, about an item that met a bad moment."""
+        (reply,) = self._client.score([item], truncate=truncate).items
+        return _lasting(reply)
+
+    def _compare(self, part: list[CompareItem], truncate: Truncation) -> list[Result]:
+        try:
+            replies = self._client.compare(part, truncate=truncate).items
+        except RequestRefused as error:
+            if error.status not in (413, 422):
+                raise
+            if len(part) > 1:  # one of them is too large; which one, shows when they are alone
+                return [result for item in part for result in self._compare([item], truncate)]
+            detail = error.problem.detail if error.problem is not None else "the item is refused"
+            refused = ErrorReply(code=error.code or "refused", detail=detail, pointer="")
+            return [as_result(FailedReply(error=refused))]
+        return [as_result(_lasting(reply)) for reply in replies]
+
+
+def _is_passing(reply: Received) -> bool:
+    return isinstance(reply, FailedReply) and reply.error.code in _PASSING
+
+
+def _lasting(reply: Received) -> Received:
+    if isinstance(reply, FailedReply) and _is_passing(reply):
+        raise BatchFailed(
+            f"the server can't judge now: {reply.error.detail} ({reply.error.code}); "
+            "run the same command again later, it goes on where it stopped"
+        )
+    return reply
+
+
+def _parts(items: Iterator[CompareItem]) -> Iterator[list[CompareItem]]:
+    """Items in requests of a bearable size; one that is larger goes alone."""
+    part: list[CompareItem] = []
+    num_responses = num_bytes = 0
+    for item in items:
+        its_bytes = len(item.model_dump_json())
+        its_responses = len(item.responses)
+        if part and (
+            num_responses + its_responses > _MOST_RESPONSES or num_bytes + its_bytes > _MOST_BYTES
+        ):
+            yield part
+            part, num_responses, num_bytes = [], 0, 0
+        part.append(item)
+        num_responses += its_responses
+        num_bytes += its_bytes
+    if part:
+        yield part

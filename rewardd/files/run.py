@@ -1,0 +1,164 @@
+"""One run over a file: rows in, results beside them out, in order and in bounded memory."""
+
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rewardd.files.remote import Result
+from rewardd.files.result_file import Sink, encode_row
+from rewardd.files.rows import BadRow, BatchFailed, Row, Rows
+
+Item = TypeVar("Item")
+
+_WITHOUT_COLUMNS = 100
+"""So many rows without their columns at a file's beginning are a mistake, not bad rows."""
+
+_BAD_ROWS_HELD = 64
+"""Bad rows that may pile up while a part for the server is being filled with good ones."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a run.
+
+    Attributes:
+        there: rows that an earlier run had done.
+        written: rows that this one wrote.
+        failed: of them, those with an error (a group or comparison counts once).
+        first_failure: code and detail of the first.
+    """
+
+    there: int = 0
+    written: int = 0
+    failed: int = 0
+    first_failure: str = ""
+
+
+def run(
+    rows: Rows,
+    sink: Sink,
+    *,
+    item_of: Callable[[Mapping[str, Any]], Item],
+    judge: Callable[[Iterator[Item]], Iterator[Result]],
+    prefix: str,
+    on_row: Callable[[Summary], None] = lambda _: None,
+) -> Summary:
+    """Judge every row that the sink lacks and write it with its result.
+
+    Args:
+        rows: the input.
+        sink: the output; what it holds is not judged again.
+        item_of: makes a row's item, or raises `BadRow`.
+        judge: one result per item, in order.
+        prefix: the column that gets the result.
+        on_row: called after each row that was written.
+
+    Raises:
+        BatchFailed: the run can't go on, or should not have begun.
+    """
+    summary = Summary(there=sink.num_there)
+    source = iter(_remaining(rows, sink, prefix))
+    if sink.num_there == 0:
+        source = _with_columns(source, item_of)
+    for row, result in _judged(source, item_of, judge):
+        if prefix in row.values:
+            raise BatchFailed(
+                f"the input has a column {prefix!r} already; give the results another name with "
+                "--prefix"
+            )
+        sink.write(encode_row({**row.values, prefix: result}))
+        summary.written += 1
+        if "error" in result:
+            summary.failed += 1
+            error = result["error"]
+            summary.first_failure = summary.first_failure or f"{error['code']}: {error['detail']}"
+        on_row(summary)
+    return summary
+
+
+def _remaining(rows: Rows, sink: Sink, prefix: str) -> Iterator[Row]:
+    """The rows that are not done, once the last that is done proves to be the input's."""
+    if sink.num_there == 0:
+        return rows.read(0)
+    source = rows.read(sink.num_there - 1)
+    last = next(source, None)
+    try:
+        written = json.loads(sink.last_there)
+        written.pop(prefix)
+        is_same = last is not None and written == json.loads(encode_row(last.values))
+    except (ValueError, AttributeError, KeyError):
+        is_same = False
+    if not is_same:
+        raise BatchFailed(
+            f"the output's {sink.num_there} lines don't belong to this input; choose another "
+            "output, or begin anew with --overwrite"
+        )
+    return source
+
+
+def _with_columns(
+    source: Iterator[Row], item_of: Callable[[Mapping[str, Any]], Item]
+) -> Iterator[Row]:
+    """The same rows, unless it is plain from the first ones that the columns have other names."""
+    seen: list[Row] = []
+    problem: BadRow | None = None
+    for row in source:
+        seen.append(row)
+        _, problem = _prepared(row, item_of)
+        if problem is None or problem.code != "missing_column" or len(seen) == _WITHOUT_COLUMNS:
+            break
+    if seen and problem is not None and problem.code == "missing_column":
+        found = ", ".join(sorted({name for row in seen for name in row.values})) or "none"
+        raise BatchFailed(f"{problem.detail}. The columns are: {found}")
+    return itertools.chain(seen, source)
+
+
+def _judged(
+    source: Iterator[Row],
+    item_of: Callable[[Mapping[str, Any]], Item],
+    judge: Callable[[Iterator[Item]], Iterator[Result]],
+) -> Iterator[tuple[Row, Result]]:
+    """Every row with its result; bad rows, which the judge never sees, keep their places."""
+    held: deque[tuple[Row, BadRow | None]] = deque()
+    is_exhausted = False
+
+    def good() -> Iterator[Item]:
+        nonlocal is_exhausted
+        num_bad = 0
+        for row in source:
+            item, problem = _prepared(row, item_of)
+            held.append((row, problem))
+            if item is not None:
+                yield item
+                continue
+            num_bad += 1
+            if num_bad == _BAD_ROWS_HELD:
+                return  # so that they are written before more are read
+        is_exhausted = True
+
+    def bad() -> Iterator[tuple[Row, Result]]:
+        while held and held[0][1] is not None:
+            row, problem = held.popleft()
+            if problem is not None:
+                yield row, problem.as_json()
+
+    while not is_exhausted:
+        for result in judge(good()):
+            yield from bad()
+            yield held.popleft()[0], result
+        yield from bad()
+
+
+def _prepared(
+    row: Row, item_of: Callable[[Mapping[str, Any]], Item]
+) -> tuple[Item | None, BadRow | None]:
+    """A row's item, or why it has none."""
+    if row.problem is not None:
+        return None, row.problem
+    try:
+        return item_of(row.values), None
+    except BadRow as problem:
+        return None, problem

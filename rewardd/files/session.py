@@ -1,0 +1,258 @@
+"""A batch command from its options to its exit code: opens, runs, shows progress, concludes."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from rewardd.files.columns import Columns
+from rewardd.files.remote import PATIENCE, Judge, ServerJudge
+from rewardd.files.result_file import ResultFile, Sink, StdoutSink
+from rewardd.files.rows import BatchFailed, Rows, open_rows
+from rewardd.files.run import Summary, run
+from rm_client import InvalidRequest, RewardClient
+from rm_client.models import Truncation
+from rm_core.errors import RewardError
+
+STDOUT = "-"
+
+_INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions:
+    """Who judges: a server at `url`, or models in this process; the fields are the flags."""
+
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    api_key_file: Path | None = None
+    timeout_seconds: float
+    safety_model: str | None = None
+    helpfulness_model: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    max_pack_tokens: int
+
+    @contextmanager
+    def open(self) -> Iterator[Judge]:
+        """The judge, closed at the end.
+
+        Raises:
+            BatchFailed: neither or both ways are named, or the key can't be read.
+            RewardError: a model can't be loaded.
+        """
+        with closing(self._open()) as judge:
+            yield judge
+
+    def _open(self) -> Judge:
+        is_local = self.safety_model is not None or self.helpfulness_model is not None
+        if is_local == (self.url is not None):
+            raise BatchFailed(
+                "name either a server (--url) or models for this process (--safety-model, "
+                "--helpfulness-model)"
+            )
+        if self.url is not None:
+            try:
+                return ServerJudge(
+                    RewardClient(
+                        self.url,
+                        api_key=self._key(),
+                        timeout_seconds=self.timeout_seconds,
+                        retry=PATIENCE,
+                    )
+                )
+            except InvalidRequest as error:
+                raise BatchFailed(str(error)) from error
+        from rewardd.files.local import load
+
+        return load(
+            safety=self.safety_model,
+            helpfulness=self.helpfulness_model,
+            device=self.device,
+            dtype=self.dtype,
+            max_pack_tokens=self.max_pack_tokens,
+        )
+
+    def _key(self) -> str | None:
+        if self.api_key_file is None:
+            return self.api_key
+        try:
+            return self.api_key_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BatchFailed(f"the key's file can't be read: {type(error).__name__}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What is judged and where the results go; the fields are the flags."""
+
+    command: Literal["score", "compare"]
+    input: str
+    output: str
+    columns: Columns
+    prefix: str = "rewardd"
+    split: str | None = None
+    truncate: Truncation = "error"
+    overwrite: bool = False
+    quiet: bool = False
+
+    def record(self, models: dict[str, Any]) -> dict[str, Any]:
+        """What decides the output's lines, for the record beside them."""
+        return {
+            "command": self.command,
+            "models": models,
+            "columns": asdict(self.columns),
+            "prefix": self.prefix,
+            "truncate": self.truncate,
+        }
+
+
+def run_file(options: RunOptions, judge_options: JudgeOptions, console: Console) -> None:
+    """Judge a file.
+
+    Args:
+        options: of the run.
+        judge_options: who judges.
+        console: for progress and the last word.
+
+    Raises:
+        BatchFailed: the run can't go on.
+        RewardError: a model can't be loaded.
+        typer.Exit: nothing could be judged.
+    """
+    with closing(_rows(options)) as rows, judge_options.open() as judge:
+        models = _models(judge)
+        began = time.monotonic()
+        with (
+            closing(_sink(options, models)) as sink,
+            row_progress(console, rows, quiet=options.quiet) as on_row,
+        ):
+            summary = _run(options, rows, sink, judge, on_row)
+        if summary.written and _models(judge) != models:
+            raise BatchFailed(
+                "the server changed its models during the run, so that the output mixes two; "
+                "run it again with --overwrite"
+            )
+    console.print(
+        conclusion(summary, time.monotonic() - began), highlight=False, markup=False, soft_wrap=True
+    )
+    if summary.written and summary.failed == summary.written:
+        raise typer.Exit(1)
+
+
+def conclusion(summary: Summary, seconds: float) -> str:
+    """The last word of a run."""
+    text = f"{summary.written} rows in {seconds:.1f} s"
+    if summary.there:
+        text += f"; {summary.there} were there already"
+    if summary.failed:
+        text += f"; {summary.failed} have an error, the first {summary.first_failure}"
+    return text
+
+
+@contextmanager
+def row_progress(
+    console: Console, rows: Rows, *, quiet: bool
+) -> Iterator[Callable[[Summary], None]]:
+    """A progress bar where somebody looks; gives what is to be called after each row."""
+    progress = Progress(
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task("", total=rows.total, rows=0)
+
+        def on_row(summary: Summary) -> None:
+            progress.update(task, completed=rows.done, rows=summary.there + summary.written)
+
+        yield on_row
+
+
+@contextmanager
+def failures_as_lines(console: Console) -> Iterator[None]:
+    """End with one line that says what to do, not with a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(_INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output has enough (head); the interpreter shall not flush into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (BatchFailed, RewardError, OSError) as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def _rows(options: RunOptions) -> Rows:
+    output = Path(options.output)
+    if options.output != STDOUT:
+        if output.suffix.lower() in {".gz", ".parquet"}:
+            raise BatchFailed(
+                f"the output is JSON Lines, not {output.suffix}; for gzip: -o - | gzip > {output}"
+            )
+        source = Path(options.input)
+        if output.exists() and source.exists() and output.samefile(source):
+            raise BatchFailed("the output must be another file than the input")
+    return open_rows(options.input, split=options.split)
+
+
+def _sink(options: RunOptions, models: dict[str, Any]) -> Sink:
+    if options.output == STDOUT:
+        return StdoutSink()
+    return ResultFile(Path(options.output), options.record(models), overwrite=options.overwrite)
+
+
+def _run(
+    options: RunOptions, rows: Rows, sink: Sink, judge: Judge, on_row: Callable[[Summary], None]
+) -> Summary:
+    if options.command == "score":
+        return run(
+            rows,
+            sink,
+            item_of=options.columns.score_item,
+            judge=lambda items: judge.score(items, options.truncate),
+            prefix=options.prefix,
+            on_row=on_row,
+        )
+    return run(
+        rows,
+        sink,
+        item_of=options.columns.compare_item,
+        judge=lambda items: judge.compare(items, options.truncate),
+        prefix=options.prefix,
+        on_row=on_row,
+    )
+
+
+def _models(judge: Judge) -> dict[str, Any]:
+    """What decides a reward: weights, template, calibration, numbers of the forward, τ."""
+    info = judge.info()
+    engine = info.get("engine", {})
+    return {
+        "tau": info.get("selection", {}).get("tau"),
+        **{
+            role: {
+                "digest": model.get("digest"),
+                "template_hash": model.get("template_hash"),
+                "temperature": model.get("temperature"),
+                "bias": model.get("bias"),
+                "dtype": (engine.get(role) or {}).get("dtype"),
+            }
+            for role, model in info["models"].items()
+        },
+    }

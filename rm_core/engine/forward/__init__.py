@@ -1,0 +1,1 @@
+"""Forward passes: packed, padded, by length, encoders; and which one a model may take."""

@@ -1,0 +1,158 @@
+"""Encoders without padding: texts end to end in rows, each of which attends to itself alone.
+
+Nothing is shared between texts, since a token sees what comes after it. The layers work on rows of
+some thousand tokens. What stands between trunk and head reads each text's first token, so it is
+given the first tokens alone, as if they were texts of one token; `forward.choose_forward` compares
+the rewards with transformers' own before this way is taken, and a model whose head reads anything
+else goes the padded way.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Linear
+
+from rm_core.checkpoint.heads import ScalarHeads, head_of
+from rm_core.engine.attention.blocks import BLOCKS_NAME, Blocks
+from rm_core.errors import ConfigurationError
+from rm_core.types import Encoded
+
+CPU_ROW_TOKENS = 2048
+"""Tokens of a row on a CPU; beyond, what the layers pass on no longer stays in the caches."""
+
+
+class EncoderRows:
+    """An encoder over rows of whole texts, and the heads that read each text's first token.
+
+    Args:
+        model: an encoder for sequence classification whose attention can be replaced.
+        heads: further heads on what the model's own head reads.
+        row_tokens: of a row at most, but for a single longer text; None for no limit.
+
+    Raises:
+        MissingHead: the model ends in no linear layer with one output.
+    """
+
+    path = "packed"
+    reason = "encoder with replaceable attention"
+    shares_prefixes = False
+    reads_places = False
+
+    def __init__(
+        self, model: Any, *, heads: Sequence[Linear] = (), row_tokens: int | None = None
+    ) -> None:
+        self._model = model
+        self._head = head_of(model)
+        self._heads = ScalarHeads([self._head, *heads])
+        self._row_tokens = row_tokens
+        self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        self._padding_at = _padding_position(model.base_model)
+        model.set_attn_implementation(BLOCKS_NAME)
+
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards in order, (texts, heads), float32 values."""
+        return self._heads(self._states(texts)) if texts else []
+
+    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+        """Raw rewards of each text, (texts, 1, heads); an encoder has none within a text."""
+        return [[row] for row in self.rewards(texts)]
+
+    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+        """Nothing to do: laying texts end to end takes no planning."""
+
+    def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
+        """What the head reads of each text, whose own read position is the only one it has."""
+        if any(list(own) != [text.read_position] for text, own in zip(texts, reads, strict=True)):
+            raise ConfigurationError(
+                f"{type(self._model).__name__} reads a text as a whole; its head can't be read at "
+                "tokens of one's choice"
+            )
+        return self._states(texts) if texts else torch.empty(0, 0)
+
+    @torch.inference_mode()
+    def _states(self, texts: Sequence[Encoded]) -> Tensor:
+        """What the head reads, (texts, hidden)."""
+        return torch.cat([self._row_states(row) for row in self._rows(texts)])
+
+    def _rows(self, texts: Sequence[Encoded]) -> Iterator[list[Encoded]]:
+        """Texts in order, as many in a row as its tokens allow."""
+        row: list[Encoded] = []
+        tokens = 0
+        for text in texts:
+            tokens += text.num_tokens
+            if row and self._row_tokens is not None and tokens > self._row_tokens:
+                yield row
+                row, tokens = [], text.num_tokens
+            row.append(text)
+        yield row
+
+    def _row_states(self, texts: Sequence[Encoded]) -> Tensor:
+        device = self._model.device
+        borders = list(accumulate((text.num_tokens for text in texts), initial=0))
+        ids = torch.tensor([token for text in texts for token in text.input_ids], device=device)
+        positions = torch.cat([self._positions(text) for text in texts]).to(device)
+        options = {"token_type_ids": torch.zeros_like(ids)[None]} if self._takes_types else {}
+        firsts = torch.tensor(borders[:-1], device=device)
+        with _reading(self._model.base_model, firsts), _given(self._head) as given:
+            self._model(
+                input_ids=ids[None],
+                position_ids=positions[None],
+                blocks=Blocks(list(pairwise(borders)), device),
+                **options,
+            )
+        return given[-1]
+
+    def _positions(self, text: Encoded) -> Tensor:
+        """Position ids of a text, (tokens,), as the model would count them itself."""
+        if self._padding_at is None:
+            return torch.arange(text.num_tokens)
+        real = torch.tensor(text.input_ids) != self._padding_at
+        return torch.cumsum(real, dim=0) * real + self._padding_at
+
+
+def _padding_position(trunk: Any) -> int | None:
+    """The id that RoBERTa and its kin leave out while they count positions, from it on."""
+    table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
+    padding: int | None = getattr(table, "padding_idx", None)
+    return padding
+
+
+@contextmanager
+def _reading(trunk: Any, firsts: Tensor) -> Iterator[None]:
+    """For a while, what follows the trunk gets the row's first tokens as texts of one token."""
+
+    def only_firsts(_module: Any, _inputs: Any, output: Any) -> Any:
+        states = output.last_hidden_state[0][firsts][:, None]
+        output["last_hidden_state"] = states
+        pooler = getattr(trunk, "pooler", None)
+        if pooler is not None and output.get("pooler_output") is not None:
+            output["pooler_output"] = pooler(states)
+        return output
+
+    hook = trunk.register_forward_hook(only_firsts)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _given(head: Linear) -> Iterator[list[Tensor]]:
+    """What a head is given in the meantime."""
+    given: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    try:
+        yield given
+    finally:
+        hook.remove()
+
+
+def encoder_rows(model: Any, *, heads: Sequence[Linear] = ()) -> EncoderRows:
+    """The rows that suit the model's device."""
+    on_cpu = model.device.type == "cpu"
+    return EncoderRows(model, heads=heads, row_tokens=CPU_ROW_TOKENS if on_cpu else None)

@@ -1,0 +1,207 @@
+"""The packed way: all texts in one row without padding, shared prefixes once, tree attention."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import Linear
+
+from rm_core.checkpoint.heads import ScalarHeads
+from rm_core.engine.attention import ATTENTION_NAME, TreePlan
+from rm_core.engine.packing.plan import Pack, plan_pack
+from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
+from rm_core.engine.trunk.deterministic import fix_product_shapes, in_fixed_chunks
+from rm_core.engine.trunk.last_layer import read_all_rows, read_rows_only
+from rm_core.types import Encoded
+
+
+class TrunkRun(Protocol):
+    """How a trunk is run over a packed row."""
+
+    def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
+        """Hidden states that the heads read: (tokens,) int64 → (reads, hidden)."""
+        ...
+
+
+class TransformersTrunk:
+    """A trunk as transformers runs it, with our attention.
+
+    Args:
+        model: a decoder whose attention can be replaced.
+        skip_unread: whether the last layer's feed-forward half and the final norm run only where a
+            head reads; without effect on models whose last layer's form is not known.
+    """
+
+    def __init__(self, model: Any, *, skip_unread: bool = True) -> None:
+        self._trunk = model.base_model
+        model.set_attn_implementation(ATTENTION_NAME)
+        read_all_rows(self._trunk)
+        self.skips_unread = skip_unread and read_rows_only(self._trunk)
+
+    def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
+        """Hidden states that the heads read: (tokens,) int64 → (reads, hidden)."""
+        hidden: Tensor = self._trunk(
+            input_ids=input_ids[None],
+            position_ids=tree.position_ids[None],
+            use_cache=False,
+            tree=tree,
+        ).last_hidden_state[0]
+        return hidden if self.skips_unread else hidden[tree.read_rows]
+
+
+class PackedForward:
+    """A trunk over packed rows, and the heads that read it.
+
+    Args:
+        model: a decoder for sequence classification with a linear `score` head.
+        run: how its trunk is run; None for transformers' own way.
+        heads: further heads on the same trunk, read from the same hidden states.
+        reason: why this way was taken.
+        share: whether common prefixes are computed once.
+        deterministic: whether a text gets the same bits in any company, on one machine; costs
+            shared prefixes and some filling.
+    """
+
+    path = "packed"
+    reads_places = True
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        run: TrunkRun | None = None,
+        heads: Sequence[Linear] = (),
+        reason: str = "",
+        share: bool = True,
+        deterministic: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.shares_prefixes = share and not deterministic
+        self._device = model.device
+        self._heads = ScalarHeads([model.score, *heads])
+        self._deterministic = deterministic
+        if deterministic:
+            fix_product_shapes(model.base_model)
+        self._run = TransformersTrunk(model) if run is None else run
+        self._ahead: _PlannedTexts | None = None
+
+    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+        """Plan the pack of the next forward of exactly these texts; from any thread.
+
+        Args:
+            texts: of the coming forward.
+            places: whether `rewards_at_places` will be asked, else `rewards`.
+        """
+        also_read = _places(texts) if places else None
+        self._ahead = _PlannedTexts(tuple(texts), places, self._plan(texts, also_read))
+
+    def _plan(self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None) -> Pack:
+        return plan_pack(
+            [text.input_ids for text in texts],
+            [text.read_position for text in texts],
+            also_read=also_read,
+            share=self.shares_prefixes,
+        )
+
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards in order, (texts, heads), float32 values."""
+        return self._read(texts, None)
+
+    @torch.inference_mode()
+    def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
+        """What a head reads at positions of one's choice; see `Forward.states`."""
+        pack = plan_pack(
+            [text.input_ids for text in texts],
+            [own[0] for own in reads],
+            also_read=[own[1:] for own in reads],
+            share=self.shares_prefixes,
+        )
+        run = self._run_pack(pack)
+        # The pack's order: every text's first read, then what else is read of the first text, …
+        order = reading_order([len(own) for own in reads])
+        return run[torch.tensor(order, device=run.device)]
+
+    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+        """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
+        also = _places(texts)
+        rewards = self._read(texts, also)
+        further = iter(rewards[len(texts) :])
+        return [[own, *islice(further, len(a))] for own, a in zip(rewards, also, strict=False)]
+
+    @torch.inference_mode()
+    def _read(
+        self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None
+    ) -> list[list[float]]:
+        """Raw rewards, (reads, heads), in the order of `Pack.read_rows`."""
+        ahead = self._ahead
+        if ahead is not None and ahead.is_of(texts, places=also_read is not None):
+            self._ahead = None
+            pack = ahead.pack
+        else:
+            pack = self._plan(texts, also_read)
+        read = self._run_pack(pack)
+        if not self._deterministic:
+            return self._heads(read)
+        rewards: list[list[float]] = in_fixed_chunks(self._heads.linear, read.float()).tolist()
+        return rewards
+
+    def _run_pack(self, pack: Pack) -> Tensor:
+        """Hidden states, (reads, hidden), in the order of `Pack.read_rows`."""
+        tree = TreePlan.of(pack, self._device)
+        return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedTexts:
+    """A pack planned ahead, and for what."""
+
+    texts: tuple[Encoded, ...]
+    places: bool
+    pack: Pack
+
+    def is_of(self, texts: Sequence[Encoded], *, places: bool) -> bool:
+        same = len(texts) == len(self.texts) and all(
+            one is other for one, other in zip(texts, self.texts, strict=True)
+        )
+        return same and places == self.places
+
+
+def _places(texts: Sequence[Encoded]) -> list[list[int]]:
+    return [[place.position for place in text.also_read] for text in texts]
+
+
+def reading_order(counts: Sequence[int]) -> list[int]:
+    """Where each read stands in a pack's reads, text by text.
+
+    Args:
+        counts: reads of each text, at least one each.
+    """
+    order: list[int] = []
+    further = len(counts)
+    for text, count in enumerate(counts):
+        order += [text, *range(further, further + count - 1)]
+        further += count - 1
+    return order
+
+
+def fastest_packed(
+    model: Any, *, heads: Sequence[Linear] = (), deterministic: bool = False
+) -> PackedForward:
+    """The packed way that suits the model and its device."""
+    own = model.device.type == "cpu" and not deterministic and is_llama_shaped(model.base_model)
+    if own:
+        return PackedForward(
+            model,
+            run=ChunkedTrunk(model.base_model),
+            heads=heads,
+            reason="Llama-shaped decoder on the CPU, run chunk by chunk",
+        )
+    return PackedForward(
+        model,
+        heads=heads,
+        reason="decoder with replaceable attention",
+        deterministic=deterministic,
+    )

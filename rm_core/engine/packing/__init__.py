@@ -1,0 +1,1 @@
+"""Packs: the sequences of one forward pass, laid end to end, shared prefixes once."""

@@ -1,0 +1,1 @@
+"""From prompts and responses to token ids, by the position contract of a checkpoint."""

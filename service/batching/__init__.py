@@ -1,0 +1,1 @@
+"""Dynamic batching: from waiting sequences to packs on the device."""

@@ -1,0 +1,194 @@
+"""Running one pack so that each of its entries gets its own outcome, whatever the others do."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import structlog
+
+from rm_core.engine.packing.cost import new_price
+from rm_core.engine.packing.policy import MemoryCap
+from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
+from rm_core.types import EncodedItem, Role, Scorer
+from service.batching.admission import Admission
+from service.batching.device_thread import DeviceThread
+from service.batching.queue import Entry
+from service.observability.metrics import Metrics
+from service.problems import STATUS_BY_ERROR
+from service.scoring.score_items import ItemFailure, Outcome, ScoredItem
+
+_log = structlog.get_logger(__name__)
+
+OUT_OF_MEMORY = ItemFailure(
+    OutOfMemory.code,
+    "This item does not fit the device even alone; shorten it.",
+    status=STATUS_BY_ERROR[OutOfMemory],
+)
+ENGINE_FAILURE = ItemFailure(
+    "engine_error", "The forward pass failed on this item; the log says more.", status=500
+)
+NONFINITE = ItemFailure(
+    "nonfinite_reward",
+    "The model gave no finite reward for this item; it enters no statistics. "
+    "Try float32 if the models run in half precision.",
+)
+
+
+def forward_once(
+    scorer: Scorer, items: Sequence[EncodedItem]
+) -> list[dict[Role, tuple[float, ...]]]:
+    """Each item's raw rewards: the response's, and what else is to be read of that item.
+
+    Raises:
+        OutOfMemory: the items don't fit the device together.
+        EngineError: the forward failed.
+    """
+    if any(item.num_places for item in items):
+        return scorer.forward_places(items)
+    return [
+        {role: (reward,) for role, reward in rewards.items()} for rewards in scorer.forward(items)
+    ]
+
+
+def outcome_of(item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> Outcome:
+    """What `forward_once` means for one item: rewards, unless any is not finite."""
+    if all(math.isfinite(reward) for own in rewards.values() for reward in own):
+        return ScoredItem.of(item, rewards)
+    return NONFINITE
+
+
+class PackRunner:
+    """Takes packs to the device, in halves where they fail as a whole.
+
+    Args:
+        scorer: the loaded models.
+        device: the thread that runs them.
+        admission: gets the places of finished entries back, and the device's rate.
+        cap: what is known of the device's memory.
+        metrics: the app's instruments.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        device: DeviceThread,
+        admission: Admission,
+        cap: MemoryCap,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._scorer = scorer
+        self._device = device
+        self._admission = admission
+        self._cap = cap
+        self._metrics = metrics
+        self._clock = clock
+
+    def _price(self, items: list[EncodedItem]) -> int:
+        """Tokens that a forward of these items computes."""
+        return new_price(shares_prefixes=self._scorer.shares_prefixes).price(items)
+
+    async def run(self, pack: list[Entry]) -> None:
+        """Give every entry of the pack its outcome; those nobody waits for are dropped.
+
+        Raises:
+            EngineClosed: the device is gone; the entries without outcome have only lost their
+                places in the queue.
+        """
+        parts = [pack]
+        try:
+            while parts:
+                part = self._still_wanted(parts.pop())
+                if not part:
+                    continue
+                tokens = self._price([entry.item for entry in part])
+                # The cap may have been lowered since the pack was chosen.
+                too_large = len(part) > 1 and tokens > self._cap.tokens
+                if too_large or not await self._forward(part, tokens):
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]  # the first half runs first
+        finally:
+            self.release(entry for part in parts for entry in part)
+
+    def release(self, entries: Iterable[Entry]) -> None:
+        """Give back the entries' places in the queue."""
+        for entry in entries:
+            self._admission.release_items(1)
+            self._admission.release_tokens(entry.num_tokens, entry.request.priority)
+
+    def _still_wanted(self, part: list[Entry]) -> list[Entry]:
+        now = self._clock()
+        wanted = []
+        for entry in part:
+            deadline = entry.request.deadline
+            # The timer that expires a request may be late; the device must not start on it.
+            if entry.request.is_over or (deadline is not None and now >= deadline):
+                self.release([entry])
+            else:
+                wanted.append(entry)
+        return wanted
+
+    async def _forward(self, part: list[Entry], tokens: int) -> bool:
+        """One forward pass; False if it failed and its halves are to be tried."""
+        items = [entry.item for entry in part]
+        began = self._clock()
+        try:
+            rewards = await self._device.run(lambda: forward_once(self._scorer, items))
+            if len(rewards) != len(items):
+                raise InvariantViolation("the scorer gave another number of rewards than items")
+        except (EngineClosed, asyncio.CancelledError):
+            self.release(part)
+            raise
+        except OutOfMemory:
+            self._cap.failed(tokens)
+            _log.warning("out_of_memory", items=len(part), tokens=tokens, cap=self._cap.tokens)
+            return self._failed(part, "oom", OUT_OF_MEMORY)
+        except Exception as exc:
+            # The message may quote the text: only the kind of error is logged.
+            _log.error("forward_failed", error=type(exc).__name__, items=len(part), tokens=tokens)
+            return self._failed(part, "error", ENGINE_FAILURE)
+        self._measured(part, tokens, self._clock() - began)
+        for entry, reward in zip(part, rewards, strict=True):
+            self._settle(entry, self._outcome(entry, reward))
+        return True
+
+    def _failed(
+        self, part: list[Entry], reason: Literal["oom", "error"], failure: ItemFailure
+    ) -> bool:
+        if len(part) > 1:
+            self._metrics.splits.labels(reason).inc()
+            return False
+        self._metrics.failures.labels("oom" if reason == "oom" else "internal").inc()
+        self._settle(part[0], failure)
+        return True
+
+    def _measured(self, part: list[Entry], tokens: int, seconds: float) -> None:
+        self._cap.succeeded(tokens)
+        # The queue counts tokens before sharing, so its rate does too.
+        sequence_tokens = sum(entry.num_tokens for entry in part)
+        self._admission.measured(sequence_tokens, seconds)
+        self._metrics.pack_items.observe(len(part))
+        self._metrics.pack_tokens.observe(tokens)
+        self._metrics.forward_seconds.observe(seconds)
+        self._metrics.busy_seconds.inc(seconds)
+        self._metrics.tokens.labels("real").inc(tokens)
+        self._metrics.tokens.labels("prefix_reused").inc(sequence_tokens - tokens)
+
+    def _outcome(self, entry: Entry, rewards: dict[Role, tuple[float, ...]]) -> Outcome:
+        outcome = outcome_of(entry.item, rewards)
+        if isinstance(outcome, ItemFailure):
+            self._metrics.nonfinite.inc()
+            self._metrics.failures.labels("nonfinite").inc()
+            return outcome
+        for role, reward in outcome.rewards.items():
+            self._metrics.rewarded(role, reward)
+        self._metrics.sequences.labels(entry.request.route).inc()
+        if "truncated" in entry.item.warnings:
+            self._metrics.truncated.labels("prompt").inc()
+        return outcome
+
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+        self.release([entry])
+        entry.settle(outcome)

@@ -1,0 +1,368 @@
+"""Dynamic batching across requests: the mechanism around `rm_core.engine.packing.policy`'s policy.
+
+Requests are admitted, tokenised in threads and wait as entries. One task takes packs of entries to
+the device thread; while a pack runs, arrivals gather. Everything here happens on the event loop
+except tokenising and the forward pass, so nothing needs a lock.
+"""
+
+import asyncio
+import contextlib
+import copy
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from rm_core.engine.packing.cost import new_price
+from rm_core.engine.packing.policy import Budget, MemoryCap, Priority, Turns, Waiting, choose
+from rm_core.errors import EngineClosed
+from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
+from service.batching.admission import Admission
+from service.batching.concurrency import Crowd
+from service.batching.device_thread import DeviceThread
+from service.batching.pack_runner import PackRunner
+from service.batching.prefetch import PlannedPack, plan_from
+from service.batching.queue import Entry, PendingRequest
+from service.batching.tokenizer_pool import TokenizerPool
+from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
+from service.observability.metrics import Metrics
+from service.scoring.score_items import ItemFailure, Outcome
+
+_log = structlog.get_logger(__name__)
+
+_REPLAN_SECONDS = 0.005
+"""Arrivals come in bursts; choosing again after each would keep the event loop busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerLimits:
+    """Bounds of the queue and of its packs; see the settings of the same names."""
+
+    max_pack_tokens: int
+    max_pack_items: int
+    max_wait_seconds: float
+    max_queue_items: int
+    max_queue_tokens: int
+    max_request_tokens: int
+    max_reply_rewards: int
+    bulk_every_packs: int
+    tokenizer_threads: int
+
+
+class Scheduler:
+    """The queue before one scorer.
+
+    Args:
+        scorer: the loaded models.
+        limits: bounds of queue and packs.
+        metrics: the app's instruments.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        limits: SchedulerLimits,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._scorer = scorer
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._admission = Admission(
+            limits.max_queue_items,
+            limits.max_queue_tokens,
+            limits.max_pack_tokens,
+            limits.bulk_every_packs,
+        )
+        self._cap = MemoryCap(limits.max_pack_tokens)
+        self._turns = Turns(limits.bulk_every_packs)
+        self._crowd = Crowd(clock)
+        self._new_price = functools.partial(new_price, shares_prefixes=scorer.shares_prefixes)
+        self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
+        self._device = DeviceThread()
+        self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
+        self._order = itertools.count()
+        self._queue: list[Entry] = []
+        self._running: list[Entry] = []
+        self._planned: PlannedPack | None = None
+        self._arrived = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        metrics.watch_queue(
+            lambda: len(self._queue),
+            lambda: sum(entry.num_tokens for entry in self._queue),
+            self._oldest_age,
+        )
+
+    def start(self) -> None:
+        """Start the device thread and the task that feeds it; needs a running loop."""
+        self._device.start()
+        self._pump = asyncio.create_task(self._run(), name="rewardd-scheduler")
+
+    async def close(self, timeout_seconds: float = 5.0) -> None:
+        """Stop; whoever still waits gets EngineClosed."""
+        if self._pump is not None:
+            self._pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pump
+        self._fail_all(EngineClosed("the service is stopping"))
+        self._tokenizers.close()
+        await self._device.close(timeout_seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether entries still get to the device."""
+        return self._device.is_alive and self._pump is not None and not self._pump.done()
+
+    @property
+    def forward_seconds(self) -> float:
+        """How long the present forward pass has run; 0 while idle."""
+        return self._device.busy_seconds
+
+    @property
+    def num_admitted(self) -> int:
+        """Items admitted and not finished."""
+        return self._admission.items
+
+    async def score(
+        self,
+        dialogues: Sequence[RewardInput],
+        *,
+        truncate: Truncation,
+        priority: Priority,
+        deadline: float | None,
+        max_wait_seconds: float,
+        route: str,
+    ) -> list[Outcome]:
+        """Score dialogues; one that fails does so alone. Cancelling takes back what can be.
+
+        Args:
+            dialogues: what to score.
+            truncate: what to do with one that is too long.
+            priority: its class.
+            deadline: on the clock; None: never.
+            max_wait_seconds: from admission until the first item is begun.
+            route: label of the metrics.
+
+        Returns:
+            One outcome per dialogue, in order.
+
+        Raises:
+            QueueFull: no room, or too long a wait.
+            RequestTooLarge: more tokens than one request may hold.
+            DetailTooLarge: more rewards of tokens or steps than one reply may hold.
+            DeadlineExceeded: the deadline passed.
+            EngineClosed: the device is gone.
+        """
+        if not dialogues:
+            return []
+        with self._crowd.member():
+            return await self._score(
+                dialogues, truncate, priority, deadline, max_wait_seconds, route
+            )
+
+    async def _score(
+        self,
+        dialogues: Sequence[RewardInput],
+        truncate: Truncation,
+        priority: Priority,
+        deadline: float | None,
+        max_wait_seconds: float,
+        route: str,
+    ) -> list[Outcome]:
+        if not self.is_alive:
+            raise EngineClosed("the device thread has ended")
+        now = self._clock()
+        if deadline is not None and now + self._admission.wait_seconds(priority) >= deadline:
+            raise DeadlineExceeded("admit")
+        self._admission.admit_items(len(dialogues), priority, max_wait_seconds)
+        unqueued = len(dialogues)
+        try:
+            encoded = await self._tokenizers.encode(dialogues, truncate)
+            if not self.is_alive:
+                raise EngineClosed("the device thread has ended")
+            if deadline is not None and self._clock() >= deadline:
+                raise DeadlineExceeded("queue")
+            request = self._enqueue(dialogues, encoded, priority, deadline, route)
+            unqueued = len(dialogues) - request.unfinished
+        finally:
+            self._admission.release_items(unqueued)
+        return await self._finish(request, now + max_wait_seconds)
+
+    def _enqueue(
+        self,
+        dialogues: Sequence[RewardInput],
+        encoded: Sequence[EncodedItem | ItemFailure],
+        priority: Priority,
+        deadline: float | None,
+        route: str,
+    ) -> PendingRequest:
+        items = {index: item for index, item in enumerate(encoded) if isinstance(item, EncodedItem)}
+        tokens = sum(item.num_tokens for item in items.values())
+        if tokens > self._limits.max_request_tokens:
+            raise RequestTooLarge(tokens, self._limits.max_request_tokens)
+        places = sum(item.num_places for item in items.values())
+        if places > self._limits.max_reply_rewards:
+            raise DetailTooLarge(places, self._limits.max_reply_rewards)
+        self._admission.admit_tokens(tokens, priority)
+        request = PendingRequest(
+            route=route,
+            priority=priority,
+            deadline=deadline,
+            outcomes=[item if isinstance(item, ItemFailure) else None for item in encoded],
+            unfinished=len(items),
+            done=asyncio.get_running_loop().create_future(),
+        )
+        now = self._clock()
+        for index, item in items.items():
+            # The prompt names the group, so that its responses meet also across requests.
+            group = hash(dialogues[index].group_key)
+            waiting = Waiting(item, next(self._order), group, priority)
+            self._queue.append(Entry(request, index, waiting, now))
+        if items:
+            self._arrived.set()
+        else:
+            request.done.set_result(None)
+        return request
+
+    async def _finish(self, request: PendingRequest, begin_before: float) -> list[Outcome]:
+        """Wait until every entry has its outcome, or until waiting makes no sense."""
+        loop = asyncio.get_running_loop()
+        now = self._clock()
+        timers = [loop.call_later(begin_before - now, self._give_up_waiting, request)]
+        if request.deadline is not None:
+            timers.append(loop.call_later(request.deadline - now, self._expire, request))
+        try:
+            await request.done
+        except asyncio.CancelledError:
+            stage = "inference" if request.begun else "queue"
+            self._metrics.cancelled.labels(stage).inc(request.unfinished)
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+            if request.unfinished:
+                self._drop(request)
+        return request.results()
+
+    def _give_up_waiting(self, request: PendingRequest) -> None:
+        if not request.begun:
+            retry_after = self._admission.retry_after(request.priority)
+            request.fail(QueueFull("queue_wait", retry_after))
+
+    def _expire(self, request: PendingRequest) -> None:
+        request.fail(DeadlineExceeded("inference" if request.begun else "queue"))
+
+    def _drop(self, request: PendingRequest) -> None:
+        """Take a request's waiting entries out of the queue; those on the device stay there."""
+        dropped = [entry for entry in self._queue if entry.request is request]
+        if dropped:
+            self._queue = [entry for entry in self._queue if entry.request is not request]
+            self._runner.release(dropped)
+
+    def _fail_all(self, error: Exception) -> None:
+        waiting, self._queue = self._queue, []
+        self._runner.release(waiting)
+        for entry in (*waiting, *self._running):
+            entry.request.fail(error)
+        self._running = []
+
+    def _oldest_age(self) -> float:
+        oldest = min((entry.admitted_at for entry in self._queue), default=None)
+        return 0.0 if oldest is None else self._clock() - oldest
+
+    async def _run(self) -> None:
+        """Feed the device until cancelled or until it is gone."""
+        try:
+            while True:
+                if not self._queue:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    await self._gather()
+                self._running = self._take_pack()
+                looking = asyncio.create_task(self._look_ahead(), name="rewardd-lookahead")
+                try:
+                    await self._runner.run(self._running)
+                finally:
+                    looking.cancel()
+                self._running = []
+        except EngineClosed as exc:
+            _log.error("device_thread_ended")
+            self._fail_all(exc)
+
+    async def _gather(self) -> None:
+        """An idle device waits a little for company, if there is any to expect.
+
+        What comes within the wait meets in one pack, members of a group above all. A caller who
+        was alone lately doesn't wait, and whoever waited in vain is the last to do so.
+        """
+        try:
+            async with asyncio.timeout(self._limits.max_wait_seconds):
+                pack, tokens, counted = self._new_price(), 0, 0
+                while True:
+                    for entry in self._queue[counted:]:
+                        tokens += pack.price([entry.item])
+                        pack.add(entry.item)
+                    counted = len(self._queue)
+                    if tokens >= self._cap.tokens or counted >= self._limits.max_pack_items:
+                        return
+                    if len({id(entry.request) for entry in self._queue}) >= self._crowd.expected:
+                        return
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            self._crowd.stayed_away()
+
+    async def _look_ahead(self) -> None:
+        """While the device works: choose and plan what it will take next, if that is known."""
+        while True:
+            planned = self._planned
+            first = self._next_class(copy.copy(self._turns))
+            if planned is None or not planned.is_still_right(self._queue, first, self._cap.tokens):
+                self._planned = self._plan(first)
+                if self._planned is not None:
+                    await self._prepare([entry.item for entry in self._planned.entries])
+            self._arrived.clear()
+            await self._arrived.wait()
+            await asyncio.sleep(_REPLAN_SECONDS)
+
+    async def _prepare(self, items: list[EncodedItem]) -> None:
+        try:
+            await asyncio.to_thread(self._scorer.plan_ahead, items)
+        except Exception as exc:
+            # The forward plans again, and what fails there has an entry to answer for it.
+            _log.warning("planning_ahead_failed", error=type(exc).__name__, items=len(items))
+
+    def _plan(self, first: Priority) -> PlannedPack | None:
+        tokens = sum(entry.num_tokens for entry in self._queue)
+        if tokens <= self._cap.tokens and len(self._queue) <= self._limits.max_pack_items:
+            return None  # it all fits, and more may come
+        return plan_from(self._queue, self._choose, first=first, max_tokens=self._cap.tokens)
+
+    def _choose(self, queue: Sequence[Entry], first: Priority) -> list[int]:
+        budget = Budget(self._cap.tokens, self._limits.max_pack_items)
+        return choose([e.waiting for e in queue], budget, self._new_price, first=first)
+
+    def _next_class(self, turns: Turns) -> Priority:
+        return turns.next(
+            interactive_waits=any(e.request.priority == "interactive" for e in self._queue),
+            bulk_waits=any(e.request.priority == "bulk" for e in self._queue),
+        )
+
+    def _take_pack(self) -> list[Entry]:
+        first = self._next_class(self._turns)
+        planned, self._planned = self._planned, None
+        if planned and planned.is_still_right(self._queue, first, self._cap.tokens):
+            pack = list(planned.entries)
+        else:
+            pack = [self._queue[index] for index in self._choose(self._queue, first)]
+        taken = {id(entry) for entry in pack}
+        self._queue = [entry for entry in self._queue if id(entry) not in taken]
+        now = self._clock()
+        for entry in pack:
+            entry.request.begun = True
+            self._metrics.queue_wait.labels(entry.request.route).observe(now - entry.admitted_at)
+        return pack

@@ -1,0 +1,91 @@
+"""Texts to token ids in threads, off the event loop."""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from rm_core.errors import EngineClosed, InputError, InputTooLong
+from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
+from service.observability.metrics import Metrics
+from service.problems import status_of
+from service.scoring.score_items import ItemFailure
+
+# Small enough that threads share a request and a cancelled one stops soon.
+_DIALOGUES_PER_CALL = 16
+
+_log = structlog.get_logger(__name__)
+
+
+class TokenizerPool:
+    """Encodes dialogues; a dialogue that can't be encoded fails alone.
+
+    Args:
+        scorer: whose `encode` is thread-safe.
+        threads: how many encode at the same time.
+        metrics: counts failures.
+    """
+
+    def __init__(self, scorer: Scorer, threads: int, metrics: Metrics) -> None:
+        self._scorer = scorer
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rewardd-tokenize")
+        self._closed = False
+
+    async def encode(
+        self, dialogues: Sequence[RewardInput], truncate: Truncation
+    ) -> list[EncodedItem | ItemFailure]:
+        """Each dialogue's encoding or failure, in order.
+
+        Cancelling the call stops what no thread has begun.
+
+        Raises:
+            EngineClosed: the pool was closed before a thread had begun on it.
+        """
+        loop = asyncio.get_running_loop()
+        calls = [
+            loop.run_in_executor(
+                self._pool,
+                functools.partial(
+                    self._encode, dialogues[start : start + _DIALOGUES_PER_CALL], truncate
+                ),
+            )
+            for start in range(0, len(dialogues), _DIALOGUES_PER_CALL)
+        ]
+        try:
+            parts = await asyncio.gather(*calls)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            # Closing cancelled the calls, not the caller: it must hear why.
+            raise EngineClosed("the service is stopping") from None
+        return [outcome for part in parts for outcome in part]
+
+    def close(self) -> None:
+        """Stop taking work; what runs ends by itself."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _encode(
+        self, dialogues: Sequence[RewardInput], truncate: Truncation
+    ) -> list[EncodedItem | ItemFailure]:
+        with self._metrics.tokenize_seconds.time():
+            return [self._encode_one(dialogue, truncate) for dialogue in dialogues]
+
+    def _encode_one(self, dialogue: RewardInput, truncate: Truncation) -> EncodedItem | ItemFailure:
+        try:
+            return self._scorer.encode(dialogue, truncate=truncate)
+        except InputError as exc:
+            reason = "too_long" if isinstance(exc, InputTooLong) else "tokenize"
+            self._metrics.failures.labels(reason).inc()
+            return ItemFailure(exc.code, str(exc), exc.field or "", status_of(exc))
+        except Exception as exc:
+            # The message may quote the text: only the kind of error is logged.
+            _log.error("tokenizing_failed", error=type(exc).__name__)
+            self._metrics.failures.labels("tokenize").inc()
+            return ItemFailure(
+                "tokenizing_failed", "The tokenizer failed on this item; it is our bug.", "", 500
+            )

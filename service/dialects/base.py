@@ -1,0 +1,95 @@
+"""What a dialect's body asks: texts to judge, and how to write down what became of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rm_core.types import RewardInput
+from service.problems import Problem, ProblemItem
+from service.scoring.score_items import ItemFailure
+
+if TYPE_CHECKING:
+    from service.dialects.result import Verdict
+
+Composite = Literal["selected", "helpfulness", "safety", "whitened"]
+"""Which number a dialect gives a text."""
+
+
+class Foreign(BaseModel):
+    """A body of another project: types are strict, fields that we don't know are not our affair."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One text to judge.
+
+    Attributes:
+        subject: what the models read.
+        pointer: where it stands in the body.
+        fields: where its parts stand, by the core's name of the part ("prompt", "response").
+        is_safety: whether the safety reward is to be selected whatever its score.
+    """
+
+    subject: RewardInput
+    pointer: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    is_safety: bool = False
+
+    def dialogues(self) -> Sequence[RewardInput]:
+        """The one text."""
+        return (self.subject,)
+
+    def pointer_of(self, index: int, field: str) -> str:  # noqa: ARG002 (one text)
+        """Where in the body a part stands."""
+        return self.fields.get(field, self.pointer)
+
+
+Place = Asked | ItemFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A body, understood.
+
+    Attributes:
+        places: the texts, or what is wrong with one, in the body's order.
+        render: the reply's JSON value from one verdict per place.
+    """
+
+    places: Sequence[Place]
+    render: "Callable[[Sequence[Verdict]], Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the address says beside the body; trainers can set an address and little else.
+
+    Attributes:
+        reward: which number is returned.
+        stream: whose statistics whiten it, if it is whitened.
+        detail: whether more than the bare number is wanted.
+        rendered: whether prompts are rendered already and only the response is to be appended.
+        name: of the model that the path names; "" elsewhere.
+    """
+
+    reward: Composite = "selected"
+    stream: str = "default"
+    detail: bool = False
+    rendered: bool = False
+    name: str = ""
+
+
+def wrong_type(pointer: str, expected: str) -> ItemFailure:
+    """The failure of one text that is none."""
+    return ItemFailure("invalid_type", f"{expected} is expected here.", pointer)
+
+
+def bad_request(pointer: str, detail: str) -> Problem:
+    """A body that can't be understood as a whole."""
+    return Problem(
+        422, "invalid_request", detail, errors=[ProblemItem(pointer, "invalid_request", detail)]
+    )

@@ -1,0 +1,200 @@
+"""From a dialect's request to its reply: options, body, the core call, overload as clients bear it.
+
+Refusals are always 503 with Retry-After, whatever `overload_status` says: veRL takes a 4xx for
+final, the others try again on anything.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel
+
+from service.dialects.base import Composite, Options, Place, Question, bad_request
+from service.dialects.result import verdicts
+from service.http.body import parse_json, read_body, require_json
+from service.http.deadline import deadline_of, while_connected
+from service.json_reply import json_reply
+from service.problems import Problem, ProblemItem
+from service.scoring.judging import Judged, judge_items
+from service.settings import DialectName, Settings
+from service.state import AppState
+from service.streams.stream_table import is_name
+
+_ROOM_POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 7 * 24 * 3600.0
+_PARSE_ON_LOOP_BYTES = 64 * 1024
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One project's contract on one path.
+
+    Attributes:
+        name: of the dialect; one may have several paths.
+        path: as the project's clients call it.
+        summary: for the API's documentation.
+        body: model of the body, for the documentation.
+        example: a body, for the documentation.
+        read: understands a body; raises Problem where it can't.
+        speaks: whether a body is of this dialect, asked where several share a path.
+        waits: whether requests wait for room instead of being refused, their clients knowing no
+            retry.
+        fails_inside: whether the reply itself can say that a text could not be judged.
+        tolerant: whether bodies with NaN or Infinity are read, which Python clients write.
+    """
+
+    name: DialectName
+    path: str
+    summary: str
+    body: type[BaseModel]
+    example: Mapping[str, Any]
+    read: Callable[[Mapping[str, Any], Options], Question]
+    speaks: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    waits: bool = False
+    fails_inside: bool = False
+    tolerant: bool = True
+
+
+async def exchange(request: Request, state: AppState, dialects: Sequence[Dialect]) -> Response:
+    """Answer one request by the first of a path's dialects that its body speaks.
+
+    Args:
+        request: its body unread.
+        state: the running service.
+        dialects: of the path, those switched on; at least one.
+
+    Raises:
+        Problem: the body can't be understood, a text can't be judged, or the service is too busy.
+    """
+    deadline = deadline_of(request, state.clock)
+    options = options_of(request, state)
+    tolerant = all(dialect.tolerant for dialect in dialects)
+    body = await _read(request, state.settings, tolerant=tolerant)
+    dialect = next((one for one in dialects if one.speaks(body)), dialects[-1])
+    question = dialect.read(body, options)
+    judge = _judge_patiently if dialect.waits else _judge
+    judged = await while_connected(
+        request, judge(state, question.places, dialect.path, deadline=deadline)
+    )
+    fallback = state.settings.dialect_fallback_reward
+    if fallback is None and dialect.fails_inside:
+        fallback = 0.0
+    found = await verdicts(state, judged, options.reward, options.stream, fallback=fallback)
+    try:
+        return json_reply(question.render(found))
+    except orjson.JSONEncodeError:
+        raise bad_request("", "The body can't be repeated as JSON; nest it less deeply.") from None
+
+
+def options_of(request: Request, state: AppState) -> Options:
+    """What the query says, and where it is silent the settings.
+
+    Raises:
+        Problem: 422, a parameter is wrong or names a model that isn't loaded.
+    """
+    query, settings = request.query_params, state.settings
+    name = request.path_params.get("name", "")
+    reward: Any = query.get("reward", settings.dialect_reward)
+    stream = query.get("stream", settings.dialect_stream)
+    if reward not in get_args(Composite):
+        raise _bad_parameter("reward", f"one of {', '.join(get_args(Composite))}")
+    if reward in ("safety", "helpfulness") and reward not in state.scorer.roles:
+        raise _bad_parameter("reward", "that of a loaded model; see GET /v1/info")
+    if not is_name(stream):
+        raise _bad_parameter("stream", "a stream's name: 1 to 64 of A-Z, a-z, 0-9, . _ -")
+    return Options(reward, stream, _flag(request, "detail"), _flag(request, "rendered"), name)
+
+
+async def _read(request: Request, settings: Settings, *, tolerant: bool) -> Mapping[str, Any]:
+    require_json(request)
+    raw = await read_body(
+        request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
+    )
+    parse = _parse_tolerantly if tolerant else parse_json
+    if len(raw) <= _PARSE_ON_LOOP_BYTES:
+        body = parse(raw)
+    else:
+        body = await asyncio.to_thread(parse, raw)
+    if not isinstance(body, dict):
+        raise bad_request("", "The body must be a JSON object.")
+    return body
+
+
+def _parse_tolerantly(raw: bytes) -> Any:
+    """JSON, also with the NaN that Python's own json writes (a dataset's empty label is one)."""
+    try:
+        return parse_json(raw)
+    except Problem as strict:
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise strict from None
+
+
+async def _judge(
+    state: AppState,
+    places: Sequence[Place],
+    route: str,
+    *,
+    deadline: float | None,
+    patience_seconds: float | None = None,
+) -> list[Judged]:
+    try:
+        judged = await judge_items(
+            state,
+            places,
+            [""] * len(places),
+            route=route,
+            truncate="prompt",
+            priority="bulk",
+            deadline=deadline,
+            patience_seconds=patience_seconds,
+        )
+    except Problem as exc:
+        if exc.code != "overloaded":
+            raise
+        raise Problem(503, exc.code, exc.detail, headers=exc.headers) from exc
+    return [only for (only,) in judged]
+
+
+async def _judge_patiently(
+    state: AppState, places: Sequence[Place], route: str, *, deadline: float | None
+) -> list[Judged]:
+    """Judge texts in as many parts as it takes, whenever there is room."""
+    while True:
+        try:
+            return await _judge(
+                state, places, route, deadline=deadline, patience_seconds=_PATIENCE_SECONDS
+            )
+        except Problem as exc:
+            too_large = exc.code in ("too_many_items", "too_many_tokens")
+            if too_large and len(places) > 1:
+                break
+            if exc.code != "overloaded":
+                raise
+        await asyncio.sleep(_ROOM_POLL_SECONDS)
+    middle = len(places) // 2
+    parts = (places[:middle], places[middle:])
+    done = [await _judge_patiently(state, part, route, deadline=deadline) for part in parts]
+    return [*done[0], *done[1]]
+
+
+def _flag(request: Request, name: str) -> bool:
+    given = request.query_params.get(name, "0").lower()
+    if given not in _TRUE | _FALSE:
+        raise _bad_parameter(name, "1 or 0")
+    return given in _TRUE
+
+
+def _bad_parameter(name: str, expected: str) -> Problem:
+    detail = f"The query parameter {name} must be {expected}."
+    return Problem(
+        422, "invalid_parameter", detail, errors=[ProblemItem("", "invalid_parameter", detail)]
+    )

@@ -1,0 +1,159 @@
+"""Which number a text gets: the composite that was asked for, or what stands in for a failure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rm_core.rewards import sigmoid
+from rm_core.types import Role
+from service.dialects.base import Composite
+from service.ppo.handler import Settlement, settle
+from service.ppo.shaping import Sample
+from service.problems import Problem
+from service.schemas.ppo import PpoEnvelope
+from service.scoring.judging import Judged
+from service.scoring.reply import Judgement
+from service.scoring.score_items import ItemFailure
+from service.state import AppState
+from service.streams.ledger_table import StoredReply
+from service.streams.service import state_problems
+from service.streams.store import Transaction
+
+SCORE_MARGIN = 1e-6
+"""Scores stay this far inside (0, 1): OpenRLHF filters by an open interval, in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a dialect says of one text.
+
+    Attributes:
+        reward: the composite, finite.
+        score: σ of the calibrated reward that the composite came from, in (0, 1).
+        roles: of the loaded models.
+        judgement: everything known; None where the text could not be judged.
+        failure: why it could not be.
+    """
+
+    reward: float
+    score: float
+    roles: tuple[Role, ...]
+    judgement: Judgement | None = None
+    failure: ItemFailure | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that were read; 0 for a failure."""
+        return 0 if self.judgement is None else self.judgement.scored.num_tokens
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `ScoredItem`."""
+        return () if self.judgement is None else self.judgement.scored.warnings
+
+    def numbers(self) -> dict[str, float]:
+        """Everything as numbers under keys that never change: trainers merge them blindly."""
+        found: dict[str, float] = {}
+        judged = self.judgement
+        for role in self.roles:
+            found[f"{role}_reward"] = self.reward if judged is None else judged.scored.rewards[role]
+            found[f"{role}_score"] = self.score if judged is None else judged.scores[role]
+        return found | {
+            "selected_safety": float(judged is not None and judged.selected == "safety"),
+            "num_tokens": float(self.num_tokens),
+            "truncated": float("truncated" in self.warnings),
+            "missing_eos": float("missing_eos" in self.warnings),
+            "failed": float(self.failure is not None),
+        }
+
+
+async def verdicts(
+    state: AppState,
+    judged: Sequence[Judged],
+    composite: Composite,
+    stream: str,
+    *,
+    fallback: float | None,
+) -> list[Verdict]:
+    """One verdict per judgement or failure, in order.
+
+    Args:
+        state: the running service.
+        judged: what became of the texts.
+        composite: which number is wanted.
+        stream: whose statistics whiten it, these texts merged first, if it is whitened.
+        fallback: the reward of a text that can't be judged; None: there is none.
+
+    Raises:
+        Problem: a text can't be judged and there is no fallback; 503 if the state can't be written.
+    """
+    placed = [_finite(one, composite) for one in judged]
+    failures = [one for one in placed if isinstance(one, ItemFailure)]
+    if failures and fallback is None:
+        raise _unscorable(failures)
+    judgements = [one for one in placed if isinstance(one, Judgement)]
+    rewards = iter(await _rewards(state, judgements, composite, stream))
+    roles = state.scorer.roles
+    found = []
+    for one in placed:
+        if isinstance(one, Judgement):
+            score = _inside(_logit(one, composite))
+            found.append(Verdict(next(rewards), score, roles, one))
+        elif fallback is not None:
+            found.append(Verdict(fallback, _inside(fallback), roles, failure=one))
+    return found
+
+
+def _finite(one: Judged, composite: Composite) -> Judged:
+    if isinstance(one, ItemFailure) or math.isfinite(_logit(one, composite)):
+        return one
+    return ItemFailure("nonfinite_reward", "The calibrated reward is not finite.")
+
+
+def _logit(judgement: Judgement, composite: Composite) -> float:
+    """The calibrated reward that the composite is made of."""
+    if composite in ("safety", "helpfulness"):
+        return judgement.calibrated[composite]
+    return judgement.logit
+
+
+async def _rewards(
+    state: AppState, judgements: Sequence[Judgement], composite: Composite, stream: str
+) -> list[float]:
+    if composite != "whitened" or not judgements:
+        return [_logit(judgement, composite) for judgement in judgements]
+    options = PpoEnvelope.model_validate({"items": [None], "stream": stream, "beta": 0.0})
+    samples = [
+        Sample(index, judgement, None, None, None, index)
+        for index, judgement in enumerate(judgements)
+    ]
+    settlement = Settlement()
+
+    def work(transaction: Transaction) -> StoredReply:
+        settle(transaction, options, samples, state.streams.initial, settlement)
+        return StoredReply(200, b"")
+
+    with state_problems():
+        applied = await state.streams.store.apply(work, key=None)
+    state.streams.metrics.committed(applied)
+    if settlement.intake is not None:
+        state.streams.metrics.updates("applied", settlement.intake.num_samples)
+    else:
+        state.streams.metrics.updates("frozen", len(samples))
+    return [outcome.whitened for outcome in settlement.shaping.outcomes]
+
+
+def _inside(logit: float) -> float:
+    (score,) = sigmoid([logit]).tolist()
+    return min(max(float(score), SCORE_MARGIN), 1.0 - SCORE_MARGIN)
+
+
+def _unscorable(failures: Sequence[ItemFailure]) -> Problem:
+    status = max(failure.status for failure in failures)
+    return Problem(
+        status,
+        failures[0].code if len(failures) == 1 or status >= 500 else "invalid_items",
+        f"{len(failures)} of the texts could not be judged; `errors` says why. To give such texts "
+        "a reward instead, set REWARDD_DIALECT_FALLBACK_REWARD below any that the model gives.",
+        errors=[error for failure in failures for error in failure.problem_items()],
+    )

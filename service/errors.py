@@ -1,0 +1,72 @@
+"""Why the queue refuses or gives up a request; `service.scoring` turns these into problems."""
+
+from typing import ClassVar, Literal
+
+RejectionReason = Literal["queue_full", "token_budget", "queue_wait"]
+Stage = Literal["admit", "queue", "inference"]
+
+
+class QueueFull(Exception):
+    """Raised when a request would exceed the queue's bounds or wait longer than allowed.
+
+    Args:
+        reason: which bound.
+        retry_after_seconds: when there should be room, from the measured rate of the device.
+    """
+
+    _DETAIL: ClassVar[dict[RejectionReason, str]] = {
+        "queue_full": "The queue holds as many items as it may.",
+        "token_budget": "The queue holds as many tokens as it may.",
+        "queue_wait": "The queue is longer than this request may wait.",
+    }
+
+    def __init__(self, reason: RejectionReason, retry_after_seconds: int) -> None:
+        super().__init__(self._DETAIL[reason])
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RequestTooLarge(Exception):
+    """Raised when the texts of one request hold more tokens than one request may.
+
+    Args:
+        num_tokens: of the request.
+        max_tokens: the bound.
+    """
+
+    code: ClassVar[str] = "too_many_tokens"
+
+    def __init__(self, num_tokens: int, max_tokens: int) -> None:
+        super().__init__(
+            f"The request holds {num_tokens} tokens; one request takes at most {max_tokens}. "
+            "Send it in parts."
+        )
+
+
+class DetailTooLarge(Exception):
+    """Raised when one reply would hold more rewards of tokens or steps than one reply may.
+
+    Args:
+        num_rewards: of the request, over all responses and models.
+        max_rewards: the bound.
+    """
+
+    code: ClassVar[str] = "too_many_rewards"
+
+    def __init__(self, num_rewards: int, max_rewards: int) -> None:
+        super().__init__(
+            f"The reply would hold {num_rewards} rewards of tokens or steps; one reply holds at "
+            f"most {max_rewards}. Send fewer or shorter responses in one request."
+        )
+
+
+class DeadlineExceeded(Exception):
+    """Raised when the caller's deadline passes before the answer is there.
+
+    Args:
+        stage: how far the request had come.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(f"deadline passed ({stage})")
+        self.stage: Stage = stage

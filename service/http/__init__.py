@@ -1,0 +1,1 @@
+"""HTTP around the routes: bodies, compression, deadlines, keys, provenance."""

@@ -1,0 +1,288 @@
+"""Reading a request body: bounded, strict JSON, items validated one by one.
+
+The order matters: headers are judged before a byte is read, bytes are counted while they arrive,
+and JSON is parsed only once the size is known to be bearable.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from service.problems import Problem, ProblemItem, problem_items
+from service.schemas.score import Envelope
+from service.scoring.score_items import ItemFailure
+
+JSON_MEDIA_TYPE = "application/json"
+GZIP = ("gzip", "x-gzip")  # two names of one encoding (RFC 9110, 8.4.1.3)
+NDJSON_MEDIA_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson"})
+
+# Below this the hop to another thread costs more than the parsing.
+_PARSE_ON_LOOP_BYTES = 64 * 1024
+
+Model = TypeVar("Model", bound=BaseModel)
+Form = TypeVar("Form", bound=Envelope)
+
+
+def media_type(request: Request) -> str:
+    """The body's media type in lower case, without parameters; "" if there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_encoding(request: Request, *accepted: str) -> str:
+    """Refuse a compression that isn't read here.
+
+    Args:
+        request: the request.
+        accepted: Content-Encodings that are read beside none at all.
+
+    Returns:
+        The body's Content-Encoding in lower case; "identity" if it has none.
+
+    Raises:
+        Problem: 415.
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding not in ("identity", *accepted):
+        known = " or ".join(f"Content-Encoding: {name}" for name in accepted[:1])
+        raise Problem(
+            415,
+            "unsupported_encoding",
+            "This compression is not read; send the body "
+            + (f"with {known}, or without any." if known else "without Content-Encoding."),
+            headers={"Accept-Encoding": ", ".join((*accepted[:1], "identity"))},
+        )
+    return encoding
+
+
+def require_identity(request: Request) -> None:
+    """Refuse a compressed body, whose size isn't known before it is inflated.
+
+    Raises:
+        Problem: 415.
+    """
+    require_encoding(request)
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that isn't declared as JSON.
+
+    Raises:
+        Problem: 415.
+    """
+    kind = media_type(request)
+    if kind != JSON_MEDIA_TYPE and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            "The body must be JSON; send it with Content-Type: application/json.",
+            headers={"Accept-Post": JSON_MEDIA_TYPE},
+        )
+    require_identity(request)
+
+
+async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float) -> bytes:
+    """The whole body, refused as soon as it is known to be too large or too slow.
+
+    Args:
+        request: the request, its body unread.
+        max_bytes: the most bytes to accept.
+        timeout_seconds: how long the whole body may take to arrive.
+
+    Raises:
+        Problem: 413 too large (by Content-Length before anything is read, else by counting),
+            408 too slow.
+        ClientDisconnect: nobody is there any more.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks = bytearray()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            async for chunk in request.stream():
+                chunks += chunk
+                if len(chunks) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        raise Problem(
+            408, "body_timeout", f"The body did not arrive within {timeout_seconds:g} s."
+        ) from None
+    return bytes(chunks)
+
+
+async def read_json(request: Request, *, max_bytes: int, timeout_seconds: float) -> Any:
+    """The body as strict JSON; see `read_body` and `parse_json` for what is refused."""
+    require_json(request)
+    body = await read_body(request, max_bytes=max_bytes, timeout_seconds=timeout_seconds)
+    if len(body) <= _PARSE_ON_LOOP_BYTES:
+        return parse_json(body)
+    return await asyncio.to_thread(parse_json, body)
+
+
+def parse_json(body: bytes, *, pointer: str = "") -> Any:
+    """Strict JSON: no NaN or Infinity, no number beyond a double, UTF-8, 1,024 levels at most.
+
+    Args:
+        body: the bytes.
+        pointer: where the body stands, for errors.
+
+    Raises:
+        Problem: 400; it tells line and column, never the content.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        # Reason and place are the parser's own words; exc.doc holds the text and stays here.
+        where = f"line {exc.lineno}, column {exc.colno}"
+        detail = f"The body is not strict JSON: {exc.msg} ({where})."
+        raise Problem(
+            400, "invalid_json", detail, errors=[ProblemItem(pointer, "invalid_json", detail)]
+        ) from None
+
+
+def validate(model: type[Model], value: object, *, pointer: str = "") -> Model:
+    """`value` as a `model`.
+
+    Raises:
+        Problem: 422 that lists what is wrong where.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        raise Problem(
+            422,
+            "invalid_request",
+            "The request does not have the expected form; `errors` says where.",
+            errors=problem_items(exc, value, pointer=pointer),
+        ) from None
+
+
+def unwrap(body: object, *, form: type[Form], max_items: int) -> tuple[Form, bool]:
+    """The envelope of a request, where a single item may also stand alone at the top level.
+
+    Args:
+        body: the parsed body.
+        form: the envelope's model.
+        max_items: the most items that one request may hold.
+
+    Returns:
+        The envelope, and whether the item stood alone.
+
+    Raises:
+        Problem: 422 for a wrong envelope, 413 for too many items.
+    """
+    if not isinstance(body, dict):
+        detail = 'The body must be a JSON object with "items", or one item.'
+        raise Problem(422, "invalid_request", detail, errors=[ProblemItem("", "dict_type", detail)])
+    alone = "items" not in body and bool(body)
+    if alone:
+        shared = {key: body[key] for key in form.model_fields if key in body}
+        item = {key: value for key, value in body.items() if key not in shared}
+        body = {**shared, "items": [item]}
+    envelope = validate(form, body)
+    require_at_most(len(envelope.items), max_items)
+    return envelope, alone
+
+
+def require_at_most(num_items: int, max_items: int) -> None:
+    """Refuse more items than one request may hold.
+
+    Raises:
+        Problem: 413.
+    """
+    if num_items > max_items:
+        detail = f"{num_items} items; one request takes at most {max_items}. Send them in parts."
+        raise Problem(
+            413, "too_many_items", detail, errors=[ProblemItem("/items", "too_many_items", detail)]
+        )
+
+
+def item_pointer(index: int, *, alone: bool) -> str:
+    """Where item `index` stands in the body."""
+    return "" if alone else f"/items/{index}"
+
+
+def validate_items(
+    raw_items: Sequence[object],
+    model: type[Model] | Callable[[object], type[Model]],
+    *,
+    alone: bool = False,
+) -> list[Model | ItemFailure]:
+    """Each item as a model, or what is wrong with that one; never an exception.
+
+    Args:
+        raw_items: parsed JSON values.
+        model: the item's model, or a function that chooses one by looking at the raw item.
+        alone: whether the one item stood at the top level, for its pointer.
+
+    Returns:
+        One entry per item, in order.
+    """
+    found: list[Model | ItemFailure] = []
+    for index, raw in enumerate(raw_items):
+        pointer = item_pointer(index, alone=alone)
+        chosen = cast("type[Model]", model) if isinstance(model, type) else model(raw)
+        try:
+            found.append(chosen.model_validate(raw))
+        except ValidationError as exc:
+            first, *others = problem_items(exc, raw, pointer=pointer)
+            found.append(
+                ItemFailure(
+                    code=first.code,
+                    detail=first.detail,
+                    pointer=first.pointer,
+                    others=tuple(others),
+                )
+            )
+    return found
+
+
+def require_one_success(failures: Sequence[ItemFailure], num_items: int) -> None:
+    """Refuse the whole request if none of its items succeeded.
+
+    Raises:
+        Problem: the gravest failure's status, 422 if all are the caller's; lists every failure.
+    """
+    if len(failures) < num_items or not failures:
+        return
+    status = max(failure.status for failure in failures)
+    raise Problem(
+        status,
+        "invalid_items" if status < 500 else failures[0].code,
+        "No item could be scored; `errors` says why, item by item.",
+        errors=[error for failure in failures for error in failure.problem_items()],
+    )
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem(
+        413,
+        "body_too_large",
+        f"The body is larger than {max_bytes} bytes. Send fewer items per request, or NDJSON.",
+    )
+
+
+__all__ = [
+    "GZIP",
+    "JSON_MEDIA_TYPE",
+    "NDJSON_MEDIA_TYPES",
+    "ClientDisconnect",
+    "item_pointer",
+    "media_type",
+    "parse_json",
+    "read_body",
+    "read_json",
+    "require_at_most",
+    "require_encoding",
+    "require_identity",
+    "require_json",
+    "require_one_success",
+    "unwrap",
+    "validate",
+    "validate_items",
+]

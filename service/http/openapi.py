@@ -1,0 +1,107 @@
+"""The OpenAPI document: what handlers that read their own body can't tell FastAPI."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from service.http.deadline import TIMEOUT_HEADER
+from service.schemas.score import ProblemReply
+
+REFERENCE = "#/components/schemas/{model}"
+"""Where a model's schema stands in the document."""
+
+PROBLEM: dict[str, Any] = {
+    "model": ProblemReply,
+    "content": {"application/problem+json": {}},
+}
+"""Documentation of an error reply."""
+
+TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": TIMEOUT_HEADER.title(),
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds after which the answer is useless; then 504, and work that was "
+    "not begun never is.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+
+
+def problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """Documentation of error replies, by status ("s422='no item succeeded'")."""
+    return {
+        int(status.removeprefix("s")): {**PROBLEM, "description": text}
+        for status, text in descriptions.items()
+    }
+
+
+COMMON_PROBLEMS = problems(
+    s400="The body is not strict JSON.",
+    s401="An API key is needed.",
+    s408="The body took too long to arrive.",
+    s413="The body, the number of items or of tokens is too large.",
+    s415="The body is not JSON, or compressed.",
+    s422="The envelope is wrong, or no item succeeded.",
+    s429="The queue is full (if so configured); see Retry-After.",
+    s503="The queue is full or the engine is gone; see Retry-After.",
+    s504="The time in X-Request-Timeout-Ms passed.",
+)
+"""What every route that scores may answer."""
+
+
+def request_body(
+    model: type[BaseModel],
+    examples: dict[str, dict[str, Any]],
+    *,
+    more: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Documentation of a JSON body.
+
+    Args:
+        model: of the body.
+        examples: by name, each with "summary" and "value".
+        more: further media types' documentation.
+    """
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "examples": examples}, **(more or {})},
+    }
+
+
+def install_openapi(app: FastAPI, *, key_required: bool) -> None:
+    """Complete `app`'s document: definitions of bodies, API keys.
+
+    Args:
+        app: the app, all routes mounted.
+        key_required: whether callers need an API key.
+    """
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            components = document.setdefault("components", {})
+            schemas = components.setdefault("schemas", {})
+            for schema in _body_schemas(document):
+                for name, definition in schema.pop("$defs", {}).items():
+                    schemas.setdefault(name, definition)
+            # FastAPI's own idea of a 422, which this service never sends.
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            if key_required:
+                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+                document["security"] = [{"key": []}]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _body_schemas(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        for operation in path.values():
+            body = operation.get("requestBody", {}) if isinstance(operation, dict) else {}
+            for content in body.get("content", {}).values():
+                yield content.get("schema", {})

@@ -1,0 +1,1 @@
+"""Metrics, drift and logs: what the operator is told."""

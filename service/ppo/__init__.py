@@ -1,0 +1,1 @@
+"""/ppo_reward: from a request to whitened and shaped rewards, counted once."""

@@ -1,0 +1,199 @@
+"""The pipeline from selected rewards to shaped ones: pure, over `rm_core.rewards`.
+
+Knows neither HTTP nor the store: the caller brings the stream's statistics and the ids that it has
+counted, and takes away what is to be merged.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rm_core.errors import InputError
+from rm_core.rewards import (
+    KLEstimator,
+    Shaped,
+    Statistics,
+    TokenKL,
+    admissible,
+    members,
+    shape,
+    statistics_of,
+    token_kl,
+    whiten,
+    whiten_groups,
+)
+from service.schemas.ppo import PpoEnvelope, PpoItem, WhitenMode
+from service.scoring.reply import Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One judged response on its way to a shaped reward.
+
+    Attributes:
+        index: its place in the request.
+        judgement: rewards, scores and the selection.
+        kl: per-token estimates; None where no log-probabilities came.
+        finished: what the caller said; None: nothing.
+        id: counts once in its stream; None: always counts.
+        group: which samples belong together in group mode.
+    """
+
+    index: int
+    judgement: Judgement
+    kl: TokenKL | None
+    finished: bool | None
+    id: str | int | None
+    group: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a request adds to its stream.
+
+    Attributes:
+        statistics: of the samples that count.
+        num_samples: how many they are.
+        new_ids: their ids, each once.
+        duplicates: indices of samples whose id was counted before, here or in the stream.
+    """
+
+    statistics: Statistics = field(default_factory=Statistics)
+    num_samples: int = 0
+    new_ids: tuple[str, ...] = ()
+    duplicates: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """One group's samples and their statistics."""
+
+    group: Hashable
+    indices: tuple[int, ...]
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One sample's way from the logit to the shaped reward."""
+
+    sample: Sample
+    whitened: float
+    shaped: Shaped
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """A request's outcomes and the statistics that whitened them.
+
+    Attributes:
+        outcomes: one per sample, in order.
+        statistics: of the stream or the batch; empty in group mode and without whitening.
+        scaled: False where any sample passed unscaled (always without whitening).
+        groups: of group mode.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    statistics: Statistics
+    scaled: bool
+    groups: tuple[GroupSummary, ...] = ()
+
+
+def id_text(identifier: str | int) -> str:
+    """An id as streams count it: 7 and "7" are the same."""
+    return str(identifier)
+
+
+def sequence_kl(item: PpoItem, estimator: KLEstimator) -> TokenKL | None:
+    """The item's per-token KL; None where it brings no log-probabilities.
+
+    Raises:
+        ShapeMismatch: the lists differ in length; `field` names the one that differs.
+        InputError: no token is left to carry the reward.
+    """
+    if item.logprobs is None or item.ref_logprobs is None:
+        return None
+    kl = token_kl(item.logprobs, item.ref_logprobs, estimator=estimator, mask=item.mask)
+    if not kl.mask.any():
+        raise InputError(
+            "no token counts, so that none can carry the reward; send at least one, unmasked",
+            field="logprobs" if len(kl.mask) == 0 else "mask",
+        )
+    return kl
+
+
+def has_finite_logit(judgement: Judgement) -> bool:
+    """Whether the selected reward may enter statistics."""
+    return bool(admissible(np.asarray([judgement.logit]))[0])
+
+
+def intake(samples: Sequence[Sample], counted: set[str]) -> Intake:
+    """What the samples add to a stream that has counted these ids already."""
+    seen = set(counted)
+    values: list[float] = []
+    new_ids: list[str] = []
+    duplicates: set[int] = set()
+    for sample in samples:
+        if sample.id is not None:
+            own = id_text(sample.id)
+            if own in seen:
+                duplicates.add(sample.index)
+                continue
+            seen.add(own)
+            new_ids.append(own)
+        values.append(sample.judgement.logit)
+    return Intake(statistics_of(values), len(values), tuple(new_ids), frozenset(duplicates))
+
+
+def shape_samples(
+    samples: Sequence[Sample], request: PpoEnvelope, statistics: Statistics
+) -> Shaping:
+    """Whiten and shape a request's samples.
+
+    Args:
+        samples: with finite logits.
+        request: the options.
+        statistics: the stream's, this request already merged in running mode; read in the modes
+            running and frozen only.
+    """
+    logits = [sample.judgement.logit for sample in samples]
+    mode: WhitenMode = request.whiten.mode
+    shift_mean = request.whiten.shift_mean
+    groups: tuple[GroupSummary, ...] = ()
+    used = Statistics()
+    if mode == "group":
+        keys = [sample.group for sample in samples]
+        by_group = whiten_groups(logits, keys, shift_mean=shift_mean)
+        values, scaled = by_group.values, by_group.scaled
+        groups = tuple(
+            GroupSummary(key, tuple(samples[i].index for i in positions), by_group.statistics[key])
+            for key, positions in members(keys)
+        )
+    elif mode == "none":
+        values, scaled = np.asarray(logits, np.float64), np.zeros(len(logits), np.bool_)
+    else:
+        used = statistics_of(logits) if mode == "batch" else statistics
+        result = whiten(logits, used, shift_mean=shift_mean)
+        values, scaled = result.values, np.full(len(logits), result.scaled)
+    outcomes = tuple(
+        _outcome(sample, float(value), request, unscaled=mode != "none" and not known)
+        for sample, value, known in zip(samples, values, scaled, strict=True)
+    )
+    return Shaping(outcomes, used, bool(scaled.all()), groups)
+
+
+def _outcome(sample: Sample, whitened: float, request: PpoEnvelope, *, unscaled: bool) -> Outcome:
+    shaped = shape(
+        whitened,
+        sample.kl,
+        beta=request.beta,
+        missing_eos_penalty=request.missing_eos_penalty if sample.finished is False else 0.0,
+    )
+    warnings = (
+        ("no_logprobs", sample.kl is None),
+        ("kl_clamped", sample.kl is not None and sample.kl.num_clamped > 0),
+        ("unscaled", unscaled),
+    )
+    return Outcome(sample, whitened, shaped, tuple(name for name, holds in warnings if holds))

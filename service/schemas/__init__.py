@@ -1,0 +1,1 @@
+"""What the wire carries: requests as they are validated, replies as they are documented."""

@@ -1,0 +1,1 @@
+"""From wire items to rewards and replies, for every route that scores."""

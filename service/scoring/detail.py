@@ -1,0 +1,107 @@
+"""Rewards of tokens and steps: what is asked of an item's responses, and its place in the reply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rm_core.rewards import aggregate_steps
+from rm_core.types import Dialogue, ReadAt
+from service.schemas.options import DetailKind, ScoreOptions
+from service.schemas.score import ScoreItem, StepsItem
+from service.scoring.judging import JudgedItem
+from service.scoring.reply import Judgement
+from service.scoring.score_items import ItemFailure, Within
+
+# Of a response that is padding from its first token on: nothing of it is read.
+_NOTHING = Within((), (), ())
+
+
+def detail_of(item: object, options: ScoreOptions) -> DetailKind | None:
+    """What is asked of an item: what the request says, and of steps their rewards in any case."""
+    if options.detail is None and isinstance(item, StepsItem):
+        return "steps"
+    return options.detail
+
+
+def with_detail(item: ScoreItem | ItemFailure, options: ScoreOptions) -> JudgedItem | ItemFailure:
+    """The item, its responses read also where the options ask for it."""
+    if isinstance(item, ItemFailure) or options.detail is None:
+        return item
+    return _Detailed(item, options)
+
+
+def split_steps(response: str, separator: str) -> tuple[int, ...]:
+    """How many characters of the response have passed at the end of each step.
+
+    A step ends behind its separator; blank ones belong to the step after them, or to none.
+    """
+    ends: list[int] = []
+    begin = 0
+    while begin < len(response):
+        found = response.find(separator, begin)
+        end = len(response) if found < 0 else found + len(separator)
+        if response[begin : end if found < 0 else found].strip():
+            ends.append(end)
+        begin = end
+    return tuple(ends)
+
+
+def within_json(judgement: Judgement, item: object, options: ScoreOptions) -> dict[str, Any]:
+    """A judgement's part of the reply, with its rewards of tokens or steps."""
+    reply = judgement.as_json()
+    kind = detail_of(item, options)
+    for role in judgement.calibrated if kind else ():
+        within = judgement.scored.within.get(role, _NOTHING)
+        if kind == "tokens":
+            reply[role]["tokens"] = _tokens_json(within)
+        else:
+            reply[role]["steps"] = _steps_json(within, judgement.scores_within[role], options)
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Detailed:
+    """A /score item whose responses are read within; a `JudgedItem`."""
+
+    item: ScoreItem
+    options: ScoreOptions
+
+    @property
+    def is_safety(self) -> bool:
+        return self.item.is_safety
+
+    def dialogues(self) -> list[Dialogue]:
+        return [replace(one, read_at=self._read_at(one)) for one in self.item.dialogues()]
+
+    def pointer_of(self, index: int, field: str) -> str:
+        return self.item.pointer_of(index, field)
+
+    def _read_at(self, dialogue: Dialogue) -> ReadAt:
+        if self.options.detail == "tokens":
+            return "tokens"
+        if isinstance(self.item, StepsItem):
+            return dialogue.read_at
+        return split_steps(dialogue.response, self.options.step_separator)
+
+
+def _tokens_json(within: Within) -> dict[str, Any]:
+    return {
+        "ids": within.ids,
+        "texts": [place.text for place in within.places],
+        "offsets": _offsets(within),
+        "rewards": within.rewards,
+    }
+
+
+def _steps_json(within: Within, scores: Sequence[float], options: ScoreOptions) -> dict[str, Any]:
+    return {
+        "offsets": _offsets(within),
+        "rewards": within.rewards,
+        "scores": scores,
+        "aggregation": options.aggregation,
+        "score": aggregate_steps(scores, options.aggregation),
+    }
+
+
+def _offsets(within: Within) -> list[list[int]]:
+    return [[place.start, place.end] for place in within.places]

@@ -1,0 +1,43 @@
+"""What a reply tells of the loaded models and of the rule between them, for people and clients."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rm_core.rewards import raw_at_score
+from rm_core.types import ModelProfile, Role
+from service.scoring.reply import RewardRule
+
+
+def models_json(profiles: Mapping[Role, ModelProfile]) -> dict[str, dict[str, Any]]:
+    """Each loaded model: weights, contract, calibration and how it was fitted, baseline, quantiles.
+
+    Args:
+        profiles: the loaded models, by role.
+    """
+    models: dict[str, dict[str, Any]] = {}
+    for role, profile in profiles.items():
+        model = asdict(profile)
+        del model["role"], model["safety_threshold"]  # the key, and the rule's in "selection"
+        models[role] = model
+    return models
+
+
+def selection_json(rule: RewardRule, profiles: Mapping[Role, ModelProfile]) -> dict[str, Any]:
+    """The rule: τ on the score and on the raw reward, and whose it is.
+
+    Args:
+        rule: in force.
+        profiles: the loaded models, by role.
+    """
+    selection: dict[str, Any] = {
+        "tau": rule.tau,
+        "tau_source": rule.tau_source,
+        "rule": "safety if is_safety or score < tau",
+    }
+    safety = profiles.get("safety")
+    if safety is not None:
+        selection["tau_raw"] = raw_at_score(rule.tau, rule.calibrations["safety"])
+        threshold = safety.safety_threshold
+        selection["checkpoint_threshold"] = None if threshold is None else asdict(threshold)
+    return selection

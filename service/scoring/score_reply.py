@@ -1,0 +1,67 @@
+"""The replies of /score: single responses, and groups with their statistics and advantages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rm_core.rewards import DEGENERATE_STD, advantages_of, statistics_of
+from service.observability.metrics import Metrics
+from service.schemas.options import ScoreOptions
+from service.schemas.score import GroupItem
+from service.scoring.detail import within_json
+from service.scoring.judging import Judged
+from service.scoring.reply import Judgement
+
+_DEFAULTS = ScoreOptions()
+
+
+def item_json(
+    item: object,
+    judged: Sequence[Judged],
+    metrics: Metrics,
+    options: ScoreOptions = _DEFAULTS,
+) -> dict[str, Any]:
+    """One item's place in the reply.
+
+    Args:
+        item: as it was validated; a `GroupItem` gets the group's statistics.
+        judged: its responses' judgements or failures.
+        metrics: the app's instruments.
+        options: what the request asks for.
+    """
+    responses = [
+        within_json(one, item, options) if isinstance(one, Judgement) else one.as_json()
+        for one in judged
+    ]
+    if isinstance(item, GroupItem) and any(isinstance(one, Judgement) for one in judged):
+        return {"responses": responses, **_statistics_json(item, judged, metrics, options)}
+    return responses[0]
+
+
+def _statistics_json(
+    item: GroupItem, judged: Sequence[Judged], metrics: Metrics, options: ScoreOptions
+) -> dict[str, Any]:
+    rewards = [one.logit for one in judged if isinstance(one, Judgement)]
+    statistics = statistics_of(rewards)
+    found = iter(advantages_of(rewards, ["group"] * len(rewards), options.advantages).tolist())
+    std = statistics.std or 0.0  # None for a single response
+    degenerate = std < DEGENERATE_STD
+    duplicates = _duplicates(item.responses)
+    metrics.group_size.observe(len(judged))
+    metrics.group_std.observe(std)
+    metrics.groups.inc()
+    metrics.groups_zero_std.inc(int(degenerate))
+    metrics.group_duplicates.inc(len(duplicates))
+    return {
+        "mean": statistics.mean,
+        "std": std,
+        "advantages": [next(found) if isinstance(one, Judgement) else None for one in judged],
+        "num_duplicates": len(duplicates),
+        "duplicates": duplicates,
+        "degenerate": degenerate,
+    }
+
+
+def _duplicates(responses: Sequence[str]) -> list[int]:
+    """Indices of responses that equal an earlier one."""
+    first: dict[str, int] = {}
+    return [i for i, text in enumerate(responses) if first.setdefault(text, i) != i]

@@ -1,0 +1,1 @@
+"""Streams: running statistics and the ledger of what was counted, durable in SQLite."""

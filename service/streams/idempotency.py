@@ -1,0 +1,94 @@
+"""Requests that come twice: the key's header, and twins that meet while the first is at work.
+
+The ledger (in `service.streams.ledger_table`) is what makes a key count once; joining a twin here
+only saves scoring its texts again.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import Request
+
+from service.problems import Problem
+from service.state_errors import IdempotencyConflict
+from service.streams.ledger_table import MAX_KEY_CHARACTERS, IdempotencyKey, StoredReply
+
+KEY_HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
+
+Outcome = Literal["new", "replayed", "joined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, and how it came about."""
+
+    reply: StoredReply
+    outcome: Outcome = "new"
+
+
+def idempotency_key(request: Request, route: str, body: bytes) -> IdempotencyKey | None:
+    """The request's key with the digest of what it asks; None if it brings none.
+
+    Raises:
+        Problem: 400, the key is empty, too long or not printable ASCII, or there are several.
+    """
+    given = request.headers.getlist(KEY_HEADER)
+    if not given:
+        return None
+    key = given[0]
+    valid = 1 <= len(key) <= MAX_KEY_CHARACTERS and key.isascii() and key.isprintable()
+    if len(given) > 1 or not valid:
+        raise Problem(
+            400,
+            "invalid_idempotency_key",
+            f"{KEY_HEADER} must be one value of 1 to {MAX_KEY_CHARACTERS} printable ASCII "
+            "characters, such as a UUID.",
+        )
+    return IdempotencyKey(key, hashlib.sha256(route.encode() + b"\n" + body).digest())
+
+
+class InFlight:
+    """Keyed requests at work in this process; of twins one works and the others take its reply.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, tuple[bytes, asyncio.Future[StoredReply]]] = {}
+
+    async def once(
+        self, key: IdempotencyKey | None, work: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
+        """Do the work, or wait for the twin that is doing it.
+
+        If that twin fails or is cancelled, one of those that wait takes over; its failure is its
+        caller's alone.
+
+        Raises:
+            IdempotencyConflict: a request with this key and another body is at work.
+        """
+        if key is None:
+            return await work()
+        while (twin := self._running.get(key.key)) is not None:
+            digest, future = twin
+            if digest != key.digest:
+                raise IdempotencyConflict(
+                    "a request with this Idempotency-Key and another body is at work; "
+                    "use a new key for a new request"
+                )
+            await asyncio.wait({future})
+            if not future.cancelled():
+                return Answer(future.result(), "joined")
+        future = asyncio.get_running_loop().create_future()
+        self._running[key.key] = (key.digest, future)
+        try:
+            answer = await work()
+            future.set_result(answer.reply)
+            return answer
+        finally:
+            del self._running[key.key]
+            future.cancel()  # no effect once it has its result

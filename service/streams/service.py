@@ -1,0 +1,112 @@
+"""What the routes with durable state share: the store, twins in flight, metrics, problems."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from rm_core.errors import ConfigurationError, InputError
+from rm_core.rewards import Statistics, from_baseline, merge
+from rm_core.types import Scorer
+from service.problems import Problem, ProblemItem
+from service.state_errors import IdempotencyConflict, StateUnavailable, UnknownStream
+from service.streams.idempotency import InFlight
+from service.streams.metrics import RewardMetrics
+from service.streams.store import StateStore, StoreLimits
+
+STATE_FILE = "streams.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamService:
+    """Durable streams as the routes use them.
+
+    Attributes:
+        store: statistics and ledger.
+        metrics: the instruments of whitening, idempotency and PPO.
+        initial: what a new stream starts from: the checkpoints' baseline, or nothing.
+        in_flight: keyed requests at work.
+    """
+
+    store: StateStore
+    metrics: RewardMetrics
+    initial: Statistics
+    in_flight: InFlight = field(default_factory=InFlight)
+
+    @classmethod
+    async def open(
+        cls,
+        state_dir: Path | None,
+        registry: CollectorRegistry,
+        scorer: Scorer,
+        *,
+        limits: StoreLimits | None = None,
+    ) -> "StreamService":
+        """Open the state in `state_dir` (None: in memory) and count how that went.
+
+        Raises:
+            ConfigurationError: the state file can't be opened.
+        """
+        store = StateStore(None if state_dir is None else state_dir / STATE_FILE, limits=limits)
+        await store.open()
+        metrics = RewardMetrics(registry)
+        metrics.recovered(store.recovery)
+        for stream in await store.get_all():
+            metrics.stream(stream)
+        return cls(store, metrics, baseline_statistics(scorer))
+
+    async def close(self) -> None:
+        """Finish what was begun and close the file."""
+        await self.store.close()
+
+
+def baseline_statistics(scorer: Scorer) -> Statistics:
+    """What a new stream starts from: the loaded models' baselines.
+
+    With two models the selected rewards are a mixture whose shares nobody knows beforehand: both
+    baselines are merged with their own weights, so that the start's spread covers either model's
+    and the distance between their means. A model without a baseline leaves its share unknown, and
+    the other's alone would put it on a wrong scale for long: then there is none.
+
+    Raises:
+        ConfigurationError: a checkpoint's baseline is out of range.
+    """
+    merged = Statistics()
+    for role in scorer.roles:
+        baseline = scorer.profiles[role].baseline
+        if baseline is None:
+            return Statistics()
+        try:
+            own = from_baseline(baseline.mean, baseline.std, baseline.weight)
+        except InputError as exc:
+            raise ConfigurationError(
+                f"the {role} checkpoint's baseline can't be used: {exc}; "
+                "correct or remove it in its reward_model.json"
+            ) from exc
+        merged = merge(merged, own)
+    return merged
+
+
+@contextmanager
+def state_problems() -> Iterator[None]:
+    """Turn the state's errors into problems."""
+    try:
+        yield
+    except UnknownStream as exc:
+        raise Problem(404, exc.code, _sentence(exc)) from exc
+    except IdempotencyConflict as exc:
+        raise Problem(422, exc.code, _sentence(exc)) from exc
+    except StateUnavailable as exc:
+        raise Problem(503, exc.code, _sentence(exc), headers={"Retry-After": "1"}) from exc
+    except InputError as exc:
+        pointer = f"/{exc.field}" if exc.field else ""
+        raise Problem(
+            422, exc.code, _sentence(exc), errors=[ProblemItem(pointer, exc.code, str(exc))]
+        ) from exc
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."

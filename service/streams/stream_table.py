@@ -1,0 +1,234 @@
+"""Streams: named running statistics, one per training run, and the item ids they have counted.
+
+Knows SQL and the pure statistics, nothing of threads or HTTP; `service.streams.store` decides what
+shares a transaction.
+"""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rm_core.rewards import Statistics, decay, merge
+
+STREAM_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+DEFAULT_STREAM = "default"
+
+EMPTY = Statistics()
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_COLUMNS = (
+    "id, name, count, mean, m2, num_samples, version, generation, half_life, frozen, created,"
+    " updated, num_ids"
+)
+
+SCHEMA = """
+CREATE TABLE stream (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  name        TEXT NOT NULL UNIQUE,
+  count       REAL NOT NULL,
+  mean        REAL NOT NULL,
+  m2          REAL NOT NULL,
+  num_samples INTEGER NOT NULL,
+  version     INTEGER NOT NULL,
+  generation  INTEGER NOT NULL,
+  half_life   REAL,
+  frozen      INTEGER NOT NULL,
+  created     REAL NOT NULL,
+  updated     REAL NOT NULL,
+  num_ids     INTEGER NOT NULL
+);
+CREATE TABLE counted_item (
+  stream_id INTEGER NOT NULL,
+  item      BLOB NOT NULL,
+  position  INTEGER NOT NULL,
+  PRIMARY KEY (stream_id, item)
+) WITHOUT ROWID;
+CREATE INDEX counted_item_position ON counted_item (stream_id, position);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream as it stands.
+
+    Attributes:
+        name: `[A-Za-z0-9._-]{1,64}`.
+        statistics: count (baseline and forgetting included), mean and m2.
+        num_samples: how many rewards were ever merged since the last reset or restore, unweighted.
+        version: grows by one with every change.
+        generation: grows by one when the statistics are set back (reset, restore).
+        half_life: samples after which the past counts half; None forgets nothing.
+        frozen: True: used, never updated.
+        created: unix time, seconds.
+        updated: unix time of the last change, seconds.
+        id: the row's; 0 while the stream is not stored.
+        num_ids: how many item ids were ever counted; the newest are remembered.
+    """
+
+    name: str
+    statistics: Statistics = EMPTY
+    num_samples: int = 0
+    version: int = 0
+    generation: int = 0
+    half_life: float | None = None
+    frozen: bool = False
+    created: float = 0.0
+    updated: float = 0.0
+    id: int = 0
+    num_ids: int = 0
+
+    def merged(self, batch: Statistics, *, num_samples: int, now: float) -> "Stream":
+        """The stream after a request's rewards: the past decays, the batch is merged."""
+        past = decay(self.statistics, batch.count, half_life=self.half_life)
+        return replace(
+            self,
+            statistics=merge(past, batch),
+            num_samples=self.num_samples + num_samples,
+            version=self.version + 1,
+            updated=now,
+        )
+
+    def set_back(self, statistics: Statistics, *, now: float) -> "Stream":
+        """The stream with statistics from elsewhere: a new generation that has counted no item."""
+        return replace(
+            self,
+            statistics=statistics,
+            num_samples=0,
+            num_ids=0,
+            version=self.version + 1,
+            generation=self.generation + 1,
+            updated=now,
+        )
+
+
+def is_name(name: str) -> bool:
+    """Whether a stream may be called so."""
+    return _NAME.match(name) is not None
+
+
+def find(connection: sqlite3.Connection, name: str) -> Stream | None:
+    """The stream of that name, or None."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM stream WHERE name = ?",  # noqa: S608 (a constant of this file)
+        (name,),
+    ).fetchone()
+    return None if row is None else _stream(row)
+
+
+def find_all(connection: sqlite3.Connection) -> list[Stream]:
+    """Every stream, by name."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM stream ORDER BY name"  # noqa: S608 (a constant of this file)
+    )
+    return [_stream(row) for row in rows]
+
+
+def number_of(connection: sqlite3.Connection) -> int:
+    """How many streams are stored."""
+    return int(connection.execute("SELECT count(*) FROM stream").fetchone()[0])
+
+
+def save(connection: sqlite3.Connection, stream: Stream) -> Stream:
+    """Insert or update the stream's row; the stream comes back with its id."""
+    values = (
+        stream.statistics.count,
+        stream.statistics.mean,
+        stream.statistics.m2,
+        stream.num_samples,
+        stream.version,
+        stream.generation,
+        stream.half_life,
+        int(stream.frozen),
+        stream.created,
+        stream.updated,
+        stream.num_ids,
+    )
+    if stream.id:
+        connection.execute(
+            "UPDATE stream SET count=?, mean=?, m2=?, num_samples=?, version=?, generation=?,"
+            " half_life=?, frozen=?, created=?, updated=?, num_ids=? WHERE id = ?",
+            (*values, stream.id),
+        )
+        return stream
+    cursor = connection.execute(
+        "INSERT INTO stream (count, mean, m2, num_samples, version, generation, half_life, frozen,"
+        " created, updated, num_ids, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*values, stream.name),
+    )
+    return replace(stream, id=int(cursor.lastrowid or 0))
+
+
+def delete(connection: sqlite3.Connection, stream: Stream) -> None:
+    """Delete the stream's row and its item ids."""
+    forget_items(connection, stream)
+    connection.execute("DELETE FROM stream WHERE id = ?", (stream.id,))
+
+
+def counted(connection: sqlite3.Connection, stream: Stream, ids: Iterable[str]) -> set[str]:
+    """Which of these item ids the stream has counted."""
+    if not stream.id:
+        return set()
+    return {
+        item
+        for item in ids
+        if connection.execute(
+            "SELECT 1 FROM counted_item WHERE stream_id = ? AND item = ?",
+            (stream.id, _item_digest(item)),
+        ).fetchone()
+    }
+
+
+def count_items(
+    connection: sqlite3.Connection, stream: Stream, ids: Sequence[str], *, max_ids: int
+) -> tuple[Stream, int]:
+    """Remember item ids that the stream had not counted; the oldest beyond `max_ids` go.
+
+    Returns:
+        The stream with its new `num_ids` (not saved yet), and how many ids were forgotten.
+    """
+    if not ids:
+        return stream, 0
+    connection.executemany(
+        "INSERT INTO counted_item (stream_id, item, position) VALUES (?, ?, ?)",
+        [
+            (stream.id, _item_digest(item), stream.num_ids + offset)
+            for offset, item in enumerate(ids, start=1)
+        ],
+    )
+    num_ids = stream.num_ids + len(ids)
+    forgotten = connection.execute(
+        "DELETE FROM counted_item WHERE stream_id = ? AND position <= ?",
+        (stream.id, num_ids - max_ids),
+    ).rowcount
+    return replace(stream, num_ids=num_ids), int(forgotten)
+
+
+def forget_items(connection: sqlite3.Connection, stream: Stream) -> None:
+    """Delete all item ids of a stream."""
+    connection.execute("DELETE FROM counted_item WHERE stream_id = ?", (stream.id,))
+
+
+def _item_digest(item: str) -> bytes:
+    # Fixed size whatever the id, and no caller's text on the disk; 2^64 ids until a likely clash.
+    return hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _stream(row: tuple[Any, ...]) -> Stream:
+    (id_, name, count, mean, m2, num_samples, version, generation, half_life, frozen, *rest) = row
+    created, updated, num_ids = rest
+    return Stream(
+        name=name,
+        statistics=Statistics(count, mean, m2),
+        num_samples=num_samples,
+        version=version,
+        generation=generation,
+        half_life=half_life,
+        frozen=bool(frozen),
+        created=created,
+        updated=updated,
+        id=id_,
+        num_ids=num_ids,
+    )

@@ -1,0 +1,79 @@
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench.training.prepared import Prepared
+from loadtest.bench.training.rankings import Ranking
+from loadtest.bench.training.settings import WORKLOADS, Settings
+from loadtest.bench.training.trainers import Arms, our_settings, to_toml, trl_job
+from loadtest.errors import LoadTestError, PeerError
+from tests.loadtest.bench.training.made_up import fake_python
+from training.config import load_config
+
+TOLD = {
+    "seconds": 3.0,
+    "update_seconds": [1.0, 2.0],
+    "sequence_tokens": 100,
+    "computed_tokens": 150,
+    "peak_bytes": 1000,
+    "pairs": 6,
+    "texts": ["aa", "bb"],
+    "versions": {"trl": "1.0"},
+}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    prompt = ({"role": "user", "content": "p"},)
+    ranking = Ranking("x:1", prompt, ("a", "b", "c", "d"), (0, 1, 2, 3))
+    return Prepared(
+        WORKLOADS["kwise"],
+        tmp_path / "model",
+        tmp_path / "rankings.jsonl",
+        tmp_path / "pairs.jsonl",
+        (ranking,) * 8,
+        (ranking,),
+    )
+
+
+def test_both_trainers_get_one_recipe(prepared: Prepared, tmp_path: Path):
+    settings = Settings()
+    text = to_toml(our_settings(prepared, settings, 3, tmp_path / "out", packing=True))
+    (tmp_path / "ours.toml").write_text(text)
+
+    ours = load_config(tmp_path / "ours.toml", {})  # every setting is one that training knows
+    theirs = trl_job(prepared, settings, 3, tmp_path / "out", grouped=False)
+
+    for name, value in theirs["recipe"].items():
+        assert getattr(ours, name) == value, name
+    assert theirs["recipe"] == dataclasses.asdict(settings.recipe)
+    assert ours.seed == theirs["seed"] == 3
+    assert ours.max_length == theirs["max_length"]
+    assert ours.base == theirs["model"]
+    assert (ours.batch_size, theirs["batch"]) == (4, 24)  # six pairs a ranking
+    assert tomllib.loads(text)["objective"] == "kwise"
+
+
+def test_what_the_worker_tells_comes_back(prepared: Prepared, tmp_path: Path):
+    python = fake_python(tmp_path / "python", TOLD)
+
+    found = Arms(Settings(), tmp_path / "runs", python).train("trl", prepared, 1)
+
+    assert found.checkpoint == tmp_path / "runs" / "kwise" / "trl-1"
+    assert found.update_seconds == (1.0, 2.0)
+    assert found.pairs == 6
+    assert found.texts == ("aa", "bb")
+
+
+def test_a_worker_that_fails_is_quoted(prepared: Prepared, tmp_path: Path):
+    python = fake_python(tmp_path / "python", TOLD, error="no module named trl")
+
+    with pytest.raises(PeerError, match="no module named trl"):
+        Arms(Settings(), tmp_path / "runs", python).train("trl-grouped", prepared, 0)
+
+
+def test_without_a_python_for_trl_there_is_no_run(prepared: Prepared, tmp_path: Path):
+    with pytest.raises(LoadTestError, match="--trl-python"):
+        Arms(Settings(), tmp_path).train("trl", prepared, 0)

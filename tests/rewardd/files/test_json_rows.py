@@ -1,0 +1,127 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewardd.files import json_rows
+from rewardd.files.json_rows import JsonArrayRows, JsonLinesRows
+from rewardd.files.rows import BatchFailed
+
+
+def codes(path: Path) -> list[str | None]:
+    return [row.problem.code if row.problem else None for row in JsonLinesRows(path).read(0)]
+
+
+def test_a_bad_line_is_one_row_with_a_problem_and_the_next_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    lines = [
+        b'\xef\xbb\xbf{"a": 1}',  # a byte order mark
+        b"",
+        b"{broken",
+        b"[1]",
+        b'{"a": NaN}',
+        b'{"a": "\xff"}',
+        b"[" * 100_000,
+        b'{"a": "\xe2\x80\xa8"}',  # a line separator of Unicode ends no line here
+        b'  {"a": 2}  \r',
+    ]
+    path.write_bytes(b"\n".join(lines))
+
+    assert codes(path) == [
+        None,
+        "invalid_json",
+        "invalid_row",
+        "invalid_json",
+        "invalid_json",
+        "invalid_json",
+        None,
+        None,
+    ]
+
+
+def test_a_problem_tells_the_line_and_never_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'\n{"secret": oops}\n')
+
+    (row,) = JsonLinesRows(path).read(0)
+
+    assert row.problem is not None
+    assert "line 2" in row.problem.detail
+    assert "secret" not in row.problem.detail
+
+
+def test_a_line_that_is_too_long_is_skipped_without_being_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_rows, "MAX_ROW_BYTES", 100)
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"a": 1}\n"' + b"x" * 300_000 + b'"\n{"a": 2}\n' + b"y" * 200)
+
+    assert codes(path) == [None, "line_too_long", None, "line_too_long"]
+
+
+def test_a_gzip_file_that_is_cut_off_gives_its_whole_lines_and_then_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n' * 100_000)[:-200])
+
+    rows = JsonLinesRows(path).read(0)
+    assert next(rows).values == {"a": 1}
+    with pytest.raises(BatchFailed, match="broken or cut off"):
+        list(rows)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    elements=st.lists(VALUES, max_size=8),
+    chunk=st.integers(1, 40),
+    indent=st.sampled_from([None, 2]),
+)
+def test_an_array_gives_its_elements_wherever_it_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, elements: list[object], chunk: int, indent: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("array") / "in.json"
+    path.write_text(json.dumps(elements, indent=indent, ensure_ascii=False), "utf-8")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_rows, "_CHUNK", chunk)
+        rows = list(JsonArrayRows(path).read(0))
+
+    assert len(rows) == len(elements)
+    for row, element in zip(rows, elements, strict=True):
+        if isinstance(element, dict):
+            assert row.values == element
+        else:
+            assert row.problem is not None
+            assert row.problem.code == "invalid_row"
+
+
+@pytest.mark.parametrize(
+    "text", ["[", '[{"a": 1}', '[{"a": 1} {"a": 2}]', '[{"a": 1},]', '[{"a": oops}]']
+)
+def test_a_broken_array_ends_the_run_after_its_good_elements(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(text)
+    found = []
+
+    def read() -> None:
+        for row in JsonArrayRows(path).read(0):
+            found.append(row.values)  # noqa: PERF401 (what came before the error is to be seen)
+
+    with pytest.raises(BatchFailed, match="element"):
+        read()
+    assert found == ([{"a": 1}] if '"a": 1}' in text else [])

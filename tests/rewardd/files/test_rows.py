@@ -1,0 +1,85 @@
+import gzip
+import json
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rewardd.files.rows import BatchFailed, open_rows
+
+ROWS = [{"prompt": f"p{i}", "response": f"r{i}", "n": i} for i in range(150)]
+TEXT = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+def write_all(root: Path) -> list[Path]:
+    """The same rows in every format."""
+    array = json.dumps(ROWS, indent=1).encode()
+    files = {
+        "a.jsonl": TEXT,
+        "b.jsonl.gz": gzip.compress(TEXT),
+        "c.json": array,
+        "d.json.gz": gzip.compress(array),
+        "e.json": TEXT,  # JSON Lines under the name of an array
+        "f.ndjson": TEXT,
+    }
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+    pq.write_table(pa.Table.from_pylist(ROWS), root / "g.parquet", row_group_size=40)
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(root / "h"))
+    splits = {"train": datasets.Dataset.from_list(ROWS)}
+    datasets.DatasetDict(splits).save_to_disk(str(root / "i"))
+    return [*(root / name for name in files), root / "g.parquet", root / "h", root / "i"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_all(tmp_path_factory.mktemp("rows"))
+
+
+@pytest.mark.parametrize("first", [0, 1, 39, 40, 41, 149, 150, 151])
+def test_every_format_gives_the_same_rows_from_any_row_on(inputs: list[Path], first: int) -> None:
+    for path in inputs:
+        rows = open_rows(str(path))
+        try:
+            found = [row.values for row in rows.read(first)]
+            assert rows.total == rows.done, path.name
+        finally:
+            rows.close()
+
+        assert found == ROWS[first:], path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.jsonl", None, "does not exist"),
+        ("table.csv", b"a,b\n", "not known"),
+        ("table.parquet", b"PAR1 but no", "not a Parquet file"),
+    ],
+)
+def test_what_cannot_be_opened_says_why(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(BatchFailed, match=message):
+        open_rows(str(path))
+
+
+def test_a_dataset_with_several_splits_wants_one_named(tmp_path: Path) -> None:
+    parts = {name: datasets.Dataset.from_list([{"n": name}]) for name in ("train", "test")}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "both"))
+
+    with pytest.raises(BatchFailed, match="train, test"):
+        open_rows(str(tmp_path / "both"))
+    rows = open_rows(str(tmp_path / "both"), split="test")
+    assert [row.values for row in rows.read(0)] == [{"n": "test"}]
+
+
+def test_a_directory_that_is_no_dataset_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BatchFailed, match="save_to_disk"):
+        open_rows(str(tmp_path))

@@ -1,0 +1,60 @@
+"""The choice of the way to run a model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.engine.attention import tree
+from rm_core.engine.forward.choose import choose_forward, run_by_transformers
+from rm_core.types import Encoded
+from tests.models import save_checkpoint
+
+
+def test_a_model_whose_packed_rewards_differ_goes_the_padded_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tree.merged_attention
+
+    def wrong(*arguments: Any, **options: Any) -> torch.Tensor:
+        return real(*arguments, **options) * 1.5
+
+    monkeypatch.setattr(tree, "merged_attention", wrong)
+    loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
+
+    forward = choose_forward(loaded)
+
+    assert forward.path == "padded"
+    assert "differ" in forward.reason
+    assert loaded.model.config._attn_implementation == "sdpa"
+
+
+def test_a_model_whose_packed_way_raises_goes_the_padded_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> torch.Tensor:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(tree, "merged_attention", broken)
+    loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
+
+    forward = choose_forward(loaded)
+
+    assert (forward.path, forward.reason) == ("padded", "the packed way raised RuntimeError")
+    assert forward.rewards([Encoded((1, 2, 3), 2)])
+
+
+def test_a_model_that_was_run_packed_can_be_given_back_to_transformers(tmp_path: Path) -> None:
+    model = (loaded := load_reward_model(str(save_checkpoint(tmp_path)), "safety")).model
+    ids = torch.randint(0, 250, (2, 30), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+    assert choose_forward(loaded).path == "packed"
+
+    run_by_transformers(model, "sdpa")
+
+    with torch.inference_mode():
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert all(parameter.is_contiguous() for parameter in model.parameters())

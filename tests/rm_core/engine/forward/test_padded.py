@@ -1,0 +1,97 @@
+"""The padded way: batches with little padding, rewards in the order of the texts."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import Linear
+
+from rm_core.checkpoint.heads import head_of
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.engine.forward.padded import PaddedForward, padded_batches
+from rm_core.errors import ConfigurationError
+from rm_core.types import Encoded
+from tests.models import save_checkpoint
+
+
+@given(lengths=st.lists(st.integers(1, 300), max_size=60))
+def test_padded_batches_hold_each_text_once_and_little_padding(lengths: list[int]) -> None:
+    batches = padded_batches(lengths)
+
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[i] for i in batch)
+        assert sum(lengths[i] for i in batch) >= 0.9 * longest * len(batch)
+    assert all(lengths[a[0]] >= lengths[b[0]] for a, b in pairwise(batches))
+
+
+def texts_of(*lengths: int) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(3)
+    rows = [torch.randint(0, 250, (n,), generator=generator).tolist() for n in lengths]
+    return [Encoded(tuple(row), len(row) - 1) for row in rows]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "bert"])
+def test_a_text_keeps_its_place_and_its_reward_whatever_it_is_batched_with(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
+    padded = PaddedForward(model, reason="")
+    texts = texts_of(3, 90, 50, 88, 4, 49)
+
+    alone = [padded.rewards([text])[0] for text in texts]
+
+    assert padded.rewards(texts) == [pytest.approx(row, abs=1e-5) for row in alone]
+
+
+def test_further_heads_read_the_same_hidden_state_as_the_first(tmp_path: Path) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
+    doubled = Linear(model.score.in_features, 1, bias=False)
+    with torch.no_grad():
+        doubled.weight.copy_(2.0 * model.score.weight)
+
+    rewards = PaddedForward(model, heads=[doubled], reason="").rewards(texts_of(5, 40))
+
+    for own, further in rewards:
+        assert further == pytest.approx(2.0 * own, abs=1e-6)
+
+
+def test_a_model_without_a_pad_token_is_run_all_the_same(tmp_path: Path) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
+    texts = texts_of(20, 21)
+    expected = PaddedForward(model, reason="").rewards(texts)
+
+    model.config.pad_token_id = None
+
+    assert PaddedForward(model, reason="").rewards(texts) == expected
+
+
+def test_states_of_a_decoder_are_its_trunks_at_each_read_of_each_text(tmp_path: Path) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
+    texts, reads = texts_of(5, 40, 9), [[4, 1], [39], [8, 0, 3]]
+    with torch.inference_mode():
+        alone = [model.base_model(input_ids=torch.tensor([text.input_ids]))[0][0] for text in texts]
+    expected = torch.cat([states[own] for states, own in zip(alone, reads, strict=True)])
+
+    found = PaddedForward(model, reason="").states(texts, reads)
+
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
+def test_states_of_an_encoder_are_what_its_last_layer_turns_into_rewards(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
+    padded, texts = PaddedForward(model, reason=""), texts_of(5, 40, 9)
+
+    states = padded.states(texts, [[text.read_position] for text in texts])
+
+    with torch.inference_mode():
+        rewards = head_of(model)(states).tolist()
+    assert rewards == [pytest.approx(row, abs=1e-6) for row in padded.rewards(texts)]
+    with pytest.raises(ConfigurationError, match="as a whole"):
+        padded.states(texts, [[0], [39], [8]])

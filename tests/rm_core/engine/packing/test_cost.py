@@ -1,0 +1,83 @@
+"""The price in deduplicated tokens: never below the tree's own count, and close to it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rm_core.engine.packing.cost import BLOCK, SharedPrefixPrice, new_price, prefix_hashes
+from rm_core.engine.packing.plan import plan_pack
+from rm_core.engine.packing.policy import Budget, Waiting, choose
+from rm_core.types import Encoded, EncodedItem
+
+
+def item(ids: list[int]) -> EncodedItem:
+    return EncodedItem({"safety": Encoded(tuple(ids), len(ids) - 1)})
+
+
+def shared_price(items: list[EncodedItem]) -> int:
+    return SharedPrefixPrice().price(items)
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[list[int]]:
+    ids = st.lists(st.integers(0, 1), min_size=1, max_size=70)
+    sequences = draw(st.lists(ids, min_size=1, max_size=3))
+    for _ in range(draw(st.integers(0, 6))):
+        base = draw(st.sampled_from(sequences))
+        sequences.append(base[: draw(st.integers(0, len(base)))] + draw(ids))
+    return sequences
+
+
+@given(sequences=families())
+def test_the_price_lies_between_the_trees_count_and_the_plain_sum(
+    sequences: list[list[int]],
+) -> None:
+    pack = plan_pack(sequences, [len(s) - 1 for s in sequences])
+
+    price = shared_price([item(ids) for ids in sequences])
+
+    assert pack.num_tokens <= price <= sum(map(len, sequences))
+
+
+@given(sequences=families(), cut=st.integers(0, 9))
+def test_a_pack_costs_the_same_however_it_was_put_together(
+    sequences: list[list[int]], cut: int
+) -> None:
+    items = [item(ids) for ids in sequences]
+    growing = SharedPrefixPrice()
+    total = growing.price(items[:cut])
+    for one in items[:cut]:
+        growing.add(one)
+
+    assert total + growing.price(items[cut:]) == shared_price(items)
+
+
+def test_a_group_pays_for_its_prompt_once() -> None:
+    prompt = list(range(10 * BLOCK))
+    group = [item([*prompt, *[100 + g] * BLOCK]) for g in range(8)]
+
+    assert shared_price(group) == 10 * BLOCK + 8 * BLOCK
+
+
+def test_a_budget_of_deduplicated_tokens_keeps_a_group_together() -> None:
+    prompt = list(range(20 * BLOCK))
+    group = [Waiting(item([*prompt, *[500 + g] * BLOCK]), g, "g") for g in range(8)]
+    other = Waiting(item([7] * 5 * BLOCK), 8, "other")
+
+    chosen = choose([*group, other], Budget(30 * BLOCK, 100), SharedPrefixPrice)
+
+    assert chosen == list(range(8))
+
+
+def test_a_hash_covers_everything_before_its_block() -> None:
+    one, two = [1] * 3 * BLOCK, [2] + [1] * (3 * BLOCK - 1)
+
+    assert len(prefix_hashes(one)) == 3
+    assert not set(prefix_hashes(one)) & set(prefix_hashes(two))
+    assert prefix_hashes(one[: 3 * BLOCK - 1]) == prefix_hashes(one)[:2]
+
+
+def test_a_scorer_that_does_not_share_pays_for_every_token() -> None:
+    twins = [item([1] * 3 * BLOCK), item([1] * 3 * BLOCK)]
+
+    assert new_price(shares_prefixes=False).price(twins) == 6 * BLOCK
+    assert new_price(shares_prefixes=True).price(twins) == 3 * BLOCK

@@ -1,0 +1,107 @@
+"""The chunked run equals transformers' own, for any number of rows around a chunk's border."""
+
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
+from rm_core.engine.trunk.chunked import (
+    ChunkedTrunk,
+    is_llama_shaped,
+    is_rms_norm,
+    lay_out_for_products,
+    rms_norm,
+)
+from rm_core.types import Encoded
+from tests.models import ARCHITECTURES, make_model
+
+LLAMA_SHAPED = ("llama", "qwen2", "qwen3", "mistral")
+
+
+def texts(count: int = 9) -> list[Encoded]:
+    rng = random.Random(count)
+    prompt = [rng.randrange(250) for _ in range(50)]
+    rows = [prompt + [rng.randrange(250) for _ in range(1 + 7 * n)] for n in range(count)]
+    return [Encoded(tuple(row), len(row) - 1) for row in rows]
+
+
+def with_biases(model: Any) -> Any:
+    for module in model.base_model.modules():
+        if isinstance(module, torch.nn.Linear) and module.bias is not None:
+            torch.nn.init.normal_(module.bias)
+    return model
+
+
+@pytest.mark.parametrize("rows", [1, 16, 50, 10_000])
+@pytest.mark.parametrize("architecture", LLAMA_SHAPED)
+def test_the_chunked_run_equals_transformers(architecture: str, rows: int) -> None:
+    model = with_biases(make_model(architecture))
+    expected = torch.tensor(PackedForward(model, run=TransformersTrunk(model)).rewards(texts()))
+
+    chunked = PackedForward(model, run=ChunkedTrunk(model.base_model, rows=rows))
+
+    assert torch.allclose(torch.tensor(chunked.rewards(texts())), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"attention_bias": True}, {"mlp_bias": True}, {"head_dim": 16}]
+)
+def test_every_llama_option_is_honoured(options: dict[str, Any]) -> None:
+    model = with_biases(make_model("llama", **options))
+    expected = torch.tensor(PackedForward(model, run=TransformersTrunk(model)).rewards(texts()))
+
+    chunked = PackedForward(model, run=ChunkedTrunk(model.base_model))
+
+    assert torch.allclose(torch.tensor(chunked.rewards(texts())), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_only_llama_shaped_trunks_are_taken(architecture: str) -> None:
+    assert is_llama_shaped(make_model(architecture).base_model) == (architecture in LLAMA_SHAPED)
+
+
+def test_a_trunk_with_a_part_more_is_not_taken() -> None:
+    trunk = make_model("llama").base_model
+    trunk.layers[1].mlp.surprise = torch.nn.Identity()
+
+    assert not is_llama_shaped(trunk)
+
+
+def test_laying_out_changes_no_value_and_holds_nothing_twice() -> None:
+    trunk = make_model("llama").base_model
+    before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
+
+    lay_out_for_products(trunk)
+
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    weight = trunk.layers[0].mlp.up_proj.weight
+    assert weight.t().is_contiguous()
+    assert weight.untyped_storage().nbytes() == weight.numel() * weight.element_size()
+
+
+def test_the_cpu_runs_llama_shaped_models_chunk_by_chunk() -> None:
+    assert "chunk by chunk" in fastest_packed(make_model("llama")).reason
+    assert "chunk" not in fastest_packed(make_model("gpt2")).reason
+    assert "chunk" not in fastest_packed(make_model("llama"), deterministic=True).reason
+
+
+def test_only_a_norm_that_computes_the_root_mean_square_is_run_as_one() -> None:
+    plain = make_model("llama").base_model.layers[0].input_layernorm
+    shifted = make_model("gemma2").base_model.layers[0].input_layernorm  # multiplies by 1 + weight
+
+    assert is_rms_norm(plain)
+    assert not is_rms_norm(shifted)
+    assert not is_rms_norm(torch.nn.LayerNorm(8))
+
+
+def test_our_root_mean_square_norm_equals_transformers() -> None:
+    norm = make_model("llama").base_model.layers[0].input_layernorm
+    torch.nn.init.normal_(norm.weight)
+    rows = torch.cat([torch.randn(5, len(norm.weight)), torch.zeros(1, len(norm.weight))])
+
+    ours = rms_norm(rows, norm.weight, norm.variance_epsilon)
+
+    assert torch.allclose(ours, norm(rows), atol=1e-6)

@@ -1,0 +1,79 @@
+"""In deterministic mode the same text gets the same bits in any company."""
+
+import random
+
+import pytest
+import torch
+
+from rm_core.engine.forward.packed import PackedForward
+from rm_core.engine.trunk.deterministic import ROWS, fix_product_shapes, in_fixed_chunks
+from rm_core.types import Encoded
+from tests.models import DECODERS, make_model
+
+
+def random_text(rng: random.Random, length: int) -> Encoded:
+    return Encoded(tuple(rng.randrange(250) for _ in range(length)), length - 1)
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_a_text_gets_the_same_bits_in_any_batch(architecture: str) -> None:
+    rng = random.Random(architecture)
+    forward = PackedForward(make_model(architecture), reason="", deterministic=True)
+    needles = [random_text(rng, length) for length in (1, 17, 130, 300)]
+    alone = [forward.rewards([needle])[0] for needle in needles]
+
+    for _ in range(6):
+        company = [random_text(rng, rng.randint(1, 200)) for _ in range(rng.randint(0, 12))]
+        # a relative with a common prefix, which the ordinary way would share
+        company.append(Encoded((*needles[2].input_ids[:100], 7, 8, 9), 102))
+        batch = needles + company
+        rng.shuffle(batch)
+        rewards = forward.rewards(batch)
+        assert [rewards[batch.index(needle)] for needle in needles] == alone
+
+
+def test_the_ordinary_way_does_differ_in_its_last_bits() -> None:
+    """The negative control: a relative in the batch changes how a text's attention is merged."""
+    rng = random.Random(1)
+    forward = PackedForward(make_model("llama"), reason="")
+    needles = [random_text(rng, 130) for _ in range(10)]
+    relatives = [Encoded((*needle.input_ids[:70], 7, 8), 71) for needle in needles]
+    alone = [forward.rewards([needle])[0] for needle in needles]
+
+    together = forward.rewards([*needles, *relatives])[: len(needles)]
+
+    assert together != alone
+    assert torch.allclose(torch.tensor(together), torch.tensor(alone), atol=1e-5)
+
+
+def test_deterministic_rewards_are_the_models_own() -> None:
+    rng = random.Random(2)
+    texts = [random_text(rng, n) for n in (3, 50, 129, 300)]
+    expected = torch.tensor(PackedForward(make_model("gpt2"), reason="").rewards(texts))
+
+    forward = PackedForward(make_model("gpt2"), reason="", deterministic=True)
+
+    assert torch.allclose(torch.tensor(forward.rewards(texts)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
+def test_every_product_has_the_same_shape(rows: int) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def product(chunk: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(chunk.shape))
+        return chunk * 2
+
+    found = in_fixed_chunks(product, torch.ones(1, rows, 5))
+
+    assert set(shapes) == {(ROWS, 5)}
+    assert found.shape == (1, rows, 5)
+    assert bool((found == 2).all())
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_all_linear_layers_are_changed(architecture: str) -> None:
+    trunk = make_model(architecture).base_model
+    per_layer = {"llama": 7, "gpt2": 4}[architecture]
+
+    assert fix_product_shapes(trunk) == 2 * per_layer

@@ -1,0 +1,189 @@
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rm_core.engine.packing.policy import MemoryCap, Waiting
+from rm_core.errors import EngineClosed
+from rm_core.types import Dialogue, EncodedItem, Role
+from service.batching.admission import Admission
+from service.batching.device_thread import DeviceThread
+from service.batching.pack_runner import NONFINITE, PackRunner, forward_once, outcome_of
+from service.batching.queue import Entry, PendingRequest
+from service.observability.metrics import Metrics
+from service.scoring.score_items import ItemFailure, ScoredItem
+from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
+from tests.service.streams.store_calls import FakeClock
+
+
+class Bench:
+    """A runner with its device, its queue's places and packs to give it."""
+
+    def __init__(self, scorer: FakeScorer | None = None, *, max_tokens: int = 1000) -> None:
+        self.scorer = scorer or FakeScorer()
+        self.device = DeviceThread()
+        self.device.start()
+        self.admission = Admission(100, 10_000, max_tokens)
+        self.cap = MemoryCap(max_tokens)
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.runner = PackRunner(
+            self.scorer, self.device, self.admission, self.cap, self.metrics, self.clock
+        )
+
+    def pack(self, *responses: str, deadline: float | None = None) -> list[Entry]:
+        """One admitted request per response."""
+        return [self._entry(response, deadline) for response in responses]
+
+    def _entry(self, response: str, deadline: float | None) -> Entry:
+        item = self.scorer.encode(Dialogue("p", response))
+        done = asyncio.get_running_loop().create_future()
+        request = PendingRequest("/score", "interactive", deadline, [None], 1, done)
+        self.admission.admit_items(1, "interactive", 1e9)
+        self.admission.admit_tokens(item.num_tokens, "interactive")
+        return Entry(request, 0, Waiting(item, 0, "p"), self.clock())
+
+    def all_given_back(self) -> bool:
+        return (self.admission.items, self.admission.tokens) == (0, 0)
+
+
+def code(entry: Entry) -> str:
+    outcome = entry.request.outcomes[0]
+    if isinstance(outcome, ScoredItem):
+        return "ok"
+    return "none" if outcome is None else outcome.code
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    yield bench
+    await bench.device.close(5)
+
+
+async def test_each_entry_gets_its_own_reward_and_gives_its_place_back(bench: Bench) -> None:
+    texts = [f"answer {i}" for i in range(7)]
+    pack = bench.pack(*texts)
+
+    await bench.runner.run(pack)
+
+    for entry, text in zip(pack, texts, strict=True):
+        outcome = entry.request.outcomes[0]
+        assert isinstance(outcome, ScoredItem)
+        assert outcome.rewards["safety"] == fake_reward("safety", Dialogue("p", text))
+        assert entry.request.is_over
+    assert bench.all_given_back()
+
+
+@settings(max_examples=60, deadline=None)  # each example has a thread to start and to end
+@given(kinds=st.lists(st.sampled_from(["ok", "error", "nan", "left", "late"]), max_size=12))
+def test_whatever_the_others_do_each_entry_has_its_outcome_and_no_place_is_lost(
+    kinds: list[str],
+) -> None:
+    marks = {"error": ERROR_MARK, "nan": NAN_MARK}
+    expected = {"ok": "ok", "error": "engine_error", "nan": "nonfinite_reward"}
+
+    async def check() -> None:
+        bench = Bench()
+        pack = [
+            bench.pack(
+                f"text {i} {marks.get(kind, '')}",
+                deadline=bench.clock.now if kind == "late" else None,
+            )[0]
+            for i, kind in enumerate(kinds)
+        ]
+        for entry, kind in zip(pack, kinds, strict=True):
+            if kind == "left":
+                entry.request.done.cancel()
+
+        await bench.runner.run(list(pack))
+
+        assert [code(entry) for entry in pack] == [expected.get(kind, "none") for kind in kinds]
+        assert bench.all_given_back()
+        await bench.device.close(5)
+
+    asyncio.run(check())
+
+
+async def test_a_pack_above_a_lowered_cap_is_halved_without_trying_it(bench: Bench) -> None:
+    bench.cap.failed(8)  # now 4 tokens, two of these texts
+    pack = bench.pack("a", "b", "c", "d")
+
+    await bench.runner.run(pack)
+
+    assert bench.scorer.forwards == [["a", "b"], ["c", "d"]]
+    assert bench.scorer.failed == []
+
+
+async def test_memory_that_ran_out_lowers_the_cap_for_the_packs_to_come(bench: Bench) -> None:
+    bench.scorer.max_fitting = 2
+
+    await bench.runner.run(bench.pack("a", "b", "c", "d"))
+
+    assert bench.scorer.failed == [4]
+    assert bench.cap.is_lowered
+    splits = bench.metrics.registry.get_sample_value("rm_batch_splits_total", {"reason": "oom"})
+    assert splits == 1.0
+
+
+async def test_a_scorer_that_gives_too_few_rewards_gives_nobody_anothers() -> None:
+    class Short(FakeScorer):
+        def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+            return super().forward(items)[: len(items) - 1]
+
+    bench = Bench(Short())
+    pack = bench.pack("a", "b", "c")
+
+    await bench.runner.run(pack)
+
+    assert [code(entry) for entry in pack] == ["engine_error"] * 3
+    assert bench.all_given_back()
+    await bench.device.close(5)
+
+
+def test_one_forward_gives_all_that_is_asked_of_a_pack() -> None:
+    scorer = FakeScorer()
+    plain = scorer.encode(Dialogue("p", "a b"))
+    within = scorer.encode(Dialogue("p", "c d", read_at="tokens"))
+
+    mixed = forward_once(scorer, [plain, within])
+    alone = forward_once(scorer, [plain])
+
+    assert scorer.forwards == [["a b", "c d"], ["a b"]]
+    assert mixed[0] == alone[0] == {role: (alone[0][role][0],) for role in scorer.roles}
+    assert [len(rewards) for rewards in mixed[1].values()] == [3, 3]
+
+
+@pytest.mark.parametrize("rewards", [(math.nan, 0.5), (0.5, math.inf)])
+def test_a_reward_that_is_not_finite_fails_its_item_wherever_it_was_read(
+    rewards: tuple[float, ...],
+) -> None:
+    item = FakeScorer().encode(Dialogue("p", "a", read_at="tokens"))
+
+    assert outcome_of(item, {"safety": rewards, "helpfulness": (0.0, 0.0)}) is NONFINITE
+
+
+async def test_a_device_that_is_gone_settles_nothing_and_gives_every_place_back(
+    bench: Bench,
+) -> None:
+    bench.scorer.die = True
+    pack = bench.pack("a", "b")
+
+    with pytest.raises(EngineClosed):
+        await bench.runner.run(pack)
+
+    assert [code(entry) for entry in pack] == ["none", "none"]
+    assert bench.all_given_back()
+
+
+async def test_an_outcome_never_repeats_the_text(bench: Bench) -> None:
+    (entry,) = bench.pack(f"secret {ERROR_MARK}")
+
+    await bench.runner.run([entry])
+
+    outcome = entry.request.outcomes[0]
+    assert isinstance(outcome, ItemFailure)
+    assert "secret" not in repr(outcome)

@@ -1,0 +1,102 @@
+"""What is planned while the device works, and when a plan no longer holds."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rm_core.engine.packing.policy import Priority, Waiting
+from rm_core.types import Encoded, EncodedItem
+from service.batching.prefetch import plan_from
+from service.batching.queue import Entry, PendingRequest
+from tests.service.rig import Rig, right, until
+
+
+def entry(order: int, group: str, priority: Priority = "interactive") -> Entry:
+    request: Any = PendingRequest("/score", priority, None, [None], 1, done=None)  # type: ignore[arg-type]
+    item = EncodedItem({"safety": Encoded((1, 2, 3), 2)})
+    return Entry(request, 0, Waiting(item, order, group, priority), 0.0)
+
+
+def first_two(queue: Sequence[Entry], first: Priority) -> list[int]:
+    del first
+    return list(range(min(2, len(queue))))
+
+
+def test_nothing_is_planned_while_everything_fits() -> None:
+    queue = [entry(0, "a"), entry(1, "b")]
+
+    assert plan_from(queue, first_two, first="interactive", max_tokens=6) is None
+
+
+def test_a_plan_holds_while_only_others_come_behind_it() -> None:
+    queue = [entry(0, "a"), entry(1, "b"), entry(2, "c")]
+    plan = plan_from(queue, first_two, first="interactive", max_tokens=6)
+
+    assert plan is not None
+    assert plan.entries == (queue[0], queue[1])
+    assert plan.is_still_right([*queue, entry(3, "d")], "interactive", 6)
+
+
+@pytest.mark.parametrize(
+    "change", ["a member came", "one has gone", "other class", "other budget", "a turn came"]
+)
+def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
+    second = entry(1, "b", "bulk" if change == "a turn came" else "interactive")
+    queue = [entry(0, "a"), second, entry(2, "c")]
+    plan = plan_from(queue, first_two, first="interactive", max_tokens=6)
+    now = {"a member came": [*queue, entry(3, "a")], "a turn came": [*queue, entry(3, "d")]}
+
+    assert plan is not None
+    assert not plan.is_still_right(
+        queue[1:] if change == "one has gone" else now.get(change, queue),
+        "bulk" if change == "other class" else "interactive",
+        5 if change == "other budget" else 6,
+    )
+
+
+async def test_the_next_pack_is_planned_while_the_device_works() -> None:
+    async with Rig(max_pack_items=3) as rig:
+        rig.scorer.gate.clear()
+        blocker = rig.send("blocker", prompt="x")
+        await rig.begun()
+        waiting = rig.send("a", "b", "c", "d")
+        await until(lambda: rig.scorer.planned)
+        planned_while_held = list(rig.scorer.planned)
+
+        rig.scorer.gate.set()
+        right(await waiting, "a", "b", "c", "d")
+        await blocker
+
+    assert planned_while_held == [["a", "b", "c"]]
+    assert rig.scorer.forwards == [["blocker"], ["a", "b", "c"], ["d"]]
+
+
+async def test_a_member_that_comes_late_still_meets_its_group() -> None:
+    async with Rig(max_pack_items=3) as rig:
+        rig.scorer.gate.clear()
+        sent = [rig.send("blocker", prompt="x")]
+        await rig.begun()
+        sent += [rig.send("a0", prompt="a"), rig.send("a1", prompt="a")]
+        sent += [rig.send(f"{p}0", prompt=p) for p in "bc"]
+        await until(lambda: rig.scorer.planned)
+        sent.append(rig.send("a2", prompt="a"))
+        await rig.until_queued(5)
+
+        rig.scorer.gate.set()
+        await asyncio.gather(*sent)
+
+    assert rig.scorer.forwards[1] == ["a0", "a1", "a2"]
+
+
+async def test_a_plan_that_fails_costs_nothing() -> None:
+    async with Rig(max_pack_items=1) as rig:
+        rig.scorer.plan_error = RuntimeError("no plan")
+        rig.scorer.gate.clear()
+        sent = rig.send("a", "b", "c")
+        await rig.begun()
+
+        rig.scorer.gate.set()
+
+        right(await sent, "a", "b", "c")

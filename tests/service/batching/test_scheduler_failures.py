@@ -1,0 +1,110 @@
+"""What fails on the device or before it fails alone."""
+
+import asyncio
+
+import pytest
+
+from rm_core.errors import EngineClosed
+from service.scoring.score_items import ItemFailure
+from tests.fakes import ENCODE_ERROR_MARK, ERROR_MARK, NAN_MARK
+from tests.service.rig import Rig, right
+
+
+async def test_out_of_memory_splits_until_everything_fits_and_is_remembered():
+    responses = [f"r{i}" for i in range(64)]
+    async with Rig() as rig:
+        rig.scorer.max_fitting = 5
+
+        right(await rig.score(*responses), *responses)
+
+        attempts = len(rig.scorer.forwards) + len(rig.scorer.failed)
+        assert attempts <= 2 * 13 + 6  # 2·⌈64/5⌉ + log2 64
+        assert [r for pack in rig.scorer.forwards for r in pack] == responses
+
+        rig.scorer.failed.clear()
+        right(await rig.score(*responses[:4]), *responses[:4])
+        assert rig.scorer.failed == []
+
+
+async def test_what_nobody_waits_for_any_more_is_dropped_between_the_halves_of_a_pack():
+    async with Rig(max_wait_seconds=0.2, max_pack_items=2) as rig:
+        rig.scorer.max_fitting = 1
+        rig.scorer.gate.clear()
+        kept, gone = rig.send("kept"), rig.send("gone")
+        await rig.begun()
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+
+        rig.scorer.gate.set()
+        right(await kept, "kept")
+        await rig.score("probe")
+
+        assert rig.scorer.failed == [2]
+        assert rig.scorer.forwards == [["kept"], ["probe"]]
+        assert rig.value("rm_cancelled_total", stage="inference") == 1
+        assert rig.scheduler.num_admitted == 0
+
+
+async def test_an_item_that_does_not_fit_even_alone_fails_alone():
+    async with Rig() as rig:
+        rig.scorer.max_fitting = 0
+
+        outcomes = await rig.score("a", "b")
+
+        assert [outcome.code for outcome in outcomes] == ["out_of_memory"] * 2
+        rig.scorer.max_fitting = 100
+        right(await rig.score("a"), "a")
+        assert rig.scheduler.num_admitted == 0
+
+
+async def test_a_failing_item_is_isolated_and_its_neighbours_are_right():
+    responses = [f"r{i}" for i in range(16)]
+    responses[11] = f"bad {ERROR_MARK}"
+    async with Rig() as rig:
+        outcomes = await rig.score(*responses)
+
+        failure = outcomes.pop(11)
+        assert isinstance(failure, ItemFailure)
+        assert (failure.code, failure.status) == ("engine_error", 500)
+        assert ERROR_MARK not in failure.detail
+        del responses[11]
+        right(outcomes, *responses)
+        assert rig.scheduler.num_admitted == 0
+
+
+async def test_a_reward_that_is_not_finite_fails_its_item_only():
+    async with Rig() as rig:
+        first, bad, last = await rig.score("a", f"b {NAN_MARK}", "c")
+
+        assert bad.code == "nonfinite_reward"
+        right([first, last], "a", "c")
+        assert rig.value("rm_reward_nonfinite_total") == 1
+
+
+async def test_texts_that_cannot_be_encoded_fail_alone():
+    async with Rig() as rig:
+        empty, bug, fine = await rig.score("  ", f"x {ENCODE_ERROR_MARK}", "fine")
+
+        assert (empty.code, empty.pointer) == ("empty_text", "response")
+        assert (bug.code, bug.status) == ("tokenizing_failed", 500)
+        right([fine], "fine")
+        assert rig.scheduler.num_admitted == 0
+
+
+async def test_a_dead_device_thread_fails_who_waits_and_who_comes():
+    async with Rig() as rig:
+        rig.scorer.gate.clear()
+        held = rig.send("held")
+        await rig.begun()
+        waiting = rig.send("waiting")
+        await rig.until_queued(1)
+        rig.scorer.die = True
+        rig.scorer.gate.set()
+
+        right(await held, "held")
+        with pytest.raises(EngineClosed):
+            await waiting
+        with pytest.raises(EngineClosed):
+            await rig.score("late")
+        assert not rig.scheduler.is_alive
+        assert rig.scheduler.num_admitted == 0

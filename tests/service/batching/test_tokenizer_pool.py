@@ -1,0 +1,127 @@
+import asyncio
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from rm_core.errors import EngineClosed
+from rm_core.types import Dialogue, EncodedItem, RewardInput, Truncation
+from service.batching.tokenizer_pool import TokenizerPool
+from service.observability.metrics import Metrics
+from service.scoring.score_items import ItemFailure
+from tests.fakes import ENCODE_ERROR_MARK, FakeScorer
+
+
+class HeldScorer(FakeScorer):
+    """A scorer whose first encoding waits until `held` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = threading.Event()
+        self.started = threading.Event()
+
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        self.started.set()
+        assert self.held.wait(10)
+        return super().encode(dialogue, truncate=truncate)
+
+
+def failed(metrics: Metrics, reason: str) -> float:
+    return metrics.registry.get_sample_value("rm_item_failures_total", {"reason": reason}) or 0.0
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 50])
+async def test_encodings_come_back_in_order_whichever_thread_made_them(count: int) -> None:
+    pool = TokenizerPool(FakeScorer(), 4, Metrics())
+
+    encoded = await pool.encode([Dialogue("p", "word " * n) for n in range(1, count + 1)], "error")
+
+    assert [isinstance(item, EncodedItem) and item.num_tokens for item in encoded] == [
+        n + 1 for n in range(1, count + 1)
+    ]
+    pool.close()
+
+
+async def test_what_cannot_be_encoded_fails_alone_with_its_field_and_reason() -> None:
+    metrics = Metrics()
+    pool = TokenizerPool(FakeScorer(max_length=4), 1, metrics)
+    texts = ["fine", " ", "one two three four", "fine too"]
+
+    first, empty, long, last = await pool.encode([Dialogue("p", t) for t in texts], "error")
+
+    assert isinstance(first, EncodedItem)
+    assert isinstance(last, EncodedItem)
+    assert isinstance(empty, ItemFailure)
+    assert isinstance(long, ItemFailure)
+    assert (empty.code, empty.pointer, empty.status) == ("empty_text", "response", 422)
+    assert (long.code, long.pointer, long.status) == ("input_too_long", "response", 422)
+    assert (failed(metrics, "tokenize"), failed(metrics, "too_long")) == (1.0, 1.0)
+    pool.close()
+
+
+async def test_a_long_text_is_cut_where_the_caller_allows_it() -> None:
+    pool = TokenizerPool(FakeScorer(max_length=4), 1, Metrics())
+
+    (cut,) = await pool.encode([Dialogue("p", "one two three four five")], "prompt")
+
+    assert isinstance(cut, EncodedItem)
+    assert (cut.num_tokens, cut.warnings) == (4, ("truncated",))
+    pool.close()
+
+
+async def test_a_bug_of_the_tokenizer_is_told_without_the_text() -> None:
+    pool = TokenizerPool(FakeScorer(), 1, Metrics())
+
+    with capture_logs() as logs:
+        (failure,) = await pool.encode([Dialogue("p", f"secret {ENCODE_ERROR_MARK}")], "error")
+
+    assert isinstance(failure, ItemFailure)
+    assert (failure.code, failure.status) == ("tokenizing_failed", 500)
+    assert [entry["error"] for entry in logs] == ["RuntimeError"]
+    assert "secret" not in repr((failure, logs))
+    pool.close()
+
+
+async def test_a_cancelled_call_stops_what_no_thread_has_begun() -> None:
+    scorer = HeldScorer()
+    pool = TokenizerPool(scorer, 1, Metrics())
+    call = asyncio.create_task(pool.encode([Dialogue("p", "r")] * 100, "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    scorer.held.set()
+    await pool.encode([Dialogue("p", "r")], "error")  # the one thread gets to this last
+
+    assert scorer.encoded == 16 + 1
+    pool.close()
+
+
+async def test_who_waits_for_a_thread_hears_that_the_pool_closed() -> None:
+    scorer = HeldScorer()
+    pool = TokenizerPool(scorer, 1, Metrics())
+    begun = asyncio.create_task(pool.encode([Dialogue("p", "begun")], "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+    waiting = asyncio.create_task(pool.encode([Dialogue("p", "waiting")], "error"))
+    await asyncio.sleep(0)  # let it take its place in line
+
+    pool.close()
+    with pytest.raises(EngineClosed):
+        await waiting
+    scorer.held.set()
+    (encoded,) = await begun
+
+    assert isinstance(encoded, EncodedItem)
+
+
+async def test_cancelling_a_caller_while_the_pool_closes_stays_a_cancellation() -> None:
+    scorer = HeldScorer()
+    pool = TokenizerPool(scorer, 1, Metrics())
+    waiting = asyncio.create_task(pool.encode([Dialogue("p", "r")], "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+
+    pool.close()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    scorer.held.set()

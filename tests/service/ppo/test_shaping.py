@@ -1,0 +1,207 @@
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rm_core.errors import InputError, ShapeMismatch
+from rm_core.rewards import Statistics, TokenKL, statistics_of, token_kl
+from service.ppo.shaping import Sample, has_finite_logit, intake, sequence_kl, shape_samples
+from service.schemas.ppo import PpoEnvelope, PpoResponseItem
+from service.scoring.reply import Judgement
+from service.scoring.score_items import ScoredItem
+
+
+def sample(
+    logit: float,
+    index: int = 0,
+    *,
+    kl: TokenKL | None = None,
+    finished: bool | None = None,
+    id: str | int | None = None,  # noqa: A002
+    group: Hashable = "g",
+) -> Sample:
+    judgement = Judgement(
+        ScoredItem({"helpfulness": logit}, 3),
+        {"helpfulness": logit},
+        {"helpfulness": 0.5},
+        "helpfulness",
+        logit,
+    )
+    return Sample(index, judgement, kl, finished, id, group)
+
+
+def options(**given: Any) -> PpoEnvelope:
+    return PpoEnvelope.model_validate({"items": [{}], **given})
+
+
+def item(**given: Any) -> PpoResponseItem:
+    return PpoResponseItem.model_validate({"prompt": "p", "response": "r", **given})
+
+
+def test_an_id_counts_once_in_a_request_and_once_in_its_stream() -> None:
+    samples = [
+        sample(1.0, 0, id="x"),
+        sample(9.0, 1, id="x"),
+        sample(2.0, 2),
+        sample(9.0, 3, id="known"),
+        sample(3.0, 4, id=7),
+        sample(9.0, 5, id="7"),
+    ]
+
+    taken = intake(samples, {"known"})
+
+    assert taken.statistics == statistics_of([1.0, 2.0, 3.0])
+    assert taken.num_samples == 3
+    assert taken.new_ids == ("x", "7")
+    assert taken.duplicates == {1, 3, 5}
+
+
+def test_running_and_frozen_whiten_by_the_streams_statistics() -> None:
+    statistics = Statistics(101.0, 2.0, 400.0)  # std 2
+    for mode in ("running", "frozen"):
+        shaping = shape_samples([sample(4.0)], options(whiten={"mode": mode}), statistics)
+        assert shaping.outcomes[0].whitened == pytest.approx(1.0)
+        assert shaping.statistics == statistics
+
+
+def test_batch_whitens_by_this_request_alone() -> None:
+    shaping = shape_samples(
+        [sample(1.0, 0), sample(3.0, 1)],
+        options(whiten={"mode": "batch"}),
+        Statistics(100.0, 50.0, 1.0),
+    )
+
+    assert [outcome.whitened for outcome in shaping.outcomes] == pytest.approx(
+        [-(0.5**0.5), 0.5**0.5]
+    )
+    assert shaping.statistics == statistics_of([1.0, 3.0])
+
+
+def test_group_whitens_each_group_alone_and_lists_them() -> None:
+    samples = [sample(1.0, 0, group="a"), sample(9.0, 2, group="b"), sample(3.0, 5, group="a")]
+
+    shaping = shape_samples(samples, options(whiten={"mode": "group"}), Statistics())
+
+    assert [outcome.whitened for outcome in shaping.outcomes] == pytest.approx(
+        [-(0.5**0.5), 0.0, 0.5**0.5]
+    )
+    assert [(g.group, g.indices) for g in shaping.groups] == [("a", (0, 5)), ("b", (2,))]
+    assert ["unscaled" in outcome.warnings for outcome in shaping.outcomes] == [False, True, False]
+    assert not shaping.scaled
+
+
+def test_none_passes_the_logit_without_a_warning() -> None:
+    shaping = shape_samples([sample(40.0)], options(whiten={"mode": "none"}), Statistics())
+
+    assert shaping.outcomes[0].whitened == 40.0
+    assert "unscaled" not in shaping.outcomes[0].warnings
+
+
+def test_before_two_values_the_logit_passes_and_says_so() -> None:
+    shaping = shape_samples([sample(5.0)], options(), statistics_of([5.0]))
+
+    assert shaping.outcomes[0].whitened == 5.0
+    assert "unscaled" in shaping.outcomes[0].warnings
+    assert not shaping.scaled
+
+
+def test_the_penalty_is_the_papers() -> None:
+    kl = token_kl([-1.0, -1.0], [-2.0, -1.5])
+
+    (outcome,) = shape_samples(
+        [sample(3.0, kl=kl)], options(beta=0.1, whiten={"mode": "none"}), Statistics()
+    ).outcomes
+
+    assert outcome.shaped.penalty == pytest.approx(0.15)
+    assert outcome.shaped.reward == pytest.approx(2.85)
+    assert outcome.shaped.token_rewards == pytest.approx([-0.1, 2.95])
+
+
+@pytest.mark.parametrize(("finished", "lost"), [(False, 1.5), (True, 0.0), (None, 0.0)])
+def test_only_an_unfinished_response_pays_for_its_missing_eos(
+    finished: bool | None, lost: float
+) -> None:
+    (outcome,) = shape_samples(
+        [sample(3.0, finished=finished)],
+        options(missing_eos_penalty=1.5, whiten={"mode": "none"}),
+        Statistics(),
+    ).outcomes
+
+    assert outcome.shaped.missing_eos_penalty == lost
+    assert outcome.shaped.reward == 3.0 - lost
+    assert outcome.warnings == ("no_logprobs",)
+
+
+def test_clamped_tokens_are_reported() -> None:
+    kl = token_kl([-2000.0], [0.0], estimator="k3")
+
+    (outcome,) = shape_samples([sample(0.0, kl=kl)], options(), Statistics()).outcomes
+
+    assert "kl_clamped" in outcome.warnings
+    assert math.isfinite(outcome.shaped.reward)
+
+
+@given(
+    st.lists(st.floats(min_value=-1e4, max_value=1e4), min_size=1, max_size=20),
+    st.sampled_from(["running", "frozen", "batch", "group", "none"]),
+    st.booleans(),
+)
+def test_every_mode_is_finite_and_keeps_the_order(
+    logits: list[float], mode: str, shift_mean: bool
+) -> None:
+    samples = [sample(logit, index) for index, logit in enumerate(logits)]
+    request = options(whiten={"mode": mode, "shift_mean": shift_mean})
+
+    outcomes = shape_samples(samples, request, statistics_of(logits)).outcomes
+
+    whitened = [outcome.whitened for outcome in outcomes]
+    assert all(math.isfinite(value) for value in whitened)
+    for i, a in enumerate(logits):
+        for j, b in enumerate(logits):
+            if a < b:
+                assert whitened[i] <= whitened[j]
+
+
+def test_an_item_without_log_probabilities_has_no_kl() -> None:
+    assert sequence_kl(item(), "k1") is None
+
+
+def test_log_probabilities_of_unequal_length_name_the_field() -> None:
+    with pytest.raises(ShapeMismatch) as caught:
+        sequence_kl(item(logprobs=[-1.0, -2.0], ref_logprobs=[-1.0]), "k1")
+
+    assert caught.value.field == "ref_logprobs"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"logprobs": [], "ref_logprobs": []}, "logprobs"),
+        ({"logprobs": [-1.0], "ref_logprobs": [-1.0], "mask": [0]}, "mask"),
+    ],
+)
+def test_a_sequence_where_nothing_counts_is_refused(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        sequence_kl(item(**given), "k1")
+
+    assert caught.value.field == field
+
+
+def test_the_mask_takes_booleans_and_bits() -> None:
+    given = {"logprobs": [-1.0, -1.0], "ref_logprobs": [-2.0, -3.0]}
+    as_bits = sequence_kl(item(**given, mask=[1, 0]), "k1")
+    as_booleans = sequence_kl(item(**given, mask=[True, False]), "k1")
+
+    assert as_bits is not None
+    assert as_booleans is not None
+    assert as_bits.total == as_booleans.total == 1.0
+
+
+def test_a_reward_beyond_the_statistics_has_no_finite_logit() -> None:
+    assert has_finite_logit(sample(-40.0).judgement)
+    assert not has_finite_logit(sample(math.inf).judgement)
+    assert not has_finite_logit(sample(math.nan).judgement)
+    assert not has_finite_logit(sample(1e200).judgement)

@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.schemas.ppo import (
+    PpoEnvelope,
+    PpoMessagesItem,
+    PpoRequest,
+    PpoResponseItem,
+    StreamSnapshot,
+    ppo_item_model,
+)
+
+ITEM = {"prompt": "p", "response": "r"}
+
+
+def problems(model: Any, value: Any) -> list[str]:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(value)
+    return [error["type"] for error in caught.value.errors()]
+
+
+def test_the_defaults_are_the_papers() -> None:
+    envelope = PpoEnvelope.model_validate({"items": [ITEM]})
+
+    assert (envelope.stream, envelope.beta, envelope.kl_estimator) == ("default", 0.01, "k1")
+    assert (envelope.whiten.mode, envelope.whiten.update) == ("running", True)
+    assert envelope.whiten.shift_mean
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "a/b", "x" * 65, "é", "a\n"])
+def test_a_streams_name_is_plain(name: str) -> None:
+    assert problems(PpoEnvelope, {"items": [ITEM], "stream": name})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"beta": -0.1},
+        {"beta": "0.1"},
+        {"beta": 1e9},
+        {"kl_estimator": "k4"},
+        {"whiten": {"mode": "magic"}},
+        {"whiten": {"half_life": 0}},
+        {"whiten": {"baseline": {"mean": 0, "std": 0, "weight": 10}}},
+        {"whiten": {"baseline": "none"}},
+        {"missing_eos_penalty": -1},
+        {"unknown": 1},
+        {"items": []},
+    ],
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    assert problems(PpoEnvelope, {"items": [ITEM], **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"logprobs": [-1.0]},
+        {"ref_logprobs": [-1.0]},
+        {"mask": [1]},
+        {"logprobs": [-1.0, None], "ref_logprobs": [-1.0, -1.0]},
+        {"logprobs": ["-1"], "ref_logprobs": [-1.0]},
+        {"logprobs": [float("nan")], "ref_logprobs": [-1.0]},
+        {"logprobs": [-1.0], "ref_logprobs": [-1.0], "mask": [2]},
+        {"id": ""},
+        {"id": "x" * 256},
+        {"id": 1.5},
+        {"finished": 1},
+        {"is_safety": "yes"},
+        {"surprise": 1},
+    ],
+)
+def test_an_item_that_is_wrong_is_refused(wrong: dict[str, Any]) -> None:
+    assert problems(PpoResponseItem, {**ITEM, **wrong})
+
+
+def test_an_item_is_a_prompt_with_a_response_or_a_chat() -> None:
+    chat = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+
+    assert ppo_item_model(ITEM) is PpoResponseItem
+    assert ppo_item_model(chat) is PpoMessagesItem
+    (dialogue,) = PpoMessagesItem.model_validate(chat).dialogues()
+    assert dialogue.response == "b"
+
+
+def test_the_documented_example_is_valid() -> None:
+    for example in PpoResponseItem.model_json_schema()["examples"]:
+        PpoRequest.model_validate({"items": [example]})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"count": 5},
+        {"mean": 1.0},
+        {"std": 1.0},
+        {"count": 5, "mean": 1.0},
+        {"count": -1, "mean": 1.0, "std": 1.0},
+        {"count": 5, "mean": 1.0, "std": -1.0},
+        {"count": 5, "mean": 1e300, "std": 1.0},
+        {"half_life": 0},
+        {"surprise": 1},
+    ],
+)
+def test_a_snapshot_is_whole_and_in_range(wrong: dict[str, Any]) -> None:
+    assert problems(StreamSnapshot, wrong)

@@ -1,0 +1,83 @@
+import pytest
+
+from service.problems import Problem
+from service.schemas.score import CompareItem, GroupItem, ResponseItem
+from service.scoring.judging import Judged, judge_items
+from service.scoring.reply import Judgement
+from service.scoring.score_items import ItemFailure
+from tests.fakes import NAN_MARK
+from tests.service.conftest import Service, Start
+
+BROKEN = ItemFailure("missing_field", "say what was asked", "/items/1/prompt")
+
+
+def described(judged: Judged) -> str | tuple[str, str]:
+    if isinstance(judged, ItemFailure):
+        return judged.code, judged.pointer
+    return judged.selected
+
+
+async def test_every_outcome_lands_at_its_own_item_with_a_pointer_into_the_body(
+    service: Service,
+) -> None:
+    items = [
+        GroupItem(prompt="p", responses=["a", "  ", "b"]),
+        BROKEN,
+        ResponseItem(prompt="p", response=""),
+        ResponseItem(prompt="p", response="c"),
+    ]
+
+    judged = await judge_items(
+        service.state, items, [f"/items/{i}" for i in range(4)], route="/score"
+    )
+
+    assert [len(own) for own in judged] == [3, 1, 1, 1]
+    assert described(judged[0][1]) == ("empty_text", "/items/0/responses/1")
+    assert judged[1] == [BROKEN]
+    assert described(judged[2][0]) == ("empty_text", "/items/2/response")
+    alone = await judge_items(service.state, [items[3]], [""], route="/score")
+    assert judged[3] == alone[0]
+    assert isinstance(judged[3][0], Judgement)
+
+
+async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start: Start) -> None:
+    texts = [f"answer {i}" for i in range(12)]
+    async with start(tau=1e-9) as service:  # so low that only a tag selects safety
+        items = [
+            BROKEN if i % 4 == 0 else ResponseItem(prompt="p", response=t, is_safety=i % 3 == 0)
+            for i, t in enumerate(texts)
+        ]
+        judged = await judge_items(service.state, items, [""] * 12, route="/score")
+
+        for index, (own,) in enumerate(judged):
+            if index % 4 == 0:
+                assert own == BROKEN
+            else:
+                assert described(own) == ("safety" if index % 3 == 0 else "helpfulness")
+        counted = {
+            role: await service.metric("rm_selection_total", route="/score", branch=role)
+            for role in ("safety", "helpfulness")
+        }
+        assert counted == {"safety": 3.0, "helpfulness": 6.0}
+
+
+async def test_a_reward_that_is_not_finite_is_judged_by_nobody(service: Service) -> None:
+    item = CompareItem(prompt="p", responses=["fine", f"bad {NAN_MARK}"])
+
+    ((fine, bad),) = await judge_items(service.state, [item], ["/items/0"], route="/compare")
+
+    assert isinstance(fine, Judgement)
+    assert described(bad) == ("nonfinite_reward", "/items/0/responses/1")
+
+
+async def test_the_bound_on_items_is_on_responses(start: Start) -> None:
+    async with start(max_items=4) as service:
+        group = GroupItem(prompt="p", responses=["a", "b", "c"])
+        await judge_items(
+            service.state, [group, ResponseItem(prompt="p", response="d")], ["", ""], route="/score"
+        )
+        with pytest.raises(Problem) as refused:
+            await judge_items(service.state, [group, group], ["", ""], route="/score")
+
+    assert refused.value.status == 413
+    assert service.scorer.encoded == 4

@@ -1,0 +1,67 @@
+import math
+
+import pytest
+
+from rm_core.errors import ConfigurationError
+from rm_core.rewards import Calibration
+from rm_core.types import ModelProfile, SafetyThreshold
+from service.scoring.reply import RewardRule, judge
+from service.scoring.score_items import ScoredItem
+
+IDENTITY = {"safety": Calibration(), "helpfulness": Calibration()}
+
+
+def profile(role, **values) -> ModelProfile:
+    return ModelProfile(role, "name", "digest", None, 512, **values)
+
+
+def test_tau_comes_from_the_setting_then_the_checkpoint_then_the_paper():
+    safety = profile("safety", safety_threshold=SafetyThreshold(0.4, "by hand"))
+    own = {"safety": safety, "helpfulness": profile("helpfulness")}
+
+    def told(rule: RewardRule) -> tuple[float, str]:
+        return rule.tau, rule.tau_source
+
+    assert told(RewardRule.of(own, tau=0.3)) == (0.3, "setting")
+    assert told(RewardRule.of(own)) == (0.4, "checkpoint")
+    only_helpfulness = {"helpfulness": profile("helpfulness")}
+    assert told(RewardRule.of(only_helpfulness)) == (0.15, "default")
+    assert told(RewardRule.of({"safety": profile("safety")})) == (0.15, "default")
+    with pytest.raises(ConfigurationError):
+        RewardRule.of({})
+
+
+def test_a_score_of_exactly_tau_belongs_to_helpfulness():
+    at = math.log(0.15 / 0.85)
+    items = [ScoredItem({"safety": r, "helpfulness": 1.0}, 3) for r in (at, at - 1e-9, at + 1e-9)]
+
+    judged = judge(RewardRule(IDENTITY), items, [False] * 3)
+
+    assert [one.selected for one in judged] == ["helpfulness", "safety", "helpfulness"]
+
+
+def test_extreme_rewards_stay_finite_and_never_go_through_the_sigmoid():
+    items = [ScoredItem({"safety": r, "helpfulness": -r}, 3) for r in (40.0, -40.0)]
+
+    judged = judge(RewardRule(IDENTITY), items, [True, False])
+
+    assert [one.logit for one in judged] == [40.0, -40.0]
+    assert all(0.0 <= score <= 1.0 for one in judged for score in one.scores.values())
+
+
+def test_calibration_changes_score_and_selected_reward_and_not_the_raw_reward():
+    rule = RewardRule({"safety": Calibration(2.0, 1.0)})
+
+    (judged,) = judge(rule, [ScoredItem({"safety": 4.0}, 3, ("missing_eos",))], [False])
+
+    assert judged.as_json() == {
+        "safety": {"reward": 4.0, "score": pytest.approx(1 / (1 + math.exp(-3.0)))},
+        "selected": "safety",
+        "selected_reward": 3.0,
+        "num_tokens": 3,
+        "warnings": ["missing_eos"],
+    }
+
+
+def test_no_responses_have_no_judgements():
+    assert judge(RewardRule(IDENTITY), [], []) == []

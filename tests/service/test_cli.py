@@ -1,0 +1,70 @@
+import threading
+from typing import Any
+
+import pytest
+
+import rm_core.engine
+import service.server
+from service.cli import run
+from service.settings import Settings
+
+
+class LoadedEngine:
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_models_are_loaded_by_a_thread_that_has_ended_when_serving_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaders: list[threading.Thread] = []
+    alive_while_serving: list[bool] = []
+
+    def load_engine(**_: Any) -> LoadedEngine:
+        loaders.append(threading.current_thread())
+        return LoadedEngine()
+
+    def serve(*_: Any) -> int:
+        alive_while_serving.append(loaders[0].is_alive())
+        return 0
+
+    monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
+    monkeypatch.setattr(service.server, "serve", serve)
+
+    code = run(Settings(safety_model="models/safety"))
+
+    assert code == 0
+    assert loaders[0] is not threading.main_thread()
+    assert alive_while_serving == [False]
+
+
+def test_what_the_settings_say_of_the_device_reaches_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def load_engine(**options: Any) -> LoadedEngine:
+        given.update(options)
+        return LoadedEngine()
+
+    monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
+    monkeypatch.setattr(service.server, "serve", lambda *_: 0)
+
+    run(
+        Settings(
+            safety_model="models/safety", device="cuda:1", dtype="bfloat16", compile_layers=True
+        )
+    )
+
+    assert given == {
+        "safety": "models/safety",
+        "helpfulness": None,
+        "device": "cuda:1",
+        "dtype": "bfloat16",
+        "read": None,
+        "deterministic": False,
+        "compile_layers": True,
+    }

@@ -1,0 +1,219 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from rm_core.checkpoint.heads import head_of
+from rm_core.errors import (
+    CheckpointError,
+    CheckpointNotFound,
+    ConfigurationError,
+    UnsafeCheckpoint,
+)
+from rm_core.types import Dialogue, Message
+from tests.models import make_model, make_tokenizer
+from training.modeling.reward_model import (
+    ENCODER_TEMPLATE,
+    PAD_TOKEN,
+    UntrainedRewardModel,
+    disable_dropout,
+    initialise_head,
+    reward_model_from,
+)
+
+
+def test_the_head_is_drawn_with_one_over_root_d_plus_one_and_reproducibly() -> None:
+    config = LlamaConfig(
+        vocab_size=10, hidden_size=1024, intermediate_size=8, num_hidden_layers=1, num_labels=1
+    )
+    model = AutoModelForSequenceClassification.from_config(config)
+    initialise_head(model, seed=3)
+    drawn = head_of(model).weight.detach().clone()
+    assert drawn.std().item() == pytest.approx(1 / math.sqrt(1025), rel=0.1)
+    torch.randn(5)
+    initialise_head(model, seed=3)
+    assert torch.equal(head_of(model).weight, drawn)
+    initialise_head(model, seed=4)
+    assert not torch.equal(head_of(model).weight, drawn)
+
+
+def test_the_same_seed_gives_the_same_model_whatever_was_drawn_before(tiny_base: Path) -> None:
+    first = reward_model_from(str(tiny_base), max_length=64, seed=5).model.state_dict()
+    torch.randn(100)
+    second = reward_model_from(str(tiny_base), max_length=64, seed=5).model.state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_text_has_one_bos_and_one_eos_and_is_read_at_the_eos(
+    start: UntrainedRewardModel,
+) -> None:
+    tokenizer = start.tokenizer
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    prompt = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Why?"))
+    for dialogue in (Dialogue("Why?", "Because."), Dialogue(prompt, "Because.")):
+        encoded = start.encoder.encode(dialogue)
+        ids = encoded.input_ids
+        assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
+        assert (ids[-1], ids.count(tokenizer.eos_token_id)) == (tokenizer.eos_token_id, 1)
+        assert encoded.read_position == len(ids) - 1
+        assert not encoded.warnings
+
+
+@pytest.mark.parametrize("pad_is_eos", [True, False])
+def test_a_base_without_a_pad_token_of_its_own_gets_one(
+    tiny_base: Path, tmp_path: Path, pad_is_eos: bool
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.pad_token = tokenizer.eos_token if pad_is_eos else None
+    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    start = reward_model_from(str(tmp_path), max_length=64, seed=0)
+    assert start.pad_token_id not in {tokenizer.eos_token_id, tokenizer.bos_token_id}
+    assert start.tokenizer.pad_token == PAD_TOKEN
+    assert start.model.config.pad_token_id == start.pad_token_id
+    assert start.model.get_input_embeddings().num_embeddings > start.pad_token_id
+    encoded = start.encoder.encode(Dialogue("a", "b"))
+    assert encoded.input_ids[encoded.read_position] == tokenizer.eos_token_id
+
+
+def test_a_template_that_already_ends_with_eos_and_a_line_break_gets_no_second_one(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['content'] + eos_token + '\\n' }}{% endfor %}"
+    )
+    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    start = reward_model_from(str(tmp_path), max_length=64, seed=0)
+    assert start.encoder.contract.eos == "never"
+    ids = start.encoder.encode(Dialogue("a", "b")).input_ids
+    assert ids[-1] != tokenizer.eos_token_id
+    assert ids[-2] == tokenizer.eos_token_id
+
+
+def test_a_base_without_template_reads_prompt_and_response_end_to_end(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = None
+    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    start = reward_model_from(str(tmp_path), max_length=64, seed=0)
+    ids = start.encoder.encode(Dialogue("The sky is", " blue.")).input_ids
+    whole = tokenizer("The sky is blue.", add_special_tokens=False)["input_ids"]
+    assert [i for i in ids if i not in tokenizer.all_special_ids] == whole
+    assert ids[-1] == tokenizer.eos_token_id
+
+
+def test_a_template_that_writes_the_date_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.chat_template = (
+        "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigurationError, match="date"):
+        reward_model_from(str(tmp_path), max_length=64, seed=0)
+
+
+def test_a_base_that_cannot_be_loaded_safely_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFound):
+        reward_model_from(str(tmp_path / "absent"), max_length=64, seed=0)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(UnsafeCheckpoint):
+        reward_model_from(str(tmp_path), max_length=64, seed=0)
+
+
+def test_a_base_with_two_labels_is_no_reward_model_and_gets_a_head_of_one_or_is_refused(
+    tmp_path: Path,
+) -> None:
+    """OpenRLHF 1039: a merge left two outputs, and whoever loaded it read one of them."""
+    make_model("llama", num_labels=2).save_pretrained(tmp_path)
+    make_tokenizer(chat=True).save_pretrained(tmp_path)
+
+    with pytest.raises(CheckpointError, match="can't load"):
+        reward_model_from(str(tmp_path), max_length=64, seed=0)
+
+
+def test_dropout_can_be_switched_off_everywhere(tiny_base: Path) -> None:
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=16)
+    ).train()
+    ids = torch.arange(10)[None]
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    disable_dropout(model)
+    assert torch.equal(model(ids).logits, model(ids).logits)
+    llama = LlamaForCausalLM.from_pretrained(
+        tiny_base, attention_dropout=0.5, attn_implementation="eager"
+    ).train()
+    disable_dropout(llama)
+    assert torch.equal(llama(ids).logits, llama(ids).logits)
+
+
+def test_a_reward_model_keeps_its_head_when_it_is_trained_further(
+    start: UntrainedRewardModel, tmp_path: Path
+) -> None:
+    start.model.save_pretrained(tmp_path)
+    start.tokenizer.save_pretrained(tmp_path)
+    again = reward_model_from(str(tmp_path), max_length=64, seed=99)
+    assert torch.equal(head_of(again.model).weight, head_of(start.model).weight)
+
+
+def save_encoder(directory: Path, *, pooler: bool = True) -> str:
+    """A random BERT without a head, as masked language modelling leaves it."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]"})
+    model = make_model("bert", pad_token_id=tokenizer.pad_token_id, vocab_size=len(tokenizer)).bert
+    if not pooler:
+        model.pooler = None
+    model.save_pretrained(directory)
+    tokenizer.bos_token = tokenizer.eos_token = None
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+def test_an_encoder_sees_where_turns_end_and_is_read_by_transformers_own_head(
+    tmp_path: Path,
+) -> None:
+    start = reward_model_from(save_encoder(tmp_path), max_length=64, seed=0)
+    assert start.tokenizer.chat_template == ENCODER_TEMPLATE
+    assert type(start.model).__name__ == "BertForSequenceClassification"
+    assert head_of(start.model) is start.model.classifier
+    assert start.random == ()
+    ids = start.encoder.encode(Dialogue("Why?", "So.")).input_ids
+    cls, sep = start.tokenizer.cls_token_id, start.tokenizer.sep_token_id
+    letters = start.tokenizer("Why?So.", add_special_tokens=False)["input_ids"]
+    assert list(ids) == [cls, *letters[:4], sep, *letters[4:], sep]
+    assert start.encoder.contract.bos == start.encoder.contract.eos == "never"
+
+
+def test_weights_that_an_encoder_lacks_between_trunk_and_head_are_named(tmp_path: Path) -> None:
+    start = reward_model_from(save_encoder(tmp_path, pooler=False), max_length=64, seed=0)
+    assert start.random == ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
+
+
+def test_trunks_of_one_base_are_equal_whatever_seed_draws_their_heads(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer.pad_token = None
+    base = LlamaForCausalLM.from_pretrained(tiny_base)
+    base.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    one, other = (reward_model_from(str(tmp_path), max_length=64, seed=s).model for s in (1, 2))
+    assert one.config.vocab_size == base.config.vocab_size + 1  # for the pad token
+    trunk, others = one.base_model.state_dict(), other.base_model.state_dict()
+    assert all(torch.equal(trunk[name], others[name]) for name in trunk)
+    assert not torch.equal(one.score.weight, other.score.weight)

@@ -1,0 +1,107 @@
+"""A resumable checkpoint is whole or not there, and a full disk takes none that was whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.full_disk import disk_full_after, no_file_larger_than
+from training.config import TrainingConfig
+from training.data.examples import Comparison
+from training.data.formats import read_records
+from training.data.prepare import DataOptions, prepare_data
+from training.errors import NotSaved
+from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
+from training.optimization.resume import MARKER_NAME, checkpoint_to_resume, identity_of
+from training.optimization.trainer import train
+
+
+def recipe(**changes: Any) -> TrainingConfig:
+    values: dict[str, Any] = {
+        "role": "safety",
+        "data": ("-",),
+        "base": "-",
+        "output": "-",
+        "batch_size": 4,
+        "gradient_accumulation": 1,
+        "learning_rate": 1e-3,
+        "save_steps": 1,
+        **changes,
+    }
+    return TrainingConfig(**values)
+
+
+@pytest.fixture
+def comparisons(start: UntrainedRewardModel, preferences: Path) -> tuple[Comparison, ...]:
+    return prepare_data(
+        read_records([preferences]), start.encoder, DataOptions(role="safety")
+    ).train
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def checkpoints(directory: Path) -> list[str]:
+    notes = {"tensorboard", "pace.json"}
+    return sorted(path.name for path in directory.iterdir() if path.name not in notes)
+
+
+def resumable(directory: Path, start: UntrainedRewardModel, comparisons: Any, config: Any) -> str:
+    identity = identity_of(
+        config,
+        comparisons,
+        base=start.base["weights_sha256"],
+        processes=1,
+        parallel="NO",
+        bf16=False,
+    )
+    return checkpoint_to_resume(directory, identity, say=lambda _: None).name
+
+
+def test_the_two_newest_stay_each_with_its_marker_and_without_pickled_arguments(
+    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], run: Path
+) -> None:
+    train(start, comparisons[:16], recipe(), run_directory=run)
+
+    assert checkpoints(run) == ["checkpoint-3", "checkpoint-4"]
+    names = {path.name for path in (run / "checkpoint-4").iterdir()}
+    assert {MARKER_NAME, "model.safetensors", "optimizer.pt", "scheduler.pt"} <= names
+    assert "training_args.bin" not in names
+
+
+@pytest.mark.parametrize("changes", range(0, 12, 2))
+def test_a_disk_that_fills_up_at_any_write_of_a_save_leaves_the_one_before(
+    tiny_base: Path,
+    start: UntrainedRewardModel,
+    comparisons: tuple[Comparison, ...],
+    run: Path,
+    changes: int,
+) -> None:
+    config = recipe()
+    train(start, comparisons[:4], config, run_directory=run)  # one update: checkpoint-1
+    other = reward_model_from(str(tiny_base), max_length=128, seed=0)
+
+    with (
+        disk_full_after(changes, below=run / ".saving") as disk,
+        pytest.raises(NotSaved, match=r"checkpoint-1 .*No space left.*--resume"),
+    ):
+        train(other, comparisons[:8], config, run_directory=run)
+
+    assert disk.refused
+    assert checkpoints(run) == ["checkpoint-1"]
+    assert resumable(run, start, comparisons[:4], config) == "checkpoint-1"
+
+
+# TensorBoard's own thread meets the same limit.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("size", [500, 5000, 100_000])
+def test_a_save_that_stops_in_the_middle_of_a_file_leaves_no_checkpoint(
+    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], run: Path, size: int
+) -> None:
+    """The sizes cut the configuration, the tokenizer or the optimiser's state in two."""
+    with pytest.raises(NotSaved, match="make room"), no_file_larger_than(size):
+        train(start, comparisons[:4], recipe(), run_directory=run)
+
+    assert checkpoints(run) == []

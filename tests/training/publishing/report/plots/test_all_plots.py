@@ -1,0 +1,115 @@
+"""Every plot is drawn where its data are there, and says why where they are not."""
+
+import io
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from tests.training.publishing.report.made_up_material import (
+    LOG,
+    comparisons,
+    material,
+    rated_alone,
+)
+from training.publishing.report.inputs import Material
+from training.publishing.report.plots.all_plots import PLOTS, draw_plots
+from training.publishing.report.plots.drawing import VARIABLES, Absent, Plot
+
+
+def test_a_safety_model_with_rankings_has_every_plot(
+    plots: dict[str, Plot | Absent],
+) -> None:
+    assert list(plots) == list(PLOTS)
+    for name, plot in plots.items():
+        assert isinstance(plot, Plot), name
+        assert plot.name == name
+        ET.fromstring(plot.svg)
+        Image.open(io.BytesIO(plot.png)).verify()
+        assert len(plot.alt) > 20
+        assert plot.caption
+
+
+def test_what_is_seen_is_told_in_words(plots: dict[str, Plot | Absent]) -> None:
+    given = material()
+    pairs, search = given.figures.pairs, given.calibration.threshold
+    assert pairs is not None
+    assert search is not None
+    assert search.point is not None
+    alts = {name: plot.alt for name, plot in plots.items() if isinstance(plot, Plot)}
+
+    assert f"{100 * pairs.accuracy.value:.1f} %" in alts["accuracy"]
+    assert f"{pairs.mean_chosen:+.3f}" in alts["rewards"]
+    assert "significantly better: median" in alts["margins"]
+    assert f"{search.point.score:.4f}" in alts["precision-recall"]
+    assert f"{pairs.loss_with_margin:.3f}" in alts["learning"]
+
+
+def texts(plot: Plot | Absent) -> set[str]:
+    assert isinstance(plot, Plot)
+    return {"".join(e.itertext()) for e in ET.fromstring(plot.svg).iter("text")}
+
+
+def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
+    search = material().calibration.threshold
+    assert search is not None
+    assert search.point is not None
+
+    found = texts(plots["precision-recall"])
+
+    assert f"τ = {search.point.score:.3f}" in found
+    assert {"target precision", "flagging blindly", "LLaMA-2's 0.15"} <= found
+
+
+def reasons(given: Material) -> dict[str, str]:
+    return {name: p.why for name, p in draw_plots(given).items() if isinstance(p, Absent)}
+
+
+def test_ratings_alone_leave_pairs_plots_out_with_a_sentence() -> None:
+    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+
+    found = reasons(given)
+
+    assert set(found) == set(PLOTS) - {"length", "learning"}
+    assert all(why.endswith(".") for why in found.values())
+
+
+def test_a_short_log_and_two_responses_a_prompt_have_no_curves() -> None:
+    made, rewards = comparisons(30, graded=False)
+    two = [one for one in made if len(one.responses) == 2]
+    own = [given for given in rewards if len(given) == 2]
+
+    found = reasons(material(two, own, history=LOG[:1]))
+
+    assert "logging_steps" in found["learning"]
+    assert "three responses" in found["best-of-n"]
+    assert "too few labels" in found["precision-recall"]
+    assert "margins" not in found
+
+
+@pytest.mark.parametrize("reward", [0.0, 1e30, -3.0])
+def test_rewards_without_spread_break_no_plot(reward: float) -> None:
+    made, _ = comparisons(12)
+
+    found = draw_plots(material(made, [(reward,) * len(one.responses) for one in made]))
+
+    assert isinstance(found["rewards"], Plot)
+    assert isinstance(found["length"], Plot)
+
+
+def test_one_pair_breaks_no_plot() -> None:
+    made, _ = comparisons(2)
+
+    found = draw_plots(material(made[1:], [(1.0, 0.0)]))
+
+    assert isinstance(found["accuracy"], Plot)
+    assert isinstance(found["margins"], Plot)
+
+
+def test_the_page_knows_every_variable_in_both_schemes() -> None:
+    css = Path("training/publishing/report/page.css").read_text(encoding="utf-8")
+    light, dark = css.split("@media (prefers-color-scheme: dark)")
+    for variable in VARIABLES.values():
+        assert f"{variable}:" in light
+        assert f"{variable}:" in dark.split("}")[0]

@@ -1,0 +1,51 @@
+"""Tables of held-out figures, cell by cell."""
+
+from tests.training.publishing.report.made_up_material import material, rated_alone
+from training.publishing.report.tables.heldout import (
+    accuracy_table,
+    further_tables,
+    pairs_table,
+    responses_table,
+)
+
+
+def test_the_model_stands_above_its_baselines_with_both_intervals() -> None:
+    given = material()
+    table = accuracy_table(given)
+    assert table is not None
+    assert given.figures.pairs is not None
+    own = given.figures.pairs.accuracy
+
+    assert table.rows[0][:4] == (
+        "reward model",
+        f"{100 * own.value:.1f} %",
+        f"{100 * own.bootstrap.low:.1f}–{100 * own.bootstrap.high:.1f} %",
+        f"{100 * own.wilson.low:.1f}–{100 * own.wilson.high:.1f} %",
+    )
+    assert [row[0] for row in table.rows[1:]] == ["longer wins", "shorter wins"]
+
+
+def test_what_eval_prints_stands_there_too() -> None:
+    titles = " ".join(table.title for table in further_tables(material()))
+
+    for words in (
+        "grade of strength",
+        "safety bin",
+        "Safety labels",
+        "rankings",
+        "Best of n",
+        "Length",
+    ):
+        assert words in titles
+
+
+def test_without_pairs_there_are_ratings_and_no_table_of_pairs() -> None:
+    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    ratings = given.figures.ratings
+    assert ratings is not None
+
+    assert accuracy_table(given) is None
+    assert pairs_table(given) is None
+    rows = dict(responses_table(given).rows)
+    assert rows["mean squared error to ratings"] == f"{ratings.mean_squared_error:.4f}"
+    assert rows["rated responses"] == "30"

@@ -1,0 +1,43 @@
+"""The three lines at the top say what was measured."""
+
+from dataclasses import replace
+
+from tests.training.publishing.report.made_up_material import manifest_of, material, rated_alone
+from training.publishing.report.summary import summary_of
+
+
+def test_accuracy_stands_beside_the_best_baseline() -> None:
+    given = material()
+    summary = summary_of(given, manifest_of(given))
+
+    assert summary.title == "Safety reward model"
+    assert "higher is safer" in summary.what
+    assert "org/base" in summary.what
+    best = given.best_baseline
+    assert given.figures.pairs is not None
+    assert best is not None
+    assert f"Orders {100 * given.figures.pairs.accuracy.value:.1f} %" in summary.how_good
+    assert f"{100 * best[1].value:.1f} %" in summary.how_good
+    assert best[0].replace("_", " ") in summary.how_good
+    assert 1 <= len(summary.beware) <= 2
+
+
+def test_ratings_alone_tell_their_error() -> None:
+    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    summary = summary_of(given, manifest_of(given))
+
+    assert "mean squared error" in summary.how_good
+    assert "more helpful" in summary.what
+    assert "(regression)" in summary.what
+
+
+def test_nothing_found_is_said_and_not_left_empty() -> None:
+    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    many = replace(
+        given, figures=replace(given.figures, prompts=5000), data=replace(given.data, dropped={})
+    )
+
+    # No pairs is itself something to beware of.
+    assert (
+        "nothing is known of how the model orders" in summary_of(many, manifest_of(many)).beware[0]
+    )

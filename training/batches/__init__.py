@@ -1,0 +1,1 @@
+"""From encoded examples to batches: padded, packed with shared prompts, or cached states."""

@@ -1,0 +1,254 @@
+"""Comparisons to tensors: what is read of each response, and what is known of what was read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rm_core.checkpoint.manifest import HeadKind
+from rm_core.text.positions import response_positions
+from rm_core.types import Encoded
+from training.batches.padded import BatchLayout
+from training.config import PairWeighting
+from training.data.examples import Comparison, Pair
+from training.losses import Target, compared_positions, targets_of
+
+
+def reads_of(comparison: Comparison, head: HeadKind, targets: frozenset[Target]) -> list[list[int]]:
+    """Which positions of each response are read, ascending.
+
+    Args:
+        comparison: the responses.
+        head: "last_token" reads where the reward is served, "mean" all of the response.
+        targets: what else a "per_token" head is trained on: "tokens" adds the tokens that pairs
+            compare, "steps" the last tokens of labelled steps.
+    """
+    if head == "mean":
+        return [list(response_positions(encoded)) for encoded in comparison.encoded]
+    reads = [{encoded.read_position} for encoded in comparison.encoded]
+    if "tokens" in targets:
+        for pair in comparison.pairs:
+            for own, other in _compared(comparison, pair):
+                reads[pair.chosen].add(own)
+                reads[pair.rejected].add(other)
+    if "steps" in targets:
+        for own_reads, steps in zip(reads, comparison.steps, strict=False):
+            own_reads.update(step.position for step in steps)
+    return [sorted(own) for own in reads]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonCollator:
+    """Makes one batch of several prompts' comparisons.
+
+    Beside what the layout needs the batch holds `num_tokens`, an int, of all responses with their
+    prompts, and indices into all its responses or all its reads:
+
+    - `read_counts` (responses,) and `read_share` (reads,): how many reads are each response's, and
+      by how much each counts in its reward; `response_weight` (responses,): 0 for fillers, else 1
+    - `chosen`, `rejected`, `margin`, `weight` (pairs,), and `pair_counts` (comparisons with pairs,)
+    - `places`, `listed`, `ranks` (rankings, most responses), if rankings are a target
+    - `rated`, `rating` (rated responses,), if ratings are
+    - `token_chosen`, `token_rejected` (compared tokens,), `token_counts` (pairs,), if tokens are
+    - `step_read`, `step_label` (steps,), if steps are
+    - `labelled`, `is_safe` (labelled responses,), if safety labels are
+
+    Attributes:
+        layout: how the responses go through the model.
+        objectives: the weighted set that is trained on.
+        pair_weighting: weight 1 for each pair, or 1 shared by the pairs of a prompt.
+        head: which positions a response's reward is read at.
+    """
+
+    layout: BatchLayout
+    objectives: Mapping[str, float]
+    pair_weighting: PairWeighting
+    head: HeadKind = "last_token"
+
+    def __call__(self, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+        """Stack comparisons; every response stands once, whatever is known of it."""
+        targets = targets_of(self.objectives)
+        laid_out = _LaidOut.of(comparisons, self.head, targets)
+        batch = {
+            **self.layout.collate(laid_out.encoded, laid_out.reads),
+            "num_tokens": sum(encoded.num_tokens for encoded in laid_out.encoded),
+            **_shares(laid_out, self.head),
+            **_pairs(laid_out, self.pair_weighting),
+        }
+        for target, tensors in _OF_TARGET.items():
+            if target in targets:
+                batch |= tensors(laid_out)
+        return batch
+
+
+@dataclass(frozen=True, slots=True)
+class _LaidOut:
+    """The responses of a batch end to end.
+
+    Attributes:
+        comparisons: in order.
+        starts: index of each comparison's first response.
+        encoded: all responses.
+        reads: positions read in each.
+        read_index: of each response, where in the batch's reads a position stands.
+    """
+
+    comparisons: Sequence[Comparison]
+    starts: Sequence[int]
+    encoded: Sequence[Encoded]
+    reads: Sequence[Sequence[int]]
+    read_index: Sequence[Mapping[int, int]] = field(default=())
+
+    @classmethod
+    def of(
+        cls, comparisons: Sequence[Comparison], head: HeadKind, targets: frozenset[Target]
+    ) -> "_LaidOut":
+        reads = [own for c in comparisons for own in reads_of(c, head, targets)]
+        first_reads = accumulate((len(own) for own in reads), initial=0)
+        return cls(
+            comparisons,
+            list(accumulate((len(c.encoded) for c in comparisons), initial=0))[:-1],
+            [encoded for c in comparisons for encoded in c.encoded],
+            reads,
+            [
+                {position: first + index for index, position in enumerate(own)}
+                for own, first in zip(reads, first_reads, strict=False)
+            ],
+        )
+
+
+def _shares(laid_out: _LaidOut, head: HeadKind) -> dict[str, Tensor]:
+    shares: list[float] = []
+    for encoded, own in zip(laid_out.encoded, laid_out.reads, strict=True):
+        if head == "mean":
+            shares += [1 / len(own)] * len(own)
+        else:
+            shares += [float(position == encoded.read_position) for position in own]
+    weights = [float(c.has_targets) for c in laid_out.comparisons for _ in c.encoded]
+    return {
+        "read_counts": _whole([len(own) for own in laid_out.reads]),
+        "read_share": _real(shares),
+        "response_weight": _real(weights),
+    }
+
+
+def _pairs(laid_out: _LaidOut, weighting: PairWeighting) -> dict[str, Tensor]:
+    chosen, rejected, margin, weight, counts = [], [], [], [], []
+    for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True):
+        number = len(comparison.pairs)
+        counts += [number] if number else []
+        for pair in comparison.pairs:
+            chosen.append(start + pair.chosen)
+            rejected.append(start + pair.rejected)
+            margin.append(pair.margin)
+            weight.append(1 / number if weighting == "prompt" else 1.0)
+    return {
+        "chosen": _whole(chosen),
+        "rejected": _whole(rejected),
+        "margin": _real(margin),
+        "weight": _real(weight),
+        "pair_counts": _whole(counts),
+    }
+
+
+def _rankings(laid_out: _LaidOut) -> dict[str, Tensor]:
+    ranked = [
+        (comparison.ranks, start)
+        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
+        if comparison.pairs and comparison.ranks
+    ]
+    longest = max((len(ranks) for ranks, _ in ranked), default=1)
+    places = torch.zeros(len(ranked), longest, dtype=torch.long)
+    listed = torch.zeros(len(ranked), longest, dtype=torch.bool)
+    padded = torch.zeros(len(ranked), longest, dtype=torch.long)
+    for row, (ranks, start) in enumerate(ranked):
+        places[row, : len(ranks)] = torch.arange(start, start + len(ranks))
+        listed[row, : len(ranks)] = True
+        padded[row, : len(ranks)] = _whole(ranks)
+    return {"places": places, "listed": listed, "ranks": padded}
+
+
+def _ratings(laid_out: _LaidOut) -> dict[str, Tensor]:
+    rated = [
+        (start + index, rating)
+        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
+        for index, rating in enumerate(comparison.ratings)
+        if rating is not None
+    ]
+    return {
+        "rated": _whole([index for index, _ in rated]),
+        "rating": _real([rating for _, rating in rated]),
+    }
+
+
+def _tokens(laid_out: _LaidOut) -> dict[str, Tensor]:
+    chosen, rejected, counts = [], [], []
+    for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True):
+        for pair in comparison.pairs:
+            compared = _compared(comparison, pair)
+            own_index = laid_out.read_index[start + pair.chosen]
+            other_index = laid_out.read_index[start + pair.rejected]
+            chosen += [own_index[own] for own, _ in compared]
+            rejected += [other_index[other] for _, other in compared]
+            counts.append(len(compared))
+    return {
+        "token_chosen": _whole(chosen),
+        "token_rejected": _whole(rejected),
+        "token_counts": _whole(counts),
+    }
+
+
+def _steps(laid_out: _LaidOut) -> dict[str, Tensor]:
+    steps = [
+        (laid_out.read_index[start + index][step.position], step.label)
+        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
+        for index, own in enumerate(comparison.steps)
+        for step in own
+    ]
+    return {
+        "step_read": _whole([read for read, _ in steps]),
+        "step_label": _real([label for _, label in steps]),
+    }
+
+
+def _labels(laid_out: _LaidOut) -> dict[str, Tensor]:
+    labelled = [
+        (start + index, float(label))
+        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
+        for index, label in enumerate(comparison.is_safe)
+        if label is not None
+    ]
+    return {
+        "labelled": _whole([index for index, _ in labelled]),
+        "is_safe": _real([label for _, label in labelled]),
+    }
+
+
+_OF_TARGET = {
+    "rankings": _rankings,
+    "ratings": _ratings,
+    "tokens": _tokens,
+    "steps": _steps,
+    "is_safe": _labels,
+}
+
+
+def _compared(comparison: Comparison, pair: Pair) -> list[tuple[int, int]]:
+    chosen, rejected = comparison.encoded[pair.chosen], comparison.encoded[pair.rejected]
+    return compared_positions(
+        chosen.input_ids,
+        rejected.input_ids,
+        chosen_end=chosen.read_position,
+        rejected_end=rejected.read_position,
+    )
+
+
+def _whole(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.long)
+
+
+def _real(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)

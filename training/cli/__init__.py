@@ -1,0 +1,1 @@
+"""Commands of training, for the `rewardd` command to mount."""

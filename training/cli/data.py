@@ -1,0 +1,106 @@
+"""`rewardd data`: what preference data holds, before anything is trained on it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rm_core.errors import ConfigurationError
+from rm_core.types import ROLES
+from training.cli.errors import clear_errors
+
+if TYPE_CHECKING:
+    from training.data.build import DialogueEncoder
+    from training.data.report import DataReport
+
+_console = Console(stderr=True)  # errors
+_results = Console()
+
+
+def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders or hub names, as `train --data` takes them."),
+    ],
+    role: Annotated[
+        str, typer.Option(help="safety or helpfulness: what would be trained.")
+    ] = "helpfulness",
+    base: Annotated[
+        str | None,
+        typer.Option(help="Count tokens of this model's tokenizer; else characters."),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the flag's name
+        str | None, typer.Option(help="Read every file as this format instead of detecting it.")
+    ] = None,
+    mixture: Annotated[
+        str | None, typer.Option(help="Draw by a recipe: llama2_helpfulness or llama2_safety.")
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option(min=1, help="With --base: longer ones are left out, as in `train`.")
+    ] = 1024,
+    heldout_fraction: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="As in `train`.")
+    ] = 0.1,
+    split_seed: Annotated[int, typer.Option(help="As in `train`.")] = 0,
+    max_malformed: Annotated[
+        int | None, typer.Option(min=0, help="Stop a file with more malformed rows than this.")
+    ] = None,
+    ids: Annotated[int, typer.Option(min=0, help="How many ids to name of each finding.")] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the whole report here.")
+    ] = None,
+) -> None:
+    """Report what preference data holds and what of it would be left out, without training."""
+    with clear_errors(_console):
+        from training.data.formats.writer import parsed_source
+        from training.data.mixture import RECIPES, read_mixture
+        from training.data.prepare import DataOptions, accounted_data
+        from training.modeling.token_decoder import BaseDecoder
+
+        known_role = _one_of("--role", role, ROLES)
+        recipe = None if mixture is None else _one_of("--mixture", mixture, RECIPES)
+        decode = None if base is None else BaseDecoder(base)
+        read = read_mixture(
+            [parsed_source(text, role=known_role, decode=decode) for text in sources],
+            recipe=recipe,
+            heldout_fraction=heldout_fraction,
+            seed=split_seed,
+            format_name=format,
+            max_malformed=max_malformed,
+        )
+        options = DataOptions(
+            role=known_role,
+            heldout_fraction=heldout_fraction,
+            split_seed=split_seed,
+            targets=frozenset({"pairs", "ratings", "steps", "is_safe"}),
+        )
+        report = accounted_data(read, _encoder(base, max_length), options).report
+        _show(report if base else replace(report, length_unit="characters"), ids, json_file)
+
+
+def _one_of(flag: str, value: str, allowed: tuple[Any, ...]) -> Any:
+    if value not in allowed:
+        raise ConfigurationError(f"{flag} must be one of {', '.join(allowed)}")
+    return value
+
+
+def _encoder(base: str | None, max_length: int) -> "DialogueEncoder":
+    if base is None:
+        from training.data.character_encoder import CharacterEncoder
+
+        return CharacterEncoder()
+    from training.modeling.reward_model import encoder_from
+
+    return encoder_from(base, max_length=max_length)
+
+
+def _show(report: "DataReport", ids: int, json_file: Path | None) -> None:
+    _results.print(report.to_text(most_ids=ids), highlight=False, markup=False, soft_wrap=True)
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise ConfigurationError(f"can't write {json_file}: {error.strerror}") from error

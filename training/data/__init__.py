@@ -1,0 +1,1 @@
+"""Preference data: formats, records, filters, splits, mixtures and what is said of them."""

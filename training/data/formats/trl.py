@@ -1,0 +1,163 @@
+"""TRL's preference formats: implicit and explicit strings, conversations, and single judgements.
+
+Source: huggingface.co/docs/trl/dataset_formats (preference, unpaired preference), `RewardTrainer`'s
+`margin` column.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rm_core.types import Message
+from training.data.formats.fields import flag_of, pair_record, prompt_of
+from training.data.records import PreferenceRecord, messages_of, text_of
+from training.errors import MalformedRow, UnusableRow
+
+
+class TrlExplicitFormat:
+    """{"prompt", "chosen", "rejected"}, all strings."""
+
+    name = "trl-explicit"
+    keys = "prompt, chosen, rejected (strings)"
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether prompt and both sides are strings."""
+        return all(isinstance(row.get(key), str) for key in ("prompt", "chosen", "rejected"))
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record."""
+        return pair_record(
+            row,
+            text_of(row, "prompt"),
+            text_of(row, "chosen"),
+            text_of(row, "rejected"),
+            id_,
+            source,
+        )
+
+
+class TrlImplicitFormat:
+    """{"chosen", "rejected"}, strings that both begin with the prompt."""
+
+    name = "trl-implicit"
+    keys = "chosen, rejected (strings that share their beginning)"
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether both sides are strings and no prompt stands apart."""
+        return "prompt" not in row and all(
+            isinstance(row.get(key), str) for key in ("chosen", "rejected")
+        )
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record; the prompt is the common beginning up to a word's end.
+
+        Raises:
+            UnusableRow: nothing in common, so that there is no prompt.
+        """
+        chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
+        cut = common_beginning(chosen, rejected)
+        if not chosen[:cut].strip():
+            raise UnusableRow("prompts_differ")
+        return pair_record(row, chosen[:cut], chosen[cut:], rejected[cut:], id_, source)
+
+
+class TrlConversationalFormat:
+    """Lists of messages: whole chats in both sides, or a prompt and one answer each."""
+
+    name = "trl-conversational"
+    keys = "chosen, rejected, optionally prompt (lists of {role, content})"
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether both sides are lists."""
+        return all(isinstance(row.get(key), list) for key in ("chosen", "rejected"))
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record; the last assistant message of each side is what is compared.
+
+        Raises:
+            MalformedRow: a side is empty or doesn't end with the assistant.
+            UnusableRow: the chats differ before their last message, or the row wants more of its
+                chat template than messages.
+        """
+        refuse_template_arguments(row)
+        chosen = _conversation(row, "chosen")
+        rejected = _conversation(row, "rejected")
+        if chosen[:-1] != rejected[:-1]:
+            raise UnusableRow("prompts_differ")
+        return pair_record(row, chosen[:-1], chosen[-1].content, rejected[-1].content, id_, source)
+
+
+class TrlUnpairedFormat:
+    """{"prompt", "completion", "label"}: one response, good or bad (KTO)."""
+
+    name = "trl-unpaired"
+    keys = "prompt, completion, label (true or false)"
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether there is one completion with a label."""
+        return {"prompt", "completion", "label"} <= row.keys()
+
+    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
+        """The row as a record whose one response is rated 1 or 0."""
+        refuse_template_arguments(row)
+        completion = row["completion"]
+        prompt = prompt_of(row, "prompt")
+        if isinstance(completion, list):
+            turns = messages_of(completion, "completion")
+            if len(turns) != 1 or turns[0].role != "assistant":
+                raise MalformedRow("`completion` must be one assistant message")
+            response = turns[0].content
+        else:
+            response = text_of(row, "completion")
+        return PreferenceRecord(
+            prompt=prompt,
+            responses=(response,),
+            ranking=(0,),
+            id=id_,
+            ratings=(float(flag_of(row, "label")),),
+            source=source,
+        )
+
+
+def refuse_template_arguments(row: Mapping[str, Any]) -> None:
+    """Set rows aside that give their chat template more than messages.
+
+    A served request carries messages alone, so a model trained on such rows would never again see
+    text like theirs.
+
+    Raises:
+        UnusableRow: `tools` or `chat_template_kwargs` hold something.
+    """
+    tools = row.get("tools")
+    if (tools and tools not in {"[]", "null"} if isinstance(tools, str) else tools) or row.get(
+        "chat_template_kwargs"
+    ):
+        raise UnusableRow("template_arguments")
+
+
+def _conversation(row: Mapping[str, Any], side: str) -> tuple[Message, ...]:
+    """Prompt (where it stands apart) and one side, as one chat."""
+    prompt = row.get("prompt")
+    before: tuple[Message, ...] = ()
+    if isinstance(prompt, str):
+        before = (Message(role="user", content=prompt),)
+    elif prompt is not None:
+        before = messages_of(prompt, "prompt")
+    turns = messages_of(row[side], side)
+    # Some sets repeat the prompt at the head of both sides.
+    repeated = len(turns) > len(before) and turns[: len(before)] == before
+    chat = turns if repeated else before + turns
+    if len(chat) < 2 or chat[-1].role != "assistant":
+        raise MalformedRow(f"`{side}` must end with an assistant message that answers something")
+    return chat
+
+
+def common_beginning(left: str, right: str) -> int:
+    """Length of the common prefix of two texts, cut back so that no word is torn apart."""
+    length = 0
+    for ours, theirs in zip(left, right, strict=False):
+        if ours != theirs:
+            break
+        length += 1
+    while 0 < length < max(len(left), len(right)) and not left[length - 1].isspace():
+        length -= 1
+    return length

@@ -1,0 +1,1 @@
+"""Reward models in training: trunk, head, and what of them is trained."""

@@ -1,0 +1,1 @@
+"""The training loop: updates, checkpoints, resuming, throughput, several processes."""

@@ -1,0 +1,181 @@
+"""Writes a trained reward model as the checkpoint that design.md §8 describes.
+
+The directory appears whole or not at all: it is written beside its place and then renamed.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from rm_core.checkpoint.heads import head_of
+from rm_core.checkpoint.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
+from rm_core.errors import CheckpointError, ConfigurationError
+from training.calibration.calibrate import CalibrationResult
+from training.config import TrainingConfig
+from training.data.report import DataReport
+from training.durable import recover_directory, written_whole
+from training.evaluation import Accuracy
+from training.evaluation.heldout import HeldoutFigures
+from training.modeling.reward_model import UntrainedRewardModel, quiet_transformers
+from training.modeling.trainable import save_adapter
+from training.publishing.model_card import model_card
+from training.publishing.report.plots.drawing import Plot
+
+DATA_REPORT_NAME = "data_report.json"
+
+
+def check_output(output: Path) -> None:
+    """Refuse an output directory that holds something else than a checkpoint of ours.
+
+    Raises:
+        ConfigurationError: the directory must not be overwritten.
+    """
+    recover_directory(output)
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise ConfigurationError(f"{output} is a file; choose another --output")
+    if any(output.iterdir()) and not (output / MANIFEST_NAME).is_file():
+        raise ConfigurationError(
+            f"{output} is not empty and holds no {MANIFEST_NAME}, so it is left alone; choose "
+            "another --output"
+        )
+
+
+def publish(
+    trained: UntrainedRewardModel,
+    config: TrainingConfig,
+    report: DataReport,
+    figures: HeldoutFigures,
+    baselines: Mapping[str, Accuracy],
+    calibration: CalibrationResult,
+    pictures: Mapping[str, Plot] | None = None,
+) -> RewardModelManifest:
+    """Write weights, tokenizer, reports, card and manifest to `config.output`.
+
+    Args:
+        trained: the model after training.
+        config: how it was trained.
+        report: on what.
+        figures: measured on the held-out split.
+        baselines: held-out accuracies of the baselines.
+        calibration: temperature, bias, τ, reward baseline and how they were found.
+        pictures: plots for the card, by their paths in the checkpoint.
+
+    Returns:
+        The manifest as written, with the digest of every file.
+
+    Raises:
+        NotSaved: the disk is full or failed; an older checkpoint stands as before.
+    """
+    output = Path(config.output)
+    check_output(output)
+    with written_whole(output, advice="make room, and train again with --resume") as partial:
+        _write_model(trained, partial, figures)
+        _write_json(partial / DATA_REPORT_NAME, report.to_json())
+        metrics = {
+            "split": "heldout",
+            **figures.to_json(),
+            "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
+        }
+        manifest = RewardModelManifest(
+            role=config.role,
+            position=trained.encoder.contract,
+            head=config.head,
+            metrics=metrics,
+            data={
+                "fingerprint": report.fingerprint,
+                "records_read": report.records_read,
+                "train_pairs": report.splits["train"].pairs,
+                "heldout_pairs": report.splits["heldout"].pairs,
+                "dropped": {reason: len(ids) for reason, ids in report.dropped.items()},
+            },
+            base_model=trained.base,
+            training={**config.to_json(), "layout": trained.layout},
+            versions=versions(),
+        )
+        manifest = calibration.applied_to(manifest)
+        (partial / "README.md").write_text(
+            model_card(manifest, report, figures, baselines, pictures or {}),
+            encoding="utf-8",
+        )
+        for name, picture in (pictures or {}).items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_bytes(picture.png)
+        manifest = write_manifest(partial, manifest)
+        for path in partial.rglob("*"):
+            if path.is_file():  # safetensors makes it private; a server may run as another user
+                path.chmod(0o644)
+    return manifest
+
+
+def _write_model(trained: UntrainedRewardModel, directory: Path, figures: HeldoutFigures) -> None:
+    trained.tokenizer.save_pretrained(directory)
+    if trained.adapter is not None:
+        save_adapter(trained.adapter, trained, directory)
+        return
+    # OpenRLHF reads mean and std from the config, so they stand there under its names.
+    trained.model.config.mean = figures.reward_mean
+    trained.model.config.std = figures.reward_std
+    with quiet_transformers():
+        trained.model.save_pretrained(directory)
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # transformers derives it from id2label and leaves it out; other readers look for the word.
+    config["num_labels"] = 1
+    _write_json(path, config)
+    _check_saved_head(trained.model, directory)
+
+
+def _check_saved_head(model: Any, directory: Path) -> None:
+    """The head must be in the file and be the trained one: its loss shows only in the rewards.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    head = head_of(model)
+    (name,) = (name for name, module in model.named_modules() if module is head)
+    key = f"{name}.weight"
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            if key in file.keys():  # noqa: SIM118 - no mapping
+                if torch.equal(file.get_tensor(key), head.weight.detach().cpu()):
+                    return
+                raise CheckpointError(f"{key} in {path} is not the trained head; this is a bug")
+    raise CheckpointError(f"{directory} was saved without {key}; this is a bug")
+
+
+def _accuracy_json(accuracy: Accuracy) -> dict[str, Any]:
+    return {
+        "value": accuracy.value,
+        "pairs": accuracy.pairs,
+        "ties": accuracy.ties,
+        "wilson": [accuracy.wilson.low, accuracy.wilson.high],
+        "bootstrap": [accuracy.bootstrap.low, accuracy.bootstrap.high],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what trains and saves a model, by library."""
+    names = ("rewardd", "transformers", "tokenizers", "safetensors", "accelerate")
+    installed = {name: _version(name) for name in names}
+    return {"python": platform.python_version(), "torch": torch.__version__, **installed}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ImportError:
+        return "not installed"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(
+        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )

@@ -1,0 +1,111 @@
+"""What a report is made from, and the held-out rewards as arrays that plots can draw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.calibration.calibrate import CalibrationResult
+from training.config import TrainingConfig
+from training.data.records import STRENGTHS, Strength
+from training.data.report import DataReport
+from training.evaluation import Accuracy
+from training.evaluation.cases import Case, Rewards, length_of
+from training.evaluation.heldout import HeldoutFigures
+from training.optimization.history import LogRow
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairRewards:
+    """Rewards of every held-out pair.
+
+    Attributes:
+        chosen: (pairs,).
+        rejected: (pairs,).
+        strength: index into `STRENGTHS` of each pair's grade, −1 without one, (pairs,).
+    """
+
+    chosen: Floats
+    rejected: Floats
+    strength: NDArray[np.int64]
+
+    @property
+    def gap(self) -> Floats:
+        """The reward margins, (pairs,)."""
+        return self.chosen - self.rejected
+
+    def gaps_by_strength(self) -> dict[Strength, Floats]:
+        """The reward margins of each grade that occurs, the strongest first."""
+        return {
+            grade: self.gap[self.strength == number]
+            for number, grade in enumerate(STRENGTHS)
+            if (self.strength == number).any()
+        }
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a report tells.
+
+    Attributes:
+        config: how the model was trained.
+        data: what became of the data.
+        figures: measured on the held-out split.
+        baselines: held-out accuracies of the baselines, by name.
+        calibration: temperature, bias, τ and how good they are.
+        history: the trainer's log.
+        cases: the held-out split.
+        rewards: the model's raw rewards of its responses.
+    """
+
+    config: TrainingConfig
+    data: DataReport
+    figures: HeldoutFigures
+    baselines: Mapping[str, Accuracy]
+    calibration: CalibrationResult
+    history: Sequence[LogRow]
+    cases: Sequence[Case]
+    rewards: Rewards
+
+    @property
+    def best_baseline(self) -> tuple[str, Accuracy] | None:
+        """The baseline with the highest accuracy; None where no pairs were held out."""
+        if not self.baselines:
+            return None
+        return max(self.baselines.items(), key=lambda item: item[1].value)
+
+    @cached_property
+    def pairs(self) -> PairRewards:
+        """Rewards of every pair."""
+        number: dict[Strength | None, int] = {grade: n for n, grade in enumerate(STRENGTHS)}
+        rows = [
+            (given[pair.chosen], given[pair.rejected], number.get(pair.strength, -1))
+            for case, given in zip(self.cases, self.rewards, strict=True)
+            for pair in case.pairs
+        ]
+        columns = np.array(rows, dtype=np.float64).reshape(-1, 3)
+        return PairRewards(columns[:, 0], columns[:, 1], columns[:, 2].astype(np.int64))
+
+    @cached_property
+    def responses(self) -> tuple[Floats, Floats]:
+        """Reward and length in characters of every response, (responses,) each."""
+        rewards = [reward for given in self.rewards for reward in given]
+        lengths = [length_of(text) for case in self.cases for text in case.responses]
+        return np.array(rewards, dtype=np.float64), np.array(lengths, dtype=np.float64)
+
+
+def drawn_indices(count: int, most: int, *, seed: int) -> NDArray[np.int64]:
+    """Which of `count` things are drawn where at most so many fit: all, or a random sample, sorted.
+
+    Args:
+        count: how many there are.
+        most: how many fit.
+        seed: of the draw.
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False))

@@ -1,0 +1,1 @@
+"""The page's tables, by what they tell of; cells are text (`training.evaluation.table_cells`)."""

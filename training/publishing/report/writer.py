@@ -1,0 +1,64 @@
+"""Where a report lies on the disk: beside the checkpoint, as it quotes people's text.
+
+`OUTPUT.run/report/` holds `report.html` and a PNG for each plot. The checkpoint itself gets only
+what its card shows, `figures/*.png`, which are made of numbers: it may be published, and every file
+in it is pinned by the manifest, so that nobody could take a quoting page out of it again.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rm_core.checkpoint.manifest import RewardModelManifest
+from training.durable import recover_directory, written_whole
+from training.publishing.report.inputs import Material
+from training.publishing.report.page import html_page
+from training.publishing.report.plots.drawing import Absent, Plot
+
+PAGE_NAME = "report.html"
+CARD_PLOTS = ("accuracy", "reliability")
+"""The plots that the model card shows."""
+
+
+def report_directory(run_directory: Path) -> Path:
+    """Where a run's report is written."""
+    return run_directory / "report"
+
+
+def write_report(
+    directory: Path,
+    material: Material,
+    manifest: RewardModelManifest,
+    plots: Mapping[str, Plot | Absent],
+) -> Path:
+    """Write the page and the pictures; an older report is replaced as a whole.
+
+    Args:
+        directory: of the report alone.
+        material: its figures.
+        manifest: as published.
+        plots: of `draw_plots`.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        NotSaved: the disk is full or failed; the checkpoint stands already.
+    """
+    recover_directory(directory)
+    page = html_page(material, manifest, plots, most_mistakes=material.config.report_mistakes)
+    advice = f"the checkpoint in {material.config.output} is whole; only its report is missing"
+    with written_whole(directory, advice=advice) as partial:
+        (partial / PAGE_NAME).write_text(page, encoding="utf-8")
+        for name, plot in plots.items():
+            if isinstance(plot, Plot):
+                (partial / f"{name}.png").write_bytes(plot.png)
+    return directory / PAGE_NAME
+
+
+def card_pictures(plots: Mapping[str, Plot | Absent]) -> dict[str, Plot]:
+    """The plots that the model card shows, by their paths in the checkpoint."""
+    return {
+        f"figures/{name}.png": plot
+        for name in CARD_PLOTS
+        if isinstance(plot := plots.get(name), Plot)
+    }
