@@ -163,3 +163,15 @@ class InvariantViolation(RewardError):
     """Raised when something that can't happen did; a bug of ours."""
 
     code: ClassVar[str] = "invariant_violation"
+
+
+class TrainingError(RewardError):
+    """Root of everything that training raises; messages hold no user text."""
+
+    code: ClassVar[str] = "training_error"
+
+
+class NotSaved(TrainingError):
+    """Raised when a checkpoint could not be written; what was whole before is whole still."""
+
+    code: ClassVar[str] = "not_saved"

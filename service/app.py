@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
 from service.batching.scheduler import Scheduler, SchedulerLimits
 from service.dialects import registry
@@ -18,7 +19,6 @@ from service.observability.metrics import Metrics
 from service.ppo.handler import PPO_ROUTE
 from service.problems import install_handlers
 from service.routes import compare, documentation, health, info, metrics, ppo, score, streams
-from service.scoring.reply import RewardRule
 from service.settings import Settings, read_secret
 from service.state import AppState
 from service.streams.service import StreamService

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
 from service.batching.scheduler import Scheduler
 from service.observability.metrics import Metrics
-from service.scoring.reply import RewardRule
 from service.settings import Settings
 from service.streams.service import StreamService
 
@@ -46,3 +46,15 @@ async def get_state(request: Request) -> AppState:
     state = request.app.state.rewardd
     assert isinstance(state, AppState)  # noqa: S101 (set by create_app)
     return state
+
+
+def reasons_not_ready(state: AppState) -> list[str]:
+    """Why new work should go elsewhere; empty while all is well."""
+    reasons = []
+    if state.draining:
+        reasons.append("the service is stopping")
+    if not state.scheduler.is_alive:
+        reasons.append("the device thread has ended; restart the service")
+    if state.scheduler.forward_seconds > state.settings.forward_timeout_seconds:
+        reasons.append("the forward pass hangs; restart the service")
+    return reasons

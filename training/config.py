@@ -5,13 +5,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
 from rm_core.types import ROLES, Role, Truncation
-from training.calibration.fitting import CALIBRATION_METHODS, CalibrationMethod
-from training.calibration.threshold import DEFAULT_TARGET_PRECISION
 from training.data.formats.writer import written_source
 from training.data.mixture import RECIPES, Recipe
 from training.losses import (
@@ -23,10 +21,14 @@ from training.losses import (
     margins_of,
     parse_objectives,
 )
-
-Precision = Literal["auto", "fp32", "bf16"]
-PairWeighting = Literal["pair", "prompt"]
-Trainable = Literal["full", "head", "lora", "qlora"]
+from training.types import (
+    CALIBRATION_METHODS,
+    DEFAULT_TARGET_PRECISION,
+    CalibrationMethod,
+    PairWeighting,
+    Precision,
+    Trainable,
+)
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "role": ROLES,

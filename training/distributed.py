@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
-from training.errors import TrainingError
+from rm_core.errors import TrainingError
 
 T = TypeVar("T")
 

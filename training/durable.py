@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from training.errors import NotSaved
+from rm_core.errors import NotSaved
 
 
 @contextmanager

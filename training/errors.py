@@ -13,13 +13,7 @@ RewardError
 
 from typing import ClassVar
 
-from rm_core.errors import RewardError
-
-
-class TrainingError(RewardError):
-    """Root of everything that training raises; messages hold no user text."""
-
-    code: ClassVar[str] = "training_error"
+from rm_core.errors import TrainingError
 
 
 class DataError(TrainingError):
@@ -48,12 +42,6 @@ class TrainingDiverged(TrainingError):
     """Raised when the loss or a reward is not finite; a smaller learning rate usually helps."""
 
     code: ClassVar[str] = "training_diverged"
-
-
-class NotSaved(TrainingError):
-    """Raised when a checkpoint could not be written; what was whole before is whole still."""
-
-    code: ClassVar[str] = "not_saved"
 
 
 class ScoresDiffer(TrainingError):

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rm_core.errors import ConfigurationError
-from rm_core.text.encoder import EosRule, ReadRule
+from rm_core.text.contract import EosRule, ReadRule
 from rm_core.types import ROLES
 from training.cli.errors import clear_errors
 

@@ -19,15 +19,14 @@ from rm_client.models import ScoreItem as ClientScoreItem
 from rm_core.engine.packing.cost import new_price
 from rm_core.engine.packing.policy import Budget, MemoryCap, Waiting, choose
 from rm_core.errors import EngineClosed, EngineError, InputError, OutOfMemory
+from rm_core.rewards.rule import RewardRule, ScoredItem, judge
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
 from service.observability.metrics import Metrics
+from service.results import ItemFailure, Judged, Outcome
 from service.schemas import score as schemas
 from service.scoring.compare_reply import comparison_json
-from service.scoring.judging import Judged
 from service.scoring.model_info import models_json, selection_json
-from service.scoring.reply import RewardRule, judge
-from service.scoring.score_items import ItemFailure, Outcome, ScoredItem
 from service.scoring.score_reply import item_json
 
 DEFAULT_PACK_ITEMS = 256

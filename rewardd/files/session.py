@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from rewardd.files.columns import Columns
+from rewardd.files.open import open_rows
 from rewardd.files.remote import PATIENCE, Judge, ServerJudge
 from rewardd.files.result_file import ResultFile, Sink, StdoutSink
-from rewardd.files.rows import BatchFailed, Rows, open_rows
+from rewardd.files.rows import BatchFailed, Rows
 from rewardd.files.run import Summary, run
 from rm_client import InvalidRequest, RewardClient
 from rm_client.models import Truncation

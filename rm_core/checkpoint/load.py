@@ -27,7 +27,8 @@ from rm_core.checkpoint.files import inspect_files, resolve_directory, tensor_na
 from rm_core.checkpoint.head_bias import give_bias, read_head_bias
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
-from rm_core.text.encoder import PositionContract, ReadRule, TextEncoder, default_contract
+from rm_core.text.contract import PositionContract, ReadRule, default_contract
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import ModelProfile, Role
 
 DEFAULT_MAX_LENGTH = 4096

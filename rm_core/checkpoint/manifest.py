@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rm_core.errors import DigestMismatch, InvalidManifest
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 from rm_core.types import (
     ROLES,
     Baseline,

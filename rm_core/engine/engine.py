@@ -10,7 +10,8 @@ import torch
 from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.checkpoint.load import RewardModel, load_reward_model
-from rm_core.engine.forward.choose import Forward, choose_forward, random_texts
+from rm_core.engine.forward.base import Forward, random_texts
+from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.mean_head import AveragingForward
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.trunk.precision import (
@@ -29,7 +30,7 @@ from rm_core.errors import (
     InputError,
     OutOfMemory,
 )
-from rm_core.text.encoder import ReadRule
+from rm_core.text.contract import ReadRule
 from rm_core.text.positions import response_positions
 from rm_core.types import (
     ROLES,

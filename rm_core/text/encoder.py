@@ -7,15 +7,14 @@ writes these down; `TextEncoder` carries them out. Neither knows of models or re
 
 import hashlib
 import threading
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from rm_core.errors import (
     DetailUnavailable,
     EmptyText,
     InputError,
     InputTooLong,
-    InvalidManifest,
     InvalidMessages,
 )
 from rm_core.text.checks import (
@@ -24,6 +23,7 @@ from rm_core.text.checks import (
     check_dialogue,
     too_many_characters,
 )
+from rm_core.text.contract import PositionContract
 from rm_core.text.positions import Offset, Tokenised, num_prompt_tokens, places_of
 from rm_core.text.special_tokens import added_around, find_frame
 from rm_core.types import (
@@ -35,83 +35,6 @@ from rm_core.types import (
     TokenIds,
     Truncation,
 )
-
-ReadRule = Literal["last_non_pad", "last_token"]
-Rendering = Literal["chat", "concatenate"]
-BosRule = Literal["tokenizer", "if_absent", "never"]
-EosRule = Literal["if_absent", "never", "closing"]
-
-
-@dataclass(frozen=True, slots=True)
-class PositionContract:
-    """How a model wants its text, and where its head reads.
-
-    Attributes:
-        rendering: "chat" renders messages by the tokenizer's chat template, without a generation
-            prompt; "concatenate" puts prompt and response end to end.
-        template_sha256: hash of the chat template that the model was trained with; None for
-            "concatenate".
-        bos: "tokenizer" leaves BOS to the tokenizer's own defaults, "if_absent" puts one in front
-            where there is none, "never" adds nothing. No rule ever makes two.
-        eos: "if_absent" ends the text with EOS where it does not already, "never" adds nothing;
-            "closing" is "if_absent" once line breaks at the text's end are left out, which many
-            templates write behind EOS.
-        read: "last_non_pad" reads the last token that is not the pad token, as transformers does
-            (with pad == EOS that is the token before the final EOS); "last_token" reads the last
-            token, as OpenRLHF and vLLM do.
-        max_length: the most tokens that the model reads.
-    """
-
-    rendering: Rendering
-    bos: BosRule
-    eos: EosRule
-    read: ReadRule
-    max_length: int
-    template_sha256: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values, for reward_model.json and /v1/info."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "PositionContract":
-        """Read back what `to_json` wrote.
-
-        Raises:
-            InvalidManifest: a field is missing, unknown or has a value that no rule knows.
-        """
-        allowed = {
-            "rendering": ("chat", "concatenate"),
-            "bos": ("tokenizer", "if_absent", "never"),
-            "eos": ("if_absent", "never", "closing"),
-            "read": ("last_non_pad", "last_token"),
-        }
-        for name, choices in allowed.items():
-            if value.get(name) not in choices:
-                raise InvalidManifest(f"position.{name} must be one of {', '.join(choices)}")
-        if not isinstance(value.get("max_length"), int) or value["max_length"] < 1:
-            raise InvalidManifest("position.max_length must be a positive integer")
-        try:
-            return cls(**value)
-        except TypeError as error:
-            raise InvalidManifest(f"position has unknown fields: {error}") from error
-
-
-def template_digest(template: str | None) -> str | None:
-    """The sha256 of a chat template's text, hex; None for no template."""
-    return None if template is None else hashlib.sha256(template.encode()).hexdigest()
-
-
-def default_contract(
-    tokenizer: Any, *, max_length: int, read: ReadRule = "last_non_pad"
-) -> PositionContract:
-    """The contract of a foreign checkpoint, one that says nothing itself (design.md §3)."""
-    template = tokenizer.chat_template
-    if isinstance(template, str):
-        return PositionContract(
-            "chat", "never", "never", read, max_length, template_digest(template)
-        )
-    return PositionContract("concatenate", "tokenizer", "never", read, max_length)
 
 
 class TextEncoder:

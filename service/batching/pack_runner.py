@@ -10,13 +10,14 @@ import structlog
 from rm_core.engine.packing.cost import new_price
 from rm_core.engine.packing.policy import MemoryCap
 from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
+from rm_core.rewards.rule import ScoredItem
 from rm_core.types import EncodedItem, Role, Scorer
 from service.batching.admission import Admission
 from service.batching.device_thread import DeviceThread
 from service.batching.queue import Entry
 from service.observability.metrics import Metrics
 from service.problems import STATUS_BY_ERROR
-from service.scoring.score_items import ItemFailure, Outcome, ScoredItem
+from service.results import ItemFailure, Outcome
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rm_core.engine.packing.policy import Priority, Waiting
 from rm_core.errors import InvariantViolation
 from rm_core.types import EncodedItem
-from service.scoring.score_items import Outcome
+from service.results import Outcome
 
 if TYPE_CHECKING:
     import asyncio

@@ -28,7 +28,7 @@ from service.batching.queue import Entry, PendingRequest
 from service.batching.tokenizer_pool import TokenizerPool
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
-from service.scoring.score_items import ItemFailure, Outcome
+from service.results import ItemFailure, Outcome
 
 _log = structlog.get_logger(__name__)
 

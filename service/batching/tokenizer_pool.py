@@ -11,7 +11,7 @@ from rm_core.errors import EngineClosed, InputError, InputTooLong
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.observability.metrics import Metrics
 from service.problems import status_of
-from service.scoring.score_items import ItemFailure
+from service.results import ItemFailure
 
 # Small enough that threads share a request and a cancelled one stops soon.
 _DIALOGUES_PER_CALL = 16

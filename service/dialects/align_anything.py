@@ -3,9 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import Foreign, Options, Place, Question, bad_request, wrong_type
+from service.dialects.base import (
+    Foreign,
+    Options,
+    Place,
+    Question,
+    Verdict,
+    bad_request,
+    wrong_type,
+)
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.dialects.texts import answered
 from service.http.body import validate
 

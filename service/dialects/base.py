@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rm_core.types import RewardInput
+from rm_core.rewards.rule import Judgement
+from rm_core.types import RewardInput, Role
 from service.problems import Problem, ProblemItem
-from service.scoring.score_items import ItemFailure
-
-if TYPE_CHECKING:
-    from service.dialects.result import Verdict
+from service.results import ItemFailure
 
 Composite = Literal["selected", "helpfulness", "safety", "whitened"]
 """Which number a dialect gives a text."""
@@ -52,6 +50,50 @@ Place = Asked | ItemFailure
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a dialect says of one text.
+
+    Attributes:
+        reward: the composite, finite.
+        score: σ of the calibrated reward that the composite came from, in (0, 1).
+        roles: of the loaded models.
+        judgement: everything known; None where the text could not be judged.
+        failure: why it could not be.
+    """
+
+    reward: float
+    score: float
+    roles: tuple[Role, ...]
+    judgement: Judgement | None = None
+    failure: ItemFailure | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that were read; 0 for a failure."""
+        return 0 if self.judgement is None else self.judgement.scored.num_tokens
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `ScoredItem`."""
+        return () if self.judgement is None else self.judgement.scored.warnings
+
+    def numbers(self) -> dict[str, float]:
+        """Everything as numbers under keys that never change: trainers merge them blindly."""
+        found: dict[str, float] = {}
+        judged = self.judgement
+        for role in self.roles:
+            found[f"{role}_reward"] = self.reward if judged is None else judged.scored.rewards[role]
+            found[f"{role}_score"] = self.score if judged is None else judged.scores[role]
+        return found | {
+            "selected_safety": float(judged is not None and judged.selected == "safety"),
+            "num_tokens": float(self.num_tokens),
+            "truncated": float("truncated" in self.warnings),
+            "missing_eos": float("missing_eos" in self.warnings),
+            "failed": float(self.failure is not None),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A body, understood.
 
@@ -61,7 +103,7 @@ class Question:
     """
 
     places: Sequence[Place]
-    render: "Callable[[Sequence[Verdict]], Any]"
+    render: Callable[[Sequence[Verdict]], Any]
 
 
 @dataclass(frozen=True, slots=True)

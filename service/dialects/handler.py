@@ -20,7 +20,8 @@ from service.http.body import parse_json, read_body, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.json_reply import json_reply
 from service.problems import Problem, ProblemItem
-from service.scoring.judging import Judged, judge_items
+from service.results import Judged
+from service.scoring.judging import judge_items
 from service.settings import DialectName, Settings
 from service.state import AppState
 from service.streams.stream_table import is_name

@@ -12,16 +12,14 @@ from fastapi import APIRouter, Depends
 from fastapi import Response as HttpResponse
 
 from rm_core.types import TokenIds
-from service.dialects.base import Asked, Foreign, Options, Place, Question, bad_request
+from service.dialects.base import Asked, Foreign, Options, Place, Question, Verdict, bad_request
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.dialects.texts import answered, texts_or_ids
 from service.http.body import validate
 from service.http.openapi import problems
 from service.json_reply import json_reply
 from service.problems import Problem, printable
-from service.routes.health import reasons_not_ready
-from service.state import AppState, get_state
+from service.state import AppState, get_state, reasons_not_ready
 
 MODELS = ("reward_model", "rewardd")
 _MAX_DEPTH = 8

@@ -11,9 +11,8 @@ from typing import Any
 from pydantic import Field
 
 from rm_core.types import RenderedText
-from service.dialects.base import Asked, Foreign, Options, Place, Question, wrong_type
+from service.dialects.base import Asked, Foreign, Options, Place, Question, Verdict, wrong_type
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.http.body import validate
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from service.dialects.base import Foreign, Options, Question
+from service.dialects.base import Foreign, Options, Question, Verdict
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.dialects.texts import TextPart, Turn, answered
 from service.http.body import validate
 

@@ -9,9 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rm_core.types import RenderedText
-from service.dialects.base import Asked, Foreign, Options, Place, Question, bad_request, wrong_type
+from service.dialects.base import (
+    Asked,
+    Foreign,
+    Options,
+    Place,
+    Question,
+    Verdict,
+    bad_request,
+    wrong_type,
+)
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.http.body import validate
 
 

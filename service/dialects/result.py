@@ -2,18 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rm_core.rewards import sigmoid
-from rm_core.types import Role
-from service.dialects.base import Composite
+from rm_core.rewards.rule import Judgement
+from service.dialects.base import Composite, Verdict
 from service.ppo.handler import Settlement, settle
 from service.ppo.shaping import Sample
 from service.problems import Problem
+from service.results import ItemFailure, Judged
 from service.schemas.ppo import PpoEnvelope
-from service.scoring.judging import Judged
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ItemFailure
 from service.state import AppState
 from service.streams.ledger_table import StoredReply
 from service.streams.service import state_problems
@@ -21,50 +18,6 @@ from service.streams.store import Transaction
 
 SCORE_MARGIN = 1e-6
 """Scores stay this far inside (0, 1): OpenRLHF filters by an open interval, in float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a dialect says of one text.
-
-    Attributes:
-        reward: the composite, finite.
-        score: σ of the calibrated reward that the composite came from, in (0, 1).
-        roles: of the loaded models.
-        judgement: everything known; None where the text could not be judged.
-        failure: why it could not be.
-    """
-
-    reward: float
-    score: float
-    roles: tuple[Role, ...]
-    judgement: Judgement | None = None
-    failure: ItemFailure | None = None
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that were read; 0 for a failure."""
-        return 0 if self.judgement is None else self.judgement.scored.num_tokens
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """See `ScoredItem`."""
-        return () if self.judgement is None else self.judgement.scored.warnings
-
-    def numbers(self) -> dict[str, float]:
-        """Everything as numbers under keys that never change: trainers merge them blindly."""
-        found: dict[str, float] = {}
-        judged = self.judgement
-        for role in self.roles:
-            found[f"{role}_reward"] = self.reward if judged is None else judged.scored.rewards[role]
-            found[f"{role}_score"] = self.score if judged is None else judged.scores[role]
-        return found | {
-            "selected_safety": float(judged is not None and judged.selected == "safety"),
-            "num_tokens": float(self.num_tokens),
-            "truncated": float("truncated" in self.warnings),
-            "missing_eos": float("missing_eos" in self.warnings),
-            "failed": float(self.failure is not None),
-        }
 
 
 async def verdicts(

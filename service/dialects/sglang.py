@@ -8,9 +8,8 @@ list.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import Foreign, Options, Question, bad_request
+from service.dialects.base import Foreign, Options, Question, Verdict, bad_request
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.dialects.texts import texts_or_ids
 from service.http.body import validate
 from service.problems import printable

@@ -7,9 +7,8 @@ template to prompts itself (`--apply-chat-template`), so that it is not applied 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import Foreign, Options, Question
+from service.dialects.base import Foreign, Options, Question, Verdict
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.dialects.texts import Turn, answered
 from service.http.body import validate
 

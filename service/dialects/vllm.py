@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from service.dialects.base import Foreign, Options, Place, Question, bad_request
+from service.dialects.base import Foreign, Options, Place, Question, Verdict, bad_request
 from service.dialects.handler import Dialect
-from service.dialects.result import Verdict
 from service.dialects.texts import Turn, chat, texts_or_ids
 from service.http.body import validate
 

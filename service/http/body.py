@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.problems import Problem, ProblemItem, problem_items
+from service.results import ItemFailure
 from service.schemas.score import Envelope
-from service.scoring.score_items import ItemFailure
 
 JSON_MEDIA_TYPE = "application/json"
 GZIP = ("gzip", "x-gzip")  # two names of one encoding (RFC 9110, 8.4.1.3)

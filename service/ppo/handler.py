@@ -34,9 +34,9 @@ from service.ppo.shaping import (
     sequence_kl,
     shape_samples,
 )
+from service.results import ItemFailure, Judged
 from service.schemas.ppo import PpoEnvelope, PpoItem, ppo_item_model
-from service.scoring.judging import Judged, judge_items
-from service.scoring.score_items import ItemFailure
+from service.scoring.judging import judge_items
 from service.state_errors import UnknownStream
 from service.streams.idempotency import Answer
 from service.streams.ledger_table import IdempotencyKey, StoredReply

@@ -23,8 +23,8 @@ from rm_core.rewards import (
     whiten,
     whiten_groups,
 )
+from rm_core.rewards.rule import Judgement
 from service.schemas.ppo import PpoEnvelope, PpoItem, WhitenMode
-from service.scoring.reply import Judgement
 
 
 @dataclass(frozen=True, slots=True)

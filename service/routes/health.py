@@ -7,21 +7,9 @@ from fastapi import APIRouter, Depends, Response
 from service.http.openapi import problems
 from service.json_reply import json_reply
 from service.problems import Problem
-from service.state import AppState, get_state
+from service.state import AppState, get_state, reasons_not_ready
 
 router = APIRouter(prefix="/health", tags=["operations"])
-
-
-def reasons_not_ready(state: AppState) -> list[str]:
-    """Why new work should go elsewhere; empty while all is well."""
-    reasons = []
-    if state.draining:
-        reasons.append("the service is stopping")
-    if not state.scheduler.is_alive:
-        reasons.append("the device thread has ended; restart the service")
-    if state.scheduler.forward_seconds > state.settings.forward_timeout_seconds:
-        reasons.append("the forward pass hangs; restart the service")
-    return reasons
 
 
 @router.get("/live", summary="Is the process alive?", response_model=None)

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from service.observability.metrics import METRICS_MEDIA_TYPE
-from service.routes.health import reasons_not_ready
-from service.state import AppState, get_state
+from service.state import AppState, get_state, reasons_not_ready
 
 router = APIRouter(tags=["operations"])
 

@@ -1,7 +1,7 @@
 """What travels over the wire of /score and /compare: strict pydantic models with examples.
 
 Requests are validated by these models item by item (see `service.http.body`); replies are built as
-plain values (see `service.scoring.reply`) and documented by these models, which the tests hold them
+plain values (see `rm_core.rewards.rule`) and documented by these models, which the tests hold them
 to.
 """
 

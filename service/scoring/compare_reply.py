@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from rm_core.rewards import pairwise_probabilities, rank, winner
+from rm_core.rewards.rule import Judgement
 from service.observability.metrics import Metrics
-from service.scoring.judging import Judged
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ItemFailure
+from service.results import ItemFailure, Judged
 
 
 def comparison_json(

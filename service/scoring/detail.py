@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rm_core.rewards import aggregate_steps
+from rm_core.rewards.rule import Judgement, Within
 from rm_core.types import Dialogue, ReadAt
+from service.results import ItemFailure
 from service.schemas.options import DetailKind, ScoreOptions
 from service.schemas.score import ScoreItem, StepsItem
 from service.scoring.judging import JudgedItem
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ItemFailure, Within
 
 # Of a response that is padding from its first token on: nothing of it is read.
 _NOTHING = Within((), (), ())

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rm_core.engine.packing.policy import Priority
+from rm_core.rewards.rule import ScoredItem, judge
 from rm_core.types import RewardInput, Truncation
 from service.http.body import require_at_most
-from service.scoring.reply import Judgement, judge
-from service.scoring.score_items import ItemFailure, ScoredItem, score_dialogues
+from service.results import ItemFailure, Judged
+from service.scoring.score_items import score_dialogues
 from service.state import AppState
-
-Judged = Judgement | ItemFailure
-"""What became of one response."""
 
 
 class JudgedItem(Protocol):

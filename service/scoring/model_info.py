@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rm_core.rewards import raw_at_score
+from rm_core.rewards.rule import RewardRule
 from rm_core.types import ModelProfile, Role
-from service.scoring.reply import RewardRule
 
 
 def models_json(profiles: Mapping[Role, ModelProfile]) -> dict[str, dict[str, Any]]:

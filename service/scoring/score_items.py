@@ -4,110 +4,17 @@ Owns the two outcomes that one item can have, and the mapping from the scheduler
 concern the whole request, to problems.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rm_core.types import EncodedItem, Place, RewardInput, Role, Truncation
+from rm_core.types import RewardInput, Truncation
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
-from service.problems import Problem, ProblemItem, overloaded, printable
+from service.problems import Problem, overloaded
+from service.results import Outcome
 
 if TYPE_CHECKING:
     from rm_core.engine.packing.policy import Priority
     from service.state import AppState
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFailure:
-    """Why one item has no result; its neighbours have theirs.
-
-    Attributes:
-        code: stable, public name of the reason ("empty_text", "nonfinite_reward").
-        detail: what is wrong and what to do about it, without the text itself.
-        pointer: where; below the item as it leaves the scheduler, in the whole body once the route
-            has put it `below` the item's own pointer.
-        status: the HTTP status if no item of the request succeeds.
-        others: further things that are wrong with the same item.
-    """
-
-    code: str
-    detail: str
-    pointer: str = ""
-    status: int = 422
-    others: tuple[ProblemItem, ...] = ()
-
-    def below(self, pointer: str) -> "ItemFailure":
-        """The same failure, its pointer prefixed by the item's own."""
-        return dataclasses.replace(self, pointer=pointer + self.pointer)
-
-    def at(self, pointer: str) -> "ItemFailure":
-        """The same failure at another place."""
-        return dataclasses.replace(self, pointer=pointer)
-
-    def problem_items(self) -> list[ProblemItem]:
-        """Everything that is wrong with the item, for a problem document."""
-        return [ProblemItem(self.pointer, self.code, self.detail), *self.others]
-
-    def as_json(self) -> dict[str, Any]:
-        """The item's place in a reply whose other items succeeded."""
-        return {
-            "error": {
-                "code": self.code,
-                "detail": printable(self.detail),
-                "pointer": self.pointer,
-            }
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """What one model gives within a response, at the places that were asked for.
-
-    Attributes:
-        places: where.
-        ids: token ids at the places.
-        rewards: raw rewards there, finite.
-    """
-
-    places: tuple[Place, ...]
-    ids: tuple[int, ...]
-    rewards: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredItem:
-    """What the engine made of one dialogue.
-
-    Attributes:
-        rewards: raw reward of each loaded model, finite.
-        num_tokens: tokens read, the longest of the models'.
-        warnings: any of "missing_eos", "double_bos", "truncated".
-        within: each model's rewards at further places; empty unless they were asked for.
-    """
-
-    rewards: Mapping[Role, float]
-    num_tokens: int
-    warnings: tuple[str, ...] = ()
-    within: Mapping[Role, Within] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> "ScoredItem":
-        """The rewards of one item as `Scorer.forward_places` gives them."""
-        within = {
-            role: Within(
-                encoded.also_read,
-                tuple(encoded.input_ids[place.position] for place in encoded.also_read),
-                rewards[role][1:],
-            )
-            for role, encoded in item.by_role.items()
-            if encoded.also_read
-        }
-        own = {role: values[0] for role, values in rewards.items()}
-        return cls(own, item.num_tokens, item.warnings, within)
-
-
-Outcome = ScoredItem | ItemFailure
 
 
 async def score_dialogues(

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rm_core.rewards import DEGENERATE_STD, advantages_of, statistics_of
+from rm_core.rewards.rule import Judgement
 from service.observability.metrics import Metrics
+from service.results import Judged
 from service.schemas.options import ScoreOptions
 from service.schemas.score import GroupItem
 from service.scoring.detail import within_json
-from service.scoring.judging import Judged
-from service.scoring.reply import Judgement
 
 _DEFAULTS = ScoreOptions()
 

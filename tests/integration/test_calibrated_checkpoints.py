@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.engine import load_engine
-from rm_core.text.encoder import default_contract
+from rm_core.text.contract import default_contract
 from rm_core.types import (
     Baseline,
     CalibrationFit,

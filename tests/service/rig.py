@@ -4,10 +4,10 @@ import asyncio
 import time
 from typing import Any
 
+from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Dialogue
 from service.batching.scheduler import Scheduler, SchedulerLimits
 from service.observability.metrics import Metrics
-from service.scoring.score_items import ScoredItem
 from tests.fakes import FakeScorer, fake_reward
 
 LIMITS: dict[str, Any] = {

@@ -12,10 +12,10 @@ from training.calibration.calibrate import (
 )
 from training.calibration.observations import observations_of
 from training.data.examples import Comparison, Pair
-from training.data.records import Strength
 from training.data.report import DataReport, SplitCounts
 from training.evaluation import Accuracy, Evaluation, accuracy_of, evaluate
 from training.evaluation.heldout import HeldoutFigures
+from training.types import Strength
 
 
 def made_up_evaluation(

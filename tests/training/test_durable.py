@@ -7,7 +7,7 @@ import pytest
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import read_manifest, verify_files
-from rm_core.errors import RewardError
+from rm_core.errors import NotSaved, RewardError
 from tests.training.full_disk import disk_full_after, no_file_larger_than
 from tests.training.made_up import (
     made_up_baselines,
@@ -17,7 +17,6 @@ from tests.training.made_up import (
 )
 from training.config import TrainingConfig
 from training.durable import recover_directory, replace_directory, written_whole
-from training.errors import NotSaved
 from training.modeling.reward_model import UntrainedRewardModel
 from training.publishing.publish import check_output, publish
 

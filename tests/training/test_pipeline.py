@@ -10,12 +10,12 @@ from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rm_core.checkpoint.load import load_reward_model
-from rm_core.errors import ConfigurationError
+from rm_core.errors import ConfigurationError, NotSaved
 from rm_core.types import Dialogue, Message
 from training.config import TrainingConfig
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
-from training.errors import DataError, NotSaved
+from training.errors import DataError
 from training.evaluation import score_comparisons
 from training.modeling.reward_model import encoder_from, reward_model_from
 from training.pipeline import TrainingResult, train_reward_model

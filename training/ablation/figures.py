@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.ablation.trials import Ablation, Cell
-from training.data.records import STRENGTHS
 from training.evaluation.accuracy import credit_of
 from training.statistics.intervals import (
     RESAMPLES,
@@ -24,6 +23,7 @@ from training.statistics.intervals import (
     draws,
     percentile_interval,
 )
+from training.types import STRENGTHS
 
 GRADED = "graded"
 """The column over all graded pairs, where others are held out too; the paper's average."""

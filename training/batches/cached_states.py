@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from rm_core.checkpoint.load import RewardModel
 from rm_core.checkpoint.manifest import HeadKind
-from rm_core.engine.forward.choose import Forward, choose_forward, run_by_transformers
+from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.choose import choose_forward, run_by_transformers
+from rm_core.errors import NotSaved
 from rm_core.types import Encoded, ModelProfile, Role
 from training.batches.collator import reads_of
 from training.data.examples import Comparison
-from training.errors import NotSaved, TrainingDiverged
+from training.errors import TrainingDiverged
 from training.losses import Target
 from training.modeling.reward_model import UntrainedRewardModel
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from rm_core.engine.forward.choose import (
+from rm_core.engine.forward.base import (
     REDUCED_PRECISION_TOLERANCE,
     SELF_TEST_TOLERANCE,
     random_texts,
-    trunk_obstacle,
 )
+from rm_core.engine.forward.choose import trunk_obstacle
 from training.batches.packed import PackedLayout
 from training.batches.padded import BatchLayout, PaddedLayout, bare_model
 

@@ -12,9 +12,9 @@ from rm_core.checkpoint.manifest import HeadKind
 from rm_core.text.positions import response_positions
 from rm_core.types import Encoded
 from training.batches.padded import BatchLayout
-from training.config import PairWeighting
 from training.data.examples import Comparison, Pair
 from training.losses import Target, compared_positions, targets_of
+from training.types import PairWeighting
 
 
 def reads_of(comparison: Comparison, head: HeadKind, targets: frozenset[Target]) -> list[list[int]]:

@@ -6,7 +6,7 @@ from typing import Any
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.rewards import calibrate
 from rm_core.types import Baseline, CalibrationFit, ReferenceQuantiles, Role
-from training.calibration.fitting import CalibrationMethod, Fit, crossfitted, fit_calibration
+from training.calibration.fitting import Fit, crossfitted, fit_calibration
 from training.calibration.observations import Observations
 from training.calibration.references import (
     ReferenceRewards,
@@ -15,11 +15,8 @@ from training.calibration.references import (
     quantiles_of,
 )
 from training.calibration.reliability import Reliability, label_reliability, pair_reliability
-from training.calibration.threshold import (
-    DEFAULT_TARGET_PRECISION,
-    ThresholdSearch,
-    find_threshold,
-)
+from training.calibration.threshold import ThresholdSearch, find_threshold
+from training.types import DEFAULT_TARGET_PRECISION, CalibrationMethod
 
 FOLDS = 5
 

@@ -20,8 +20,8 @@ from rm_core.checkpoint.manifest import (
     write_manifest,
 )
 from rm_core.engine import DType, load_engine
-from rm_core.errors import ConfigurationError, WrongRole
-from rm_core.text.encoder import PositionContract
+from rm_core.errors import ConfigurationError, NotSaved, WrongRole
+from rm_core.text.contract import PositionContract
 from rm_core.types import Role, Truncation
 from training.calibration.calibrate import (
     CalibrationOptions,
@@ -35,7 +35,7 @@ from training.data.formats import read_records
 from training.data.formats.options import FormatOptions
 from training.data.prepare import assign_splits
 from training.data.records import PreferenceRecord
-from training.errors import DataError, NotSaved
+from training.errors import DataError
 from training.evaluation.cases import Case, build_cases
 from training.evaluation.scorer import Candidate, Reading, Refusal
 from training.modeling.token_decoder import BaseDecoder

@@ -16,24 +16,16 @@ arXiv:1706.04599.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from rm_core.rewards import Calibration
 from rm_core.types import Role
-from training.calibration.observations import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Labels,
-    Observations,
-    Pairs,
-)
+from training.calibration.observations import BoolArray, Labels, Observations, Pairs
+from training.statistics.intervals import FloatArray, IntArray
 from training.statistics.logistic import LogisticFit, fit_logistic
-
-CalibrationMethod = Literal["auto", "labels", "pairs", "none"]
-CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
+from training.types import CalibrationMethod
 
 MIN_PAIRS = 50
 MIN_LABELS_OF_CLASS = 20

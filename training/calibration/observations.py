@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.examples import Pair
+from training.statistics.intervals import FloatArray, IntArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rm_core.types import Baseline, ReferenceQuantiles
-from training.calibration.observations import FloatArray
 from training.calibration.readers import Reader
 from training.data.formats import read_records
 from training.errors import DataError
 from training.evaluation.scorer import Candidate, Reading, Refusal
+from training.statistics.intervals import FloatArray
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 MIN_RESPONSES = 20

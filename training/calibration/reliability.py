@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from training.calibration.observations import BoolArray, FloatArray, IntArray
+from training.calibration.observations import BoolArray
+from training.statistics.intervals import FloatArray, IntArray
 
 MAX_BINS = 15
 MIN_PER_BIN = 20

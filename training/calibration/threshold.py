@@ -17,9 +17,10 @@ import numpy as np
 from rm_core.rewards import DEFAULT_TAU, Calibration, calibrate, sigmoid
 from rm_core.types import SafetyThreshold
 from training.calibration.fitting import prompt_folds
-from training.calibration.observations import FloatArray, IntArray, Labels
+from training.calibration.observations import Labels
+from training.statistics.intervals import FloatArray, IntArray
+from training.types import DEFAULT_TARGET_PRECISION
 
-DEFAULT_TARGET_PRECISION = 0.89
 MIN_LABELS_OF_CLASS = 20
 MIN_FLAGGED = 10
 """Fewer flagged responses tell nothing of a precision: one right one alone would be 100 %."""

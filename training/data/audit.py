@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.data.examples import prompt_key
-from training.data.records import PreferenceRecord, Split
+from training.data.records import PreferenceRecord
+from training.types import Split
 
 NEARLY_THE_SAME = 0.9
 """Share of the words of the longer response from which on two responses hardly differ."""

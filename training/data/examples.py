@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from rm_core.types import Encoded, Message
-from training.data.records import PreferenceRecord, Strength
+from training.data.records import PreferenceRecord
+from training.types import Strength
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from training.data.build import ComparisonBuilder, DialogueEncoder
 from training.data.examples import Comparison, prompt_key
 from training.data.formats.reading import ReadRecords
 from training.data.options import DataOptions
-from training.data.records import PreferenceRecord, Split
+from training.data.records import PreferenceRecord
 from training.data.report import DataReport, Dropped, split_counts
 from training.errors import DataError
+from training.types import Split
 
 __all__ = [
     "DataOptions",

@@ -8,16 +8,11 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard, cast, get_args
+from typing import Any, TypeGuard, cast
 
 from rm_core.types import Message
 from training.errors import MalformedRow
-
-Strength = Literal["significantly_better", "better", "slightly_better", "negligibly_better"]
-STRENGTHS: tuple[Strength, ...] = get_args(Strength)
-"""LLaMA-2's four grades of preference (arXiv 2307.09288 §3.2.1), the strongest first."""
-
-Split = Literal["train", "heldout"]
+from training.types import STRENGTHS, Split, Strength
 
 _FLOAT_BITS = sys.float_info.max_exp - 1
 """Whole numbers of so many bits never overflow a float; JSON knows longer ones."""

@@ -12,8 +12,8 @@ from typing import Any
 from training.data.accounting import Malformed, MixtureCounts
 from training.data.audit import Contradiction
 from training.data.examples import Comparison
-from training.data.records import STRENGTHS, Split
 from training.statistics.intervals import Interval, estimate
+from training.types import STRENGTHS, Split
 
 _MOST_SOURCES = 8
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from rm_core.types import Message
 from training.data.examples import Comparison, Pair, ordered_pairs, prompt_key
-from training.data.records import STRENGTHS, PreferenceRecord, StepLabel, Strength
+from training.data.records import PreferenceRecord, StepLabel
 from training.statistics.intervals import Floats
+from training.types import STRENGTHS, Strength
 
 Rewards = Sequence[Sequence[float]]
 """One sequence per case, one reward per response."""

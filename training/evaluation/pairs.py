@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from training.data.records import STRENGTHS
 from training.errors import DataError
 from training.evaluation.accuracy import Accuracy, accuracy_of, accuracy_where
 from training.evaluation.cases import Paired, Rewards, pair_table
+from training.types import STRENGTHS
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

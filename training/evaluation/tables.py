@@ -1,6 +1,5 @@
 """The report as tables of text, for a terminal, for Markdown and for a page."""
 
-from training.data.records import STRENGTHS
 from training.evaluation.bias_tables import length_tables, robustness_tables
 from training.evaluation.ranking_tables import best_of_n_tables, ranking_tables
 from training.evaluation.report import EvaluationReport
@@ -15,6 +14,7 @@ from training.evaluation.table_cells import (
     share,
     signed,
 )
+from training.types import STRENGTHS
 
 
 def tables(report: EvaluationReport) -> list[Table]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args
 
 from rm_core.errors import ConfigurationError
-from training.data.records import STRENGTHS, Strength
+from training.types import STRENGTHS, Strength
 
 MarginTable = Literal["none", "small", "large"]
 

@@ -22,7 +22,8 @@ from rm_core.checkpoint.load import (
     weights_digest,
 )
 from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong
-from rm_core.text.encoder import PositionContract, TextEncoder, template_digest
+from rm_core.text.contract import PositionContract, template_digest
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue
 
 PAD_TOKEN = "<|rewardd_pad|>"  # noqa: S105 - a vocabulary entry, not a secret

@@ -181,3 +181,9 @@ def percentile_interval(figures: Floats, *, confidence: float = 0.95) -> Interva
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(figures, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+FloatArray = NDArray[np.float64]
+
+
+IntArray = NDArray[np.int64]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from training.calibration.observations import FloatArray, IntArray
+from training.statistics.intervals import FloatArray, IntArray
 
 
 class LogisticFit(NamedTuple):

@@ -28,7 +28,7 @@ from rm_core.checkpoint.manifest import (
     verify_files,
 )
 from rm_core.errors import CheckpointError, InvalidManifest, WrongNumLabels
-from rm_core.text.encoder import PositionContract, default_contract
+from rm_core.text.contract import PositionContract, default_contract
 
 HEAD_WEIGHT = "score.weight"
 LEFT_BEHIND = "rewardd"

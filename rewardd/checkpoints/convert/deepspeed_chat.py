@@ -17,7 +17,7 @@ from rewardd.checkpoints.convert.reading import before_pad, last_token
 from rewardd.checkpoints.convert.source import Found, Head, Layout, PadRule, ReadOptions, Source
 from rewardd.checkpoints.convert.weights import Weights, take
 from rm_core.errors import CheckpointError
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 
 TRUNKS = ("rwtransformer.", "rwtranrsformer.")
 HEAD_WEIGHT = "v_head.weight"

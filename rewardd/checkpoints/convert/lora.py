@@ -17,7 +17,7 @@ from rm_core.checkpoint.adapters import HEAD, HEAD_BIAS
 from rm_core.checkpoint.files import ADAPTER_CONFIG, inspect_files, resolve_directory
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointNotFound
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 LM_HEADS = (".lm_head.", ".embed_out.")

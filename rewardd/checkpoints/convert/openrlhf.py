@@ -24,7 +24,7 @@ from rewardd.checkpoints.convert.source import (
 )
 from rewardd.checkpoints.convert.weights import take
 from rm_core.errors import CheckpointError, MissingHead
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 
 ARCHITECTURE = "RewardModel"
 PREFIX_KEY = "value_head_prefix"

@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rm_core.text.encoder import (
-    BosRule,
-    EosRule,
-    PositionContract,
-    ReadRule,
-    TextEncoder,
-    template_digest,
-)
+from rm_core.text.contract import BosRule, EosRule, PositionContract, ReadRule, template_digest
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue
 
 _PROBE = Dialogue(prompt="a", response="b")

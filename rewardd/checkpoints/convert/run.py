@@ -18,7 +18,8 @@ from rm_core.checkpoint.files import weights_digest
 from rm_core.checkpoint.load import model_max_length
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.errors import CheckpointError, ConfigurationError
-from rm_core.text.encoder import EosRule, PositionContract, ReadRule, TextEncoder
+from rm_core.text.contract import EosRule, PositionContract, ReadRule
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import Baseline, Role
 from training.durable import written_whole
 from training.publishing.publish import check_output, versions

@@ -19,7 +19,7 @@ from rewardd.checkpoints.convert.weights import (
 from rm_core.checkpoint.files import ADAPTER_CONFIG, read_object, refuse_code, refuse_tokenizer_code
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointError, CheckpointNotFound, WrongNumLabels
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 
 LayoutName = Literal[
     "rewardd", "transformers", "llama-factory", "openrlhf", "trl", "deepspeed-chat"

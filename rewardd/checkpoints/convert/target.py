@@ -26,7 +26,7 @@ from rm_core.checkpoint.adapters import HEAD_BIAS as ADAPTER_HEAD_BIAS
 from rm_core.checkpoint.files import ADAPTER_CONFIG
 from rm_core.checkpoint.head_bias import HEAD_BIAS
 from rm_core.errors import CheckpointError
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 
 Target = Literal["rewardd", "transformers", "openrlhf", "llama-factory", "trl"]
 MAX_SHARD_SIZE = "5GB"

@@ -15,7 +15,7 @@ from rewardd.checkpoints.convert.names import architecture_of, trunk_of_causal_l
 from rewardd.checkpoints.convert.reading import chat_or_plain, last_token
 from rewardd.checkpoints.convert.source import Found, Head, Layout, ReadOptions, Source
 from rewardd.checkpoints.convert.weights import take
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 
 
 def recognise(found: Found) -> str | None:

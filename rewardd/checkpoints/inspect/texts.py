@@ -9,7 +9,7 @@ from rewardd.checkpoints.convert.source import Source
 from rewardd.checkpoints.convert.tokenizer import load_tokenizer
 from rewardd.checkpoints.inspect.report import Inspection, TextFacts
 from rm_core.checkpoint.load import model_max_length
-from rm_core.text.encoder import PositionContract, template_digest
+from rm_core.text.contract import PositionContract, template_digest
 
 CLOCK = "strftime_now"
 """The only way to the clock that transformers gives a template."""

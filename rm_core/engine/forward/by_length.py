@@ -17,7 +17,7 @@ from torch import Tensor
 from rm_core.types import Encoded, Place
 
 if TYPE_CHECKING:
-    from rm_core.engine.forward.choose import Forward
+    from rm_core.engine.forward.base import Forward
 
 
 def class_borders(config: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from rm_core.engine.forward.choose import Forward
+from rm_core.engine.forward.base import Forward
 from rm_core.text.positions import response_positions
 from rm_core.types import Encoded, Place
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rewardd.files.rows import BatchFailed, open_rows
+from rewardd.files.open import open_rows
+from rewardd.files.rows import BatchFailed
 
 ROWS = [{"prompt": f"p{i}", "response": f"r{i}", "n": i} for i in range(150)]
 TEXT = "".join(json.dumps(row) + "\n" for row in ROWS).encode()

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from rewardd.files.columns import Columns
-from rewardd.files.rows import BatchFailed, open_rows
+from rewardd.files.open import open_rows
+from rewardd.files.rows import BatchFailed
 from rewardd.files.run import Summary
 from rewardd.files.session import (
     JudgeOptions,

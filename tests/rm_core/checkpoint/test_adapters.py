@@ -21,7 +21,7 @@ from rm_core.errors import (
     DigestMismatch,
     WrongRole,
 )
-from rm_core.text.encoder import default_contract
+from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, Role
 from tests.adapters import edit_config, edit_weights, save_adapter, save_base
 from tests.models import make_tokenizer, save_checkpoint

@@ -21,7 +21,7 @@ from rm_core.errors import (
     WrongNumLabels,
     WrongRole,
 )
-from rm_core.text.encoder import default_contract
+from rm_core.text.contract import default_contract
 from rm_core.types import Baseline, SafetyThreshold
 from tests.models import make_tokenizer, save_checkpoint
 

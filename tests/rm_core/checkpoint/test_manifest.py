@@ -16,7 +16,7 @@ from rm_core.checkpoint.manifest import (
     write_manifest,
 )
 from rm_core.errors import DigestMismatch, InvalidManifest
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 from rm_core.types import Baseline, CalibrationFit, ReferenceQuantiles, SafetyThreshold
 
 MANIFEST = RewardModelManifest(

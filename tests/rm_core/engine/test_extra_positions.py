@@ -13,7 +13,7 @@ from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.engine import Engine, load_engine
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.errors import DetailUnavailable
-from rm_core.text.encoder import default_contract
+from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, EncodedItem
 from tests.models import make_tokenizer, save_checkpoint
 

@@ -14,7 +14,8 @@ from rm_core.errors import (
     InvalidManifest,
     InvalidMessages,
 )
-from rm_core.text.encoder import PositionContract, TextEncoder, default_contract, template_digest
+from rm_core.text.contract import PositionContract, default_contract, template_digest
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Message, RenderedText
 from tests.models import BOS, CHAT_TEMPLATE, EOS, PAD, make_tokenizer
 

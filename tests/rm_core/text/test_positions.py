@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.errors import DetailUnavailable, InputError
-from rm_core.text.encoder import PositionContract, TextEncoder, default_contract
+from rm_core.text.contract import PositionContract, default_contract
+from rm_core.text.encoder import TextEncoder
 from rm_core.text.positions import Tokenised, num_prompt_tokens, places_of
 from rm_core.types import Dialogue, Encoded, Message, Place, ReadAt
 from tests.models import BOS, EOS, PAD, make_tokenizer

@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from rm_core.engine import load_engine
 from rm_core.errors import EmptyText, InputError, InputTooLong
-from rm_core.text.encoder import PositionContract, TextEncoder, default_contract
+from rm_core.text.contract import PositionContract, default_contract
+from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Message, RenderedText, TokenIds
 from tests.models import BOS, CHAT_TEMPLATE, EOS, PAD, make_tokenizer, save_checkpoint
 

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from rm_core.engine.packing.policy import MemoryCap, Waiting
 from rm_core.errors import EngineClosed
+from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Dialogue, EncodedItem, Role
 from service.batching.admission import Admission
 from service.batching.device_thread import DeviceThread
 from service.batching.pack_runner import NONFINITE, PackRunner, forward_once, outcome_of
 from service.batching.queue import Entry, PendingRequest
 from service.observability.metrics import Metrics
-from service.scoring.score_items import ItemFailure, ScoredItem
+from service.results import ItemFailure
 from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
 from tests.service.streams.store_calls import FakeClock
 

@@ -4,9 +4,10 @@ import pytest
 
 from rm_core.engine.packing.policy import Waiting
 from rm_core.errors import EngineClosed, InvariantViolation
+from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Encoded, EncodedItem
 from service.batching.queue import Entry, PendingRequest
-from service.scoring.score_items import ItemFailure, ScoredItem
+from service.results import ItemFailure
 
 
 def pending(count: int) -> tuple[PendingRequest, list[Entry]]:

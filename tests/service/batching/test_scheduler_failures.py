@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rm_core.errors import EngineClosed
-from service.scoring.score_items import ItemFailure
+from service.results import ItemFailure
 from tests.fakes import ENCODE_ERROR_MARK, ERROR_MARK, NAN_MARK
 from tests.service.rig import Rig, right
 

@@ -8,7 +8,7 @@ from rm_core.errors import EngineClosed
 from rm_core.types import Dialogue, EncodedItem, RewardInput, Truncation
 from service.batching.tokenizer_pool import TokenizerPool
 from service.observability.metrics import Metrics
-from service.scoring.score_items import ItemFailure
+from service.results import ItemFailure
 from tests.fakes import ENCODE_ERROR_MARK, FakeScorer
 
 

@@ -6,8 +6,8 @@ from fastapi import Request
 
 from service.http.body import parse_json, read_body, require_one_success, unwrap, validate_items
 from service.problems import Problem
+from service.results import ItemFailure
 from service.schemas.score import CompareItem, Envelope, ResponseItem, score_item_model
-from service.scoring.score_items import ItemFailure
 
 
 def request(*chunks: bytes, declared: bytes | None = None, silent: bool = False) -> Any:

@@ -5,8 +5,8 @@ import pytest
 
 from service.ppo.handler import parse_request
 from service.problems import Problem
+from service.results import ItemFailure
 from service.schemas.ppo import PpoResponseItem
-from service.scoring.score_items import ItemFailure
 
 ITEM = {"prompt": "p", "response": "r"}
 

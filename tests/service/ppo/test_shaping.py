@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from rm_core.errors import InputError, ShapeMismatch
 from rm_core.rewards import Statistics, TokenKL, statistics_of, token_kl
+from rm_core.rewards.rule import Judgement, ScoredItem
 from service.ppo.shaping import Sample, has_finite_logit, intake, sequence_kl, shape_samples
 from service.schemas.ppo import PpoEnvelope, PpoResponseItem
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ScoredItem
 
 
 def sample(

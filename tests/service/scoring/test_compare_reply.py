@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
+from rm_core.rewards.rule import Judgement, ScoredItem
 from service.observability.metrics import Metrics
 from service.problems import ProblemItem
+from service.results import ItemFailure
 from service.schemas.score import ComparisonReply
 from service.scoring.compare_reply import comparison_json
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ItemFailure, ScoredItem
 
 
 def judged(safety: float, helpfulness: float) -> Judgement:

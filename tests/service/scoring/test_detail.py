@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rm_core.rewards.rule import Judgement, ScoredItem
 from rm_core.types import Dialogue
+from service.results import ItemFailure
 from service.schemas.options import ScoreOptions
 from service.schemas.score import GroupItem, ResponseItem, StepsItem
 from service.scoring.detail import detail_of, split_steps, with_detail, within_json
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ItemFailure, ScoredItem
 
 STEPS = StepsItem(prompt="p", steps=["a. ", "b."])
 RESPONSE = ResponseItem(prompt="p", response="a. b.", is_safety=True)

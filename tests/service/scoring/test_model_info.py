@@ -2,6 +2,7 @@
 
 import json
 
+from rm_core.rewards.rule import RewardRule
 from rm_core.types import (
     Baseline,
     CalibrationFit,
@@ -10,7 +11,6 @@ from rm_core.types import (
     SafetyThreshold,
 )
 from service.scoring.model_info import models_json, selection_json
-from service.scoring.reply import RewardRule
 
 SAFETY = ModelProfile(
     "safety",

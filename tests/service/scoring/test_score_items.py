@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 
+from rm_core.rewards.rule import ScoredItem, Within
 from rm_core.types import Dialogue, Encoded, EncodedItem, Place
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
 from service.problems import Problem, ProblemItem
-from service.scoring.score_items import ItemFailure, ScoredItem, Within, score_dialogues
+from service.results import ItemFailure
+from service.scoring.score_items import score_dialogues
 from service.settings import Settings
 
 

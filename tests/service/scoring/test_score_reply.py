@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
+from rm_core.rewards.rule import Judgement, ScoredItem
 from service.observability.metrics import Metrics
+from service.results import ItemFailure
 from service.schemas.options import ScoreOptions
 from service.schemas.score import GroupItem, GroupReply, ResponseItem, ResponseReply
-from service.scoring.reply import Judgement
-from service.scoring.score_items import ItemFailure, ScoredItem
 from service.scoring.score_reply import item_json
 
 GROUP = GroupItem(prompt="p", responses=["a", "b", "c"])

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from rm_core.checkpoint.heads import head_of
+from rm_core.errors import NotSaved
 from rm_core.types import Encoded
 from tests.models import make_model
 from tests.training.samples import preference_rows, write_jsonl
@@ -28,7 +29,7 @@ from training.data.examples import Comparison
 from training.data.formats import read_records
 from training.data.options import DataOptions
 from training.data.prepare import prepare_data
-from training.errors import NotSaved, TrainingDiverged
+from training.errors import TrainingDiverged
 from training.evaluation import score_comparisons
 from training.losses import targets_of
 from training.modeling.reward_model import UntrainedRewardModel, reward_model_from

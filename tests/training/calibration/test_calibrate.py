@@ -9,7 +9,7 @@ import pytest
 
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.rewards import calibrate
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 from rm_core.types import SafetyThreshold
 from tests.training.calibration.made_up import drawn, of_pairs
 from training.calibration.calibrate import CalibrationOptions, calibrate_rewards

@@ -10,7 +10,7 @@ import torch
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import MANIFEST_NAME, read_manifest, verify_files, write_manifest
-from rm_core.errors import ConfigurationError, DigestMismatch, WrongRole
+from rm_core.errors import ConfigurationError, DigestMismatch, NotSaved, WrongRole
 from rm_core.rewards import calibrate
 from rm_core.types import Dialogue
 from tests.models import save_checkpoint
@@ -22,7 +22,7 @@ from training.calibration.checkpoint import (
     calibrate_checkpoint,
     checkpoint_role,
 )
-from training.errors import DataError, NotSaved
+from training.errors import DataError
 
 WORDS = ("river", "clock", "bread", "star", "map", "violin", "bridge", "letter")
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from training.data.audit import Contradiction, audit, hardly_differ, strict_pairs
-from training.data.records import PreferenceRecord, Split
+from training.data.records import PreferenceRecord
+from training.types import Split
 
 LONG = "The river runs north past the mill and the old stone bridge to the sea at last"
 

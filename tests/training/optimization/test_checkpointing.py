@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from rm_core.errors import NotSaved
 from tests.training.full_disk import disk_full_after, no_file_larger_than
 from training.config import TrainingConfig
 from training.data.examples import Comparison
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
-from training.errors import NotSaved
 from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
 from training.optimization.resume import MARKER_NAME, checkpoint_to_resume, identity_of
 from training.optimization.trainer import train

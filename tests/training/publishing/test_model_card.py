@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rm_core.checkpoint.manifest import HeadKind, RewardModelManifest
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 from rm_core.types import Role
 from tests.training.made_up import (
     made_up_baselines,

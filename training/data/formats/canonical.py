@@ -9,9 +9,7 @@ from training.data.formats.fields import list_of
 from training.data.formats.hh_rlhf import transcript_or_text
 from training.data.records import (
     PreferenceRecord,
-    Split,
     StepLabel,
-    Strength,
     is_number,
     margin_of,
     messages_of,
@@ -21,6 +19,7 @@ from training.data.records import (
     texts_of,
 )
 from training.errors import MalformedRow, UnusableRow
+from training.types import Split, Strength
 
 STRENGTH_OF_MARGIN_LABEL: Mapping[str, Strength] = {
     "verified": "significantly_better",

@@ -7,7 +7,6 @@ from typing import Any
 from rm_core.types import Message
 from training.data.records import (
     PreferenceRecord,
-    Strength,
     is_number,
     kind_of,
     margin_of,
@@ -15,6 +14,7 @@ from training.data.records import (
     text_of,
 )
 from training.errors import MalformedRow
+from training.types import Strength
 
 STRENGTH_OF_STEPS: Mapping[int, Strength] = {
     3: "significantly_better",

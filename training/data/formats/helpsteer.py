@@ -12,8 +12,9 @@ from training.data.formats.fields import STRENGTH_OF_STEPS, number_of, prompt_of
 from training.data.formats.nemo import marked_turns
 from training.data.formats.options import FormatOptions
 from training.data.formats.splits import split_named
-from training.data.records import PreferenceRecord, Split, ranking_from_scores, text_of
+from training.data.records import PreferenceRecord, ranking_from_scores, text_of
 from training.errors import MalformedRow
+from training.types import Split
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 

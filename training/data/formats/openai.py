@@ -9,8 +9,9 @@ from typing import Any
 
 from training.data.formats.fields import list_of, number_of, object_of, whole_of
 from training.data.formats.splits import split_named
-from training.data.records import PreferenceRecord, Strength, text_of
+from training.data.records import PreferenceRecord, text_of
 from training.errors import MalformedRow
+from training.types import Strength
 
 _STRENGTH_OF_DISTANCE: Mapping[int, Strength] = {
     4: "significantly_better",

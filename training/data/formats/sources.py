@@ -14,8 +14,8 @@ from typing import Any
 from training.data.formats.files import SUFFIXES, Row, rows_of_file, rows_of_table
 from training.data.formats.options import FormatOptions
 from training.data.formats.splits import declared_splits, split_named
-from training.data.records import Split
 from training.errors import DataError
+from training.types import Split
 
 _DESCRIPTION = "dataset_info.json"  # LLaMA-Factory's, and also datasets' own beside its files
 _NO_DATA = {_DESCRIPTION, "dataset_infos.json"}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from training.data.records import Split
+from training.types import Split
 
 _TRAIN = re.compile(r"(?:^|[^a-z])train(?:ing)?(?:[^a-z]|$)")
 _HELDOUT = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|held-?out)(?:[^a-z]|$)")

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 from rm_core.errors import ConfigurationError
 from rm_core.types import Role
 from training.data.formats.options import WRITTEN_OPTIONS, Decode, FormatOptions
-from training.data.records import Split
+from training.types import Split
 
 Kind = Literal["own_helpfulness", "own_safety", "open_helpfulness", "open_safety"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

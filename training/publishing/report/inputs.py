@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
-from training.data.records import STRENGTHS, Strength
 from training.data.report import DataReport
 from training.evaluation import Accuracy
 from training.evaluation.cases import Case, Rewards, length_of
 from training.evaluation.heldout import HeldoutFigures
 from training.optimization.history import LogRow
+from training.types import STRENGTHS, Strength
 
 Floats = NDArray[np.float64]
 

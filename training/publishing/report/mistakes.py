@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from training.data.examples import Pair, prompt_text
-from training.data.records import Strength
 from training.evaluation.cases import Case, Rewards
+from training.types import Strength
 
 
 @dataclass(frozen=True, slots=True)

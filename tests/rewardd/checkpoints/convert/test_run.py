@@ -22,8 +22,8 @@ from rm_core.checkpoint.manifest import (
     write_manifest,
 )
 from rm_core.engine.engine import load_engine
-from rm_core.errors import CheckpointError, ConfigurationError
-from rm_core.text.encoder import default_contract
+from rm_core.errors import CheckpointError, ConfigurationError, NotSaved
+from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue
 from tests.models import EOS, make_tokenizer, save_checkpoint
 from tests.rewardd.checkpoints.convert import foreign
@@ -35,7 +35,7 @@ from tests.rewardd.checkpoints.convert.comparing import (
 )
 from tests.rewardd.checkpoints.convert.foreign import Foreign
 from tests.training.full_disk import disk_full_after
-from training.errors import NotSaved, ScoresDiffer
+from training.errors import ScoresDiffer
 
 Builder = Callable[[Path], Foreign]
 

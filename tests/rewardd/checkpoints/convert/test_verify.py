@@ -4,7 +4,8 @@ import pytest
 
 from rewardd.checkpoints.convert.verify import agreement, readable_probes
 from rm_core.errors import CheckpointError
-from rm_core.text.encoder import PositionContract, TextEncoder
+from rm_core.text.contract import PositionContract
+from rm_core.text.encoder import TextEncoder
 from tests.models import EOS, PAD, make_tokenizer
 from training.errors import ScoresDiffer
 

@@ -13,7 +13,7 @@ from rewardd.checkpoints.convert.run import ConvertOptions, convert
 from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 from rewardd.checkpoints.inspect.report import Inspection
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
-from rm_core.text.encoder import default_contract
+from rm_core.text.contract import default_contract
 from rm_core.types import Baseline
 from tests.adapters import save_adapter, save_base
 from tests.models import EOS, PAD, make_tokenizer, save_checkpoint

@@ -50,7 +50,7 @@ def test_a_template_and_a_tokenizer_that_both_write_bos(
 
 def test_a_template_that_is_not_the_manifests_is_a_problem(tmp_path: Path) -> None:
     from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
-    from rm_core.text.encoder import default_contract
+    from rm_core.text.contract import default_contract
 
     tokenizer: Any = make(chat=True)
     contract = default_contract(tokenizer, max_length=300)

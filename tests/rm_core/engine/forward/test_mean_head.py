@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rm_core.checkpoint.manifest import HeadKind, RewardModelManifest, write_manifest
 from rm_core.engine import load_engine
 from rm_core.errors import CheckpointError, InputError
-from rm_core.text.encoder import default_contract
+from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, RenderedText, Role, TokenIds
 from tests.models import make_tokenizer, save_checkpoint
 

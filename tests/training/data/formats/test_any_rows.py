@@ -14,8 +14,8 @@ from training.data.character_encoder import CharacterEncoder
 from training.data.formats import read_records
 from training.data.formats.reading import ReadRecords
 from training.data.prepare import DataOptions, accounted_data
-from training.data.records import STRENGTHS
 from training.errors import DataError
+from training.types import STRENGTHS
 
 SECRET = "zqx"  # stands in every text that is drawn, and in no message
 WHOLE: Mapping[str, Any] = {"prompt": "Whole?", "responses": ["yes", "no"], "ranking": [0, 1]}

@@ -8,18 +8,18 @@ import numpy as np
 from scipy.special import expit
 
 from rm_core.checkpoint.manifest import RewardModelManifest
-from rm_core.text.encoder import PositionContract
+from rm_core.text.contract import PositionContract
 from rm_core.types import Role
 from tests.training.made_up import made_up_report
 from training.calibration.calibrate import CalibrationOptions, calibrate_rewards
 from training.calibration.observations import observations_of
 from training.config import TrainingConfig
 from training.data.examples import Comparison, Pair
-from training.data.records import STRENGTHS
 from training.evaluation import accuracy_of
 from training.evaluation.cases import case_of_comparison, pair_table
 from training.evaluation.heldout import heldout_figures
 from training.publishing.report.inputs import Material
+from training.types import STRENGTHS
 
 LOG = tuple(
     {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rm_core.errors import NotSaved
 from tests.training.full_disk import disk_full_after
 from tests.training.publishing.report.made_up_material import manifest_of, material
-from training.errors import NotSaved
 from training.publishing.report.plots.drawing import Absent, Plot
 from training.publishing.report.writer import (
     CARD_PLOTS,

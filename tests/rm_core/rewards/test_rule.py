@@ -4,9 +4,8 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from rm_core.rewards import Calibration
+from rm_core.rewards.rule import RewardRule, ScoredItem, judge
 from rm_core.types import ModelProfile, SafetyThreshold
-from service.scoring.reply import RewardRule, judge
-from service.scoring.score_items import ScoredItem
 
 IDENTITY = {"safety": Calibration(), "helpfulness": Calibration()}
 

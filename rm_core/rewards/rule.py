@@ -7,8 +7,7 @@ from typing import Any, Literal
 from rm_core.errors import ConfigurationError
 from rm_core.rewards.calibration import Calibration, calibrate, sigmoid
 from rm_core.rewards.selection import DEFAULT_TAU, select
-from rm_core.types import ROLES, ModelProfile, Role
-from service.scoring.score_items import ScoredItem
+from rm_core.types import ROLES, EncodedItem, ModelProfile, Place, Role
 
 TauSource = Literal["setting", "checkpoint", "default"]
 
@@ -55,6 +54,53 @@ class RewardRule:
             if role in profiles
         }
         return cls(calibrations, chosen, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What one model gives within a response, at the places that were asked for.
+
+    Attributes:
+        places: where.
+        ids: token ids at the places.
+        rewards: raw rewards there, finite.
+    """
+
+    places: tuple[Place, ...]
+    ids: tuple[int, ...]
+    rewards: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """What the engine made of one dialogue.
+
+    Attributes:
+        rewards: raw reward of each loaded model, finite.
+        num_tokens: tokens read, the longest of the models'.
+        warnings: any of "missing_eos", "double_bos", "truncated".
+        within: each model's rewards at further places; empty unless they were asked for.
+    """
+
+    rewards: Mapping[Role, float]
+    num_tokens: int
+    warnings: tuple[str, ...] = ()
+    within: Mapping[Role, Within] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> "ScoredItem":
+        """The rewards of one item as `Scorer.forward_places` gives them."""
+        within = {
+            role: Within(
+                encoded.also_read,
+                tuple(encoded.input_ids[place.position] for place in encoded.also_read),
+                rewards[role][1:],
+            )
+            for role, encoded in item.by_role.items()
+            if encoded.also_read
+        }
+        own = {role: values[0] for role, values in rewards.items()}
+        return cls(own, item.num_tokens, item.warnings, within)
 
 
 @dataclass(frozen=True, slots=True)
