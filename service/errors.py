@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from rm_core.errors import InputError, RewardError
+
 RejectionReason = Literal["queue_full", "token_budget", "queue_wait"]
 Stage = Literal["admit", "queue", "inference"]
 
@@ -70,3 +72,33 @@ class DeadlineExceeded(Exception):
     def __init__(self, stage: Stage) -> None:
         super().__init__(f"deadline passed ({stage})")
         self.stage: Stage = stage
+
+
+class UnknownStream(RewardError):
+    """Raised when a stream is read, frozen or reset that was never written."""
+
+    code = "unknown_stream"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no stream of that name; GET /streams lists them, and PUT /streams/{name} or "
+            "a /ppo_reward request in running mode creates one"
+        )
+
+
+class IdempotencyConflict(RewardError):
+    """Raised when a key comes again with another body."""
+
+    code = "idempotency_conflict"
+
+
+class TooManyStreams(InputError):
+    """Raised when a new stream would exceed the limit."""
+
+    code = "too_many_streams"
+
+
+class StateUnavailable(RewardError):
+    """Raised when the state can't be read or written now (disk full, file locked or damaged)."""
+
+    code = "state_unavailable"

@@ -252,3 +252,8 @@ def _message(entry: Mapping[str, Any]) -> str:
         return "The value has none of the expected forms."
     message = str(entry["msg"])
     return message.removeprefix("Value error, ")
+
+
+def json_reply(value: Any, *, status: int = 200) -> Response:
+    """`value` as an application/json response."""
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")

@@ -27,7 +27,7 @@ from rm_core.checkpoint.files import (
     resolve_directory,
     weights_digest,
 )
-from rm_core.checkpoint.head_bias import give_bias
+from rm_core.checkpoint.heads import give_bias
 from rm_core.checkpoint.manifest import (
     RewardModelManifest,
     file_digest,

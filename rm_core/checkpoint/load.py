@@ -24,7 +24,7 @@ from rm_core.checkpoint.adapters import (
     is_adapter,
 )
 from rm_core.checkpoint.files import inspect_files, resolve_directory, tensor_names, weights_digest
-from rm_core.checkpoint.head_bias import give_bias, read_head_bias
+from rm_core.checkpoint.heads import give_bias, read_head_bias
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
 from rm_core.text.contract import PositionContract, ReadRule, default_contract

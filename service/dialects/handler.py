@@ -18,10 +18,9 @@ from service.dialects.base import Composite, Options, Place, Question, bad_reque
 from service.dialects.result import verdicts
 from service.http.body import parse_json, read_body, require_json
 from service.http.deadline import deadline_of, while_connected
-from service.json_reply import json_reply
-from service.problems import Problem, ProblemItem
+from service.problems import Problem, ProblemItem, json_reply
 from service.results import Judged
-from service.scoring.judging import judge_items
+from service.scoring.score_items import judge_items
 from service.settings import DialectName, Settings
 from service.state import AppState
 from service.streams.stream_table import is_name

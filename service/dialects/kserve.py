@@ -17,8 +17,7 @@ from service.dialects.handler import Dialect
 from service.dialects.texts import answered, texts_or_ids
 from service.http.body import validate
 from service.http.openapi import problems
-from service.json_reply import json_reply
-from service.problems import Problem, printable
+from service.problems import Problem, json_reply, printable
 from service.state import AppState, get_state, reasons_not_ready
 
 MODELS = ("reward_model", "rewardd")

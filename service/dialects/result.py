@@ -4,13 +4,12 @@ import math
 from collections.abc import Sequence
 
 from rm_core.rewards import sigmoid
+from rm_core.rewards.ppo import PpoSample, ShapingOptions
 from rm_core.rewards.rule import Judgement
 from service.dialects.base import Composite, Verdict
-from service.ppo.handler import Settlement, settle
-from service.ppo.shaping import Sample
+from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
 from service.problems import Problem
 from service.results import ItemFailure, Judged
-from service.schemas.ppo import PpoEnvelope
 from service.state import AppState
 from service.streams.ledger_table import StoredReply
 from service.streams.service import state_problems
@@ -75,25 +74,28 @@ async def _rewards(
 ) -> list[float]:
     if composite != "whitened" or not judgements:
         return [_logit(judgement, composite) for judgement in judgements]
-    options = PpoEnvelope.model_validate({"items": [None], "stream": stream, "beta": 0.0})
+    streams = state.streams
     samples = [
-        Sample(index, judgement, None, None, None, index)
+        PpoSample(index, judgement, None, None, None, index)
         for index, judgement in enumerate(judgements)
     ]
-    settlement = Settlement()
+    result: StreamUpdateResult | None = None
 
     def work(transaction: Transaction) -> StoredReply:
-        settle(transaction, options, samples, state.streams.initial, settlement)
+        nonlocal result
+        update = StreamUpdate(stream, streams.initial)
+        result = update_stream(transaction, update, ShapingOptions(beta=0.0), samples)
         return StoredReply(200, b"")
 
     with state_problems():
-        applied = await state.streams.store.apply(work, key=None)
-    state.streams.metrics.committed(applied)
-    if settlement.intake is not None:
-        state.streams.metrics.updates("applied", settlement.intake.num_samples)
+        applied = await streams.store.apply(work, key=None)
+    assert result is not None  # noqa: S101 (without a key, nothing is replayed)
+    streams.metrics.committed(applied)
+    if result.added is not None:
+        streams.metrics.updates("applied", result.added.num_samples)
     else:
-        state.streams.metrics.updates("frozen", len(samples))
-    return [outcome.whitened for outcome in settlement.shaping.outcomes]
+        streams.metrics.updates("frozen", len(samples))
+    return [sample.whitened for sample in result.shaping.outcomes]
 
 
 def _inside(logit: float) -> float:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.http.body import item_pointer, read_json, require_one_success, unwrap, validate_items
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
-from service.json_reply import json_reply
+from service.problems import json_reply
 from service.results import ItemFailure
 from service.schemas.score import CompareItem, CompareReply, CompareRequest, Envelope
 from service.scoring.compare_reply import comparison_json
-from service.scoring.judging import judge_items
+from service.scoring.score_items import judge_items
 from service.state import AppState, get_state
 
 router = APIRouter(tags=["rewards"])

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 
-from service.json_reply import json_reply
+from service.problems import json_reply
 
 router = APIRouter(include_in_schema=False)
 

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from service.http.openapi import problems
-from service.json_reply import json_reply
-from service.problems import Problem
+from service.problems import Problem, json_reply
 from service.state import AppState, get_state, reasons_not_ready
 
 router = APIRouter(prefix="/health", tags=["operations"])

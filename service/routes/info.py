@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from service.dialects import registry
-from service.json_reply import json_reply
+from service.problems import json_reply
 from service.scoring.model_info import models_json, selection_json
 from service.state import AppState, get_state
 

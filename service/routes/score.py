@@ -22,8 +22,7 @@ from service.http.body import (
 from service.http.deadline import deadline_of, while_connected
 from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
-from service.json_reply import json_reply
-from service.problems import Problem, ProblemItem, problem_from
+from service.problems import Problem, ProblemItem, json_reply, problem_from
 from service.results import ItemFailure, Judged
 from service.schemas.score import (
     ScoreEnvelope,
@@ -33,7 +32,7 @@ from service.schemas.score import (
     score_item_model,
 )
 from service.scoring.detail import with_detail
-from service.scoring.judging import judge_items
+from service.scoring.score_items import judge_items
 from service.scoring.score_reply import item_json
 from service.state import AppState, get_state
 

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from rm_core.rewards import Statistics
 from service.http.body import read_json, validate
 from service.http.openapi import COMMON_PROBLEMS, problems, request_body
-from service.json_reply import json_reply
-from service.problems import Problem
+from service.problems import Problem, json_reply
 from service.schemas.ppo import StreamReply, StreamSnapshot, StreamsReply
 from service.state import AppState, get_state
 from service.streams.service import state_problems

@@ -6,12 +6,11 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from rm_core.rewards import DEFAULT_BETA, KLEstimator
+from rm_core.rewards.ppo import KlInput, ShapingOptions, WhitenMode
 from rm_core.types import Role
 from service.schemas.base import Strict
 from service.schemas.score import Envelope, FailedReply, MessagesItem, ResponseItem, RewardReply
 from service.streams.stream_table import DEFAULT_STREAM, STREAM_NAME_PATTERN
-
-WhitenMode = Literal["running", "frozen", "batch", "group", "none"]
 
 MAX_COEFFICIENT = 1e6
 MAX_SAMPLES = 2.0**53
@@ -119,6 +118,16 @@ class PpoEnvelope(Envelope):
         "nothing is counted then.",
     )
 
+    @property
+    def shaping(self) -> ShapingOptions:
+        """What the arithmetic needs of them."""
+        return ShapingOptions(
+            mode=self.whiten.mode,
+            shift_mean=self.whiten.shift_mean,
+            beta=self.beta,
+            missing_eos_penalty=self.missing_eos_penalty,
+        )
+
 
 class _PpoFields(Strict):
     logprobs: list[Number] | None = Field(
@@ -153,6 +162,13 @@ class _PpoFields(Strict):
                 "missing_logprobs", "a mask needs logprobs and ref_logprobs that it masks"
             )
         return self
+
+    @property
+    def kl_input(self) -> KlInput | None:
+        """The log-probabilities; None where none came."""
+        if self.logprobs is None or self.ref_logprobs is None:
+            return None
+        return KlInput(self.logprobs, self.ref_logprobs, self.mask)
 
 
 class PpoResponseItem(ResponseItem, _PpoFields):

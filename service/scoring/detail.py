@@ -10,7 +10,7 @@ from rm_core.types import Dialogue, ReadAt
 from service.results import ItemFailure
 from service.schemas.options import DetailKind, ScoreOptions
 from service.schemas.score import ScoreItem, StepsItem
-from service.scoring.judging import JudgedItem
+from service.scoring.score_items import JudgedItem
 
 # Of a response that is padding from its first token on: nothing of it is read.
 _NOTHING = Within((), (), ())

@@ -12,14 +12,14 @@ from typing import Literal
 
 from fastapi import Request
 
+from service.errors import IdempotencyConflict
 from service.problems import Problem
-from service.state_errors import IdempotencyConflict
 from service.streams.ledger_table import MAX_KEY_CHARACTERS, IdempotencyKey, StoredReply
 
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 
-Outcome = Literal["new", "replayed", "joined"]
+IdempotencyOutcome = Literal["new", "replayed", "joined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Answer:
     """A reply, and how it came about."""
 
     reply: StoredReply
-    outcome: Outcome = "new"
+    outcome: IdempotencyOutcome = "new"
 
 
 def idempotency_key(request: Request, route: str, body: bytes) -> IdempotencyKey | None:

@@ -9,9 +9,9 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.ppo.shaping import Outcome as ShapedOutcome
+from rm_core.rewards.ppo import ShapedSample
 from service.streams.database import Recovery
-from service.streams.idempotency import Outcome
+from service.streams.idempotency import IdempotencyOutcome
 from service.streams.store import Applied
 from service.streams.stream_table import Stream
 
@@ -22,7 +22,7 @@ _REWARD_EDGES = tuple(edge / 2 for edge in range(-10, 11))
 _PENALTY_EDGES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _COMMIT_EDGES = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _UPDATE_RESULTS = ("applied", "duplicate", "frozen", "nonfinite", "not_requested")
-_IDEMPOTENCY_RESULTS = (*get_args(Outcome), "conflict", "evicted")
+_IDEMPOTENCY_RESULTS = (*get_args(IdempotencyOutcome), "conflict", "evicted")
 
 
 class RewardMetrics:
@@ -142,7 +142,7 @@ class RewardMetrics:
         """A keyed request's outcome."""
         self._idempotency.labels(result).inc()
 
-    def shaped(self, outcome: ShapedOutcome) -> None:
+    def shaped(self, outcome: ShapedSample) -> None:
         """One sequence's shaped reward."""
         self._whitened.observe(outcome.whitened)
         self._reward.observe(outcome.shaped.reward)

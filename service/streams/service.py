@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge
 from rm_core.types import Scorer
+from service.errors import IdempotencyConflict, StateUnavailable, UnknownStream
 from service.problems import Problem, ProblemItem
-from service.state_errors import IdempotencyConflict, StateUnavailable, UnknownStream
 from service.streams.idempotency import InFlight
 from service.streams.metrics import RewardMetrics
 from service.streams.store import StateStore, StoreLimits

@@ -15,12 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rm_core.rewards import Statistics
-from service.state_errors import (
-    IdempotencyConflict,
-    StateUnavailable,
-    TooManyStreams,
-    UnknownStream,
-)
+from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.streams import ledger_table as ledger
 from service.streams import stream_table as streams
 from service.streams.database import Recovery, open_database

@@ -29,8 +29,15 @@ TESTED_IN = {
     "rm_core/checkpoint/files.py": "rm_core/checkpoint/test_load.py",
     "service/errors.py": "service/batching/test_admission.py",
     "service/state.py": "service/routes/test_operations.py",
-    "service/state_errors.py": "service/streams/test_stream_table.py",
     "training/errors.py": "training/data/test_prepare.py",
+    # Parts that show where they are put together.
+    "rewardd/files/open.py": "rewardd/files/test_rows.py",
+    "rm_core/engine/forward/base.py": "rm_core/engine/forward/test_choose.py",
+    "rm_core/text/contract.py": "rm_core/text/test_encoder.py",
+    "service/ppo/reply.py": "service/routes/test_ppo.py",
+    "service/ppo/stream_update.py": "service/routes/test_ppo_whitening.py",
+    "service/results.py": "service/scoring/test_score_items.py",
+    "training/types.py": "training/test_config.py",
     # Kernels that must all give transformers' own numbers.
     "rm_core/engine/attention/masked.py": "rm_core/engine/attention/test_kernels.py",
     "rm_core/engine/attention/merged.py": "rm_core/engine/attention/test_kernels.py",

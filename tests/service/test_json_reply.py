@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from service.json_reply import json_reply
+from service.problems import json_reply
 
 
 def test_numbers_survive_the_wire_to_the_last_bit() -> None:

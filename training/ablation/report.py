@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
+from rm_core.checkpoint.atomic import written_whole
 from training.ablation.figures import ALL, AblationTable, Figure
 from training.config import TrainingConfig
-from training.durable import written_whole
 
 METHOD = (
     "Accuracy in per cent on held-out pairs, equal rewards counting half, averaged over seeds; in "

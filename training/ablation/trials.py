@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
+from rm_core.checkpoint.atomic import written_whole
 from rm_core.checkpoint.load import resolve_directory, weights_digest
 from rm_core.errors import ConfigurationError
 from training.ablation.grid import Grid, Setting
@@ -24,7 +25,6 @@ from training.config import TrainingConfig
 from training.data.examples import Comparison, Pair
 from training.data.prepare import PreparedData, fingerprint
 from training.distributed import join_processes
-from training.durable import written_whole
 from training.errors import DataError
 from training.evaluation import score_comparisons
 from training.evaluation.accuracy import credit_of

@@ -13,8 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from rm_core.checkpoint.head_bias import give_bias, read_head_bias
-from rm_core.checkpoint.heads import has_head_on_tokens, head_of
+from rm_core.checkpoint.heads import give_bias, has_head_on_tokens, head_of, read_head_bias
 from rm_core.checkpoint.load import (
     inspect_files,
     model_max_length,

@@ -24,10 +24,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from rm_core.checkpoint.atomic import recover_directory, written_whole
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Message
-from training.durable import recover_directory, written_whole
 from training.errors import DataError
 from training.modeling.reward_model import quiet_transformers, training_contract
 

@@ -12,8 +12,8 @@ from typing import Any
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from rm_core.checkpoint.atomic import is_of_the_disk
 from rm_core.errors import NotSaved
-from training.durable import is_of_the_disk
 from training.modeling.reward_model import quiet_transformers
 from training.optimization.resume import RunIdentity, complete_checkpoint, keep_newest
 

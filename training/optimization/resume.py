@@ -18,11 +18,11 @@ from typing import Any
 import torch
 import transformers
 
+from rm_core.checkpoint.atomic import replace_directory
 from rm_core.errors import ConfigurationError
 from training.config import TrainingConfig
 from training.data.examples import Comparison
 from training.data.prepare import fingerprint
-from training.durable import replace_directory
 
 MARKER_NAME = "resume.json"
 

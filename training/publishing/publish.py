@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from rm_core.checkpoint.atomic import recover_directory, written_whole
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
 from rm_core.errors import CheckpointError, ConfigurationError
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
 from training.data.report import DataReport
-from training.durable import recover_directory, written_whole
 from training.evaluation import Accuracy
 from training.evaluation.heldout import HeldoutFigures
 from training.modeling.reward_model import UntrainedRewardModel, quiet_transformers

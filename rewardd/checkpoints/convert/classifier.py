@@ -20,7 +20,7 @@ from rewardd.checkpoints.convert.source import (
 )
 from rewardd.checkpoints.convert.weights import Weights, take
 from rm_core.checkpoint.adapters import HEAD
-from rm_core.checkpoint.head_bias import HEAD_BIAS
+from rm_core.checkpoint.heads import HEAD_BIAS
 from rm_core.checkpoint.manifest import (
     MANIFEST_NAME,
     RewardModelManifest,

@@ -14,6 +14,7 @@ from rewardd.checkpoints.convert.source import LayoutName, ReadOptions, Source
 from rewardd.checkpoints.convert.target import Reader, Target, Written, head_bias, write_target
 from rewardd.checkpoints.convert.tokenizer import load_tokenizer, settle_padding
 from rewardd.checkpoints.convert.verify import Agreement
+from rm_core.checkpoint.atomic import written_whole
 from rm_core.checkpoint.files import weights_digest
 from rm_core.checkpoint.load import model_max_length
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
@@ -21,7 +22,6 @@ from rm_core.errors import CheckpointError, ConfigurationError
 from rm_core.text.contract import EosRule, PositionContract, ReadRule
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Baseline, Role
-from training.durable import written_whole
 from training.publishing.publish import check_output, versions
 
 TARGETS: tuple[Target, ...] = get_args(Target)

@@ -24,7 +24,7 @@ from rewardd.checkpoints.convert.weights import Weights
 from rm_core.checkpoint.adapters import HEAD, WEIGHTS
 from rm_core.checkpoint.adapters import HEAD_BIAS as ADAPTER_HEAD_BIAS
 from rm_core.checkpoint.files import ADAPTER_CONFIG
-from rm_core.checkpoint.head_bias import HEAD_BIAS
+from rm_core.checkpoint.heads import HEAD_BIAS
 from rm_core.errors import CheckpointError
 from rm_core.text.contract import PositionContract
 

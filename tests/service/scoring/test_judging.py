@@ -4,7 +4,7 @@ from rm_core.rewards.rule import Judgement
 from service.problems import Problem
 from service.results import ItemFailure, Judged
 from service.schemas.score import CompareItem, GroupItem, ResponseItem
-from service.scoring.judging import judge_items
+from service.scoring.score_items import judge_items
 from tests.fakes import NAN_MARK
 from tests.service.conftest import Service, Start
 

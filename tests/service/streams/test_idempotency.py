@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from fastapi import Request
 
+from service.errors import IdempotencyConflict
 from service.problems import Problem
-from service.state_errors import IdempotencyConflict
 from service.streams.idempotency import Answer, InFlight, idempotency_key
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 

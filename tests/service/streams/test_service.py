@@ -6,13 +6,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge, statistics_of
 from rm_core.types import Baseline
+from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.problems import Problem
-from service.state_errors import (
-    IdempotencyConflict,
-    StateUnavailable,
-    TooManyStreams,
-    UnknownStream,
-)
 from service.streams.ledger_table import StoredReply
 from service.streams.service import StreamService, baseline_statistics, state_problems
 from service.streams.store import Transaction

@@ -7,7 +7,7 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from rm_core.rewards import Statistics, merge, statistics_of
-from service.state_errors import IdempotencyConflict, StateUnavailable, UnknownStream
+from service.errors import IdempotencyConflict, StateUnavailable, UnknownStream
 from service.streams.ledger_table import StoredReply
 from service.streams.store import StateStore, Transaction
 from service.streams.stream_table import Stream

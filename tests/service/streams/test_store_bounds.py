@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.state_errors import TooManyStreams
+from service.errors import TooManyStreams
 from service.streams.ledger_table import LedgerLimits, StoredReply
 from service.streams.store import StateStore, StoreLimits, Transaction
 from tests.service.streams.store_calls import FakeClock, adding, key

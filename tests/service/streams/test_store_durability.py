@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rm_core.rewards import Statistics, merge, statistics_of
-from service.state_errors import StateUnavailable
+from service.errors import StateUnavailable
 from service.streams.ledger_table import StoredReply
 from service.streams.store import StateStore, Transaction
 from tests.service.streams.store_calls import adding, key

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rm_core.rewards import Statistics, statistics_of
-from service.state_errors import IdempotencyConflict
+from service.errors import IdempotencyConflict
 from service.streams import stream_table as streams
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.store import StateStore, Transaction

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rm_core.checkpoint.atomic import recover_directory
 from rm_core.errors import NotSaved
 from tests.training.ablation.made_up import CONFIG, ablation, cell
 from tests.training.full_disk import disk_full_after
 from training.ablation import report
 from training.ablation.figures import AblationTable
 from training.ablation.report import markdown_of, rich_table, write_report
-from training.durable import recover_directory
 
 GRADES = ["better", "better", "negligibly_better", "negligibly_better"]
 TABLE = AblationTable.of(

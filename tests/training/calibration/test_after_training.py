@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from training.calibration.after_training import calibrate_trained
 from training.config import TrainingConfig
 from training.data.examples import Comparison, Pair
 from training.evaluation.scorer import Candidate, Reading, Refusal
+from training.pipeline import calibrate_trained
 
 CONFIG = TrainingConfig(
     role="helpfulness",

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rm_core.checkpoint.atomic import recover_directory
 from rm_core.errors import ConfigurationError, NotSaved
 from rm_core.types import Dialogue
 from tests.training.full_disk import disk_full_after
-from training.durable import recover_directory
 from training.errors import DataError
 from training.modeling import small_lm as base_model
 from training.modeling.small_lm import (

@@ -8,8 +8,8 @@ in it is pinned by the manifest, so that nobody could take a quoting page out of
 from collections.abc import Mapping
 from pathlib import Path
 
+from rm_core.checkpoint.atomic import recover_directory, written_whole
 from rm_core.checkpoint.manifest import RewardModelManifest
-from training.durable import recover_directory, written_whole
 from training.publishing.report.inputs import Material
 from training.publishing.report.page import html_page
 from training.publishing.report.plots.drawing import Absent, Plot

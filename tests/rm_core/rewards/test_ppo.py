@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 
 from rm_core.errors import InputError, ShapeMismatch
 from rm_core.rewards import Statistics, TokenKL, statistics_of, token_kl
+from rm_core.rewards.ppo import (
+    KlInput,
+    PpoSample,
+    ShapingOptions,
+    has_finite_logit,
+    new_samples,
+    sequence_kl,
+    shape_samples,
+)
 from rm_core.rewards.rule import Judgement, ScoredItem
-from service.ppo.shaping import Sample, has_finite_logit, intake, sequence_kl, shape_samples
-from service.schemas.ppo import PpoEnvelope, PpoResponseItem
 
 
 def sample(
@@ -21,7 +28,7 @@ def sample(
     finished: bool | None = None,
     id: str | int | None = None,  # noqa: A002
     group: Hashable = "g",
-) -> Sample:
+) -> PpoSample:
     judgement = Judgement(
         ScoredItem({"helpfulness": logit}, 3),
         {"helpfulness": logit},
@@ -29,15 +36,11 @@ def sample(
         "helpfulness",
         logit,
     )
-    return Sample(index, judgement, kl, finished, id, group)
+    return PpoSample(index, judgement, kl, finished, id, group)
 
 
-def options(**given: Any) -> PpoEnvelope:
-    return PpoEnvelope.model_validate({"items": [{}], **given})
-
-
-def item(**given: Any) -> PpoResponseItem:
-    return PpoResponseItem.model_validate({"prompt": "p", "response": "r", **given})
+def options(**given: Any) -> ShapingOptions:
+    return ShapingOptions(**given)
 
 
 def test_an_id_counts_once_in_a_request_and_once_in_its_stream() -> None:
@@ -50,7 +53,7 @@ def test_an_id_counts_once_in_a_request_and_once_in_its_stream() -> None:
         sample(9.0, 5, id="7"),
     ]
 
-    taken = intake(samples, {"known"})
+    taken = new_samples(samples, {"known"})
 
     assert taken.statistics == statistics_of([1.0, 2.0, 3.0])
     assert taken.num_samples == 3
@@ -61,7 +64,7 @@ def test_an_id_counts_once_in_a_request_and_once_in_its_stream() -> None:
 def test_running_and_frozen_whiten_by_the_streams_statistics() -> None:
     statistics = Statistics(101.0, 2.0, 400.0)  # std 2
     for mode in ("running", "frozen"):
-        shaping = shape_samples([sample(4.0)], options(whiten={"mode": mode}), statistics)
+        shaping = shape_samples([sample(4.0)], options(mode=mode), statistics)
         assert shaping.outcomes[0].whitened == pytest.approx(1.0)
         assert shaping.statistics == statistics
 
@@ -69,7 +72,7 @@ def test_running_and_frozen_whiten_by_the_streams_statistics() -> None:
 def test_batch_whitens_by_this_request_alone() -> None:
     shaping = shape_samples(
         [sample(1.0, 0), sample(3.0, 1)],
-        options(whiten={"mode": "batch"}),
+        options(mode="batch"),
         Statistics(100.0, 50.0, 1.0),
     )
 
@@ -82,7 +85,7 @@ def test_batch_whitens_by_this_request_alone() -> None:
 def test_group_whitens_each_group_alone_and_lists_them() -> None:
     samples = [sample(1.0, 0, group="a"), sample(9.0, 2, group="b"), sample(3.0, 5, group="a")]
 
-    shaping = shape_samples(samples, options(whiten={"mode": "group"}), Statistics())
+    shaping = shape_samples(samples, options(mode="group"), Statistics())
 
     assert [outcome.whitened for outcome in shaping.outcomes] == pytest.approx(
         [-(0.5**0.5), 0.0, 0.5**0.5]
@@ -93,7 +96,7 @@ def test_group_whitens_each_group_alone_and_lists_them() -> None:
 
 
 def test_none_passes_the_logit_without_a_warning() -> None:
-    shaping = shape_samples([sample(40.0)], options(whiten={"mode": "none"}), Statistics())
+    shaping = shape_samples([sample(40.0)], options(mode="none"), Statistics())
 
     assert shaping.outcomes[0].whitened == 40.0
     assert "unscaled" not in shaping.outcomes[0].warnings
@@ -111,7 +114,7 @@ def test_the_penalty_is_the_papers() -> None:
     kl = token_kl([-1.0, -1.0], [-2.0, -1.5])
 
     (outcome,) = shape_samples(
-        [sample(3.0, kl=kl)], options(beta=0.1, whiten={"mode": "none"}), Statistics()
+        [sample(3.0, kl=kl)], options(beta=0.1, mode="none"), Statistics()
     ).outcomes
 
     assert outcome.shaped.penalty == pytest.approx(0.15)
@@ -125,7 +128,7 @@ def test_only_an_unfinished_response_pays_for_its_missing_eos(
 ) -> None:
     (outcome,) = shape_samples(
         [sample(3.0, finished=finished)],
-        options(missing_eos_penalty=1.5, whiten={"mode": "none"}),
+        options(missing_eos_penalty=1.5, mode="none"),
         Statistics(),
     ).outcomes
 
@@ -152,7 +155,7 @@ def test_every_mode_is_finite_and_keeps_the_order(
     logits: list[float], mode: str, shift_mean: bool
 ) -> None:
     samples = [sample(logit, index) for index, logit in enumerate(logits)]
-    request = options(whiten={"mode": mode, "shift_mean": shift_mean})
+    request = options(mode=mode, shift_mean=shift_mean)
 
     outcomes = shape_samples(samples, request, statistics_of(logits)).outcomes
 
@@ -164,13 +167,9 @@ def test_every_mode_is_finite_and_keeps_the_order(
                 assert whitened[i] <= whitened[j]
 
 
-def test_an_item_without_log_probabilities_has_no_kl() -> None:
-    assert sequence_kl(item(), "k1") is None
-
-
 def test_log_probabilities_of_unequal_length_name_the_field() -> None:
     with pytest.raises(ShapeMismatch) as caught:
-        sequence_kl(item(logprobs=[-1.0, -2.0], ref_logprobs=[-1.0]), "k1")
+        sequence_kl(KlInput(logprobs=[-1.0, -2.0], ref_logprobs=[-1.0]), "k1")
 
     assert caught.value.field == "ref_logprobs"
 
@@ -184,18 +183,16 @@ def test_log_probabilities_of_unequal_length_name_the_field() -> None:
 )
 def test_a_sequence_where_nothing_counts_is_refused(given: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as caught:
-        sequence_kl(item(**given), "k1")
+        sequence_kl(KlInput(**given), "k1")
 
     assert caught.value.field == field
 
 
 def test_the_mask_takes_booleans_and_bits() -> None:
     given = {"logprobs": [-1.0, -1.0], "ref_logprobs": [-2.0, -3.0]}
-    as_bits = sequence_kl(item(**given, mask=[1, 0]), "k1")
-    as_booleans = sequence_kl(item(**given, mask=[True, False]), "k1")
+    as_bits = sequence_kl(KlInput(**given, mask=[1, 0]), "k1")
+    as_booleans = sequence_kl(KlInput(**given, mask=[True, False]), "k1")
 
-    assert as_bits is not None
-    assert as_booleans is not None
     assert as_bits.total == as_booleans.total == 1.0
 
 

@@ -1,34 +1,61 @@
-"""The pipeline from selected rewards to shaped ones: pure, over `rm_core.rewards`.
+"""PPO rewards from selected ones: whitened by statistics, less the KL penalty (design.md §2.3–5).
 
-Knows neither HTTP nor the store: the caller brings the stream's statistics and the ids that it has
-counted, and takes away what is to be merged.
+The caller brings the stream's statistics and the ids that it has counted, and takes away what is to
+be merged.
 """
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from rm_core.errors import InputError
-from rm_core.rewards import (
-    KLEstimator,
-    Shaped,
-    Statistics,
-    TokenKL,
-    admissible,
-    members,
-    shape,
-    statistics_of,
-    token_kl,
-    whiten,
-    whiten_groups,
-)
+from rm_core.rewards.groups import members, whiten_groups
+from rm_core.rewards.kl import KLEstimator, TokenKL, token_kl
 from rm_core.rewards.rule import Judgement
-from service.schemas.ppo import PpoEnvelope, PpoItem, WhitenMode
+from rm_core.rewards.shaping import DEFAULT_BETA, Shaped, shape
+from rm_core.rewards.whitening import Statistics, admissible, statistics_of, whiten
+
+WhitenMode = Literal["running", "frozen", "batch", "group", "none"]
+"""Whose statistics whiten: the stream's with this request merged, the stream's as they are, this
+request's, each group's, or nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ShapingOptions:
+    """How a request's selected rewards become PPO rewards.
+
+    Attributes:
+        mode: whose statistics whiten.
+        shift_mean: False scales and leaves the mean where it was.
+        beta: coefficient of the KL penalty, reward units per nat.
+        missing_eos_penalty: taken off a sample that was not finished.
+    """
+
+    mode: WhitenMode = "running"
+    shift_mean: bool = True
+    beta: float = DEFAULT_BETA
+    missing_eos_penalty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KlInput:
+    """The trainer's log-probabilities of one response's sampled tokens, natural log.
+
+    Attributes:
+        logprobs: ln π_θ, (tokens,).
+        ref_logprobs: ln π_0 of the same tokens, (tokens,).
+        mask: True where a token counts, (tokens,); None: all count.
+    """
+
+    logprobs: Sequence[float]
+    ref_logprobs: Sequence[float]
+    mask: Sequence[bool | int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PpoSample:
     """One judged response on its way to a shaped reward.
 
     Attributes:
@@ -49,7 +76,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class NewSamples:
     """What a request adds to its stream.
 
     Attributes:
@@ -75,10 +102,10 @@ class GroupSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ShapedSample:
     """One sample's way from the logit to the shaped reward."""
 
-    sample: Sample
+    sample: PpoSample
     whitened: float
     shaped: Shaped
     warnings: tuple[str, ...]
@@ -95,7 +122,7 @@ class Shaping:
         groups: of group mode.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ShapedSample, ...]
     statistics: Statistics
     scaled: bool
     groups: tuple[GroupSummary, ...] = ()
@@ -106,16 +133,14 @@ def id_text(identifier: str | int) -> str:
     return str(identifier)
 
 
-def sequence_kl(item: PpoItem, estimator: KLEstimator) -> TokenKL | None:
-    """The item's per-token KL; None where it brings no log-probabilities.
+def sequence_kl(given: KlInput, estimator: KLEstimator) -> TokenKL:
+    """One response's per-token KL estimates.
 
     Raises:
         ShapeMismatch: the lists differ in length; `field` names the one that differs.
         InputError: no token is left to carry the reward.
     """
-    if item.logprobs is None or item.ref_logprobs is None:
-        return None
-    kl = token_kl(item.logprobs, item.ref_logprobs, estimator=estimator, mask=item.mask)
+    kl = token_kl(given.logprobs, given.ref_logprobs, estimator=estimator, mask=given.mask)
     if not kl.mask.any():
         raise InputError(
             "no token counts, so that none can carry the reward; send at least one, unmasked",
@@ -129,7 +154,7 @@ def has_finite_logit(judgement: Judgement) -> bool:
     return bool(admissible(np.asarray([judgement.logit]))[0])
 
 
-def intake(samples: Sequence[Sample], counted: set[str]) -> Intake:
+def new_samples(samples: Sequence[PpoSample], counted: set[str]) -> NewSamples:
     """What the samples add to a stream that has counted these ids already."""
     seen = set(counted)
     values: list[float] = []
@@ -144,23 +169,22 @@ def intake(samples: Sequence[Sample], counted: set[str]) -> Intake:
             seen.add(own)
             new_ids.append(own)
         values.append(sample.judgement.logit)
-    return Intake(statistics_of(values), len(values), tuple(new_ids), frozenset(duplicates))
+    return NewSamples(statistics_of(values), len(values), tuple(new_ids), frozenset(duplicates))
 
 
 def shape_samples(
-    samples: Sequence[Sample], request: PpoEnvelope, statistics: Statistics
+    samples: Sequence[PpoSample], options: ShapingOptions, statistics: Statistics
 ) -> Shaping:
     """Whiten and shape a request's samples.
 
     Args:
         samples: with finite logits.
-        request: the options.
+        options: of the request.
         statistics: the stream's, this request already merged in running mode; read in the modes
             running and frozen only.
     """
     logits = [sample.judgement.logit for sample in samples]
-    mode: WhitenMode = request.whiten.mode
-    shift_mean = request.whiten.shift_mean
+    mode, shift_mean = options.mode, options.shift_mean
     groups: tuple[GroupSummary, ...] = ()
     used = Statistics()
     if mode == "group":
@@ -178,22 +202,24 @@ def shape_samples(
         result = whiten(logits, used, shift_mean=shift_mean)
         values, scaled = result.values, np.full(len(logits), result.scaled)
     outcomes = tuple(
-        _outcome(sample, float(value), request, unscaled=mode != "none" and not known)
+        _shaped(sample, float(value), options, unscaled=mode != "none" and not known)
         for sample, value, known in zip(samples, values, scaled, strict=True)
     )
     return Shaping(outcomes, used, bool(scaled.all()), groups)
 
 
-def _outcome(sample: Sample, whitened: float, request: PpoEnvelope, *, unscaled: bool) -> Outcome:
+def _shaped(
+    sample: PpoSample, whitened: float, options: ShapingOptions, *, unscaled: bool
+) -> ShapedSample:
     shaped = shape(
         whitened,
         sample.kl,
-        beta=request.beta,
-        missing_eos_penalty=request.missing_eos_penalty if sample.finished is False else 0.0,
+        beta=options.beta,
+        missing_eos_penalty=options.missing_eos_penalty if sample.finished is False else 0.0,
     )
     warnings = (
         ("no_logprobs", sample.kl is None),
         ("kl_clamped", sample.kl is not None and sample.kl.num_clamped > 0),
         ("unscaled", unscaled),
     )
-    return Outcome(sample, whitened, shaped, tuple(name for name, holds in warnings if holds))
+    return ShapedSample(sample, whitened, shaped, tuple(name for name, holds in warnings if holds))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rm_core.checkpoint.atomic import recover_directory, replace_directory, written_whole
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import read_manifest, verify_files
 from rm_core.errors import NotSaved, RewardError
@@ -16,7 +17,6 @@ from tests.training.made_up import (
     made_up_report,
 )
 from training.config import TrainingConfig
-from training.durable import recover_directory, replace_directory, written_whole
 from training.modeling.reward_model import UntrainedRewardModel
 from training.publishing.publish import check_output, publish
 
