@@ -23,7 +23,7 @@ from loadtest.report import (
     write_json,
     write_text,
 )
-from loadtest.results import RunResult, judge
+from loadtest.results import RunResult, check_run
 from loadtest.scenarios import SCENARIOS, Options, Scenario, ScenarioBuilder, at_once
 from loadtest.servers import Launch, parse_command
 from loadtest.workloads import Workload
@@ -122,10 +122,10 @@ class ServerBench:
         self._capacities: dict[Workload, float] = {}
 
     def run(self, scenario: Scenario) -> RunResult:
-        """Learn the truth, send, judge."""
+        """Learn the truth, send, score."""
         self._oracle.learn(scenario.workload.texts)
         exchanges = self._generator.run(scenario.workload, scenario.schedule)
-        return judge(
+        return check_run(
             scenario.name,
             scenario.workload,
             exchanges,

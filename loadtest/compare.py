@@ -17,7 +17,7 @@ from loadtest.errors import LoadTestError, PeerError
 from loadtest.generator import Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.report import markdown_table
-from loadtest.results import RunResult, judge
+from loadtest.results import RunResult, check_run
 from loadtest.scenarios import SINGLES_CLIENTS, Scenario, at_once
 from loadtest.schedule import ClosedLoop
 from loadtest.servers import Launch
@@ -35,7 +35,7 @@ class Shape:
 
     Attributes:
         name: of the column.
-        num_models: 1, or 2 where each text is judged by both.
+        num_models: 1, or 2 where each text is scored by both.
         build: makes the scenario from a tokenizer, a scale in (0, 1] and a seed.
     """
 
@@ -264,7 +264,7 @@ def _run_peer(turn: _Turn, comparison: Comparison, say: Say) -> None:
                 exchanges = Generator(target, core=turn.core).run(
                     scenario.workload, scenario.schedule
                 )
-                result = judge(shape, scenario.workload, exchanges, target, turn.oracle)
+                result = check_run(shape, scenario.workload, exchanges, target, turn.oracle)
                 comparison.runs.setdefault(name, {}).setdefault(shape, []).append(result)
                 say(f"{name:10} {shape:10} {result.texts_per_second:8.1f} texts/s")
     except PeerError as exc:

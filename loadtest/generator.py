@@ -1,4 +1,4 @@
-"""Sends a workload by its schedule and notes when everything happened; judges nothing.
+"""Sends a workload by its schedule and notes when everything happened; scores nothing.
 
 Latency is counted from the *intended* time: a request that went late because the generator, or a
 server that blocked it, was busy is charged for the delay.

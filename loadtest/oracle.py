@@ -1,6 +1,6 @@
 """The true rewards: transformers' own forward of each text alone, computed once and kept.
 
-float32 on the CPU, batch size 1, no padding. It knows nothing of the engine that it judges.
+float32 on the CPU, batch size 1, no padding. It knows nothing of the engine that it scores.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class Oracle:
         """For each role and text how far a reward is off, and whether that is too far.
 
         Raises:
-            LoadTestError: the server judges by a role that the oracle has no checkpoint of, or
+            LoadTestError: the server scores by a role that the oracle has no checkpoint of, or
                 lacks one that it has.
         """
         if found.keys() != self.models.keys():
@@ -77,13 +77,13 @@ class Oracle:
                 f"{sorted(self.models)}; give --safety-model and --helpfulness-model as the "
                 "server has them"
             )
-        judged: list[tuple[float, bool]] = []
+        checked: list[tuple[float, bool]] = []
         for role, values in found.items():
             for text, value in zip(request.texts, values, strict=True):
                 true = self.reward(role, text)
                 error = abs(value - true)
-                judged.append((error, not error <= self.tolerance * (1 + abs(true))))
-        return judged
+                checked.append((error, not error <= self.tolerance * (1 + abs(true))))
+        return checked
 
 
 def checkpoint_digest(directory: Path) -> str:

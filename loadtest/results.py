@@ -21,7 +21,7 @@ MAX_LATENESS_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CheckedItem:
     """An exchange's outcome.
 
     Attributes:
@@ -110,7 +110,7 @@ class RunResult:
         }
 
 
-def judge(
+def check_run(
     name: str,
     workload: Workload,
     exchanges: Sequence[Exchange],
@@ -135,18 +135,18 @@ def judge(
     if [exchange.index for exchange in exchanges] != list(range(len(workload.requests))):
         raise LoadTestError("requests were lost or doubled by the generator: this is a bug")
     pairs = list(zip(exchanges, workload.requests, strict=True))
-    judged = [judge_one(exchange, request, target, oracle) for exchange, request in pairs]
+    checked = [check_one(exchange, request, target, oracle) for exchange, request in pairs]
     outcomes: dict[Outcome, int] = {"ok": 0, "refused": 0, "failed": 0}
-    for verdict in judged:
+    for verdict in checked:
         outcomes[verdict.outcome] += 1
-    is_ok = [verdict.outcome == "ok" for verdict in judged]
-    errors = [verdict.max_error for verdict in judged if verdict.max_error is not None]
+    is_ok = [verdict.outcome == "ok" for verdict in checked]
+    errors = [verdict.max_error for verdict in checked if verdict.max_error is not None]
     lateness = sorted((exchange.sent - exchange.intended) * 1e3 for exchange in exchanges)
     return RunResult(
         name=name,
         offered=len(workload.requests),
         outcomes=outcomes,
-        reasons=dict(Counter(verdict.reason for verdict in judged if verdict.reason)),
+        reasons=dict(Counter(verdict.reason for verdict in checked if verdict.reason)),
         texts_ok=sum(len(r.texts) for (_, r), ok in zip(pairs, is_ok, strict=True) if ok),
         makespan_seconds=_makespan(exchanges),
         latencies_ms=tuple(
@@ -163,28 +163,28 @@ def latency_ms(exchange: Exchange) -> float:
     return (exchange.done - exchange.intended) * 1e3
 
 
-def judge_one(
+def check_one(
     exchange: Exchange, request: Request, target: Target, oracle: Oracle | None
-) -> Judged:
+) -> CheckedItem:
     """One exchange's outcome."""
     if exchange.failure:
-        return Judged("failed", exchange.failure)
+        return CheckedItem("failed", exchange.failure)
     statuses = [reply.status for reply in exchange.replies]
     bad = [status for status in statuses if status != 200]
     if bad:
         refused = all(status in REFUSALS for status in bad)
-        return Judged("refused" if refused else "failed", f"status {bad[0]}")
+        return CheckedItem("refused" if refused else "failed", f"status {bad[0]}")
     try:
         rewards = _rewards(exchange.replies, request, target)
     except MalformedReply as exc:
-        return Judged("failed", str(exc))
+        return CheckedItem("failed", str(exc))
     if oracle is None:
-        return Judged("ok")
+        return CheckedItem("ok")
     errors = oracle.errors(request, rewards)
     largest = max(error for error, _ in errors)
     if any(wrong for _, wrong in errors):
-        return Judged("failed", "wrong reward", largest)
-    return Judged("ok", max_error=largest)
+        return CheckedItem("failed", "wrong reward", largest)
+    return CheckedItem("ok", max_error=largest)
 
 
 def _rewards(replies: Sequence[Reply], request: Request, target: Target) -> Rewards:

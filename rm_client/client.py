@@ -127,7 +127,7 @@ class RewardClient:
             on_item_error: "return" puts a `FailedReply` in the item's place.
 
         Raises:
-            ItemsFailed: with "raise", if any item could not be judged.
+            ItemsFailed: with "raise", if any item could not be scored.
         """
         reply = self._run(
             wire.score_call(
@@ -219,7 +219,7 @@ class RewardClient:
             on_item_error: as for `score`.
 
         Raises:
-            ItemsFailed: no item at all could be judged; or any, with "raise".
+            ItemsFailed: no item at all could be scored; or any, with "raise".
         """
         call = wire.ppo_call(
             items,

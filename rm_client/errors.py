@@ -11,7 +11,7 @@ The tree:
     ├── RequestRefused        it answered 4xx: the same request would be refused again
     │   ├── NotAuthorized     401 or 403
     │   └── NotFound          404, of a stream for instance
-    ├── ItemsFailed           some items could not be judged (only with on_item_error="raise")
+    ├── ItemsFailed           some items could not be scored (only with on_item_error="raise")
     └── InvalidReply          the answer is not what the wire promises: lengths, numbers, form
 """
 
@@ -89,7 +89,7 @@ class NotFound(RequestRefused):
 
 
 class ItemsFailed(RewardClientError):
-    """Raised when items could not be judged and the call asked for an exception.
+    """Raised when items could not be scored and the call asked for an exception.
 
     Attributes:
         failures: the errors by the item's index; a group's responses are `(item, response)`.

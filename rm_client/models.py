@@ -65,7 +65,7 @@ class ResponseItem(Sent):
 
     Attributes:
         prompt: what the policy was asked: a text, or the chat before the response.
-        response: the policy's answer, which is judged.
+        response: the policy's answer, which is scored.
         is_safety: true if the prompt is known to be about safety: the safety reward is selected.
     """
 
@@ -83,7 +83,7 @@ class GroupItem(Sent):
 
 
 class MessagesItem(Sent):
-    """A whole chat that ends with the assistant turn to be judged."""
+    """A whole chat that ends with the assistant turn to be scored."""
 
     messages: list[ChatMessage] = Field(min_length=2)
     is_safety: bool = False
@@ -203,7 +203,7 @@ class ErrorReply(Received):
 
 
 class FailedReply(Received):
-    """An item that could not be judged; its neighbours are not affected."""
+    """An item that could not be scored; its neighbours are not affected."""
 
     error: ErrorReply
 
@@ -237,7 +237,7 @@ class ResponseReply(Received):
 
 
 class GroupReply(Received):
-    """The judgements of one prompt's responses, and what GRPO makes of them.
+    """The rewards of one prompt's responses, and what GRPO makes of them.
 
     Attributes:
         responses: one entry per response, in order.

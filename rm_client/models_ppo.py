@@ -124,7 +124,7 @@ class PpoResponseItem(ResponseItem, _PpoFields):
 
 
 class PpoMessagesItem(MessagesItem, _PpoFields):
-    """A whole chat that ends with the assistant turn to be judged."""
+    """A whole chat that ends with the assistant turn to be scored."""
 
 
 PpoItem = PpoResponseItem | PpoMessagesItem

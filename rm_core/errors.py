@@ -4,7 +4,7 @@ This module knows no HTTP: `service.problems` owns the mapping to status codes.
 
 RewardError
 ├─ InputError            one item's text or numbers can't be used (`field` says which part)
-│  ├─ EmptyText          nothing to judge
+│  ├─ EmptyText          nothing to score
 │  ├─ InvalidMessages    not a chat that ends with an assistant turn
 │  ├─ InputTooLong       more tokens than the model reads
 │  ├─ DetailUnavailable  rewards of tokens or steps, which this model or this text can't give
@@ -49,7 +49,7 @@ class InputError(RewardError):
 
 
 class EmptyText(InputError):
-    """Raised when a text has no tokens, or only white space, where something must be judged."""
+    """Raised when a text has no tokens, or only white space, where something must be scored."""
 
     code: ClassVar[str] = "empty_text"
 

@@ -28,12 +28,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """What a reward model judges: a response in the light of its prompt.
+    """What a reward model scores: a response in the light of its prompt.
 
     Attributes:
         prompt: the text that the policy was given, or the chat messages before the response.
-        response: the policy's answer, to be judged; a stop token that ends it is not doubled.
-        allow_empty: whether a response without text is judged, as a policy's samples may be, or
+        response: the policy's answer, to be scored; a stop token that ends it is not doubled.
+        allow_empty: whether a response without text is scored, as a policy's samples may be, or
             refused.
         read_at: where rewards are read; beyond the end's only by causal models.
     """
@@ -92,14 +92,14 @@ class TokenIds:
 
 
 RewardInput = Dialogue | RenderedText | TokenIds
-"""What can be judged."""
+"""What can be scored."""
 
 _GROUPING_CHARACTERS = 256
 _GROUPING_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReadPosition:
     """A token of the response at which a reward is read.
 
     Attributes:
@@ -126,14 +126,14 @@ class Encoded:
         num_prompt_tokens: how many leading ids belong to the prompt alone; None where the border
             can't be told (one string tokenised whole).
         warnings: any of "missing_eos", "double_bos", "truncated".
-        also_read: where further rewards are read, in the order of the text.
+        extra_positions: where further rewards are read, in the order of the text.
     """
 
     input_ids: tuple[int, ...]
     read_position: int
     num_prompt_tokens: int | None = None
     warnings: tuple[str, ...] = ()
-    also_read: tuple[Place, ...] = ()
+    extra_positions: tuple[ReadPosition, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -153,13 +153,13 @@ class EncodedItem:
 
     @property
     def num_tokens(self) -> int:
-        """The longest encoding's length in tokens: the item's price in a pack."""
+        """The longest encoding's length in tokens: the item's cost in a pack."""
         return max(encoded.num_tokens for encoded in self.by_role.values())
 
     @property
-    def num_places(self) -> int:
+    def num_extra_positions(self) -> int:
         """Rewards that are read beside the one of each model's read position."""
-        return sum(len(encoded.also_read) for encoded in self.by_role.values())
+        return sum(len(encoded.extra_positions) for encoded in self.by_role.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -329,7 +329,9 @@ class Scorer(Protocol):
         """
         ...
 
-    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+    def forward_positions(
+        self, items: Sequence[EncodedItem]
+    ) -> list[dict[Role, tuple[float, ...]]]:
         """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
         ...
 

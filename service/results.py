@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from rm_core.rewards.rule import Judgement, ScoredItem
+from rm_core.rewards.rule import ScoredItem, ScoredResponse
 from service.problems import ProblemItem, printable
 
 
@@ -53,5 +53,5 @@ class ItemFailure:
 Outcome = ScoredItem | ItemFailure
 
 
-Judged = Judgement | ItemFailure
+ItemResult = ScoredResponse | ItemFailure
 """What became of one response."""

@@ -14,7 +14,7 @@ from rm_core.types import (
     Encoded,
     EncodedItem,
     ModelProfile,
-    Place,
+    ReadPosition,
     RenderedText,
     RewardInput,
     Role,
@@ -42,7 +42,7 @@ def as_dialogue(given: RewardInput) -> Dialogue:
     return given
 
 
-def fake_places(dialogue: Dialogue) -> tuple[Place, ...]:
+def fake_places(dialogue: Dialogue) -> tuple[ReadPosition, ...]:
     """A token for each word of the response; steps end where they are said to."""
     if dialogue.read_at == "end":
         return ()
@@ -52,7 +52,7 @@ def fake_places(dialogue: Dialogue) -> tuple[Place, ...]:
     begins = (0, *ends)
     first = len(str(dialogue.prompt).split())
     return tuple(
-        Place(
+        ReadPosition(
             first + len(dialogue.response[:end].split()) - 1,
             begin,
             end,
@@ -138,7 +138,9 @@ class FakeScorer:
             for dialogue in dialogues
         ]
 
-    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+    def forward_positions(
+        self, items: Sequence[EncodedItem]
+    ) -> list[dict[Role, tuple[float, ...]]]:
         return [
             {role: (reward, *self._within(role, item)) for role, reward in rewards.items()}
             for item, rewards in zip(items, self.forward(items), strict=True)
@@ -147,7 +149,7 @@ class FakeScorer:
     def _within(self, role: Role, item: EncodedItem) -> Iterator[float]:
         encoded = item.by_role[role]
         dialogue = self._texts[encoded.input_ids]
-        for place in encoded.also_read:
+        for place in encoded.extra_positions:
             yield fake_reward(role, replace(dialogue, response=dialogue.response[: place.end]))
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:

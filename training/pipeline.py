@@ -35,7 +35,7 @@ from training.evaluation.heldout import HeldoutFigures, measure
 from training.evaluation.scorer import Candidate
 from training.losses import targets_of
 from training.modeling.reward_model import (
-    UntrainedRewardModel,
+    TrainableModel,
     check_base,
     encoder_from,
     reward_model_from,
@@ -201,7 +201,7 @@ def _finished(
     progress.say("measuring on the held-out split")
     trained = fitted.trained
     figures, rewards = measure(
-        fitted.judge,
+        fitted.scoring_model,
         data.heldout,
         pad_token_id=trained.pad_token_id,
         head=config.head,
@@ -215,7 +215,7 @@ def _finished(
         config,
         references=references,
         read=trained_reader(
-            fitted.judge,
+            fitted.scoring_model,
             trained.encoder,
             pad_token_id=trained.pad_token_id,
             head=config.head,
@@ -239,7 +239,7 @@ def _finished(
 
 
 def _published(
-    trained: UntrainedRewardModel, material: Material, progress: Progress
+    trained: TrainableModel, material: Material, progress: Progress
 ) -> tuple[RewardModelManifest, Path | None]:
     """Write the checkpoint, then the report about it."""
     config = material.config

@@ -18,7 +18,7 @@ from loadtest.generator import Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.percentiles import percentile
 from loadtest.report import markdown_table
-from loadtest.results import RunResult, judge
+from loadtest.results import RunResult, check_run
 from loadtest.scenarios import Scenario, at_once
 from loadtest.schedule import ClosedLoop, poisson
 from loadtest.servers import Launch
@@ -168,7 +168,7 @@ class _Client:
     def run(self, scenario: Scenario) -> RunResult:
         self._oracle.learn(scenario.workload.texts)
         exchanges = Generator(self._target).run(scenario.workload, scenario.schedule)
-        result = judge(scenario.name, scenario.workload, exchanges, self._target, self._oracle)
+        result = check_run(scenario.name, scenario.workload, exchanges, self._target, self._oracle)
         if not result.texts_ok:
             raise LoadTestError(f"the server answered nothing right: {result.reasons}")
         if not result.is_clean:

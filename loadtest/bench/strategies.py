@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from rm_core.engine import Engine
-from rm_core.engine.packing.cost import SharedPrefixPrice
+from rm_core.engine.packing.cost import SharedPrefixCost
 from rm_core.engine.packing.plan import plan_pack
-from rm_core.engine.packing.policy import Budget, Waiting, choose
+from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
 from rm_core.types import Encoded, EncodedItem
 
 Rewards = dict[str, list[float]]
@@ -134,8 +134,8 @@ class Ours:
         left = list(range(len(self.items)))
         packs: list[list[int]] = []
         while left:
-            waiting = [Waiting(self.items[i], i, self.groups[i]) for i in left]
-            chosen = [left[at] for at in choose(waiting, self.budget, SharedPrefixPrice)]
+            waiting = [QueuedSequence(self.items[i], i, self.groups[i]) for i in left]
+            chosen = [left[at] for at in select_pack(waiting, self.budget, SharedPrefixCost)]
             packs.append(chosen)
             taken = set(chosen)
             left = [index for index in left if index not in taken]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rm_core.errors import ConfigurationError
 from rm_core.text.contract import EosRule, ReadRule
 from rm_core.types import ROLES
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
     from rewardd.checkpoints.convert.run import Conversion
@@ -67,7 +67,7 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
     ] = True,
 ) -> None:
     """Convert a reward model from another project's layout, or into it, scores proven equal."""
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from rewardd.checkpoints.convert.run import TARGETS, ConvertOptions, convert
         from rewardd.checkpoints.convert.source import LAYOUT_NAMES, ReadOptions
 

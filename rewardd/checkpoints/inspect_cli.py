@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
     from rewardd.checkpoints.inspect.report import Inspection
@@ -28,7 +28,7 @@ def inspect(
     ] = True,
 ) -> None:
     """Tell what a checkpoint is and whether it is sound: exit status 0 if so, 1 if not."""
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 
         inspection = inspect_checkpoint(checkpoint, load=load)

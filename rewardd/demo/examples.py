@@ -118,9 +118,9 @@ def show_examples(base_url: str, console: Console) -> None:
 def score_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
     """The reply to /score: one row per response, the rewards of both models."""
     table = _table("safety r (σ)", "helpful r (σ)", "selected", "advant.")
-    for item, judged in zip(body["items"], reply["items"], strict=True):
+    for item, scored in zip(body["items"], reply["items"], strict=True):
         table.add_row(Text(item["prompt"], style="bold"))
-        rows = zip(item["responses"], judged["responses"], judged["advantages"], strict=True)
+        rows = zip(item["responses"], scored["responses"], scored["advantages"], strict=True)
         for text, result, advantage in rows:
             table.add_row(
                 _short(text),
@@ -135,15 +135,15 @@ def score_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
 
 def compare_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
     """The reply to /compare: rank beside the sample's, and the chance to beat each other one."""
-    item, judged = body["items"][0], reply["items"][0]
+    item, scored = body["items"][0], reply["items"][0]
     numbers = range(1, len(item["responses"]) + 1)
     table = _table("sample's rank", "rank", *(f"beats {number}" for number in numbers))
     for index, text in enumerate(item["responses"]):
         chances = [
             "" if other == index else f"{chance:.0%}"
-            for other, chance in enumerate(judged["probabilities"][index])
+            for other, chance in enumerate(scored["probabilities"][index])
         ]
-        table.add_row(_short(text), str(index + 1), str(judged["ranks"][index]), *chances)
+        table.add_row(_short(text), str(index + 1), str(scored["ranks"][index]), *chances)
     return table
 
 
@@ -169,8 +169,8 @@ def ppo_table(body: Mapping[str, Any], reply: Mapping[str, Any]) -> Table:
     return table
 
 
-def _reward(judged: Mapping[str, float]) -> str:
-    return f"{judged['reward']:+.3f} ({judged['score']:.3f})"
+def _reward(scored: Mapping[str, float]) -> str:
+    return f"{scored['reward']:+.3f} ({scored['score']:.3f})"
 
 
 def _short(text: str) -> Text:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 from training.cli.train import print_result
 
 _console = Console(stderr=True)  # progress and errors
@@ -18,7 +18,7 @@ def train_sample(
     ] = Path("models"),
 ) -> None:
     """Train both reward models on the bundled sample, except those that already stand."""
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from rewardd.demo.models import train_sample_models
         from training.progress import ConsoleProgress
 

@@ -114,10 +114,10 @@ def score(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
     """Score every row of a file; run it again after a break and it goes on where it stopped.
 
     A row has a prompt and a response, or responses (a group), or messages. A row that can't be
-    judged gets an error in the place of its rewards.
+    scored gets an error in the place of its rewards.
     """
     from rewardd.files.columns import Columns
-    from rewardd.files.session import JudgeOptions, RunOptions, failures_as_lines, run_file
+    from rewardd.files.session import RunOptions, ScorerOptions, failures_as_lines, run_file
 
     options = RunOptions(
         command="score",
@@ -136,7 +136,7 @@ def score(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
         overwrite=overwrite,
         quiet=quiet,
     )
-    judge = JudgeOptions(
+    scorer = ScorerOptions(
         url=url,
         api_key=api_key,
         api_key_file=api_key_file,
@@ -148,7 +148,7 @@ def score(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
         max_pack_tokens=max_pack_tokens,
     )
     with failures_as_lines(_console):
-        run_file(options, judge, _console)
+        run_file(options, scorer, _console)
 
 
 def compare(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a command)
@@ -177,7 +177,7 @@ def compare(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads 
     Preference data is compared with --responses-column chosen --responses-column rejected.
     """
     from rewardd.files.columns import Columns
-    from rewardd.files.session import JudgeOptions, RunOptions, failures_as_lines, run_file
+    from rewardd.files.session import RunOptions, ScorerOptions, failures_as_lines, run_file
 
     options = RunOptions(
         command="compare",
@@ -194,7 +194,7 @@ def compare(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads 
         overwrite=overwrite,
         quiet=quiet,
     )
-    judge = JudgeOptions(
+    scorer = ScorerOptions(
         url=url,
         api_key=api_key,
         api_key_file=api_key_file,
@@ -206,7 +206,7 @@ def compare(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads 
         max_pack_tokens=max_pack_tokens,
     )
     with failures_as_lines(_console):
-        run_file(options, judge, _console)
+        run_file(options, scorer, _console)
 
 
 def info(
@@ -219,9 +219,9 @@ def info(
     dtype: DType = "auto",
 ) -> None:
     """Tell which models answer, how they read a text, and the limits, as JSON."""
-    from rewardd.files.session import JudgeOptions, failures_as_lines
+    from rewardd.files.session import ScorerOptions, failures_as_lines
 
-    options = JudgeOptions(
+    options = ScorerOptions(
         url=url,
         api_key=api_key,
         api_key_file=api_key_file,
@@ -232,5 +232,5 @@ def info(
         dtype=dtype,
         max_pack_tokens=_DEFAULT_PACK_TOKENS,
     )
-    with failures_as_lines(_console), options.open() as judge:
-        typer.echo(json.dumps(judge.info(), indent=2, ensure_ascii=False))
+    with failures_as_lines(_console), options.open() as scorer:
+        typer.echo(json.dumps(scorer.info(), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""From a row's columns to what is judged: an item of /score or /compare."""
+"""From a row's columns to what is scored: an item of /score or /compare."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

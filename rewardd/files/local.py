@@ -16,14 +16,14 @@ from pydantic import TypeAdapter
 from rewardd.files.remote import Result, as_result
 from rm_client.models import CompareItem, ComparisonReply, FailedReply, GroupReply, ResponseReply
 from rm_client.models import ScoreItem as ClientScoreItem
-from rm_core.engine.packing.cost import new_price
-from rm_core.engine.packing.policy import Budget, MemoryCap, Waiting, choose
+from rm_core.engine.packing.cost import new_cost
+from rm_core.engine.packing.policy import Budget, QueuedSequence, TokenBudgetController, select_pack
 from rm_core.errors import EngineClosed, EngineError, InputError, OutOfMemory
-from rm_core.rewards.rule import RewardRule, ScoredItem, judge
+from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
 from service.observability.metrics import Metrics
-from service.results import ItemFailure, Judged, Outcome
+from service.results import ItemFailure, ItemResult, Outcome
 from service.schemas import score as schemas
 from service.scoring.compare_reply import comparison_json
 from service.scoring.model_info import models_json, selection_json
@@ -67,8 +67,8 @@ class _Place:
     index: int
 
 
-class LocalJudge:
-    """Loaded models; see `rewardd.files.remote.Judge`.
+class LocalScorer:
+    """Loaded models; see `rewardd.files.remote.FileScorer`.
 
     Args:
         scorer: the engine.
@@ -85,13 +85,13 @@ class LocalJudge:
     ) -> None:
         self._scorer = scorer
         self._rule = RewardRule.of(scorer.profiles)
-        self._cap = MemoryCap(max_pack_tokens)
+        self._cap = TokenBudgetController(max_pack_tokens)
         self._max_pack_tokens = max_pack_tokens
         self._max_pack_items = max_pack_items
         self._metrics = Metrics()  # what the replies count; nobody scrapes it here
 
     def info(self) -> dict[str, Any]:
-        """See `Judge`."""
+        """See `FileScorer`."""
         profiles = self._scorer.profiles
         return {
             "service": {"name": "rewardd", "version": importlib.metadata.version("rewardd")},
@@ -101,30 +101,30 @@ class LocalJudge:
         }
 
     def score(self, items: Iterator[ClientScoreItem], truncate: Truncation) -> Iterator[Result]:
-        """See `Judge`."""
+        """See `FileScorer`."""
         wire = (schemas.score_item_model(raw).model_validate(raw) for raw in _dumped(items))
-        for item, judged in self._judged(wire, truncate):
-            reply = item_json(item, judged, self._metrics)
+        for item, scored in self._scored(wire, truncate):
+            reply = item_json(item, scored, self._metrics)
             yield as_result(_SCORE_REPLY.validate_python(reply))
 
     def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
-        """See `Judge`."""
+        """See `FileScorer`."""
         wire = (schemas.CompareItem.model_validate(raw) for raw in _dumped(items))
-        for _, judged in self._judged(wire, truncate):
-            found = comparison_json(judged, "", self._metrics)
+        for _, scored in self._scored(wire, truncate):
+            found = comparison_json(scored, "", self._metrics)
             reply = found.as_json() if isinstance(found, ItemFailure) else found
             yield as_result(_COMPARE_REPLY.validate_python(reply))
 
     def close(self) -> None:
-        """See `Judge`."""
+        """See `FileScorer`."""
         close = getattr(self._scorer, "close", None)
         if close is not None:
             close()
 
-    def _judged(
+    def _scored(
         self, items: Iterator[_WireItem], truncate: Truncation
-    ) -> Iterator[tuple[_WireItem, list[Judged]]]:
-        """Each item with its judgements, in order; the next are encoded while the device works."""
+    ) -> Iterator[tuple[_WireItem, list[ItemResult]]]:
+        """Each item with its rewards, in order; the next are encoded while the device works."""
         line = _Line(self._scorer, items, truncate, self._max_pack_tokens, self._max_pack_items)
         with ThreadPoolExecutor(1, "rewardd-forward") as device:
             line.fill()
@@ -138,9 +138,9 @@ class LocalJudge:
                     place.pending.outcomes[place.index] = outcome
                 while line.pending and line.pending[0].is_done:
                     done = line.leave()
-                    yield done.item, self._judge(done)
+                    yield done.item, self._score(done)
 
-    def _judge(self, done: _Pending) -> list[Judged]:
+    def _score(self, done: _Pending) -> list[ItemResult]:
         outcomes = [
             outcome.at(done.item.pointer_of(index, outcome.pointer))
             if isinstance(outcome, ItemFailure)
@@ -149,9 +149,11 @@ class LocalJudge:
             if outcome is not None
         ]
         scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredItem)]
-        judgements = iter(judge(self._rule, scored, [done.item.is_safety] * len(scored)))
+        scored_responses = iter(
+            apply_reward_rule(self._rule, scored, [done.item.is_safety] * len(scored))
+        )
         return [
-            outcome if isinstance(outcome, ItemFailure) else next(judgements)
+            outcome if isinstance(outcome, ItemFailure) else next(scored_responses)
             for outcome in outcomes
         ]
 
@@ -159,7 +161,7 @@ class LocalJudge:
         """Of one pack, in halves where it fails as a whole."""
         if not items:
             return []
-        tokens = new_price(shares_prefixes=self._scorer.shares_prefixes).price(list(items))
+        tokens = new_cost(shares_prefixes=self._scorer.shares_prefixes).cost(list(items))
         if len(items) == 1 or tokens <= self._cap.tokens:
             failure = ENGINE_FAILURE
             try:
@@ -187,8 +189,8 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     max_pack_tokens: int,
-) -> LocalJudge:
-    """A judge of one or two checkpoints.
+) -> LocalScorer:
+    """A scorer of one or two checkpoints.
 
     Args:
         safety: directory or hub name of the safety model; None for none.
@@ -208,7 +210,7 @@ def load(
     engine = load_engine(
         safety=safety, helpfulness=helpfulness, device=device, dtype=cast("DType", dtype)
     )
-    return LocalJudge(engine, max_pack_tokens=max_pack_tokens)
+    return LocalScorer(engine, max_pack_tokens=max_pack_tokens)
 
 
 class _Line:
@@ -228,7 +230,7 @@ class _Line:
         self._truncate = truncate
         self._max_tokens = _PACKS_AHEAD * max_pack_tokens
         self._max_waiting = _PACKS_AHEAD * max_pack_items
-        self._waiting: list[tuple[Waiting[EncodedItem], _Place]] = []
+        self._waiting: list[tuple[QueuedSequence[EncodedItem], _Place]] = []
         self._tokens = 0
         self._characters = 0
         self._next_order = 0
@@ -246,12 +248,14 @@ class _Line:
                 return
             self._enter(item)
 
-    def take(self, budget: Budget, shares: bool) -> list[tuple[Waiting[EncodedItem], _Place]]:
+    def take(
+        self, budget: Budget, shares: bool
+    ) -> list[tuple[QueuedSequence[EncodedItem], _Place]]:
         """The next pack; empty if nothing waits."""
-        chosen = choose(
+        chosen = select_pack(
             [entry for entry, _ in self._waiting],
             budget,
-            lambda: new_price(shares_prefixes=shares),
+            lambda: new_cost(shares_prefixes=shares),
         )
         pack = [self._waiting[index] for index in chosen]
         gone = set(chosen)
@@ -276,7 +280,7 @@ class _Line:
             if isinstance(encoded, ItemFailure):
                 pending.outcomes[index] = encoded
                 continue
-            entry = Waiting(encoded, self._next_order, dialogue.group_key)
+            entry = QueuedSequence(encoded, self._next_order, dialogue.group_key)
             self._waiting.append((entry, _Place(pending, index)))
             self._tokens += encoded.num_tokens
             self._next_order += 1

@@ -1,4 +1,4 @@
-"""Who judges the rows: a server, asked through the client."""
+"""Who scores the rows: a server, asked through the client."""
 
 import re
 from collections import deque
@@ -27,14 +27,14 @@ _IN_FLIGHT = 2
 _MOST_RESPONSES = 64
 _MOST_BYTES = 1024 * 1024
 
-# Errors that lie in the moment and not in the item: it must be judged again, not given up.
+# Errors that lie in the moment and not in the item: it must be scored again, not given up.
 _PASSING = frozenset(
     {"overloaded", "deadline_exceeded", "engine_closed", "draining", "not_ready", "internal_error"}
 )
 _ITEM_POINTER = re.compile(r"^/items/\d+")
 
 
-class Judge(Protocol):
+class FileScorer(Protocol):
     """Judges items in order, in bounded memory."""
 
     def info(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Judge(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what the judge holds."""
+        """Let go of what the scorer holds."""
         ...
 
 
@@ -63,7 +63,7 @@ def as_result(reply: Received) -> Result:
     return result
 
 
-class ServerJudge:
+class RemoteScorer:
     """A running server.
 
     Args:
@@ -74,7 +74,7 @@ class ServerJudge:
         self._client = client
 
     def info(self) -> dict[str, Any]:
-        """See `Judge`.
+        """See `FileScorer`.
 
         Raises:
             BatchFailed: nobody answers, or not as a rewardd server does.
@@ -88,7 +88,7 @@ class ServerJudge:
         return info
 
     def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
-        """See `Judge`; as bulk work, which lets interactive requests go first.
+        """See `FileScorer`; as bulk work, which lets interactive requests go first.
 
         Raises:
             BatchFailed: the server is gone for longer than our patience.
@@ -110,7 +110,7 @@ class ServerJudge:
             raise BatchFailed(str(error)) from error
 
     def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
-        """See `Judge`.
+        """See `FileScorer`.
 
         Raises:
             BatchFailed: the server is gone for longer than our patience.

@@ -16,7 +16,7 @@ class BatchFailed(Exception):
 
 
 class BadRow(Exception):
-    """Raised when one row can't be judged.
+    """Raised when one row can't be scored.
 
     Attributes:
         code: stable name of the reason.

@@ -42,17 +42,17 @@ def run(
     sink: Sink,
     *,
     item_of: Callable[[Mapping[str, Any]], Item],
-    judge: Callable[[Iterator[Item]], Iterator[Result]],
+    scorer: Callable[[Iterator[Item]], Iterator[Result]],
     prefix: str,
     on_row: Callable[[Summary], None] = lambda _: None,
 ) -> Summary:
-    """Judge every row that the sink lacks and write it with its result.
+    """Score every row that the sink lacks and write it with its result.
 
     Args:
         rows: the input.
-        sink: the output; what it holds is not judged again.
+        sink: the output; what it holds is not scored again.
         item_of: makes a row's item, or raises `BadRow`.
-        judge: one result per item, in order.
+        scorer: one result per item, in order.
         prefix: the column that gets the result.
         on_row: called after each row that was written.
 
@@ -63,7 +63,7 @@ def run(
     source = iter(_remaining(rows, sink, prefix))
     if sink.num_there == 0:
         source = _with_columns(source, item_of)
-    for row, result in _judged(source, item_of, judge):
+    for row, result in _scored(source, item_of, scorer):
         if prefix in row.values:
             raise BatchFailed(
                 f"the input has a column {prefix!r} already; give the results another name with "
@@ -116,12 +116,12 @@ def _with_columns(
     return itertools.chain(seen, source)
 
 
-def _judged(
+def _scored(
     source: Iterator[Row],
     item_of: Callable[[Mapping[str, Any]], Item],
-    judge: Callable[[Iterator[Item]], Iterator[Result]],
+    scorer: Callable[[Iterator[Item]], Iterator[Result]],
 ) -> Iterator[tuple[Row, Result]]:
-    """Every row with its result; bad rows, which the judge never sees, keep their places."""
+    """Every row with its result; bad rows, which the scorer never sees, keep their places."""
     held: deque[tuple[Row, BadRow | None]] = deque()
     is_exhausted = False
 
@@ -146,7 +146,7 @@ def _judged(
                 yield row, problem.as_json()
 
     while not is_exhausted:
-        for result in judge(good()):
+        for result in scorer(good()):
             yield from bad()
             yield held.popleft()[0], result
         yield from bad()

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from rewardd.files.columns import Columns
 from rewardd.files.open import open_rows
-from rewardd.files.remote import PATIENCE, Judge, ServerJudge
+from rewardd.files.remote import PATIENCE, FileScorer, RemoteScorer
 from rewardd.files.result_file import ResultFile, Sink, StdoutSink
 from rewardd.files.rows import BatchFailed, Rows
 from rewardd.files.run import Summary, run
@@ -29,8 +29,8 @@ _INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeOptions:
-    """Who judges: a server at `url`, or models in this process; the fields are the flags."""
+class ScorerOptions:
+    """Who scores: a server at `url`, or models in this process; the fields are the flags."""
 
     url: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -43,17 +43,17 @@ class JudgeOptions:
     max_pack_tokens: int
 
     @contextmanager
-    def open(self) -> Iterator[Judge]:
-        """The judge, closed at the end.
+    def open(self) -> Iterator[FileScorer]:
+        """The scorer, closed at the end.
 
         Raises:
             BatchFailed: neither or both ways are named, or the key can't be read.
             RewardError: a model can't be loaded.
         """
-        with closing(self._open()) as judge:
-            yield judge
+        with closing(self._open()) as scorer:
+            yield scorer
 
-    def _open(self) -> Judge:
+    def _open(self) -> FileScorer:
         is_local = self.safety_model is not None or self.helpfulness_model is not None
         if is_local == (self.url is not None):
             raise BatchFailed(
@@ -62,7 +62,7 @@ class JudgeOptions:
             )
         if self.url is not None:
             try:
-                return ServerJudge(
+                return RemoteScorer(
                     RewardClient(
                         self.url,
                         api_key=self._key(),
@@ -93,7 +93,7 @@ class JudgeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What is judged and where the results go; the fields are the flags."""
+    """What is scored and where the results go; the fields are the flags."""
 
     command: Literal["score", "compare"]
     input: str
@@ -116,28 +116,28 @@ class RunOptions:
         }
 
 
-def run_file(options: RunOptions, judge_options: JudgeOptions, console: Console) -> None:
-    """Judge a file.
+def run_file(options: RunOptions, scorer_options: ScorerOptions, console: Console) -> None:
+    """Score a file.
 
     Args:
         options: of the run.
-        judge_options: who judges.
+        scorer_options: who scores.
         console: for progress and the last word.
 
     Raises:
         BatchFailed: the run can't go on.
         RewardError: a model can't be loaded.
-        typer.Exit: nothing could be judged.
+        typer.Exit: nothing could be scored.
     """
-    with closing(_rows(options)) as rows, judge_options.open() as judge:
-        models = _models(judge)
+    with closing(_rows(options)) as rows, scorer_options.open() as scorer:
+        models = _models(scorer)
         began = time.monotonic()
         with (
             closing(_sink(options, models)) as sink,
             row_progress(console, rows, quiet=options.quiet) as on_row,
         ):
-            summary = _run(options, rows, sink, judge, on_row)
-        if summary.written and _models(judge) != models:
+            summary = _run(options, rows, sink, scorer, on_row)
+        if summary.written and _models(scorer) != models:
             raise BatchFailed(
                 "the server changed its models during the run, so that the output mixes two; "
                 "run it again with --overwrite"
@@ -219,14 +219,18 @@ def _sink(options: RunOptions, models: dict[str, Any]) -> Sink:
 
 
 def _run(
-    options: RunOptions, rows: Rows, sink: Sink, judge: Judge, on_row: Callable[[Summary], None]
+    options: RunOptions,
+    rows: Rows,
+    sink: Sink,
+    scorer: FileScorer,
+    on_row: Callable[[Summary], None],
 ) -> Summary:
     if options.command == "score":
         return run(
             rows,
             sink,
             item_of=options.columns.score_item,
-            judge=lambda items: judge.score(items, options.truncate),
+            scorer=lambda items: scorer.score(items, options.truncate),
             prefix=options.prefix,
             on_row=on_row,
         )
@@ -234,15 +238,15 @@ def _run(
         rows,
         sink,
         item_of=options.columns.compare_item,
-        judge=lambda items: judge.compare(items, options.truncate),
+        scorer=lambda items: scorer.compare(items, options.truncate),
         prefix=options.prefix,
         on_row=on_row,
     )
 
 
-def _models(judge: Judge) -> dict[str, Any]:
+def _models(scorer: FileScorer) -> dict[str, Any]:
     """What decides a reward: weights, template, calibration, numbers of the forward, τ."""
-    info = judge.info()
+    info = scorer.info()
     engine = info.get("engine", {})
     return {
         "tau": info.get("selection", {}).get("tau"),

@@ -34,7 +34,7 @@ def areal_reward(
         url: the server's address.
         api_key: if the server wants one.
         budget_seconds: for the whole call, retries included; raise it with AReaL's own time-out.
-        failed_reward: for a sample that can't be judged; None: an exception.
+        failed_reward: for a sample that can't be scored; None: an exception.
     """
     config = ClientConfig(
         url=url,
@@ -57,7 +57,7 @@ def reward_fn(
 
     Raises:
         InvalidRequest: there is no address.
-        ItemsFailed: the sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
+        ItemsFailed: the sample can't be scored, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer; AReaL then calls again.
     """
     config = environment_config(timeout_seconds=BUDGET_SECONDS, retry=_policy(BUDGET_SECONDS))

@@ -2,7 +2,7 @@
 
 Frameworks that load a function from a file give it no arguments of ours, so that these variables
 do: RM_CLIENT_URL (needed), RM_CLIENT_API_KEY, RM_CLIENT_EOS (the policy's EOS text, cut off the
-responses' ends) and RM_CLIENT_FAILED_REWARD (for a sample that can't be judged; otherwise an
+responses' ends) and RM_CLIENT_FAILED_REWARD (for a sample that can't be scored; otherwise an
 exception).
 """
 

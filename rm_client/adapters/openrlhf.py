@@ -28,7 +28,7 @@ def reward_func(
         queries: prompt and response in one text each, special tokens included. The policy's EOS at
             the end is cut off if RM_CLIENT_EOS names it.
         prompts: the prompts alone. A query that doesn't begin with its prompt (OpenRLHF cuts long
-            ones) is judged as one text.
+            ones) is scored as one text.
         labels: not used.
 
     Returns:
@@ -37,7 +37,7 @@ def reward_func(
 
     Raises:
         InvalidRequest: queries and prompts differ in number, or there is no address.
-        ItemsFailed: a sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
+        ItemsFailed: a sample can't be scored, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer.
     """
     if len(queries) != len(prompts):

@@ -25,7 +25,7 @@ class Outcome:
         score: σ of the calibrated reward, in (0, 1); 0 if the item failed.
         selected_safety: whether the safety model's reward was selected.
         num_tokens: that the reward models read.
-        failed: whether the item could not be judged.
+        failed: whether the item could not be scored.
     """
 
     reward: float
@@ -42,7 +42,7 @@ class Outcome:
             result: of /score.
             failed_reward: what to report where the item failed; None: an exception. There is no
                 number that is right for every model: one above what bad texts get would teach the
-                policy to write texts that can't be judged.
+                policy to write texts that can't be scored.
 
         Raises:
             ItemsFailed: the item failed, and there is no `failed_reward`.

@@ -28,7 +28,7 @@ class PpoRewards:
         rewards: [B], the shaped rewards, the rows' sums.
         whitened: [B], before the penalties.
         kl: [B], Σ KL_t in nats; zero for a row without tokens.
-        failed: [B] booleans, rows that could not be judged and are zero.
+        failed: [B] booleans, rows that could not be scored and are zero.
         reply: everything else, the statistics among it.
     """
 
@@ -71,7 +71,7 @@ def ppo_reward(  # noqa: PLR0913 (a batch has this many columns)
 
     Raises:
         InvalidRequest: the shapes don't fit.
-        ItemsFailed: an item could not be judged, with "raise"; or none could.
+        ItemsFailed: an item could not be scored, with "raise"; or none could.
     """
     batch = _Batch.of(prompts, responses, logprobs, ref_logprobs, mask, score_position)
     reply = client.ppo_reward(batch.items(per_item or {}), **options)
@@ -161,14 +161,14 @@ class _Batch:
         if on_failed == "raise":
             raise_failures(reply.items)
         width = len(self.mask[0]) if self.mask else 0
-        judged = [item if isinstance(item, PpoItemReply) else None for item in reply.items]
-        tokens = [(item.token_rewards or []) if item is not None else [] for item in judged]
+        scored = [item if isinstance(item, PpoItemReply) else None for item in reply.items]
+        tokens = [(item.token_rewards or []) if item is not None else [] for item in scored]
         return PpoRewards(
             token_rewards=_array([row + [0.0] * (width - len(row)) for row in tokens], self.like),
-            rewards=_array([item.reward if item else 0.0 for item in judged], self.like),
-            whitened=_array([item.whitened if item else 0.0 for item in judged], self.like),
-            kl=_array([(item.kl or 0.0) if item else 0.0 for item in judged], self.like),
-            failed=_array([item is None for item in judged], self.like),
+            rewards=_array([item.reward if item else 0.0 for item in scored], self.like),
+            whitened=_array([item.whitened if item else 0.0 for item in scored], self.like),
+            kl=_array([(item.kl or 0.0) if item else 0.0 for item in scored], self.like),
+            failed=_array([item is None for item in scored], self.like),
             reply=reply,
         )
 

@@ -31,7 +31,7 @@ async def custom_rm(args: Any, sample: Any, **_: Any) -> float | list[float]:
 
     Raises:
         InvalidRequest: there is no address.
-        ItemsFailed: a sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
+        ItemsFailed: a sample can't be scored, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer.
     """
     config = environment_config(getattr(args, "rm_url", None))

@@ -31,7 +31,7 @@ class TrlReward(Protocol):
         completion_ids: Sequence[Sequence[int]] | None = None,
         **columns: Any,
     ) -> Rewards:
-        """Judge the completions."""
+        """Score the completions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def trl_reward(
     """An async reward function; TRL awaits it beside the others.
 
     It is a plain coroutine function to `inspect.iscoroutinefunction`, has a name, and can be
-    pickled. A completion that can't be judged gets None; a server that can't be reached is an
+    pickled. A completion that can't be scored gets None; a server that can't be reached is an
     exception, since a step without any reward would teach nothing and not say so.
 
     Args:
@@ -119,7 +119,7 @@ async def rewardd(
     completion_ids: Sequence[Sequence[int]] | None = None,
     **columns: Any,
 ) -> Rewards:
-    """Judge completions; `trl_reward` binds the options."""
+    """Score completions; `trl_reward` binds the options."""
     items, places = build_items(options, prompts, completions, completion_ids, columns)
     client = shared_async_client(options.config)
     results: Sequence[object] = ()
@@ -140,7 +140,7 @@ def rewardd_sync(
     completion_ids: Sequence[Sequence[int]] | None = None,
     **columns: Any,
 ) -> Rewards:
-    """Judge completions; `trl_reward_sync` binds the options."""
+    """Score completions; `trl_reward_sync` binds the options."""
     items, places = build_items(options, prompts, completions, completion_ids, columns)
     client = shared_client(options.config)
     results: Sequence[object] = ()
@@ -183,7 +183,7 @@ def build_items(
         try:
             score_items([item])
         except InvalidRequest:
-            continue  # one sample that can't be sent is None; its neighbours are judged
+            continue  # one sample that can't be sent is None; its neighbours are scored
         if options.is_shaped and options.eos_token_ids and completion_ids is not None:
             item["finished"] = _ends_with(completion_ids[place], options.eos_token_ids)
         items.append(item)

@@ -39,7 +39,7 @@ async def compute_score(
 
     Raises:
         InvalidRequest: there is no prompt, or no address.
-        ItemsFailed: a sample can't be judged, and RM_CLIENT_FAILED_REWARD is not set.
+        ItemsFailed: a sample can't be scored, and RM_CLIENT_FAILED_REWARD is not set.
         RewardClientError: the server gives no answer.
     """
     extra = extra_info or {}

@@ -1,6 +1,6 @@
 """The engine: packs sequences without padding and runs them through the trunk.
 
-Its policies (`plan`, `batching`, `price`) need no torch; what does is imported on first use, so
+Its policies (`plan`, `batching`, `cost`) need no torch; what does is imported on first use, so
 that whoever only plans starts quickly.
 """
 

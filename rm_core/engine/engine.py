@@ -101,7 +101,7 @@ class Engine:
         # Only now, as adapters on one base are reduced together.
         self._reduce_precision(by_trunk)
         self._trunks = list(map(self._prepare, by_trunk, exact))
-        self._reads_places = all(trunk.forward.reads_places for trunk in self._trunks)
+        self._reads_places = all(trunk.forward.reads_positions for trunk in self._trunks)
         self._closed = False
 
     def _roles_by_trunk(self) -> list[tuple[Role, ...]]:
@@ -222,18 +222,20 @@ class Engine:
                 reward.update(zip(trunk.roles, row, strict=True))
         return rewards
 
-    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+    def forward_positions(
+        self, items: Sequence[EncodedItem]
+    ) -> list[dict[Role, tuple[float, ...]]]:
         """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
         rewards: list[dict[Role, tuple[float, ...]]] = [{} for _ in items]
         for trunk, texts in self._texts(items):
-            values = _run(trunk, texts, trunk.forward.rewards_at_places)
+            values = _run(trunk, texts, trunk.forward.rewards_at_positions)
             for reward, rows in zip(rewards, values, strict=True):
                 reward.update(zip(trunk.roles, zip(*rows, strict=True), strict=True))
         return rewards
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
         """Plan the packs of a coming forward of exactly these items; beside another forward."""
-        places = any(item.num_places for item in items)
+        places = any(item.num_extra_positions for item in items)
         for trunk, texts in self._texts(items):
             trunk.forward.plan_ahead(texts, places=places)
 
@@ -393,7 +395,7 @@ def _describe(
         "base": loaded.base,
         "shares_base_with": shares_base_with,
         "position": loaded.encoder.contract.to_json(),
-        "reads_places": trunk.forward.reads_places,
+        "reads_places": trunk.forward.reads_positions,
         "manifest": loaded.manifest is not None,
         "head": "last_token" if loaded.manifest is None else loaded.manifest.head,
     }

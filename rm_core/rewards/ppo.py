@@ -13,7 +13,7 @@ import numpy as np
 from rm_core.errors import InputError
 from rm_core.rewards.groups import members, whiten_groups
 from rm_core.rewards.kl import KLEstimator, TokenKL, token_kl
-from rm_core.rewards.rule import Judgement
+from rm_core.rewards.rule import ScoredResponse
 from rm_core.rewards.shaping import DEFAULT_BETA, Shaped, shape
 from rm_core.rewards.whitening import Statistics, admissible, statistics_of, whiten
 
@@ -56,11 +56,11 @@ class KlInput:
 
 @dataclass(frozen=True, slots=True)
 class PpoSample:
-    """One judged response on its way to a shaped reward.
+    """One scored response on its way to a shaped reward.
 
     Attributes:
         index: its place in the request.
-        judgement: rewards, scores and the selection.
+        scored_response: rewards, scores and the selection.
         kl: per-token estimates; None where no log-probabilities came.
         finished: what the caller said; None: nothing.
         id: counts once in its stream; None: always counts.
@@ -68,7 +68,7 @@ class PpoSample:
     """
 
     index: int
-    judgement: Judgement
+    scored_response: ScoredResponse
     kl: TokenKL | None
     finished: bool | None
     id: str | int | None
@@ -149,9 +149,9 @@ def sequence_kl(given: KlInput, estimator: KLEstimator) -> TokenKL:
     return kl
 
 
-def has_finite_logit(judgement: Judgement) -> bool:
+def has_finite_logit(scored_response: ScoredResponse) -> bool:
     """Whether the selected reward may enter statistics."""
-    return bool(admissible(np.asarray([judgement.logit]))[0])
+    return bool(admissible(np.asarray([scored_response.logit]))[0])
 
 
 def new_samples(samples: Sequence[PpoSample], counted: set[str]) -> NewSamples:
@@ -168,7 +168,7 @@ def new_samples(samples: Sequence[PpoSample], counted: set[str]) -> NewSamples:
                 continue
             seen.add(own)
             new_ids.append(own)
-        values.append(sample.judgement.logit)
+        values.append(sample.scored_response.logit)
     return NewSamples(statistics_of(values), len(values), tuple(new_ids), frozenset(duplicates))
 
 
@@ -183,7 +183,7 @@ def shape_samples(
         statistics: the stream's, this request already merged in running mode; read in the modes
             running and frozen only.
     """
-    logits = [sample.judgement.logit for sample in samples]
+    logits = [sample.scored_response.logit for sample in samples]
     mode, shift_mean = options.mode, options.shift_mean
     groups: tuple[GroupSummary, ...] = ()
     used = Statistics()

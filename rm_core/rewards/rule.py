@@ -7,7 +7,7 @@ from typing import Any, Literal
 from rm_core.errors import ConfigurationError
 from rm_core.rewards.calibration import Calibration, calibrate, sigmoid
 from rm_core.rewards.selection import DEFAULT_TAU, select
-from rm_core.types import ROLES, EncodedItem, ModelProfile, Place, Role
+from rm_core.types import ROLES, EncodedItem, ModelProfile, ReadPosition, Role
 
 TauSource = Literal["setting", "checkpoint", "default"]
 
@@ -66,7 +66,7 @@ class Within:
         rewards: raw rewards there, finite.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[ReadPosition, ...]
     ids: tuple[int, ...]
     rewards: tuple[float, ...]
 
@@ -89,22 +89,22 @@ class ScoredItem:
 
     @classmethod
     def of(cls, item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> "ScoredItem":
-        """The rewards of one item as `Scorer.forward_places` gives them."""
+        """The rewards of one item as `Scorer.forward_positions` gives them."""
         within = {
             role: Within(
-                encoded.also_read,
-                tuple(encoded.input_ids[place.position] for place in encoded.also_read),
+                encoded.extra_positions,
+                tuple(encoded.input_ids[place.position] for place in encoded.extra_positions),
                 rewards[role][1:],
             )
             for role, encoded in item.by_role.items()
-            if encoded.also_read
+            if encoded.extra_positions
         }
         own = {role: values[0] for role, values in rewards.items()}
         return cls(own, item.num_tokens, item.warnings, within)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ScoredResponse:
     """One response as the loaded models see it.
 
     Attributes:
@@ -136,9 +136,9 @@ class Judgement:
         return reply
 
 
-def judge(
+def apply_reward_rule(
     rule: RewardRule, scored: Sequence[ScoredItem], is_safety: Sequence[bool]
-) -> list[Judgement]:
+) -> list[ScoredResponse]:
     """Calibrate, score and select.
 
     Args:
@@ -147,7 +147,7 @@ def judge(
         is_safety: the caller's tag of each response's prompt, n values.
 
     Returns:
-        n judgements, in order.
+        n rewards, in order.
     """
     if not scored:
         return []
@@ -160,7 +160,7 @@ def judge(
         calibrated.get("safety"), calibrated.get("helpfulness"), list(is_safety), tau=rule.tau
     )
     return [
-        Judgement(
+        ScoredResponse(
             scored=item,
             calibrated={role: float(values[index]) for role, values in calibrated.items()},
             scores={role: float(values[index]) for role, values in scores.items()},

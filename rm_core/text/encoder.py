@@ -98,7 +98,7 @@ class TextEncoder:
         """Token ids of a dialogue, or of a text rendered from one, and the position to read.
 
         Raises:
-            EmptyText: there is nothing to judge.
+            EmptyText: there is nothing to score.
             InvalidMessages: the chat template refuses the messages.
             InputTooLong: more than `max_length` tokens, and truncation is off or can't help.
             InputError: the text is not valid Unicode.
@@ -132,7 +132,9 @@ class TextEncoder:
                 "from the rest; leave `detail` out"
             )
         name_of = self._tokenizer.convert_ids_to_tokens
-        return replace(encoded, also_read=places_of(tokenised, encoded, name_of, stripped=chat))
+        return replace(
+            encoded, extra_positions=places_of(tokenised, encoded, name_of, stripped=chat)
+        )
 
     def _finish(self, ids: list[int], num_prompt: int | None, truncate: Truncation) -> Encoded:
         """Apply the BOS and EOS rules and the length limit, and find the position to read."""
@@ -207,7 +209,7 @@ class TextEncoder:
         *,
         was_cut: bool = False,
     ) -> Encoded:
-        """A rendered text's ids, at most so many; the end is what is judged, so it stays."""
+        """A rendered text's ids, at most so many; the end is what is scored, so it stays."""
         limit = self.contract.max_length
         cut_to = limit if max_tokens is None else min(max_tokens, limit)
         bos = self._tokenizer.bos_token_id

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rm_core.errors import DetailUnavailable, InputError
-from rm_core.types import Dialogue, Encoded, Place
+from rm_core.types import Dialogue, Encoded, ReadPosition
 
 Offset = tuple[int, int]
 """First character of a token, and one past its last; equal for a token without any."""
@@ -65,7 +65,7 @@ def response_positions(encoded: Encoded) -> range:
 
 def places_of(
     tokenised: Tokenised, encoded: Encoded, name_of: Callable[[int], str], *, stripped: bool
-) -> tuple[Place, ...]:
+) -> tuple[ReadPosition, ...]:
     """The places that `dialogue.read_at` asks for.
 
     Args:
@@ -126,12 +126,12 @@ class _Response:
 
 def _token(
     response: _Response, offsets: Sequence[Offset], index: int, position: int, name: str
-) -> Place:
+) -> ReadPosition:
     start, end = offsets[index] if index < len(offsets) else (0, 0)
     if end <= response.border:  # added behind the text
-        return Place(position, response.end, response.end, name)
+        return ReadPosition(position, response.end, response.end, name)
     start, end = response.character(start), response.character(end)
-    return Place(position, start, end, response.given[start:end] or name)
+    return ReadPosition(position, start, end, response.given[start:end] or name)
 
 
 def _steps(
@@ -140,12 +140,12 @@ def _steps(
     first: int,
     shift: int,
     ends: Sequence[int],
-) -> tuple[Place, ...]:
+) -> tuple[ReadPosition, ...]:
     """The token that holds each step's last character."""
     stop = len(offsets)
     while stop > first and offsets[stop - 1][1] <= response.border:
         stop -= 1
-    places: list[Place] = []
+    places: list[ReadPosition] = []
     index, begin = first, 0
     for step, end in enumerate(ends):
         last = response.border + min(max(end, response.begin), response.end) - response.begin
@@ -157,7 +157,7 @@ def _steps(
                 "steps and white space before the first",
                 field="response",
             )
-        places.append(Place(index - 1 + shift, begin, end, response.given[begin:end]))
+        places.append(ReadPosition(index - 1 + shift, begin, end, response.given[begin:end]))
         begin = end
     return tuple(places)
 

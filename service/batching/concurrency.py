@@ -8,7 +8,7 @@ _WINDOW_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Crowd:
+class ConcurrencyTracker:
     """Counts requests at work, and remembers the most at once in the last second or two.
 
     The memory ends early where a wait shows that the crowd has gone: else everyone who comes alone
@@ -42,7 +42,7 @@ class Crowd:
         self._roll()
         return max(self._peak, self._peak_before)
 
-    def stayed_away(self) -> None:
+    def reset(self) -> None:
         """Forget whoever isn't at work now: waiting for them was in vain."""
         self._roll()
         self._peak = self._peak_before = self._present

@@ -7,8 +7,8 @@ from typing import Literal
 
 import structlog
 
-from rm_core.engine.packing.cost import new_price
-from rm_core.engine.packing.policy import MemoryCap
+from rm_core.engine.packing.cost import new_cost
+from rm_core.engine.packing.policy import TokenBudgetController
 from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import EncodedItem, Role, Scorer
@@ -45,8 +45,8 @@ def forward_once(
         OutOfMemory: the items don't fit the device together.
         EngineError: the forward failed.
     """
-    if any(item.num_places for item in items):
-        return scorer.forward_places(items)
+    if any(item.num_extra_positions for item in items):
+        return scorer.forward_positions(items)
     return [
         {role: (reward,) for role, reward in rewards.items()} for rewards in scorer.forward(items)
     ]
@@ -76,7 +76,7 @@ class PackRunner:
         scorer: Scorer,
         device: DeviceThread,
         admission: Admission,
-        cap: MemoryCap,
+        cap: TokenBudgetController,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
@@ -87,9 +87,9 @@ class PackRunner:
         self._metrics = metrics
         self._clock = clock
 
-    def _price(self, items: list[EncodedItem]) -> int:
+    def _cost(self, items: list[EncodedItem]) -> int:
         """Tokens that a forward of these items computes."""
-        return new_price(shares_prefixes=self._scorer.shares_prefixes).price(items)
+        return new_cost(shares_prefixes=self._scorer.shares_prefixes).cost(items)
 
     async def run(self, pack: list[Entry]) -> None:
         """Give every entry of the pack its outcome; those nobody waits for are dropped.
@@ -104,7 +104,7 @@ class PackRunner:
                 part = self._still_wanted(parts.pop())
                 if not part:
                     continue
-                tokens = self._price([entry.item for entry in part])
+                tokens = self._cost([entry.item for entry in part])
                 # The cap may have been lowered since the pack was chosen.
                 too_large = len(part) > 1 and tokens > self._cap.tokens
                 if too_large or not await self._forward(part, tokens):

@@ -31,7 +31,7 @@ class PlannedPack:
     groups: frozenset[Hashable]
     newest: int
 
-    def is_still_right(self, queue: Sequence[Entry], first: Priority, max_tokens: int) -> bool:
+    def is_valid(self, queue: Sequence[Entry], first: Priority, max_tokens: int) -> bool:
         """Whether choosing now from `queue`, for this class and budget, would give the same."""
         if (first, max_tokens) != (self.first, self.max_tokens):
             return False
@@ -48,7 +48,7 @@ class PlannedPack:
 
 def plan_from(
     queue: Sequence[Entry],
-    choose: Callable[[Sequence[Entry], Priority], list[int]],
+    select_pack: Callable[[Sequence[Entry], Priority], list[int]],
     *,
     first: Priority,
     max_tokens: int,
@@ -57,11 +57,11 @@ def plan_from(
 
     Args:
         queue: what waits.
-        choose: the policy: queue and first class → indices.
+        select_pack: the policy: queue and first class → indices.
         first: the class that stands first in line.
         max_tokens: budget of a pack.
     """
-    chosen = choose(queue, first)
+    chosen = select_pack(queue, first)
     if len(chosen) == len(queue):
         return None
     entries = tuple(queue[index] for index in chosen)

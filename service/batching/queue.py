@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rm_core.engine.packing.policy import Priority, Waiting
+from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.errors import InvariantViolation
 from rm_core.types import EncodedItem
 from service.results import Outcome
@@ -65,7 +65,7 @@ class Entry:
 
     request: PendingRequest
     index: int
-    waiting: Waiting[EncodedItem]
+    waiting: QueuedSequence[EncodedItem]
     admitted_at: float
 
     @property
@@ -75,7 +75,7 @@ class Entry:
 
     @property
     def num_tokens(self) -> int:
-        """Its price in the queue's budget of tokens."""
+        """Its cost in the queue's budget of tokens."""
         return self.waiting.item.num_tokens
 
     def settle(self, outcome: Outcome) -> None:

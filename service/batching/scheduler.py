@@ -15,12 +15,19 @@ from dataclasses import dataclass
 
 import structlog
 
-from rm_core.engine.packing.cost import new_price
-from rm_core.engine.packing.policy import Budget, MemoryCap, Priority, Turns, Waiting, choose
+from rm_core.engine.packing.cost import new_cost
+from rm_core.engine.packing.policy import (
+    Budget,
+    Priority,
+    PriorityRotation,
+    QueuedSequence,
+    TokenBudgetController,
+    select_pack,
+)
 from rm_core.errors import EngineClosed
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.admission import Admission
-from service.batching.concurrency import Crowd
+from service.batching.concurrency import ConcurrencyTracker
 from service.batching.device_thread import DeviceThread
 from service.batching.pack_runner import PackRunner
 from service.batching.prefetch import PlannedPack, plan_from
@@ -78,10 +85,10 @@ class Scheduler:
             limits.max_pack_tokens,
             limits.bulk_every_packs,
         )
-        self._cap = MemoryCap(limits.max_pack_tokens)
-        self._turns = Turns(limits.bulk_every_packs)
-        self._crowd = Crowd(clock)
-        self._new_price = functools.partial(new_price, shares_prefixes=scorer.shares_prefixes)
+        self._cap = TokenBudgetController(limits.max_pack_tokens)
+        self._rotation = PriorityRotation(limits.bulk_every_packs)
+        self._crowd = ConcurrencyTracker(clock)
+        self._new_cost = functools.partial(new_cost, shares_prefixes=scorer.shares_prefixes)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
         self._device = DeviceThread()
         self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
@@ -204,7 +211,7 @@ class Scheduler:
         tokens = sum(item.num_tokens for item in items.values())
         if tokens > self._limits.max_request_tokens:
             raise RequestTooLarge(tokens, self._limits.max_request_tokens)
-        places = sum(item.num_places for item in items.values())
+        places = sum(item.num_extra_positions for item in items.values())
         if places > self._limits.max_reply_rewards:
             raise DetailTooLarge(places, self._limits.max_reply_rewards)
         self._admission.admit_tokens(tokens, priority)
@@ -220,7 +227,7 @@ class Scheduler:
         for index, item in items.items():
             # The prompt names the group, so that its responses meet also across requests.
             group = hash(dialogues[index].group_key)
-            waiting = Waiting(item, next(self._order), group, priority)
+            waiting = QueuedSequence(item, next(self._order), group, priority)
             self._queue.append(Entry(request, index, waiting, now))
         if items:
             self._arrived.set()
@@ -301,10 +308,10 @@ class Scheduler:
         """
         try:
             async with asyncio.timeout(self._limits.max_wait_seconds):
-                pack, tokens, counted = self._new_price(), 0, 0
+                pack, tokens, counted = self._new_cost(), 0, 0
                 while True:
                     for entry in self._queue[counted:]:
-                        tokens += pack.price([entry.item])
+                        tokens += pack.cost([entry.item])
                         pack.add(entry.item)
                     counted = len(self._queue)
                     if tokens >= self._cap.tokens or counted >= self._limits.max_pack_items:
@@ -314,14 +321,14 @@ class Scheduler:
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
-            self._crowd.stayed_away()
+            self._crowd.reset()
 
     async def _look_ahead(self) -> None:
         """While the device works: choose and plan what it will take next, if that is known."""
         while True:
             planned = self._planned
-            first = self._next_class(copy.copy(self._turns))
-            if planned is None or not planned.is_still_right(self._queue, first, self._cap.tokens):
+            first = self._next_class(copy.copy(self._rotation))
+            if planned is None or not planned.is_valid(self._queue, first, self._cap.tokens):
                 self._planned = self._plan(first)
                 if self._planned is not None:
                     await self._prepare([entry.item for entry in self._planned.entries])
@@ -340,25 +347,25 @@ class Scheduler:
         tokens = sum(entry.num_tokens for entry in self._queue)
         if tokens <= self._cap.tokens and len(self._queue) <= self._limits.max_pack_items:
             return None  # it all fits, and more may come
-        return plan_from(self._queue, self._choose, first=first, max_tokens=self._cap.tokens)
+        return plan_from(self._queue, self._select, first=first, max_tokens=self._cap.tokens)
 
-    def _choose(self, queue: Sequence[Entry], first: Priority) -> list[int]:
+    def _select(self, queue: Sequence[Entry], first: Priority) -> list[int]:
         budget = Budget(self._cap.tokens, self._limits.max_pack_items)
-        return choose([e.waiting for e in queue], budget, self._new_price, first=first)
+        return select_pack([e.waiting for e in queue], budget, self._new_cost, first=first)
 
-    def _next_class(self, turns: Turns) -> Priority:
-        return turns.next(
+    def _next_class(self, rotation: PriorityRotation) -> Priority:
+        return rotation.next(
             interactive_waits=any(e.request.priority == "interactive" for e in self._queue),
             bulk_waits=any(e.request.priority == "bulk" for e in self._queue),
         )
 
     def _take_pack(self) -> list[Entry]:
-        first = self._next_class(self._turns)
+        first = self._next_class(self._rotation)
         planned, self._planned = self._planned, None
-        if planned and planned.is_still_right(self._queue, first, self._cap.tokens):
+        if planned and planned.is_valid(self._queue, first, self._cap.tokens):
             pack = list(planned.entries)
         else:
-            pack = [self._queue[index] for index in self._choose(self._queue, first)]
+            pack = [self._queue[index] for index in self._select(self._queue, first)]
         taken = {id(entry) for entry in pack}
         self._queue = [entry for entry in self._queue if id(entry) not in taken]
         now = self._clock()

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.dialects.base import (
-    Foreign,
-    Options,
-    Place,
-    Question,
-    Verdict,
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    ParsedText,
+    TextReward,
     bad_request,
     wrong_type,
 )
@@ -17,14 +17,14 @@ from service.dialects.texts import answered
 from service.http.body import validate
 
 
-class AlignAnythingBody(Foreign):
+class AlignAnythingBody(ForeignModel):
     """Texts that belong together by their place."""
 
     prompts: list[Any]
     responses: list[Any]
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The pairs of a body."""
     asked = validate(AlignAnythingBody, body)
     if len(asked.prompts) != len(asked.responses):
@@ -33,10 +33,10 @@ def read(body: Mapping[str, Any], options: Options) -> Question:
         _place(prompt, response, index, options)
         for index, (prompt, response) in enumerate(zip(asked.prompts, asked.responses, strict=True))
     ]
-    return Question(places, _render)
+    return ParsedBody(places, _render)
 
 
-def _place(prompt: object, response: object, index: int, options: Options) -> Place:
+def _place(prompt: object, response: object, index: int, options: DialectOptions) -> ParsedText:
     fields = {"prompt": f"/prompts/{index}", "response": f"/responses/{index}"}
     if not isinstance(prompt, str):
         return wrong_type(fields["prompt"], "A text")
@@ -45,8 +45,8 @@ def _place(prompt: object, response: object, index: int, options: Options) -> Pl
     return answered(prompt, response, fields, rendered=options.rendered)
 
 
-def _render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    return {"rewards": [verdict.reward for verdict in verdicts]}
+def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
+    return {"rewards": [verdict.reward for verdict in text_rewards]}
 
 
 DIALECT = Dialect(
@@ -56,5 +56,5 @@ DIALECT = Dialect(
     body=AlignAnythingBody,
     example={"prompts": ["Is 27 prime?"], "responses": ["No: 27 = 3 × 9."]},
     read=read,
-    speaks=lambda body: "responses" in body,
+    matches=lambda body: "responses" in body,
 )

@@ -1,4 +1,4 @@
-"""What a dialect's body asks: texts to judge, and how to write down what became of them."""
+"""What a dialect's body asks: texts to score, and how to write down what became of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rm_core.rewards.rule import Judgement
+from rm_core.rewards.rule import ScoredResponse
 from rm_core.types import RewardInput, Role
 from service.problems import Problem, ProblemItem
 from service.results import ItemFailure
 
-Composite = Literal["selected", "helpfulness", "safety", "whitened"]
+RewardKind = Literal["selected", "helpfulness", "safety", "whitened"]
 """Which number a dialect gives a text."""
 
 
-class Foreign(BaseModel):
+class ForeignModel(BaseModel):
     """A body of another project: types are strict, fields that we don't know are not our affair."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One text to judge.
+class TextInput:
+    """One text to score.
 
     Attributes:
         subject: what the models read.
@@ -46,46 +46,48 @@ class Asked:
         return self.fields.get(field, self.pointer)
 
 
-Place = Asked | ItemFailure
+ParsedText = TextInput | ItemFailure
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TextReward:
     """What a dialect says of one text.
 
     Attributes:
         reward: the composite, finite.
         score: σ of the calibrated reward that the composite came from, in (0, 1).
         roles: of the loaded models.
-        judgement: everything known; None where the text could not be judged.
+        scored_response: everything known; None where the text could not be scored.
         failure: why it could not be.
     """
 
     reward: float
     score: float
     roles: tuple[Role, ...]
-    judgement: Judgement | None = None
+    scored_response: ScoredResponse | None = None
     failure: ItemFailure | None = None
 
     @property
     def num_tokens(self) -> int:
         """Tokens that were read; 0 for a failure."""
-        return 0 if self.judgement is None else self.judgement.scored.num_tokens
+        return 0 if self.scored_response is None else self.scored_response.scored.num_tokens
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """See `ScoredItem`."""
-        return () if self.judgement is None else self.judgement.scored.warnings
+        return () if self.scored_response is None else self.scored_response.scored.warnings
 
     def numbers(self) -> dict[str, float]:
         """Everything as numbers under keys that never change: trainers merge them blindly."""
         found: dict[str, float] = {}
-        judged = self.judgement
+        results = self.scored_response
         for role in self.roles:
-            found[f"{role}_reward"] = self.reward if judged is None else judged.scored.rewards[role]
-            found[f"{role}_score"] = self.score if judged is None else judged.scores[role]
+            found[f"{role}_reward"] = (
+                self.reward if results is None else results.scored.rewards[role]
+            )
+            found[f"{role}_score"] = self.score if results is None else results.scores[role]
         return found | {
-            "selected_safety": float(judged is not None and judged.selected == "safety"),
+            "selected_safety": float(results is not None and results.selected == "safety"),
             "num_tokens": float(self.num_tokens),
             "truncated": float("truncated" in self.warnings),
             "missing_eos": float("missing_eos" in self.warnings),
@@ -94,7 +96,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ParsedBody:
     """A body, understood.
 
     Attributes:
@@ -102,12 +104,12 @@ class Question:
         render: the reply's JSON value from one verdict per place.
     """
 
-    places: Sequence[Place]
-    render: Callable[[Sequence[Verdict]], Any]
+    places: Sequence[ParsedText]
+    render: Callable[[Sequence[TextReward]], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DialectOptions:
     """What the address says beside the body; trainers can set an address and little else.
 
     Attributes:
@@ -118,7 +120,7 @@ class Options:
         name: of the model that the path names; "" elsewhere.
     """
 
-    reward: Composite = "selected"
+    reward: RewardKind = "selected"
     stream: str = "default"
     detail: bool = False
     rendered: bool = False

@@ -14,13 +14,13 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from service.dialects.base import Composite, Options, Place, Question, bad_request
-from service.dialects.result import verdicts
+from service.dialects.base import DialectOptions, ParsedBody, ParsedText, RewardKind, bad_request
+from service.dialects.result import text_rewards
 from service.http.body import parse_json, read_body, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.problems import Problem, ProblemItem, json_reply
-from service.results import Judged
-from service.scoring.score_items import judge_items
+from service.results import ItemResult
+from service.scoring.score_items import score_items
 from service.settings import DialectName, Settings
 from service.state import AppState
 from service.streams.stream_table import is_name
@@ -43,11 +43,11 @@ class Dialect:
         body: model of the body, for the documentation.
         example: a body, for the documentation.
         read: understands a body; raises Problem where it can't.
-        speaks: whether a body is of this dialect, asked where several share a path.
+        matches: whether a body is of this dialect, asked where several share a path.
         waits: whether requests wait for room instead of being refused, their clients knowing no
             retry.
-        fails_inside: whether the reply itself can say that a text could not be judged.
-        tolerant: whether bodies with NaN or Infinity are read, which Python clients write.
+        fails_inside: whether the reply itself can say that a text could not be scored.
+        allows_nan: whether bodies with NaN or Infinity are read, which Python clients write.
     """
 
     name: DialectName
@@ -55,14 +55,16 @@ class Dialect:
     summary: str
     body: type[BaseModel]
     example: Mapping[str, Any]
-    read: Callable[[Mapping[str, Any], Options], Question]
-    speaks: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    read: Callable[[Mapping[str, Any], DialectOptions], ParsedBody]
+    matches: Callable[[Mapping[str, Any]], bool] = lambda _: True
     waits: bool = False
     fails_inside: bool = False
-    tolerant: bool = True
+    allows_nan: bool = True
 
 
-async def exchange(request: Request, state: AppState, dialects: Sequence[Dialect]) -> Response:
+async def answer_dialect(
+    request: Request, state: AppState, dialects: Sequence[Dialect]
+) -> Response:
     """Answer one request by the first of a path's dialects that its body speaks.
 
     Args:
@@ -71,29 +73,29 @@ async def exchange(request: Request, state: AppState, dialects: Sequence[Dialect
         dialects: of the path, those switched on; at least one.
 
     Raises:
-        Problem: the body can't be understood, a text can't be judged, or the service is too busy.
+        Problem: the body can't be understood, a text can't be scored, or the service is too busy.
     """
     deadline = deadline_of(request, state.clock)
     options = options_of(request, state)
-    tolerant = all(dialect.tolerant for dialect in dialects)
-    body = await _read(request, state.settings, tolerant=tolerant)
-    dialect = next((one for one in dialects if one.speaks(body)), dialects[-1])
-    question = dialect.read(body, options)
-    judge = _judge_patiently if dialect.waits else _judge
-    judged = await while_connected(
-        request, judge(state, question.places, dialect.path, deadline=deadline)
+    allows_nan = all(dialect.allows_nan for dialect in dialects)
+    body = await _read(request, state.settings, allows_nan=allows_nan)
+    dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
+    parsed = dialect.read(body, options)
+    score = _score_patiently if dialect.waits else _score
+    results = await while_connected(
+        request, score(state, parsed.places, dialect.path, deadline=deadline)
     )
     fallback = state.settings.dialect_fallback_reward
     if fallback is None and dialect.fails_inside:
         fallback = 0.0
-    found = await verdicts(state, judged, options.reward, options.stream, fallback=fallback)
+    found = await text_rewards(state, results, options.reward, options.stream, fallback=fallback)
     try:
-        return json_reply(question.render(found))
+        return json_reply(parsed.render(found))
     except orjson.JSONEncodeError:
         raise bad_request("", "The body can't be repeated as JSON; nest it less deeply.") from None
 
 
-def options_of(request: Request, state: AppState) -> Options:
+def options_of(request: Request, state: AppState) -> DialectOptions:
     """What the query says, and where it is silent the settings.
 
     Raises:
@@ -103,21 +105,23 @@ def options_of(request: Request, state: AppState) -> Options:
     name = request.path_params.get("name", "")
     reward: Any = query.get("reward", settings.dialect_reward)
     stream = query.get("stream", settings.dialect_stream)
-    if reward not in get_args(Composite):
-        raise _bad_parameter("reward", f"one of {', '.join(get_args(Composite))}")
+    if reward not in get_args(RewardKind):
+        raise _bad_parameter("reward", f"one of {', '.join(get_args(RewardKind))}")
     if reward in ("safety", "helpfulness") and reward not in state.scorer.roles:
         raise _bad_parameter("reward", "that of a loaded model; see GET /v1/info")
     if not is_name(stream):
         raise _bad_parameter("stream", "a stream's name: 1 to 64 of A-Z, a-z, 0-9, . _ -")
-    return Options(reward, stream, _flag(request, "detail"), _flag(request, "rendered"), name)
+    return DialectOptions(
+        reward, stream, _flag(request, "detail"), _flag(request, "rendered"), name
+    )
 
 
-async def _read(request: Request, settings: Settings, *, tolerant: bool) -> Mapping[str, Any]:
+async def _read(request: Request, settings: Settings, *, allows_nan: bool) -> Mapping[str, Any]:
     require_json(request)
     raw = await read_body(
         request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
     )
-    parse = _parse_tolerantly if tolerant else parse_json
+    parse = _parse_tolerantly if allows_nan else parse_json
     if len(raw) <= _PARSE_ON_LOOP_BYTES:
         body = parse(raw)
     else:
@@ -138,16 +142,16 @@ def _parse_tolerantly(raw: bytes) -> Any:
             raise strict from None
 
 
-async def _judge(
+async def _score(
     state: AppState,
-    places: Sequence[Place],
+    places: Sequence[ParsedText],
     route: str,
     *,
     deadline: float | None,
     patience_seconds: float | None = None,
-) -> list[Judged]:
+) -> list[ItemResult]:
     try:
-        judged = await judge_items(
+        results = await score_items(
             state,
             places,
             [""] * len(places),
@@ -161,16 +165,16 @@ async def _judge(
         if exc.code != "overloaded":
             raise
         raise Problem(503, exc.code, exc.detail, headers=exc.headers) from exc
-    return [only for (only,) in judged]
+    return [only for (only,) in results]
 
 
-async def _judge_patiently(
-    state: AppState, places: Sequence[Place], route: str, *, deadline: float | None
-) -> list[Judged]:
-    """Judge texts in as many parts as it takes, whenever there is room."""
+async def _score_patiently(
+    state: AppState, places: Sequence[ParsedText], route: str, *, deadline: float | None
+) -> list[ItemResult]:
+    """Score texts in as many parts as it takes, whenever there is room."""
     while True:
         try:
-            return await _judge(
+            return await _score(
                 state, places, route, deadline=deadline, patience_seconds=_PATIENCE_SECONDS
             )
         except Problem as exc:
@@ -182,7 +186,7 @@ async def _judge_patiently(
         await asyncio.sleep(_ROOM_POLL_SECONDS)
     middle = len(places) // 2
     parts = (places[:middle], places[middle:])
-    done = [await _judge_patiently(state, part, route, deadline=deadline) for part in parts]
+    done = [await _score_patiently(state, part, route, deadline=deadline) for part in parts]
     return [*done[0], *done[1]]
 
 

@@ -12,7 +12,15 @@ from fastapi import APIRouter, Depends
 from fastapi import Response as HttpResponse
 
 from rm_core.types import TokenIds
-from service.dialects.base import Asked, Foreign, Options, Place, Question, Verdict, bad_request
+from service.dialects.base import (
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    ParsedText,
+    TextInput,
+    TextReward,
+    bad_request,
+)
 from service.dialects.handler import Dialect
 from service.dialects.texts import answered, texts_or_ids
 from service.http.body import validate
@@ -24,7 +32,7 @@ MODELS = ("reward_model", "rewardd")
 _MAX_DEPTH = 8
 
 
-class InferenceTensor(Foreign):
+class InferenceTensor(ForeignModel):
     """An input; its data is flat or nested."""
 
     name: str
@@ -33,14 +41,14 @@ class InferenceTensor(Foreign):
     data: list[Any]
 
 
-class InferenceBody(Foreign):
+class InferenceBody(ForeignModel):
     """An inference request in JSON."""
 
     inputs: list[InferenceTensor]
     id: str | None = None
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The texts of the inputs."""
     if options.name not in MODELS:
         raise Problem(404, "unknown_model", f"There is no such model; try {' or '.join(MODELS)}.")
@@ -52,7 +60,7 @@ def read(body: Mapping[str, Any], options: Options) -> Question:
         index = tensors[name]
         return values[index], f"/inputs/{index}/data"
 
-    places: Sequence[Place]
+    places: Sequence[ParsedText]
     if "sentences" in tensors:
         places, _ = texts_or_ids(*of("sentences"))
     elif {"tokens", "sequence_lengths"} <= tensors.keys():
@@ -66,17 +74,17 @@ def read(body: Mapping[str, Any], options: Options) -> Question:
             "responses.",
         )
 
-    def render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    def render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
         reply: dict[str, Any] = {"model_name": options.name, "model_version": "1"}
         if asked.id is not None:
             reply["id"] = printable(asked.id)
-        rewards = [verdict.reward for verdict in verdicts]
+        rewards = [verdict.reward for verdict in text_rewards]
         shape = [len(rewards), 1]
         return reply | {
             "outputs": [{"name": "rewards", "datatype": "FP32", "shape": shape, "data": rewards}]
         }
 
-    return Question(places, render)
+    return ParsedBody(places, render)
 
 
 def _flat(tensor: InferenceTensor, pointer: str) -> list[Any]:
@@ -97,7 +105,7 @@ def _flat(tensor: InferenceTensor, pointer: str) -> list[Any]:
 
 def _token_rows(
     tokens: list[Any], pointer: str, lengths: list[Any], lengths_pointer: str
-) -> list[Place]:
+) -> list[ParsedText]:
     rows = len(lengths)
     width = len(tokens) // rows if rows else 0
     if rows * width != len(tokens):
@@ -107,7 +115,7 @@ def _token_rows(
     if not all(0 <= length <= width for length in lengths):
         raise bad_request(lengths_pointer, "A length is longer than its row, or negative.")
     return [
-        Asked(TokenIds(tuple(tokens[row * width : row * width + length])), f"{pointer}/{row}")
+        TextInput(TokenIds(tuple(tokens[row * width : row * width + length])), f"{pointer}/{row}")
         for row, length in enumerate(lengths)
     ]
 
@@ -119,7 +127,7 @@ def _pairs(
     responses_pointer: str,
     *,
     rendered: bool,
-) -> list[Place]:
+) -> list[ParsedText]:
     if len(prompts) != len(responses):
         raise bad_request(responses_pointer, "There must be as many responses as prompts.")
     if not all(isinstance(text, str) for text in (*prompts, *responses)):

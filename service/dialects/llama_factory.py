@@ -11,36 +11,44 @@ from typing import Any
 from pydantic import Field
 
 from rm_core.types import RenderedText
-from service.dialects.base import Asked, Foreign, Options, Place, Question, Verdict, wrong_type
+from service.dialects.base import (
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    ParsedText,
+    TextInput,
+    TextReward,
+    wrong_type,
+)
 from service.dialects.handler import Dialect
 from service.http.body import validate
 
 
-class ScoreEvaluationBody(Foreign):
+class ScoreEvaluationBody(ForeignModel):
     """Texts to score, and optionally how many tokens of each are read."""
 
     messages: list[Any]
     max_length: int | None = Field(default=None, ge=1)
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001 (nothing to set)
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
     """The texts, one score each."""
     asked = validate(ScoreEvaluationBody, body)
-    places: list[Place] = [
-        Asked(RenderedText(text, max_tokens=asked.max_length), f"/messages/{index}")
+    places: list[ParsedText] = [
+        TextInput(RenderedText(text, max_tokens=asked.max_length), f"/messages/{index}")
         if isinstance(text, str)
         else wrong_type(f"/messages/{index}", "A text")
         for index, text in enumerate(asked.messages)
     ]
-    return Question(places, _render)
+    return ParsedBody(places, _render)
 
 
-def _render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
     return {
         "id": f"scoreval-{uuid.uuid4().hex}",
         "object": "score.evaluation",
         "model": "rewardd",
-        "scores": [verdict.reward for verdict in verdicts],
+        "scores": [verdict.reward for verdict in text_rewards],
     }
 
 

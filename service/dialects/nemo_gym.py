@@ -1,7 +1,7 @@
 """NeMo-Gym (NeMo-RL): POST /verify; the body comes back with its reward.
 
 NeMo-RL asserts that the reward is the sum of its components, so that they are the selected model's
-reward and zero. A text that can't be judged is a reply with `_ng_failure_class`, not an error.
+reward and zero. A text that can't be scored is a reply with `_ng_failure_class`, not an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
-from service.dialects.base import Foreign, Options, Question, Verdict
+from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward
 from service.dialects.handler import Dialect
 from service.dialects.texts import TextPart, Turn, answered
 from service.http.body import validate
 
 
-class ResponsesEntry(Foreign):
+class ResponsesEntry(ForeignModel):
     """An entry of an OpenAI Responses conversation; calls and reasoning have no role."""
 
     type: str = "message"
@@ -23,27 +23,27 @@ class ResponsesEntry(Foreign):
     content: str | list[TextPart] | None = None
 
 
-class ResponsesParams(Foreign):
+class ResponsesParams(ForeignModel):
     """What the policy was asked."""
 
     input: str | list[ResponsesEntry] = ""
     instructions: str | None = None
 
 
-class ResponsesOutput(Foreign):
+class ResponsesOutput(ForeignModel):
     """What it answered."""
 
     output: list[ResponsesEntry]
 
 
-class VerifyBody(Foreign):
+class VerifyBody(ForeignModel):
     """A finished rollout; whatever else it holds comes back as it is."""
 
     responses_create_params: ResponsesParams
     response: ResponsesOutput
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The last assistant message in the light of all before; tool calls are not rendered."""
     asked = validate(VerifyBody, body)
     given = asked.responses_create_params
@@ -60,11 +60,11 @@ def read(body: Mapping[str, Any], options: Options) -> Question:
     fields = {"prompt": "/responses_create_params/input", "response": "/response/output"}
     place = answered(prompt, response, fields, rendered=options.rendered)
 
-    def render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-        (verdict,) = verdicts
+    def render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
+        (verdict,) = text_rewards
         return {**body, **_reward(verdict)}
 
-    return Question([place], render)
+    return ParsedBody([place], render)
 
 
 def _turns(entries: str | Sequence[ResponsesEntry]) -> list[Turn]:
@@ -76,8 +76,10 @@ def _turns(entries: str | Sequence[ResponsesEntry]) -> list[Turn]:
     ]
 
 
-def _reward(verdict: Verdict) -> dict[str, Any]:
-    chosen = verdict.roles[-1] if verdict.judgement is None else verdict.judgement.selected
+def _reward(verdict: TextReward) -> dict[str, Any]:
+    chosen = (
+        verdict.roles[-1] if verdict.scored_response is None else verdict.scored_response.selected
+    )
     components = {role: verdict.reward if role == chosen else 0.0 for role in verdict.roles}
     reply: dict[str, Any] = {"reward": verdict.reward, "reward_components": components}
     if verdict.failure is not None:
@@ -104,5 +106,5 @@ DIALECT = Dialect(
     },
     read=read,
     fails_inside=True,
-    tolerant=False,
+    allows_nan=False,
 )

@@ -10,12 +10,12 @@ from typing import Any
 
 from rm_core.types import RenderedText
 from service.dialects.base import (
-    Asked,
-    Foreign,
-    Options,
-    Place,
-    Question,
-    Verdict,
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    ParsedText,
+    TextInput,
+    TextReward,
     bad_request,
     wrong_type,
 )
@@ -23,7 +23,7 @@ from service.dialects.handler import Dialect
 from service.http.body import validate
 
 
-class OpenRLHFBody(Foreign):
+class OpenRLHFBody(ForeignModel):
     """What OpenRLHF's agent posts; `labels` are its own affair."""
 
     query: list[Any] | str | None = None
@@ -31,7 +31,7 @@ class OpenRLHFBody(Foreign):
     prompts: list[Any] | str | None = None
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001 (nothing to set)
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
     """The queries as rendered texts, their prompts telling where the responses begin."""
     asked = validate(OpenRLHFBody, body)
     field, given = ("query", asked.query)
@@ -47,21 +47,21 @@ def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
         _place(query, prompt, f"/{field}/{index}" if isinstance(given, list) else f"/{field}")
         for index, (query, prompt) in enumerate(zip(queries, prompts, strict=True))
     ]
-    return Question(places, _render)
+    return ParsedBody(places, _render)
 
 
-def _place(query: object, prompt: object, pointer: str) -> Place:
+def _place(query: object, prompt: object, pointer: str) -> ParsedText:
     if not isinstance(query, str):
         return wrong_type(pointer, "A text")
     known = isinstance(prompt, str) and query.startswith(prompt)
-    return Asked(RenderedText(query, len(prompt) if known else None), pointer)  # type: ignore[arg-type]
+    return TextInput(RenderedText(query, len(prompt) if known else None), pointer)  # type: ignore[arg-type]
 
 
-def _render(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    numbers = [verdict.numbers() for verdict in verdicts]
+def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
+    numbers = [verdict.numbers() for verdict in text_rewards]
     return {
-        "rewards": [verdict.reward for verdict in verdicts],
-        "scores": [verdict.score for verdict in verdicts],
+        "rewards": [verdict.reward for verdict in text_rewards],
+        "scores": [verdict.score for verdict in text_rewards],
         "extra_logs": {
             key: [one[key] for one in numbers] for key in (numbers[0] if numbers else ())
         },

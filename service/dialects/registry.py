@@ -20,7 +20,7 @@ from service.dialects import (
     slime,
     vllm,
 )
-from service.dialects.handler import Dialect, exchange
+from service.dialects.handler import Dialect, answer_dialect
 from service.http.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
 from service.settings import Settings
 from service.state import AppState, get_state
@@ -105,7 +105,7 @@ def dialect_router(settings: Settings) -> APIRouter:
 
 def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
     async def answer(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:
-        return await exchange(request, state, dialects)
+        return await answer_dialect(request, state, dialects)
 
     named = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
     router.add_api_route(

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from rm_core.rewards import sigmoid
 from rm_core.rewards.ppo import PpoSample, ShapingOptions
-from rm_core.rewards.rule import Judgement
-from service.dialects.base import Composite, Verdict
+from rm_core.rewards.rule import ScoredResponse
+from service.dialects.base import RewardKind, TextReward
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
 from service.problems import Problem
-from service.results import ItemFailure, Judged
+from service.results import ItemFailure, ItemResult
 from service.state import AppState
 from service.streams.ledger_table import StoredReply
 from service.streams.service import state_problems
@@ -19,65 +19,65 @@ SCORE_MARGIN = 1e-6
 """Scores stay this far inside (0, 1): OpenRLHF filters by an open interval, in float32."""
 
 
-async def verdicts(
+async def text_rewards(
     state: AppState,
-    judged: Sequence[Judged],
-    composite: Composite,
+    results: Sequence[ItemResult],
+    kind: RewardKind,
     stream: str,
     *,
     fallback: float | None,
-) -> list[Verdict]:
+) -> list[TextReward]:
     """One verdict per judgement or failure, in order.
 
     Args:
         state: the running service.
-        judged: what became of the texts.
-        composite: which number is wanted.
+        results: what became of the texts.
+        kind: which number is wanted.
         stream: whose statistics whiten it, these texts merged first, if it is whitened.
-        fallback: the reward of a text that can't be judged; None: there is none.
+        fallback: the reward of a text that can't be scored; None: there is none.
 
     Raises:
-        Problem: a text can't be judged and there is no fallback; 503 if the state can't be written.
+        Problem: a text can't be scored and there is no fallback; 503 if the state can't be written.
     """
-    placed = [_finite(one, composite) for one in judged]
+    placed = [_finite(one, kind) for one in results]
     failures = [one for one in placed if isinstance(one, ItemFailure)]
     if failures and fallback is None:
         raise _unscorable(failures)
-    judgements = [one for one in placed if isinstance(one, Judgement)]
-    rewards = iter(await _rewards(state, judgements, composite, stream))
+    scored_responses = [one for one in placed if isinstance(one, ScoredResponse)]
+    rewards = iter(await _rewards(state, scored_responses, kind, stream))
     roles = state.scorer.roles
     found = []
     for one in placed:
-        if isinstance(one, Judgement):
-            score = _inside(_logit(one, composite))
-            found.append(Verdict(next(rewards), score, roles, one))
+        if isinstance(one, ScoredResponse):
+            score = _inside(_logit(one, kind))
+            found.append(TextReward(next(rewards), score, roles, one))
         elif fallback is not None:
-            found.append(Verdict(fallback, _inside(fallback), roles, failure=one))
+            found.append(TextReward(fallback, _inside(fallback), roles, failure=one))
     return found
 
 
-def _finite(one: Judged, composite: Composite) -> Judged:
-    if isinstance(one, ItemFailure) or math.isfinite(_logit(one, composite)):
+def _finite(one: ItemResult, kind: RewardKind) -> ItemResult:
+    if isinstance(one, ItemFailure) or math.isfinite(_logit(one, kind)):
         return one
     return ItemFailure("nonfinite_reward", "The calibrated reward is not finite.")
 
 
-def _logit(judgement: Judgement, composite: Composite) -> float:
+def _logit(scored_response: ScoredResponse, kind: RewardKind) -> float:
     """The calibrated reward that the composite is made of."""
-    if composite in ("safety", "helpfulness"):
-        return judgement.calibrated[composite]
-    return judgement.logit
+    if kind in ("safety", "helpfulness"):
+        return scored_response.calibrated[kind]
+    return scored_response.logit
 
 
 async def _rewards(
-    state: AppState, judgements: Sequence[Judgement], composite: Composite, stream: str
+    state: AppState, scored_responses: Sequence[ScoredResponse], kind: RewardKind, stream: str
 ) -> list[float]:
-    if composite != "whitened" or not judgements:
-        return [_logit(judgement, composite) for judgement in judgements]
+    if kind != "whitened" or not scored_responses:
+        return [_logit(scored_response, kind) for scored_response in scored_responses]
     streams = state.streams
     samples = [
-        PpoSample(index, judgement, None, None, None, index)
-        for index, judgement in enumerate(judgements)
+        PpoSample(index, scored_response, None, None, None, index)
+        for index, scored_response in enumerate(scored_responses)
     ]
     result: StreamUpdateResult | None = None
 

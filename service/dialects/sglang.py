@@ -8,14 +8,14 @@ list.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import Foreign, Options, Question, Verdict, bad_request
+from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward, bad_request
 from service.dialects.handler import Dialect
 from service.dialects.texts import texts_or_ids
 from service.http.body import validate
 from service.problems import printable
 
 
-class SGLangBody(Foreign):
+class SGLangBody(ForeignModel):
     """Texts or token ids; `rid` names the requests."""
 
     text: str | list[Any] | None = None
@@ -23,7 +23,7 @@ class SGLangBody(Foreign):
     rid: str | list[str] | None = None
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001 (nothing to set)
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
     """The texts or ids of a body."""
     asked = validate(SGLangBody, body)
     if asked.text is not None:
@@ -36,17 +36,17 @@ def read(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
     if names is not None and len(names) != len(places):
         raise bad_request("/rid", "There must be as many names as texts.")
 
-    def render(verdicts: Sequence[Verdict]) -> Any:
+    def render(text_rewards: Sequence[TextReward]) -> Any:
         found = [
             _entry(verdict, None if names is None else names[index])
-            for index, verdict in enumerate(verdicts)
+            for index, verdict in enumerate(text_rewards)
         ]
         return found[0] if alone else found
 
-    return Question(places, render)
+    return ParsedBody(places, render)
 
 
-def _entry(verdict: Verdict, name: str | None) -> dict[str, Any]:
+def _entry(verdict: TextReward, name: str | None) -> dict[str, Any]:
     meta: dict[str, Any] = {"prompt_tokens": verdict.num_tokens}
     if name is not None:
         meta["id"] = printable(name)
@@ -60,5 +60,5 @@ DIALECT = Dialect(
     body=SGLangBody,
     example={"model": "rewardd", "text": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"]},
     read=read,
-    speaks=lambda body: "text" in body or "input_ids" in body,
+    matches=lambda body: "text" in body or "input_ids" in body,
 )

@@ -7,27 +7,27 @@ template to prompts itself (`--apply-chat-template`), so that it is not applied 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import Foreign, Options, Question, Verdict
+from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward
 from service.dialects.handler import Dialect
 from service.dialects.texts import Turn, answered
 from service.http.body import validate
 
 
-class SlimeBody(Foreign):
+class SlimeBody(ForeignModel):
     """One sample of a text prompt; its `label` is slime's own affair."""
 
     prompt: str
     response: str
 
 
-class SlimeChatBody(Foreign):
+class SlimeChatBody(ForeignModel):
     """One sample of a chat."""
 
     prompt: list[Turn]
     response: str
 
 
-def read(body: Mapping[str, Any], options: Options) -> Question:
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The one sample."""
     # Chosen by the value, so that an error speaks of the form that was meant.
     is_chat = isinstance(body.get("prompt"), list)
@@ -35,13 +35,13 @@ def read(body: Mapping[str, Any], options: Options) -> Question:
     fields = {"prompt": "/prompt", "response": "/response"}
     place = answered(asked.prompt, asked.response, fields, rendered=options.rendered)
 
-    def render(verdicts: Sequence[Verdict]) -> Any:
-        (verdict,) = verdicts
+    def render(text_rewards: Sequence[TextReward]) -> Any:
+        (verdict,) = text_rewards
         if not options.detail:
             return verdict.reward
         return {"reward": verdict.reward, "score": verdict.score, **verdict.numbers()}
 
-    return Question([place], render)
+    return ParsedBody([place], render)
 
 
 DIALECT = Dialect(

@@ -6,16 +6,16 @@ from typing import Any
 from pydantic import Field
 
 from rm_core.types import Dialogue, Message, RenderedText, RewardInput, TokenIds
-from service.dialects.base import Asked, Foreign, Place, bad_request, wrong_type
+from service.dialects.base import ForeignModel, ParsedText, TextInput, bad_request, wrong_type
 
 
-class TextPart(Foreign):
-    """A part of a message's content; parts without text (images) hold nothing to judge."""
+class TextPart(ForeignModel):
+    """A part of a message's content; parts without text (images) hold nothing to score."""
 
     text: str = ""
 
 
-class Turn(Foreign):
+class Turn(ForeignModel):
     """One message of an OpenAI-like chat."""
 
     role: str = Field(min_length=1, max_length=64)
@@ -33,8 +33,8 @@ class Turn(Foreign):
         return self.content or ""
 
 
-def chat(turns: Sequence[Turn], pointer: str) -> Asked:
-    """A whole chat whose last turn, the assistant's, is judged.
+def chat(turns: Sequence[Turn], pointer: str) -> TextInput:
+    """A whole chat whose last turn, the assistant's, is scored.
 
     Raises:
         Problem: 422, the chat ends otherwise.
@@ -46,13 +46,13 @@ def chat(turns: Sequence[Turn], pointer: str) -> Asked:
     prompt = tuple(turn.to_message() for turn in turns[:-1])
     subject = Dialogue(prompt, turns[-1].text, allow_empty=True)
     fields = {"prompt": pointer, "response": f"{pointer}/{len(turns) - 1}/content"}
-    return Asked(subject, pointer, fields)
+    return TextInput(subject, pointer, fields)
 
 
 def answered(
     prompt: str | Sequence[Turn], response: str, fields: Mapping[str, str], *, rendered: bool
-) -> Asked:
-    """A response to a prompt; an empty one is judged, since policies do sample them.
+) -> TextInput:
+    """A response to a prompt; an empty one is scored, since policies do sample them.
 
     Args:
         prompt: text or chat.
@@ -68,7 +68,7 @@ def answered(
     else:
         turns = tuple(turn.to_message() for turn in prompt)
         subject = Dialogue(turns, response, allow_empty=True)
-    return Asked(subject, fields["response"], fields)
+    return TextInput(subject, fields["response"], fields)
 
 
 def texts_or_ids(
@@ -77,7 +77,7 @@ def texts_or_ids(
     *,
     add_special_tokens: bool = True,
     max_tokens: int | None = None,
-) -> tuple[list[Place], bool]:
+) -> tuple[list[ParsedText], bool]:
     """One or several whole texts, or their token ids.
 
     Args:
@@ -93,12 +93,12 @@ def texts_or_ids(
         Problem: 422, neither string nor list.
     """
 
-    def place(one: object, where: str) -> Place:
+    def place(one: object, where: str) -> ParsedText:
         if isinstance(one, str):
             text = RenderedText(one, add_special_tokens=add_special_tokens, max_tokens=max_tokens)
-            return Asked(text, where)
+            return TextInput(text, where)
         if isinstance(one, list) and all(map(_is_id, one)):
-            return Asked(TokenIds(tuple(one), max_tokens), where)
+            return TextInput(TokenIds(tuple(one), max_tokens), where)
         return wrong_type(where, "A string or a list of token ids")
 
     if isinstance(value, str) or (isinstance(value, list) and value and _is_id(value[0])):

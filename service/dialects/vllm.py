@@ -13,13 +13,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from service.dialects.base import Foreign, Options, Place, Question, Verdict, bad_request
+from service.dialects.base import (
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    ParsedText,
+    TextReward,
+    bad_request,
+)
 from service.dialects.handler import Dialect
 from service.dialects.texts import Turn, chat, texts_or_ids
 from service.http.body import validate
 
 
-class VLLMBody(Foreign):
+class VLLMBody(ForeignModel):
     """Texts, token ids or one chat, and how to read them."""
 
     input: Any = None
@@ -43,43 +50,43 @@ class VLLMBody(Foreign):
         return next((flag for flag in given if flag is not None), by_default)
 
 
-def read_classify(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
+def read_classify(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
     """VLLM's /classify: scores unless told otherwise."""
     asked = validate(VLLMBody, body)
     activated = asked.activated(by_default=True)
 
-    def entry(index: int, verdict: Verdict) -> dict[str, Any]:
+    def entry(index: int, verdict: TextReward) -> dict[str, Any]:
         value = verdict.score if activated else verdict.reward
         return {"index": index, "label": "LABEL_0", "probs": [value], "num_classes": 1}
 
-    return Question(_places(asked), lambda verdicts: _reply("classify", verdicts, entry))
+    return ParsedBody(_places(asked), lambda text_rewards: _reply("classify", text_rewards, entry))
 
 
-def read_pooling(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
+def read_pooling(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
     """VLLM's /pooling: rewards unless told otherwise."""
     return _vectors(body, "pool", "pooling", "data")
 
 
-def read_embeddings(body: Mapping[str, Any], options: Options) -> Question:  # noqa: ARG001
+def read_embeddings(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
     """OpenAI's /v1/embeddings: a reward as a vector of one number."""
     return _vectors(body, "embd", "embedding", "embedding")
 
 
-def _vectors(body: Mapping[str, Any], prefix: str, kind: str, field: str) -> Question:
+def _vectors(body: Mapping[str, Any], prefix: str, kind: str, field: str) -> ParsedBody:
     asked = validate(VLLMBody, body)
     activated = asked.activated(by_default=False)
 
-    def entry(index: int, verdict: Verdict) -> dict[str, Any]:
+    def entry(index: int, verdict: TextReward) -> dict[str, Any]:
         value = verdict.score if activated else verdict.reward
         vector: list[float] | str = [value]
         if asked.encoding_format == "base64":  # what OpenAI's own client asks for by default
             vector = base64.b64encode(struct.pack("<f", value)).decode()
         return {"index": index, "object": kind, field: vector}
 
-    return Question(_places(asked), lambda verdicts: _reply(prefix, verdicts, entry))
+    return ParsedBody(_places(asked), lambda text_rewards: _reply(prefix, text_rewards, entry))
 
 
-def _places(asked: VLLMBody) -> Sequence[Place]:
+def _places(asked: VLLMBody) -> Sequence[ParsedText]:
     if asked.messages is not None:
         return [chat(asked.messages, "/messages")]
     if asked.input is None:
@@ -96,14 +103,14 @@ def _places(asked: VLLMBody) -> Sequence[Place]:
     return places
 
 
-def _reply(prefix: str, verdicts: Sequence[Verdict], entry: Any) -> dict[str, Any]:
-    tokens = sum(verdict.num_tokens for verdict in verdicts)
+def _reply(prefix: str, text_rewards: Sequence[TextReward], entry: Any) -> dict[str, Any]:
+    tokens = sum(verdict.num_tokens for verdict in text_rewards)
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",
         "object": "list",
         "created": int(time.time()),
         "model": "rewardd",
-        "data": [entry(index, verdict) for index, verdict in enumerate(verdicts)],
+        "data": [entry(index, verdict) for index, verdict in enumerate(text_rewards)],
         "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
     }
 

@@ -1,6 +1,6 @@
 """Reading a request body: bounded, strict JSON, items validated one by one.
 
-The order matters: headers are judged before a byte is read, bytes are counted while they arrive,
+The order matters: headers are checked before a byte is read, bytes are counted while they arrive,
 and JSON is parsed only once the size is known to be bearable.
 """
 

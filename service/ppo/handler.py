@@ -26,9 +26,9 @@ from service.http.body import (
 from service.ppo.preconditions import require_models
 from service.ppo.reply import render
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
-from service.results import ItemFailure, Judged
+from service.results import ItemFailure, ItemResult
 from service.schemas.ppo import PpoEnvelope, PpoItem, ppo_item_model
-from service.scoring.score_items import judge_items
+from service.scoring.score_items import score_items
 from service.streams.idempotency import Answer
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.store import Transaction
@@ -128,7 +128,7 @@ async def _judged(
     state: "AppState", parsed: ParsedRequest, *, deadline: float | None
 ) -> list[PpoSample | ItemFailure]:
     """Score the items that are sound; the others keep their failures and their places."""
-    judged = await judge_items(
+    results = await score_items(
         state,
         [place if isinstance(place, ItemFailure) else place[0] for place in parsed.items],
         [item_pointer(index, alone=False) for index in range(len(parsed.items))],
@@ -139,18 +139,18 @@ async def _judged(
     )
     return [
         _place(index, place, only)
-        for index, (place, (only,)) in enumerate(zip(parsed.items, judged, strict=True))
+        for index, (place, (only,)) in enumerate(zip(parsed.items, results, strict=True))
     ]
 
 
 def _place(
-    index: int, place: "tuple[PpoItem, TokenKL | None] | ItemFailure", judged: Judged
+    index: int, place: "tuple[PpoItem, TokenKL | None] | ItemFailure", results: ItemResult
 ) -> PpoSample | ItemFailure:
     if isinstance(place, ItemFailure):
         return place
-    if isinstance(judged, ItemFailure):
-        return judged
-    if not has_finite_logit(judged):
+    if isinstance(results, ItemFailure):
+        return results
+    if not has_finite_logit(results):
         return ItemFailure(
             code="nonfinite_reward",
             detail="The calibrated reward is not finite; it was left out of the statistics.",
@@ -159,7 +159,7 @@ def _place(
     item, kl = place
     (dialogue,) = item.dialogues()
     group = ("prompt", dialogue.prompt) if item.group is None else item.group
-    return PpoSample(index, judged, kl, item.finished, item.id, group)
+    return PpoSample(index, results, kl, item.finished, item.id, group)
 
 
 def _stream_update(options: PpoEnvelope, initial: Statistics) -> StreamUpdate:

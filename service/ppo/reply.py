@@ -34,7 +34,7 @@ def render(
 def _item(outcome: ShapedSample, *, counted: bool) -> dict[str, Any]:
     sample, shaped = outcome.sample, outcome.shaped
     reply: dict[str, Any] = {} if sample.id is None else {"id": sample.id}
-    reply |= sample.judgement.as_json()
+    reply |= sample.scored_response.as_json()
     reply["logit"] = reply.pop("selected_reward")
     num_tokens, warnings = reply.pop("num_tokens"), reply.pop("warnings")
     return reply | {

@@ -12,7 +12,7 @@ from service.problems import json_reply
 from service.results import ItemFailure
 from service.schemas.score import CompareItem, CompareReply, CompareRequest, Envelope
 from service.scoring.compare_reply import comparison_json
-from service.scoring.score_items import judge_items
+from service.scoring.score_items import score_items
 from service.state import AppState, get_state
 
 router = APIRouter(tags=["rewards"])
@@ -45,7 +45,7 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
     """Winner, ranking and pairwise probabilities, by the selected reward and by each model.
 
     Equal rewards are a tie: they share a rank, and a tie for the first place has no winner. An item
-    of which any response can't be judged has an `error` in its place.
+    of which any response can't be scored has an `error` in its place.
     """
     settings = state.settings
     deadline = deadline_of(request, state.clock)
@@ -59,15 +59,15 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
         envelope.items, CompareItem, alone=alone
     )
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
-    judged = await while_connected(
+    results = await while_connected(
         request,
-        judge_items(
+        score_items(
             state, items, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
         ),
     )
     compared = [
         comparison_json(own, pointer, state.metrics)
-        for own, pointer in zip(judged, pointers, strict=True)
+        for own, pointer in zip(results, pointers, strict=True)
     ]
     require_one_success([one for one in compared if isinstance(one, ItemFailure)], len(compared))
     replies = [one.as_json() if isinstance(one, ItemFailure) else one for one in compared]

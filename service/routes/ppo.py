@@ -93,7 +93,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:
     """Select, whiten, subtract the KL penalty: LLaMA-2's reward (arXiv 2307.09288 §3.2.3).
 
-    An item that can't be judged has an `error` in its place, never enters the statistics, and
+    An item that can't be scored has an `error` in its place, never enters the statistics, and
     leaves its neighbours alone. Without a key, a request whose caller goes away may have counted.
     """
     settings = state.settings

@@ -23,7 +23,7 @@ from service.http.deadline import deadline_of, while_connected
 from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.problems import Problem, ProblemItem, json_reply, problem_from
-from service.results import ItemFailure, Judged
+from service.results import ItemFailure, ItemResult
 from service.schemas.score import (
     ScoreEnvelope,
     ScoreItem,
@@ -32,7 +32,7 @@ from service.schemas.score import (
     score_item_model,
 )
 from service.scoring.detail import with_detail
-from service.scoring.score_items import judge_items
+from service.scoring.score_items import score_items
 from service.scoring.score_reply import item_json
 from service.state import AppState, get_state
 
@@ -122,7 +122,7 @@ async def score(
 ) -> Response:
     """Each response's rewards and scores, and whose reward the safety rule selects.
 
-    An item that can't be judged has an `error` in its place; the others are not affected. If none
+    An item that can't be scored has an `error` in its place; the others are not affected. If none
     can be, the reply is a 422. A single item may stand alone and is then answered alone.
     NDJSON in, gzipped or not, gives NDJSON out: one line per line, in order, each with its `index`;
     read while you send, and resume after a break by sending the rest with `first_index`. Lines wait
@@ -146,24 +146,24 @@ async def score(
     )
     asked = [with_detail(item, envelope) for item in items]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
-    judged = await while_connected(
+    results = await while_connected(
         request,
-        judge_items(
+        score_items(
             state, asked, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
         ),
     )
-    _require_success(judged)
+    _require_success(results)
     replies = [
         item_json(item, own, state.metrics, envelope)
-        for item, own in zip(items, judged, strict=True)
+        for item, own in zip(items, results, strict=True)
     ]
     return json_reply(replies[0] if alone else {"items": replies})
 
 
-def _require_success(judged: Sequence[Sequence[Judged]]) -> None:
-    failures = [one for own in judged for one in own if isinstance(one, ItemFailure)]
-    if len(failures) == sum(len(own) for own in judged):
-        require_one_success(failures, len(judged))
+def _require_success(results: Sequence[Sequence[ItemResult]]) -> None:
+    failures = [one for own in results for one in own if isinstance(one, ItemFailure)]
+    if len(failures) == sum(len(own) for own in results):
+        require_one_success(failures, len(results))
 
 
 def _stream(request: Request, state: AppState, first_index: int) -> Response:
@@ -198,7 +198,7 @@ async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
     give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
     while True:
         try:
-            judged = await judge_items(
+            results = await score_items(
                 state, asked, [""], route=ROUTE, truncate=envelope.truncate, priority="bulk"
             )
         except Problem as exc:
@@ -207,8 +207,8 @@ async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
                 raise
             await asyncio.sleep(_ROOM_POLL_SECONDS)
         else:
-            _require_success(judged)
-            return item_json(items[0], judged[0], state.metrics, envelope)
+            _require_success(results)
+            return item_json(items[0], results[0], state.metrics, envelope)
 
 
 def _lone_item(value: object) -> object:

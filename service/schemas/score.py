@@ -109,7 +109,7 @@ class GroupItem(_ResponsesOfOnePrompt):
 
 
 class MessagesItem(Strict):
-    """A whole chat that ends with the assistant turn to be judged."""
+    """A whole chat that ends with the assistant turn to be scored."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -235,7 +235,7 @@ class ErrorReply(Strict):
 
 
 class FailedReply(Strict):
-    """An item that could not be judged."""
+    """An item that could not be scored."""
 
     error: ErrorReply
 
@@ -257,7 +257,7 @@ class ResponseReply(Strict):
 
 
 class GroupReply(Strict):
-    """The judgements of one prompt's responses, and what GRPO makes of them."""
+    """The rewards of one prompt's responses, and what GRPO makes of them."""
 
     responses: list[ResponseReply | FailedReply]
     mean: float | None = Field(description="Mean selected reward of the responses that succeeded.")

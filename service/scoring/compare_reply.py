@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from rm_core.rewards import pairwise_probabilities, rank, winner
-from rm_core.rewards.rule import Judgement
+from rm_core.rewards.rule import ScoredResponse
 from service.observability.metrics import Metrics
-from service.results import ItemFailure, Judged
+from service.results import ItemFailure, ItemResult
 
 
 def comparison_json(
-    judged: Sequence[Judged], pointer: str, metrics: Metrics
+    results: Sequence[ItemResult], pointer: str, metrics: Metrics
 ) -> dict[str, Any] | ItemFailure:
     """One item's comparison; a failure if any of its responses has none to compare.
 
     Args:
-        judged: the responses' judgements or failures.
+        results: the responses' rewards or failures.
         pointer: where the item stands in the body.
         metrics: the app's instruments.
     """
-    failures = [one for one in judged if isinstance(one, ItemFailure)]
+    failures = [one for one in results if isinstance(one, ItemFailure)]
     if failures:
         first, *others = failures
         listed = [problem for failure in others for problem in failure.problem_items()]
@@ -30,13 +30,15 @@ def comparison_json(
             max(failure.status for failure in failures),
             (*first.others, *listed),
         )
-    judgements = [one for one in judged if isinstance(one, Judgement)]
-    selected = [judgement.logit for judgement in judgements]
+    scored_responses = [one for one in results if isinstance(one, ScoredResponse)]
+    selected = [scored_response.logit for scored_response in scored_responses]
     _count(selected, metrics)
     reply = _ranking(selected)
-    for role in judgements[0].calibrated:
-        reply[role] = _ranking([judgement.calibrated[role] for judgement in judgements])
-    reply["responses"] = [judgement.as_json() for judgement in judgements]
+    for role in scored_responses[0].calibrated:
+        reply[role] = _ranking(
+            [scored_response.calibrated[role] for scored_response in scored_responses]
+        )
+    reply["responses"] = [scored_response.as_json() for scored_response in scored_responses]
     return reply
 
 

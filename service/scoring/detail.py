@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rm_core.rewards import aggregate_steps
-from rm_core.rewards.rule import Judgement, Within
+from rm_core.rewards.rule import ScoredResponse, Within
 from rm_core.types import Dialogue, ReadAt
 from service.results import ItemFailure
 from service.schemas.options import DetailKind, ScoreOptions
 from service.schemas.score import ScoreItem, StepsItem
-from service.scoring.score_items import JudgedItem
+from service.scoring.score_items import ScorableItem
 
 # Of a response that is padding from its first token on: nothing of it is read.
 _NOTHING = Within((), (), ())
@@ -23,7 +23,7 @@ def detail_of(item: object, options: ScoreOptions) -> DetailKind | None:
     return options.detail
 
 
-def with_detail(item: ScoreItem | ItemFailure, options: ScoreOptions) -> JudgedItem | ItemFailure:
+def with_detail(item: ScoreItem | ItemFailure, options: ScoreOptions) -> ScorableItem | ItemFailure:
     """The item, its responses read also where the options ask for it."""
     if isinstance(item, ItemFailure) or options.detail is None:
         return item
@@ -46,22 +46,24 @@ def split_steps(response: str, separator: str) -> tuple[int, ...]:
     return tuple(ends)
 
 
-def within_json(judgement: Judgement, item: object, options: ScoreOptions) -> dict[str, Any]:
+def within_json(
+    scored_response: ScoredResponse, item: object, options: ScoreOptions
+) -> dict[str, Any]:
     """A judgement's part of the reply, with its rewards of tokens or steps."""
-    reply = judgement.as_json()
+    reply = scored_response.as_json()
     kind = detail_of(item, options)
-    for role in judgement.calibrated if kind else ():
-        within = judgement.scored.within.get(role, _NOTHING)
+    for role in scored_response.calibrated if kind else ():
+        within = scored_response.scored.within.get(role, _NOTHING)
         if kind == "tokens":
             reply[role]["tokens"] = _tokens_json(within)
         else:
-            reply[role]["steps"] = _steps_json(within, judgement.scores_within[role], options)
+            reply[role]["steps"] = _steps_json(within, scored_response.scores_within[role], options)
     return reply
 
 
 @dataclass(frozen=True, slots=True)
 class _Detailed:
-    """A /score item whose responses are read within; a `JudgedItem`."""
+    """A /score item whose responses are read within; a `ScorableItem`."""
 
     item: ScoreItem
     options: ScoreOptions

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 from typing import Protocol
 
 from rm_core.engine.packing.policy import Priority
-from rm_core.rewards.rule import ScoredItem, judge
+from rm_core.rewards.rule import ScoredItem, apply_reward_rule
 from service.http.body import require_at_most
-from service.results import ItemFailure, Judged
+from service.results import ItemFailure, ItemResult
 from service.state import AppState
 
 
@@ -88,7 +88,7 @@ async def score_dialogues(
         ) from exc
 
 
-class JudgedItem(Protocol):
+class ScorableItem(Protocol):
     """A wire item that stands for one or more dialogues."""
 
     @property
@@ -105,9 +105,9 @@ class JudgedItem(Protocol):
         ...
 
 
-async def judge_items(
+async def score_items(
     state: AppState,
-    items: Sequence[JudgedItem | ItemFailure],
+    items: Sequence[ScorableItem | ItemFailure],
     pointers: Sequence[str],
     *,
     route: str,
@@ -115,8 +115,8 @@ async def judge_items(
     priority: Priority = "interactive",
     deadline: float | None = None,
     patience_seconds: float | None = None,
-) -> list[list[Judged]]:
-    """Score and judge all responses of all items together.
+) -> list[list[ItemResult]]:
+    """Score and score all responses of all items together.
 
     Args:
         state: the running service.
@@ -129,7 +129,7 @@ async def judge_items(
         patience_seconds: how long to wait in the queue; None: as the settings say.
 
     Returns:
-        Per item its responses' judgements or failures, the latter with pointers into the body; an
+        Per item its responses' rewards or failures, the latter with pointers into the body; an
         item that was no good as a whole has one failure.
 
     Raises:
@@ -158,23 +158,23 @@ async def judge_items(
             placed.append([item])
         else:
             placed.append([_place(next(outcomes), item, i, pointer) for i in range(len(own))])
-    return _judge_all(state, items, placed, route)
+    return _apply_rule(state, items, placed, route)
 
 
 def _place(
-    outcome: ScoredItem | ItemFailure, item: JudgedItem, index: int, pointer: str
+    outcome: ScoredItem | ItemFailure, item: ScorableItem, index: int, pointer: str
 ) -> ScoredItem | ItemFailure:
     if isinstance(outcome, ItemFailure):
         return outcome.at(pointer + item.pointer_of(index, outcome.pointer))
     return outcome
 
 
-def _judge_all(
+def _apply_rule(
     state: AppState,
-    items: Sequence[JudgedItem | ItemFailure],
+    items: Sequence[ScorableItem | ItemFailure],
     placed: Sequence[Sequence[ScoredItem | ItemFailure]],
     route: str,
-) -> list[list[Judged]]:
+) -> list[list[ItemResult]]:
     scored: list[ScoredItem] = []
     tags: list[bool] = []
     for item, outcomes in zip(items, placed, strict=True):
@@ -182,9 +182,11 @@ def _judge_all(
             if isinstance(outcome, ScoredItem) and not isinstance(item, ItemFailure):
                 scored.append(outcome)
                 tags.append(item.is_safety)
-    judgements = judge(state.rule, scored, tags)
-    state.metrics.selected(route, [judgement.selected for judgement in judgements])
-    remaining = iter(judgements)
+    scored_responses = apply_reward_rule(state.rule, scored, tags)
+    state.metrics.selected(
+        route, [scored_response.selected for scored_response in scored_responses]
+    )
+    remaining = iter(scored_responses)
     return [
         [next(remaining) if isinstance(o, ScoredItem) else o for o in outcomes]
         for outcomes in placed

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rm_core.rewards import DEGENERATE_STD, advantages_of, statistics_of
-from rm_core.rewards.rule import Judgement
+from rm_core.rewards.rule import ScoredResponse
 from service.observability.metrics import Metrics
-from service.results import Judged
+from service.results import ItemResult
 from service.schemas.options import ScoreOptions
 from service.schemas.score import GroupItem
 from service.scoring.detail import within_json
@@ -16,7 +16,7 @@ _DEFAULTS = ScoreOptions()
 
 def item_json(
     item: object,
-    judged: Sequence[Judged],
+    results: Sequence[ItemResult],
     metrics: Metrics,
     options: ScoreOptions = _DEFAULTS,
 ) -> dict[str, Any]:
@@ -24,29 +24,29 @@ def item_json(
 
     Args:
         item: as it was validated; a `GroupItem` gets the group's statistics.
-        judged: its responses' judgements or failures.
+        results: its responses' rewards or failures.
         metrics: the app's instruments.
         options: what the request asks for.
     """
     responses = [
-        within_json(one, item, options) if isinstance(one, Judgement) else one.as_json()
-        for one in judged
+        within_json(one, item, options) if isinstance(one, ScoredResponse) else one.as_json()
+        for one in results
     ]
-    if isinstance(item, GroupItem) and any(isinstance(one, Judgement) for one in judged):
-        return {"responses": responses, **_statistics_json(item, judged, metrics, options)}
+    if isinstance(item, GroupItem) and any(isinstance(one, ScoredResponse) for one in results):
+        return {"responses": responses, **_statistics_json(item, results, metrics, options)}
     return responses[0]
 
 
 def _statistics_json(
-    item: GroupItem, judged: Sequence[Judged], metrics: Metrics, options: ScoreOptions
+    item: GroupItem, results: Sequence[ItemResult], metrics: Metrics, options: ScoreOptions
 ) -> dict[str, Any]:
-    rewards = [one.logit for one in judged if isinstance(one, Judgement)]
+    rewards = [one.logit for one in results if isinstance(one, ScoredResponse)]
     statistics = statistics_of(rewards)
     found = iter(advantages_of(rewards, ["group"] * len(rewards), options.advantages).tolist())
     std = statistics.std or 0.0  # None for a single response
     degenerate = std < DEGENERATE_STD
     duplicates = _duplicates(item.responses)
-    metrics.group_size.observe(len(judged))
+    metrics.group_size.observe(len(results))
     metrics.group_std.observe(std)
     metrics.groups.inc()
     metrics.groups_zero_std.inc(int(degenerate))
@@ -54,7 +54,7 @@ def _statistics_json(
     return {
         "mean": statistics.mean,
         "std": std,
-        "advantages": [next(found) if isinstance(one, Judgement) else None for one in judged],
+        "advantages": [next(found) if isinstance(one, ScoredResponse) else None for one in results],
         "num_duplicates": len(duplicates),
         "duplicates": duplicates,
         "degenerate": degenerate,

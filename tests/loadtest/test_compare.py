@@ -102,7 +102,7 @@ def test_every_shape_warms_a_server_up_with_texts_of_its_own(models, tokenizer, 
         yield None
 
     monkeypatch.setattr("loadtest.compare.Generator", Generator)
-    monkeypatch.setattr("loadtest.compare.judge", lambda *_, **__: run(1.0))
+    monkeypatch.setattr("loadtest.compare.check_run", lambda *_, **__: run(1.0))
     monkeypatch.setattr(Launch, "running", running)
     plan = Plan(
         launches=(Launch(peer_named("naive")),),

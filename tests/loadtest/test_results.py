@@ -8,7 +8,7 @@ from loadtest.errors import LoadTestError
 from loadtest.generator import Endpoint, Exchange, Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.peers import peer_named
-from loadtest.results import RunResult, judge
+from loadtest.results import RunResult, check_run
 from loadtest.schedule import ClosedLoop
 from tests.loadtest.scripted_server import reply, scripted_server
 
@@ -45,7 +45,9 @@ def answers(oracle, workload, *, off_by=0.0):
 def run(answer, workload, oracle):
     with scripted_server(answer) as server:
         there = target(server.url)
-        return judge("test", workload, Generator(there).run(workload, ClosedLoop(2)), there, oracle)
+        return check_run(
+            "test", workload, Generator(there).run(workload, ClosedLoop(2)), there, oracle
+        )
 
 
 def test_right_rewards_are_ok(workload, oracle):
@@ -88,7 +90,7 @@ def test_every_request_is_ok_refused_or_failed(workload, oracle):
     good = Reply(200, json.dumps({"rewards": values}).encode())
     exchanges = [exchange(0, good), exchange(1, Reply(503, b"")), exchange(2, failure="broken")]
 
-    result = judge("test", workload, exchanges, target(), oracle)
+    result = check_run("test", workload, exchanges, target(), oracle)
 
     assert result.outcomes == {"ok": 1, "refused": 1, "failed": 1}
     assert sum(result.outcomes.values()) == result.offered
@@ -108,7 +110,7 @@ def test_every_request_is_ok_refused_or_failed(workload, oracle):
 def test_a_200_that_breaks_the_contract_is_a_failure(workload, oracle, body, said):
     exchanges = [exchange(n, Reply(200, body)) for n in range(3)]
 
-    (reason,) = judge("test", workload, exchanges, target(), oracle).reasons
+    (reason,) = check_run("test", workload, exchanges, target(), oracle).reasons
 
     assert said in reason
 
@@ -116,13 +118,13 @@ def test_a_200_that_breaks_the_contract_is_a_failure(workload, oracle, body, sai
 def test_a_500_is_failed_and_not_refused(workload, oracle):
     exchanges = [exchange(n, Reply(500, b"")) for n in range(3)]
 
-    assert judge("t", workload, exchanges, target(), oracle).outcomes["failed"] == 3
+    assert check_run("t", workload, exchanges, target(), oracle).outcomes["failed"] == 3
 
 
 def test_a_lost_or_doubled_request_is_a_bug(workload, oracle):
     for indices in ([0, 1], [0, 1, 1]):
         with pytest.raises(LoadTestError, match="lost or doubled"):
-            judge("t", workload, [exchange(n) for n in indices], target(), oracle)
+            check_run("t", workload, [exchange(n) for n in indices], target(), oracle)
 
 
 def test_a_group_sent_singly_lasts_until_its_last_member(workload):
@@ -133,7 +135,7 @@ def test_a_group_sent_singly_lasts_until_its_last_member(workload):
         for n in range(12)
     ]
 
-    result = judge("t", singles, exchanges, target(), None, group_sizes=(4, 4, 4))
+    result = check_run("t", singles, exchanges, target(), None, group_sizes=(4, 4, 4))
 
     assert result.group_latencies_ms == pytest.approx((400.0, 400.0, 400.0))
     assert result.makespan_seconds == pytest.approx(2.4)

@@ -1,4 +1,4 @@
-"""Files of rows, and tiny models to judge them by."""
+"""Files of rows, and tiny models to score them by."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

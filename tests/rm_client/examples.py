@@ -5,7 +5,7 @@ from typing import Any
 ITEM = {"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."}
 
 
-def judged(reward: float = 0.5, **more: Any) -> dict[str, Any]:
+def scored(reward: float = 0.5, **more: Any) -> dict[str, Any]:
     """One response's result."""
     return {
         "safety": {"reward": 1.0, "score": 0.73},

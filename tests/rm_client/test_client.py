@@ -27,7 +27,7 @@ from rm_client import (
 )
 from rm_client.config import failure_of
 from tests.rm_client.calling import Ask
-from tests.rm_client.examples import ITEM, judged
+from tests.rm_client.examples import ITEM, scored
 from tests.rm_client.servers import (
     Seen,
     real_server,
@@ -35,7 +35,7 @@ from tests.rm_client.servers import (
     scripted_server,
 )
 
-OK = reply(200, {"items": [judged()]})
+OK = reply(200, {"items": [scored()]})
 
 
 def test_tokens_steps_and_advantages_are_asked_for_by_name(ask: Ask, server_url: str) -> None:
@@ -158,7 +158,7 @@ def test_a_stream_of_items_is_read_no_further_than_what_is_under_way() -> None:
         first = int(seen.path.partition("first_index=")[2])
         size = len(seen.body.splitlines())
         body = b"".join(
-            json.dumps({"index": first + i, **judged()}).encode() + b"\n" for i in range(size)
+            json.dumps({"index": first + i, **scored()}).encode() + b"\n" for i in range(size)
         )
         reply(200, body)(handler, seen)
 

@@ -13,7 +13,7 @@ from rm_client import (
     ResponseReply,
 )
 from tests.rm_client.calling import Ask
-from tests.rm_client.examples import FAILED, ITEM, STATISTICS, judged, problem, shaped
+from tests.rm_client.examples import FAILED, ITEM, STATISTICS, problem, scored, shaped
 from tests.rm_client.servers import (
     reply,
     scripted_server,
@@ -24,12 +24,12 @@ from tests.rm_client.servers import (
     "body",
     [
         {"items": []},
-        {"items": [judged(), judged()]},
+        {"items": [scored(), scored()]},
         {"items": [{"responses": [], "mean": None, "std": None, "advantages": []}]},
-        {"items": [judged(selected="taste")]},
-        {"items": [{**judged(), "selected_reward": None}]},
+        {"items": [scored(selected="taste")]},
+        {"items": [{**scored(), "selected_reward": None}]},
         {"items": {}},
-        json.dumps({"items": [judged(float("nan"))]}).encode(),
+        json.dumps({"items": [scored(float("nan"))]}).encode(),
         b"<html>Welcome to the hotel's network</html>",
         b"",
     ],
@@ -68,12 +68,12 @@ RANKING = {"winner": 0, "ranking": [0, 1], "ranks": [1, 2], "probabilities": [[0
         {"winner": 2},
         {"probabilities": [[0.5, 1]]},
         {"probabilities": [[0.5], [0.5]]},
-        {"responses": [judged()]},
+        {"responses": [scored()]},
         {"safety": {**RANKING, "ranking": [0, 1, 2]}},
     ],
 )
 def test_a_ranking_must_be_of_the_responses(ask: Ask, changed: dict[str, Any]) -> None:
-    whole = {**RANKING, "responses": [judged(), judged()]}
+    whole = {**RANKING, "responses": [scored(), scored()]}
     item = {"prompt": "p", "responses": ["a", "b"]}
     with scripted_server(
         reply(200, {"items": [whole]}), reply(200, {"items": [{**whole, **changed}]})
@@ -86,10 +86,10 @@ def test_a_ranking_must_be_of_the_responses(ask: Ask, changed: dict[str, Any]) -
 @pytest.mark.parametrize(
     "lines",
     [
-        [{"index": 1, **judged()}],
-        [{"index": 0, **judged()}, {"index": 1, **judged()}],
+        [{"index": 1, **scored()}],
+        [{"index": 0, **scored()}, {"index": 1, **scored()}],
         [],
-        [judged()],
+        [scored()],
         ["text"],
     ],
 )
@@ -100,7 +100,7 @@ def test_lines_that_do_not_fit_are_an_invalid_reply(ask: Ask, lines: list[Any]) 
 
 
 def test_failed_items_come_back_in_place_or_as_one_exception(ask: Ask) -> None:
-    some = reply(200, {"items": [judged(), FAILED]})
+    some = reply(200, {"items": [scored(), FAILED]})
     with scripted_server(some) as server:
         first, second = ask(server.url, "score", [ITEM, ITEM]).items
         assert isinstance(first, ResponseReply)
@@ -112,7 +112,7 @@ def test_failed_items_come_back_in_place_or_as_one_exception(ask: Ask) -> None:
 
 def test_a_group_with_a_failure_names_the_response(ask: Ask) -> None:
     group = {
-        "responses": [judged(), FAILED],
+        "responses": [scored(), FAILED],
         "mean": 0.5,
         "std": 0.0,
         "advantages": [0.0, None],

@@ -16,7 +16,7 @@ from rm_client import (
     TimedOut,
 )
 from tests.rm_client.calling import Ask
-from tests.rm_client.examples import ITEM, STATISTICS, judged, problem, shaped
+from tests.rm_client.examples import ITEM, STATISTICS, problem, scored, shaped
 from tests.rm_client.servers import (
     Seen,
     cut_short,
@@ -29,7 +29,7 @@ from tests.rm_client.servers import (
     trickle,
 )
 
-OK = reply(200, {"items": [judged()]})
+OK = reply(200, {"items": [scored()]})
 
 
 @pytest.mark.parametrize(

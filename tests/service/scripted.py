@@ -66,7 +66,9 @@ class ScriptedScorer:
         self.num_scored += len(items)
         return [self._rewards(item) for item in items]
 
-    def forward_places(self, items: Sequence[EncodedItem]) -> list[dict[Role, tuple[float, ...]]]:
+    def forward_positions(
+        self, items: Sequence[EncodedItem]
+    ) -> list[dict[Role, tuple[float, ...]]]:
         raise AssertionError("no test asks this scorer for rewards within a text")
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from rm_core.types import Dialogue
 from tests.training.samples import preference_rows, write_jsonl
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
+from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.modeling.small_lm import BaseModelConfig, make_base_model
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -32,7 +32,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(tiny_base: Path) -> UntrainedRewardModel:
+def start(tiny_base: Path) -> TrainableModel:
     """A reward model that has learned nothing yet."""
     return reward_model_from(str(tiny_base), max_length=128, seed=0)
 

@@ -148,7 +148,7 @@ def test_tokens_of_pairs_train_a_model_that_orders_them(tiny_base: Path, tmp_pat
         engine.encode(Dialogue("Tell me about maps.", text, read_at="tokens"))
         for text in ("Gladly: maps are fine.", "Go away: maps are dull.")
     )
-    better, worse = (found["helpfulness"] for found in engine.forward_places([kind, rude]))
+    better, worse = (found["helpfulness"] for found in engine.forward_positions([kind, rude]))
     assert sum(better[1:]) / len(better[1:]) > sum(worse[1:]) / len(worse[1:])
 
 

@@ -29,7 +29,7 @@ from training.errors import DataError
 from training.evaluation import score_comparisons
 from training.evaluation.accuracy import credit_of
 from training.losses import targets_of
-from training.modeling.reward_model import UntrainedRewardModel, check_base, reward_model_from
+from training.modeling.reward_model import TrainableModel, check_base, reward_model_from
 from training.modeling.trainable import quantisation_for
 from training.optimization.fit import Fitted, fit
 from training.optimization.resume import identity_of
@@ -112,24 +112,24 @@ def run_ablation(
     bench = _Bench(config, progress)
     total = len(grid.settings) * seeds
     rows: list[list[Cell]] = []
-    finished: list[Cell] = []
+    export: list[Cell] = []
     with progress.track("trainings", total) as advance:
         for label, setting in zip(grid.labels(), grid.settings, strict=True):
             rows.append([])
             for seed in range(config.seed, config.seed + seeds):
                 rows[-1].append(bench.cell(setting, seed, advance))
-                finished.append(rows[-1][-1])
-                progress.say(_told(label, finished, total))
+                export.append(rows[-1][-1])
+                progress.say(_told(label, export, total))
     return Ablation(grid, on_common_pairs(rows), bench.reused)
 
 
-def _told(label: str, finished: Sequence[Cell], total: int) -> str:
+def _told(label: str, export: Sequence[Cell], total: int) -> str:
     """The last finished cell in a line, for whoever waits for the table."""
-    last = finished[-1]
+    last = export[-1]
     accuracy = float(credit_of(np.asarray(last.gaps, dtype=np.float64)).mean())
-    left = (total - len(finished)) * sum(cell.seconds for cell in finished) / len(finished)
+    left = (total - len(export)) * sum(cell.seconds for cell in export) / len(export)
     return (
-        f"{len(finished)}/{total} {label}, seed {last.seed}: {accuracy:.1%} of {len(last.gaps)} "
+        f"{len(export)}/{total} {label}, seed {last.seed}: {accuracy:.1%} of {len(last.gaps)} "
         f"pairs, {last.seconds:.0f} s" + (f"; at most {left / 60:.0f} min left" if left else "")
     )
 
@@ -208,7 +208,7 @@ class _Bench:
         return self._directory / "states" / read
 
     @staticmethod
-    def _start(config: TrainingConfig) -> UntrainedRewardModel:
+    def _start(config: TrainingConfig) -> TrainableModel:
         return reward_model_from(
             config.base,
             max_length=config.max_length,
@@ -261,7 +261,7 @@ def _cell_of(
     fitted: Fitted, heldout: Sequence[Comparison], config: TrainingConfig, seconds: float
 ) -> Cell:
     rewards = score_comparisons(
-        fitted.judge,
+        fitted.scoring_model,
         heldout,
         pad_token_id=fitted.trained.pad_token_id,
         head=config.head,

@@ -29,7 +29,7 @@ from training.batches.collator import reads_of
 from training.data.examples import Comparison
 from training.errors import TrainingDiverged
 from training.losses import Target
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 _FORMAT = 1
 _NAME = "states"
@@ -129,7 +129,7 @@ def read_in(
 
 
 def compute_states(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     texts: Reads,
     directory: Path,
     *,
@@ -206,9 +206,7 @@ def _distinct(texts: Reads) -> dict[tuple[int, ...], list[int]]:
     return {ids: list(own) for ids, own in wanted.items()}
 
 
-def _key(
-    start: UntrainedRewardModel, wanted: Mapping[tuple[int, ...], Sequence[int]], bf16: bool
-) -> str:
+def _key(start: TrainableModel, wanted: Mapping[tuple[int, ...], Sequence[int]], bf16: bool) -> str:
     """Equal where trunk, contract, texts and positions are, hex."""
     digest = hashlib.sha256()
     about = {
@@ -245,7 +243,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
 
 
 def _forwarded(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     wanted: Mapping[tuple[int, ...], Sequence[int]],
     *,
     role: Role,
@@ -274,7 +272,7 @@ def _forwarded(
         run_by_transformers(model, attention)
 
 
-def _forward_of(start: UntrainedRewardModel, role: Role, *, reduced: bool) -> Forward:
+def _forward_of(start: TrainableModel, role: Role, *, reduced: bool) -> Forward:
     """The engine's fastest way through the trunk that gives transformers' own rewards."""
     contract = start.encoder.contract
     profile = ModelProfile(

@@ -97,7 +97,7 @@ def _pack(encoded: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Pack:
     pack = plan_pack(
         [item.input_ids for item in encoded],
         [own[0] for own in reads],
-        also_read=[own[1:] for own in reads],
+        extra_positions=[own[1:] for own in reads],
     )
     order = reading_order([len(own) for own in reads])
     return replace(pack, read_rows=pack.read_rows[order])

@@ -52,11 +52,11 @@ class CheckpointRequest:
 
     Attributes:
         checkpoint: its directory.
-        data: files, folders or hub names of judged responses.
+        data: files, folders or hub names of scored responses.
         options: what for.
         split: "heldout" takes the records that the checkpoint's own training held out, "all" every
             record, which the model must not have seen; None: "heldout" for a checkpoint of ours.
-        reference: files of a reference policy's responses; none: the judged ones stand in.
+        reference: files of a reference policy's responses; none: the scored ones stand in.
         format: read every file of `data` as this format; None: detect it.
         device: where the model runs.
         dtype: of the trunk; as it will be served.

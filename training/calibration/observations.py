@@ -13,7 +13,7 @@ from training.statistics.intervals import FloatArray, IntArray
 BoolArray = NDArray[np.bool_]
 
 
-class JudgedResponses(Protocol):
+class LabelledResponses(Protocol):
     """Responses to one prompt with people's judgements: a `Comparison`, a `Case`."""
 
     @property
@@ -102,19 +102,19 @@ class Observations:
 
 
 def observations_of(
-    judged: Sequence[JudgedResponses], rewards: Sequence[Sequence[float]]
+    labelled: Sequence[LabelledResponses], rewards: Sequence[Sequence[float]]
 ) -> Observations:
-    """Arrays from judgements and rewards.
+    """Arrays from rewards and rewards.
 
     Args:
-        judged: of one split; those without pairs still give their labels.
+        labelled: of one split; those without pairs still give their labels.
         rewards: raw, one per response of each.
     """
-    keys = sorted({own.prompt_key for own in judged})
+    keys = sorted({own.prompt_key for own in labelled})
     number = {key: index for index, key in enumerate(keys)}
     pairs: list[tuple[float, int]] = []
     labels: list[tuple[float, bool, int]] = []
-    for own, given in zip(judged, rewards, strict=True):
+    for own, given in zip(labelled, rewards, strict=True):
         prompt = number[own.prompt_key]
         pairs += [(given[p.chosen] - given[p.rejected], prompt) for p in own.pairs]
         labels += [

@@ -65,7 +65,7 @@ class ThresholdSearch:
         point: at τ.
         tau_interval: 95 %, τ found anew in resampled prompts, where the target was reached there.
         reached_in_resamples: share of resamples in which the target can be reached.
-        crossfitted: precision and recall, each prompt judged by a τ found on others; precision is
+        crossfitted: precision and recall, each prompt scored by a τ found on others; precision is
             None where nothing is flagged.
         papers_score: the paper's 0.15 on the calibrated score.
         papers_raw: its 0.15 on σ(raw reward), which is what an uncalibrated model would use.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 
 _console = Console(stderr=True)  # progress and errors
 _results = Console()
@@ -58,7 +58,7 @@ def ablate(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads 
     path = flags.pop("config")
     rows = {name: flags.pop(name) or () for name in ("margins", "objective", "head")}
     flags.pop("seeds")
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from training.ablation import (
             AblationTable,
             make_grid,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 
 _console = Console(stderr=True)  # progress and errors
 _results = Console()
@@ -71,7 +71,7 @@ def calibrate_checkpoint_command(  # noqa: PLR0913, PLR0917 - one parameter a fl
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, and write nothing.")] = False,
 ) -> None:
     """Fit temperature, bias, safety threshold and reward baseline, and write reward_model.json."""
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from transformers.utils.logging import disable_progress_bar
 
         from training.calibration.calibrate import CalibrationOptions

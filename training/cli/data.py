@@ -10,7 +10,7 @@ from rich.console import Console
 
 from rm_core.errors import ConfigurationError
 from rm_core.types import ROLES
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
     from training.data.build import DialogueEncoder
@@ -54,7 +54,7 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
     ] = None,
 ) -> None:
     """Report what preference data holds and what of it would be left out, without training."""
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from training.data.formats.writer import parsed_source
         from training.data.mixture import RECIPES, read_mixture
         from training.data.prepare import DataOptions, accounted_data

@@ -10,7 +10,7 @@ from rm_core.errors import RewardError
 
 
 @contextmanager
-def clear_errors(console: Console) -> Iterator[None]:
+def exit_on_error(console: Console) -> Iterator[None]:
     """Show our errors as one line, as they already say what to do; anything else is a bug.
 
     Args:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rm_core.errors import ConfigurationError
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
     from training.data.formats.reading import ReadRecords
@@ -78,7 +78,7 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
     seed: Annotated[int, typer.Option(help="Of all resampling.")] = 0,
 ) -> None:
     """Measure reward models on preference data, side by side and beside what they must beat."""
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from transformers.utils.logging import disable_progress_bar
 
         from training.data.formats import read_records

@@ -14,7 +14,7 @@ from rich.table import Table
 from training.cli.ablate import ablate
 from training.cli.calibrate import calibrate_checkpoint_command
 from training.cli.data import report_data
-from training.cli.errors import clear_errors
+from training.cli.errors import exit_on_error
 from training.cli.evaluate import evaluate_checkpoints
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     """Train one reward model from preference data and write its checkpoint."""
     flags = dict(locals())
     path = flags.pop("config")
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from training.config import load_config
         from training.distributed import join_processes
         from training.pipeline import run_directory, train_reward_model
@@ -179,7 +179,7 @@ def make_base(
 
     For trying the path without a download; a pretrained base makes a far better reward model.
     """
-    with clear_errors(_console):
+    with exit_on_error(_console):
         from training.data.formats import read_records
         from training.data.prepare import train_side_dialogues
         from training.modeling.small_lm import BaseModelConfig, check_base_output, make_base_model

@@ -142,7 +142,7 @@ class ComparisonBuilder:
             return ()
         return tuple(
             StepTarget(place.position, step.label)
-            for place, step in zip(encoded.also_read, steps, strict=True)
+            for place, step in zip(encoded.extra_positions, steps, strict=True)
         )
 
     def _pairs(

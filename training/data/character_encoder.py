@@ -1,7 +1,7 @@
 """Texts as their characters, for looking at data without a model's tokenizer."""
 
 from rm_core.errors import EmptyText, InputError
-from rm_core.types import Dialogue, Encoded, Place, RewardInput, Truncation
+from rm_core.types import Dialogue, Encoded, ReadPosition, RewardInput, Truncation
 from training.data.examples import prompt_text
 
 
@@ -26,7 +26,7 @@ class CharacterEncoder:
             raise InputError("the text is not valid Unicode", field="response")
         ends = dialogue.read_at if isinstance(dialogue.read_at, tuple) else ()
         places = tuple(
-            Place(len(prompt) + end - 1, start, end, dialogue.response[start:end])
+            ReadPosition(len(prompt) + end - 1, start, end, dialogue.response[start:end])
             for start, end in zip((0, *ends), ends, strict=False)
         )
-        return Encoded(ids, len(ids) - 1, len(prompt), also_read=places)
+        return Encoded(ids, len(ids) - 1, len(prompt), extra_positions=places)

@@ -49,7 +49,7 @@ class Comparison:
         prompt: the prompt as plain text, for the baselines.
         responses: the responses as text.
         encoded: the same as token ids.
-        pairs: strict preferences between them; none where they are judged by themselves alone.
+        pairs: strict preferences between them; none where they are scored by themselves alone.
         is_safe: labels of the responses, None where unknown.
         tags: the prompt's tags.
         ranks: of the responses, 0 is best, without gaps, equal ranks tie; empty where they are not

@@ -44,7 +44,7 @@ class PreferenceRecord:
         margin: explicit margin of a two-response record in reward units; overrides `strength`.
         ratings: how good each response is by itself, higher is better, None where nobody said;
             comparable between records of one source. None as a whole when no response is rated.
-        steps: labelled steps of each response in order, empty where nobody judged them; None as a
+        steps: labelled steps of each response in order, empty where nobody scored them; None as a
             whole when no response has any.
         is_safe: whether each response is safe; None where nobody said; None as a whole when no
             response is labelled.

@@ -25,7 +25,7 @@ _NO_MARGINS: Mapping[Strength, float] = dict.fromkeys(STRENGTHS, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One prompt's responses and the judgements of people; everything is parallel to `responses`.
+    """One prompt's responses and the rewards of people; everything is parallel to `responses`.
 
     Attributes:
         id: the record's id.

@@ -13,8 +13,8 @@ import numpy as np
 from rm_core.checkpoint.files import resolve_directory
 from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import DType, load_engine
-from rm_core.engine.packing.cost import SharedPrefixPrice, new_price
-from rm_core.engine.packing.policy import MemoryCap, TokenSum
+from rm_core.engine.packing.cost import SharedPrefixCost, new_cost
+from rm_core.engine.packing.policy import TokenBudgetController, TokenSum
 from rm_core.errors import DetailUnavailable, EngineClosed, EngineError, InputError, OutOfMemory
 from rm_core.rewards import Calibration, calibrate
 from rm_core.types import Dialogue, EncodedItem, Role, TokenIds, Truncation
@@ -112,7 +112,7 @@ class EngineReader:
         self._engine = engine
         self._role = role
         self._truncate: Truncation = truncate
-        self._cap = MemoryCap(max_pack_tokens)
+        self._cap = TokenBudgetController(max_pack_tokens)
         profile = engine.profiles[role]
         self._calibration = calibration or Calibration(profile.temperature, profile.bias)
 
@@ -162,25 +162,25 @@ class EngineReader:
     ) -> Iterator[list[tuple[int, EncodedItem]]]:
         """Runs of items within the budget; those of one prompt come together, and share it."""
         pack: list[tuple[int, EncodedItem]] = []
-        tokens, price = 0, self._new_price()
+        tokens, growing = 0, self._new_cost()
         for entry in items:
-            cost = price.price([entry[1]])
+            cost = growing.cost([entry[1]])
             if pack and (tokens + cost > self._cap.tokens or len(pack) >= _MOST_PACK_ITEMS):
                 yield pack
-                pack, tokens, price = [], 0, self._new_price()
-                cost = price.price([entry[1]])
-            price.add(entry[1])
+                pack, tokens, growing = [], 0, self._new_cost()
+                cost = growing.cost([entry[1]])
+            growing.add(entry[1])
             pack.append(entry)
             tokens += cost
         if pack:
             yield pack
 
-    def _new_price(self) -> SharedPrefixPrice | TokenSum:
-        return new_price(shares_prefixes=self._engine.shares_prefixes)
+    def _new_cost(self) -> SharedPrefixCost | TokenSum:
+        return new_cost(shares_prefixes=self._engine.shares_prefixes)
 
     def _forward(self, items: Sequence[EncodedItem]) -> list[Reading | Refusal]:
         """Of one pack, in halves where it fails as a whole."""
-        tokens = self._new_price().price(items)
+        tokens = self._new_cost().cost(items)
         reason = EngineError.code
         try:
             rewards = self._rewards(items)
@@ -203,13 +203,13 @@ class EngineReader:
 
     def _rewards(self, items: Sequence[EncodedItem]) -> list[tuple[float, ...]]:
         """Raw rewards: the response's, then those of its steps."""
-        if not any(item.num_places for item in items):
+        if not any(item.num_extra_positions for item in items):
             return [(values[self._role],) for values in self._engine.forward(items)]
-        return [values[self._role] for values in self._engine.forward_places(items)]
+        return [values[self._role] for values in self._engine.forward_positions(items)]
 
     def _reading(self, values: tuple[float, ...], item: EncodedItem) -> Reading | Refusal:
         rewards = calibrate(np.array(values), self._calibration)
         if not np.isfinite(rewards).all():
             return Refusal("non_finite_reward")
         first, *steps = (float(value) for value in rewards)
-        return Reading(first, tuple(steps) if item.num_places else None)
+        return Reading(first, tuple(steps) if item.num_extra_positions else None)

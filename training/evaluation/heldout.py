@@ -68,7 +68,7 @@ class HeldoutFigures:
     lengths: LengthFigures | None = None
 
     def lines(self) -> list[str]:
-        """What is known of responses and steps that were judged by themselves, as sentences."""
+        """What is known of responses and steps that were scored by themselves, as sentences."""
         found = []
         if self.ratings is not None:
             rank = self.ratings.spearman

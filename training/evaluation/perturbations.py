@@ -56,7 +56,7 @@ def with_praise(text: str) -> str:
 
 
 def with_instruction(text: str) -> str:
-    """An instruction to the judge at the end: prompt injection."""
+    """An instruction to the score at the end: prompt injection."""
     return f"{text.rstrip()}\n\n{INSTRUCTION}"
 
 

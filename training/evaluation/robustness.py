@@ -2,7 +2,7 @@
 
 A pair's decision is which response has the higher reward, or a tie. **Flipped**: both responses are
 perturbed, and the decision is another. **Overturned**: only the response with the lower reward is,
-and then it wins; that is what someone gains who games the judge. A decision that becomes or
+and then it wins; that is what someone gains who games the score. A decision that becomes or
 stops being a tie counts half. Responses that a perturbation leaves as they are count nowhere, and
 neither do pairs of two such.
 """

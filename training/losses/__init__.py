@@ -1,7 +1,7 @@
 """What a reward model minimises: pure functions of rewards, nothing else.
 
 All take rewards as float tensors, compute in float32 or better, and give one term for each thing
-that they judge: a pair, a ranking, a rated response, a step. `OBJECTIVES` is where a further one is
+that they score: a pair, a ranking, a rated response, a step. `OBJECTIVES` is where a further one is
 registered.
 """
 

@@ -1,6 +1,6 @@
 """What a training minimises: a weighted set of objectives, and what of a batch each one reads.
 
-Every objective gives one term for each thing that it judges, and each thing's weight; its loss is
+Every objective gives one term for each thing that it scores, and each thing's weight; its loss is
 the weighted mean over all of an update. The losses are added up by the weights of the set.
 """
 
@@ -24,7 +24,7 @@ from training.losses.steps import step_terms
 from training.losses.tokens import token_terms
 
 Target = Literal["pairs", "rankings", "ratings", "tokens", "steps", "is_safe", "responses"]
-"""What of the data an objective judges; "responses" needs nothing but the texts."""
+"""What of the data an objective scores; "responses" needs nothing but the texts."""
 
 Batch = Mapping[str, Tensor]
 """What `ComparisonCollator` makes of comparisons, beside the layout's own."""
@@ -61,8 +61,8 @@ class Objective:
     """One objective of a set.
 
     Attributes:
-        target: what it judges.
-        terms: a loss for each thing judged, (n,).
+        target: what it scores.
+        terms: a loss for each thing scored, (n,).
         weights: what each of them weighs within the update, (n,).
         regularises: whether it only holds rewards in place, and teaches nothing alone.
         reads_margins: whether a pair's margin changes its term.
@@ -244,8 +244,8 @@ def check_head(weights: Mapping[str, float], head: HeadKind) -> None:
     """Refuse a head that the objectives can't train.
 
     Raises:
-        ConfigurationError: an objective judges tokens and the head gives one reward, or the head
-            gives every token a reward and no objective judges them.
+        ConfigurationError: an objective scores tokens and the head gives one reward, or the head
+            gives every token a reward and no objective scores them.
     """
     within = [name for name in weights if OBJECTIVES[name].head == "per_token"]
     if within and head != "per_token":

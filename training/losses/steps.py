@@ -1,4 +1,4 @@
-"""Process rewards: each step of a response judged by itself."""
+"""Process rewards: each step of a response scored by itself."""
 
 from torch import Tensor
 from torch.nn import functional

@@ -37,7 +37,7 @@ _PROBE = Dialogue(prompt="a", response="b")
 
 
 @dataclass(frozen=True, slots=True)
-class UntrainedRewardModel:
+class TrainableModel:
     """What training starts from.
 
     Attributes:
@@ -66,7 +66,7 @@ class UntrainedRewardModel:
 
 def reward_model_from(
     base: str, *, max_length: int, seed: int, quantisation: Any = None
-) -> UntrainedRewardModel:
+) -> TrainableModel:
     """Put a scalar head on a causal language model or on an encoder.
 
     A base that already is a reward model (one label) keeps its head and is trained further. An
@@ -102,7 +102,7 @@ def reward_model_from(
         give_bias(getattr(model, "score", None), bias)
     encoder, pad_token_id = _encoder_of(model, tokenizer, max_length)
     _name_label(model.config)
-    return UntrainedRewardModel(
+    return TrainableModel(
         model=model,
         tokenizer=tokenizer,
         encoder=encoder,

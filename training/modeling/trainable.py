@@ -1,6 +1,6 @@
 """What of a reward model is trained: all of it, its upper layers, its head, or a LoRA adapter.
 
-`made_trainable` prepares a model for the trainer and `finished` makes plain transformers of it
+`prepare_for_training` prepares a model for the trainer and `export` makes plain transformers of it
 again: merged into its base, or an adapter that the server puts on its base. This module is where
 peft and bitsandbytes are met in training; `rm_core.checkpoint.adapters` reads what it writes.
 """
@@ -20,7 +20,7 @@ from rm_core.checkpoint.adapters import ADAPTER_NAME, WEIGHTS, inspect_adapter
 from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.errors import ConfigurationError
 from training.config import TrainingConfig
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def quantisation_for(config: TrainingConfig) -> Any:
     )
 
 
-def made_trainable(start: UntrainedRewardModel, config: TrainingConfig) -> UntrainedRewardModel:
+def prepare_for_training(start: TrainableModel, config: TrainingConfig) -> TrainableModel:
     """Let exactly those weights take gradients that `config.trainable` names.
 
     Args:
@@ -98,18 +98,18 @@ def made_trainable(start: UntrainedRewardModel, config: TrainingConfig) -> Untra
     return start
 
 
-def finished(
-    trained: UntrainedRewardModel,
+def export(
+    trained: TrainableModel,
     config: TrainingConfig,
-    reload: Callable[[], UntrainedRewardModel],
-) -> UntrainedRewardModel:
+    reload: Callable[[], TrainableModel],
+) -> TrainableModel:
     """The trained model as it will be served, a plain transformers model in eval mode.
 
     An adapter is merged into its base or put on it in float32, so that what is measured next is
     what is published: a QLoRA adapter has been trained on a coarser base than it is served on.
 
     Args:
-        trained: what `made_trainable` gave, after training.
+        trained: what `prepare_for_training` gave, after training.
         config: the recipe.
         reload: gives the base again in float32; called for QLoRA alone.
     """
@@ -126,7 +126,7 @@ def finished(
     return replace(trained, model=model, adapter=adapter)
 
 
-def save_adapter(adapter: TrainedAdapter, base: UntrainedRewardModel, directory: Path) -> None:
+def save_adapter(adapter: TrainedAdapter, base: TrainableModel, directory: Path) -> None:
     """Write an adapter checkpoint as peft does, and look at it as the server will.
 
     Args:
@@ -183,7 +183,7 @@ def freeze_lowest(model: Any, count: int) -> None:
         layer.requires_grad_(False)
 
 
-def _refuse_random(start: UntrainedRewardModel) -> None:
+def _refuse_random(start: TrainableModel) -> None:
     if start.random:
         raise ConfigurationError(
             f"the base lacks {', '.join(start.random[:3])} between trunk and head, which would "

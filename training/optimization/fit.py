@@ -24,8 +24,8 @@ from training.data.examples import Comparison
 from training.data.prepare import PreparedData
 from training.distributed import join_processes
 from training.losses import targets_of
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
-from training.modeling.trainable import finished, made_trainable
+from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.trainable import export, prepare_for_training
 from training.optimization.history import HistoryNote, LogRow
 from training.optimization.trainer import train, uses_bf16
 from training.progress import Progress
@@ -37,19 +37,19 @@ class Fitted:
 
     Attributes:
         trained: as it is published.
-        judge: what gives the held-out rewards: the model, or its head on cached states.
-        layout: how the held-out split goes through `judge`; None: the usual way.
+        scoring_model: what gives the held-out rewards: the model, or its head on cached states.
+        layout: how the held-out split goes through `scoring_model`; None: the usual way.
         history: the trainer's log.
     """
 
-    trained: UntrainedRewardModel
-    judge: Any
+    trained: TrainableModel
+    scoring_model: Any
     layout: BatchLayout | None = None
     history: tuple[LogRow, ...] = ()
 
 
 def fit(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     data: PreparedData,
     config: TrainingConfig,
     *,
@@ -68,12 +68,12 @@ def fit(
     Raises:
         RewardError: the base can't be trained so, or training diverged.
     """
-    prepared = made_trainable(start, config)
+    prepared = prepare_for_training(start, config)
     if config.trainable == "head":
         return _fit_head(prepared, data, config, run_directory, progress)
     history = HistoryNote()
     trained = _train(prepared, data.train, config, run_directory, progress, history)
-    published = finished(
+    published = export(
         trained,
         config,
         lambda: reward_model_from(config.base, max_length=config.max_length, seed=config.seed),
@@ -82,7 +82,7 @@ def fit(
 
 
 def _fit_head(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     data: PreparedData,
     config: TrainingConfig,
     run_directory: Path,
@@ -92,15 +92,17 @@ def _fit_head(
     layout = CachedLayout(states)
     alone = replace(start, model=HeadAlone(head_of(start.model)))
     history = HistoryNote()
-    judge = _train(alone, data.train, config, run_directory, progress, history, layout).model
+    scoring_model = _train(
+        alone, data.train, config, run_directory, progress, history, layout
+    ).model
     # The same head, unless a wrapper has trained a copy of it.
-    head_of(start.model).load_state_dict(judge.head.state_dict())
+    head_of(start.model).load_state_dict(scoring_model.head.state_dict())
     start.model.requires_grad_(False).eval()
-    return Fitted(start, judge, layout, history.rows)
+    return Fitted(start, scoring_model, layout, history.rows)
 
 
 def _states(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     data: PreparedData,
     config: TrainingConfig,
     run_directory: Path,
@@ -128,14 +130,14 @@ def _states(
 
 
 def _train(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     comparisons: Sequence[Comparison],
     config: TrainingConfig,
     run_directory: Path,
     progress: Progress,
     history: HistoryNote,
     layout: BatchLayout | None = None,
-) -> UntrainedRewardModel:
+) -> TrainableModel:
     return train(
         start,
         comparisons,

@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 
 class WholeModel:
@@ -21,7 +21,7 @@ class WholeModel:
         if trainer.is_fsdp_enabled and trainer.is_world_process_zero():
             self._copy = deepcopy(trainer.model)
 
-    def after(self, start: UntrainedRewardModel) -> UntrainedRewardModel:
+    def after(self, start: TrainableModel) -> TrainableModel:
         """The trained model; every process must call it.
 
         Args:

@@ -23,7 +23,7 @@ from training.data.examples import Comparison
 from training.distributed import Processes, join_processes
 from training.errors import TrainingDiverged
 from training.losses import Rewards
-from training.modeling.reward_model import UntrainedRewardModel, disable_dropout
+from training.modeling.reward_model import TrainableModel, disable_dropout
 from training.optimization.checkpointing import CheckpointingTrainer
 from training.optimization.fsdp import WholeModel
 from training.optimization.resume import checkpoint_to_resume, identity_of
@@ -123,7 +123,7 @@ class RewardTrainer(CheckpointingTrainer):
 
 
 def train(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     comparisons: Sequence[Comparison],
     config: TrainingConfig,
     *,
@@ -131,7 +131,7 @@ def train(
     layout: BatchLayout | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     say: Callable[[str], None] = lambda _: None,
-) -> UntrainedRewardModel:
+) -> TrainableModel:
     """Train the model.
 
     Args:

@@ -9,7 +9,7 @@ from training.losses import OBJECTIVES, Rewards
 
 
 class UpdateLoss:
-    """Σ_k λ_k · (Σ_i w_i ℓ_i / Σ_i w_i), both sums over everything that objective k judges.
+    """Σ_k λ_k · (Σ_i w_i ℓ_i / Σ_i w_i), both sums over everything that objective k scores.
 
     The sums run over the whole update: a mean of the means of its forward passes would weigh what
     stands in small ones more.
@@ -23,7 +23,7 @@ class UpdateLoss:
         self._pending = self._nothing()
 
     def totals(self, batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
-        """What everything that each objective judges weighs together, (objectives,), float32.
+        """What everything that each objective scores weighs together, (objectives,), float32.
 
         Args:
             batches: of one update, those of this process.
@@ -40,13 +40,13 @@ class UpdateLoss:
         Args:
             batch: of `ComparisonCollator`.
             rewards: what the model gave for it.
-            totals: of the update; where an objective judges nothing in it, its loss is 0.
+            totals: of the update; where an objective scores nothing in it, its loss is 0.
         """
         loss = rewards.at_reads.new_zeros(())
         for (name, objective, weight), total in zip(self._objectives, totals, strict=True):
             weights = objective.weights(batch)
             weighted = (weights * objective.terms(batch, rewards)).sum()
-            # Nothing judged sums to 0, which any divisor but 0 leaves alone.
+            # Nothing scored sums to 0, which any divisor but 0 leaves alone.
             loss = loss + weight * weighted / torch.where(total > 0, total, 1.0)
             self._add({_loss_of(name): weighted, _weight_of(name): weights.sum()})
         self._note(batch, rewards)

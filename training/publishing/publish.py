@@ -22,7 +22,7 @@ from training.config import TrainingConfig
 from training.data.report import DataReport
 from training.evaluation import Accuracy
 from training.evaluation.heldout import HeldoutFigures
-from training.modeling.reward_model import UntrainedRewardModel, quiet_transformers
+from training.modeling.reward_model import TrainableModel, quiet_transformers
 from training.modeling.trainable import save_adapter
 from training.publishing.model_card import model_card
 from training.publishing.report.plots.drawing import Plot
@@ -49,7 +49,7 @@ def check_output(output: Path) -> None:
 
 
 def publish(
-    trained: UntrainedRewardModel,
+    trained: TrainableModel,
     config: TrainingConfig,
     report: DataReport,
     figures: HeldoutFigures,
@@ -115,7 +115,7 @@ def publish(
     return manifest
 
 
-def _write_model(trained: UntrainedRewardModel, directory: Path, figures: HeldoutFigures) -> None:
+def _write_model(trained: TrainableModel, directory: Path, figures: HeldoutFigures) -> None:
     trained.tokenizer.save_pretrained(directory)
     if trained.adapter is not None:
         save_adapter(trained.adapter, trained, directory)

@@ -1,13 +1,13 @@
-"""Runs the arms in turn, seed by seed, and judges what they made."""
+"""Runs the arms in turn, seed by seed, and scores what they made."""
 
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.bench.training.judge import Judge
 from loadtest.bench.training.prepared import Prepared, prepare
 from loadtest.bench.training.results import Comparison, Run
+from loadtest.bench.training.scorer import AccuracyScorer
 from loadtest.bench.training.settings import ARMS, WORKLOADS, Settings
 from loadtest.bench.training.trainers import Arms, Trained, schedule_of
 from loadtest.errors import LoadTestError
@@ -105,9 +105,9 @@ def measure_training(
         say(f"{name}: {prepared.facts()}")
         for seed, arm in plan.turns():
             trained = arms.train(arm, prepared, seed)
-            judge = Judge(trained.checkpoint, prepared.workload.role)
-            check_same_data(arm, trained, prepared, judge)
-            run = run_of(name, arm, seed, trained, judge.right(prepared.heldout))
+            scorer = AccuracyScorer(trained.checkpoint, prepared.workload.role)
+            check_same_data(arm, trained, prepared, scorer)
+            run = run_of(name, arm, seed, trained, scorer.right(prepared.heldout))
             found.runs.append(run)
             keep(found)
             say(
@@ -138,7 +138,7 @@ def facts_of(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def check_same_data(arm: str, trained: Trained, prepared: Prepared, judge: Judge) -> None:
+def check_same_data(arm: str, trained: Trained, prepared: Prepared, scorer: AccuracyScorer) -> None:
     """Refuse a comparison of trainers that did not see the same.
 
     Raises:
@@ -149,7 +149,7 @@ def check_same_data(arm: str, trained: Trained, prepared: Prepared, judge: Judge
             f"{arm} trained on {trained.pairs} pairs of {prepared.num_pairs}; the trainers would "
             "not be compared on the same data"
         )
-    if trained.texts and set(trained.texts) != judge.text_digests(prepared.train):
+    if trained.texts and set(trained.texts) != scorer.text_digests(prepared.train):
         raise LoadTestError(f"{arm} made other token ids of the same texts")
 
 

@@ -37,7 +37,7 @@ class Forward(Protocol):
         ...
 
     @property
-    def reads_places(self) -> bool:
+    def reads_positions(self) -> bool:
         """Whether rewards can be read within a text: a causal model with linear heads."""
         ...
 
@@ -45,7 +45,7 @@ class Forward(Protocol):
         """Raw rewards in order, (texts, heads), float32 values."""
         ...
 
-    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
         ...
 
@@ -54,7 +54,7 @@ class Forward(Protocol):
 
         Args:
             texts: of the coming forward.
-            places: whether `rewards_at_places` will be asked, else `rewards`.
+            places: whether `rewards_at_positions` will be asked, else `rewards`.
         """
         ...
 
@@ -64,7 +64,7 @@ class Forward(Protocol):
         Args:
             texts: what to run; their own read positions don't matter.
             reads: of each text, positions in its ids, at least one. Of a model that reads a text as
-                a whole, for which `reads_places` does not hold, the one read position alone.
+                a whole, for which `reads_positions` does not hold, the one read position alone.
 
         Returns:
             (total reads, hidden), in the trunk's dtype on its device: texts in order, then each

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rm_core.types import Encoded, Place
+from rm_core.types import Encoded, ReadPosition
 
 if TYPE_CHECKING:
     from rm_core.engine.forward.base import Forward
@@ -62,9 +62,9 @@ class LengthClassForward:
         return self._forward.shares_prefixes
 
     @property
-    def reads_places(self) -> bool:
+    def reads_positions(self) -> bool:
         """See `Forward`."""
-        return self._forward.reads_places
+        return self._forward.reads_positions
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads); see `Forward`."""
@@ -74,20 +74,20 @@ class LengthClassForward:
             if not any(map(self._stops_short, own)):
                 found = self._forward.rewards(own)
             else:
-                bare = [replace(text, also_read=()) for text in own]
-                found = [row for row, *_ in self._forward.rewards_at_places(self._whole(bare))]
+                bare = [replace(text, extra_positions=()) for text in own]
+                found = [row for row, *_ in self._forward.rewards_at_positions(self._whole(bare))]
             for index, row in zip(members, found, strict=True):
                 rewards[index] = row
         return rewards
 
-    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place; see `Forward`."""
         rewards: list[list[list[float]]] = [[] for _ in texts]
         for members in self._classes(texts):
             own = [texts[index] for index in members]
-            found = self._forward.rewards_at_places(self._whole(own))
+            found = self._forward.rewards_at_positions(self._whole(own))
             for index, text, rows in zip(members, own, found, strict=True):
-                rewards[index] = rows[: 1 + len(text.also_read)]
+                rewards[index] = rows[: 1 + len(text.extra_positions)]
         return rewards
 
     def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
@@ -122,13 +122,19 @@ class LengthClassForward:
 
     def _stops_short(self, text: Encoded) -> bool:
         """Whether the part that is read would be of another class than the whole text."""
-        read = max([text.read_position, *(place.position for place in text.also_read)])
+        read = max([text.read_position, *(place.position for place in text.extra_positions)])
         return self._class_of(text) != sum(read + 1 > border for border in self._borders)
 
     def _whole(self, texts: Sequence[Encoded]) -> list[Encoded]:
         """The same texts, read at their last token as well where they would stop short."""
         return [
-            replace(text, also_read=(*text.also_read, Place(text.num_tokens - 1, 0, 0, "")))
+            replace(
+                text,
+                extra_positions=(
+                    *text.extra_positions,
+                    ReadPosition(text.num_tokens - 1, 0, 0, ""),
+                ),
+            )
             if self._stops_short(text)
             else text
             for text in texts

@@ -41,7 +41,7 @@ class EncoderRows:
     path = "packed"
     reason = "encoder with replaceable attention"
     shares_prefixes = False
-    reads_places = False
+    reads_positions = False
 
     def __init__(
         self, model: Any, *, heads: Sequence[Linear] = (), row_tokens: int | None = None
@@ -58,7 +58,7 @@ class EncoderRows:
         """Raw rewards in order, (texts, heads), float32 values."""
         return self._heads(self._states(texts)) if texts else []
 
-    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of each text, (texts, 1, heads); an encoder has none within a text."""
         return [[row] for row in self.rewards(texts)]
 

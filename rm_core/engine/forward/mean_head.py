@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rm_core.engine.forward.base import Forward
 from rm_core.text.positions import response_positions
-from rm_core.types import Encoded, Place
+from rm_core.types import Encoded, ReadPosition
 
 
 class AveragingForward:
@@ -43,18 +43,20 @@ class AveragingForward:
         return self._forward.shares_prefixes
 
     @property
-    def reads_places(self) -> bool:
+    def reads_positions(self) -> bool:
         """See `Forward`."""
-        return self._forward.reads_places
+        return self._forward.reads_positions
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads); see `Forward`."""
-        bare = [replace(text, also_read=()) if text.also_read else text for text in texts]
-        return [own for own, *_ in self.rewards_at_places(bare)]
+        bare = [
+            replace(text, extra_positions=()) if text.extra_positions else text for text in texts
+        ]
+        return [own for own, *_ in self.rewards_at_positions(bare)]
 
-    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the response and of each place, (texts, 1 + places, heads)."""
-        read = self._forward.rewards_at_places([_with_response(text) for text in texts])
+        read = self._forward.rewards_at_positions([_with_response(text) for text in texts])
         return [self._gathered(text, rows) for text, rows in zip(texts, read, strict=True)]
 
     def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
@@ -67,7 +69,10 @@ class AveragingForward:
     def _gathered(self, text: Encoded, rows: Sequence[list[float]]) -> list[list[float]]:
         """The rows of a text that `_with_response` was read of: reward and places."""
         own, *further = rows
-        places, response = further[: len(text.also_read)], further[len(text.also_read) :]
+        places, response = (
+            further[: len(text.extra_positions)],
+            further[len(text.extra_positions) :],
+        )
         reward = [
             math.fsum(row[head] for row in response) / len(response) if averages else own[head]
             for head, averages in enumerate(self._averages)
@@ -77,5 +82,5 @@ class AveragingForward:
 
 def _with_response(text: Encoded) -> Encoded:
     """The same text, read also at every token of its response, behind the places asked for."""
-    tokens = tuple(Place(position, 0, 0, "") for position in response_positions(text))
-    return replace(text, also_read=(*text.also_read, *tokens))
+    tokens = tuple(ReadPosition(position, 0, 0, "") for position in response_positions(text))
+    return replace(text, extra_positions=(*text.extra_positions, *tokens))

@@ -66,7 +66,7 @@ class PackedForward:
     """
 
     path = "packed"
-    reads_places = True
+    reads_positions = True
 
     def __init__(
         self,
@@ -93,16 +93,18 @@ class PackedForward:
 
         Args:
             texts: of the coming forward.
-            places: whether `rewards_at_places` will be asked, else `rewards`.
+            places: whether `rewards_at_positions` will be asked, else `rewards`.
         """
-        also_read = _places(texts) if places else None
-        self._ahead = _PlannedTexts(tuple(texts), places, self._plan(texts, also_read))
+        extra_positions = _places(texts) if places else None
+        self._ahead = _PlannedTexts(tuple(texts), places, self._plan(texts, extra_positions))
 
-    def _plan(self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None) -> Pack:
+    def _plan(
+        self, texts: Sequence[Encoded], extra_positions: Sequence[Sequence[int]] | None
+    ) -> Pack:
         return plan_pack(
             [text.input_ids for text in texts],
             [text.read_position for text in texts],
-            also_read=also_read,
+            extra_positions=extra_positions,
             share=self.shares_prefixes,
         )
 
@@ -116,7 +118,7 @@ class PackedForward:
         pack = plan_pack(
             [text.input_ids for text in texts],
             [own[0] for own in reads],
-            also_read=[own[1:] for own in reads],
+            extra_positions=[own[1:] for own in reads],
             share=self.shares_prefixes,
         )
         run = self._run_pack(pack)
@@ -124,7 +126,7 @@ class PackedForward:
         order = reading_order([len(own) for own in reads])
         return run[torch.tensor(order, device=run.device)]
 
-    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
         also = _places(texts)
         rewards = self._read(texts, also)
@@ -133,15 +135,15 @@ class PackedForward:
 
     @torch.inference_mode()
     def _read(
-        self, texts: Sequence[Encoded], also_read: Sequence[Sequence[int]] | None
+        self, texts: Sequence[Encoded], extra_positions: Sequence[Sequence[int]] | None
     ) -> list[list[float]]:
         """Raw rewards, (reads, heads), in the order of `Pack.read_rows`."""
         ahead = self._ahead
-        if ahead is not None and ahead.is_of(texts, places=also_read is not None):
+        if ahead is not None and ahead.is_of(texts, places=extra_positions is not None):
             self._ahead = None
             pack = ahead.pack
         else:
-            pack = self._plan(texts, also_read)
+            pack = self._plan(texts, extra_positions)
         read = self._run_pack(pack)
         if not self._deterministic:
             return self._heads(read)
@@ -170,7 +172,7 @@ class _PlannedTexts:
 
 
 def _places(texts: Sequence[Encoded]) -> list[list[int]]:
-    return [[place.position for place in text.also_read] for text in texts]
+    return [[place.position for place in text.extra_positions] for text in texts]
 
 
 def reading_order(counts: Sequence[int]) -> list[int]:

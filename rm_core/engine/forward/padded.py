@@ -14,7 +14,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
 from rm_core.errors import ConfigurationError
-from rm_core.types import Encoded, Place
+from rm_core.types import Encoded, ReadPosition
 
 MAX_PADDING_RATIO = 0.1
 """Padded batches hold at most this share of padding; beyond it another batch is cheaper."""
@@ -45,16 +45,18 @@ class PaddedForward:
         self._heads = ScalarHeads([head_of(model), *heads]) if linear else None
 
     @cached_property
-    def reads_places(self) -> bool:
+    def reads_positions(self) -> bool:
         """Whether a reward within a text means that of the text up to there; found by trying."""
         if not self._on_tokens:
             return False
         generator = torch.Generator().manual_seed(0)
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = torch.randint(0, vocabulary, (_CAUSAL_PROBES, 8), generator=generator).tolist()
-        whole = [Encoded(tuple(row), 7, also_read=(Place(3, 0, 0, ""),)) for row in ids]
+        whole = [
+            Encoded(tuple(row), 7, extra_positions=(ReadPosition(3, 0, 0, ""),)) for row in ids
+        ]
         halves = [Encoded(tuple(row[:4]), 3) for row in ids]
-        within = torch.tensor(self.rewards_at_places(whole))[:, 1]
+        within = torch.tensor(self.rewards_at_positions(whole))[:, 1]
         alone = torch.tensor(self.rewards(halves))
         return bool(((within - alone).abs() <= _CAUSAL_TOLERANCE * (1 + alone.abs())).all())
 
@@ -67,15 +69,16 @@ class PaddedForward:
     def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
         """Nothing to do: padding is part of the forward."""
 
-    def rewards_at_places(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
+    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of the read position and of each place, (texts, 1 + places, heads).
 
-        Only for a model with a linear head; see `reads_places`.
+        Only for a model with a linear head; see `reads_positions`.
         """
         if self._heads is None:
             return [[row] for row in self._logits(texts)]
         reads = [
-            [text.read_position, *(place.position for place in text.also_read)] for text in texts
+            [text.read_position, *(place.position for place in text.extra_positions)]
+            for text in texts
         ]
         found = iter(self._heads(self.states(texts, reads)))
         return [list(islice(found, len(own))) for own in reads]

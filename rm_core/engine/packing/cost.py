@@ -25,15 +25,15 @@ def prefix_hashes(ids: Sequence[int]) -> list[int]:
     return hashes
 
 
-class SharedPrefixPrice:
-    """The price of a growing pack in deduplicated tokens; `rm_core.engine.packing.policy.Pack`."""
+class SharedPrefixCost:
+    """The cost of a growing pack in deduplicated tokens; `rm_core.engine.packing.policy.Pack`."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
         # Items are asked about several times before they are added; `id` is safe as they live on.
         self._hashes: dict[int, list[int]] = {}
 
-    def price(self, items: Sequence[EncodedItem]) -> int:
+    def cost(self, items: Sequence[EncodedItem]) -> int:
         """Tokens that the pack would grow by with `items`, without adding them."""
         new: set[int] = set()
         rest = 0
@@ -55,6 +55,6 @@ class SharedPrefixPrice:
         return hashes
 
 
-def new_price(*, shares_prefixes: bool) -> SharedPrefixPrice | TokenSum:
+def new_cost(*, shares_prefixes: bool) -> SharedPrefixCost | TokenSum:
     """The empty pack of a scorer that shares prefixes, or of one that doesn't."""
-    return SharedPrefixPrice() if shares_prefixes else TokenSum()
+    return SharedPrefixCost() if shares_prefixes else TokenSum()

@@ -89,7 +89,7 @@ def plan_pack(
     sequences: Sequence[Sequence[int]],
     read_positions: Sequence[int],
     *,
-    also_read: Sequence[Sequence[int]] | None = None,
+    extra_positions: Sequence[Sequence[int]] | None = None,
     share: bool = True,
     min_shared_tokens: int = DEFAULT_MIN_SHARED_TOKENS,
 ) -> Pack:
@@ -98,7 +98,7 @@ def plan_pack(
     Args:
         sequences: token ids, none empty.
         read_positions: index into each sequence that its head reads.
-        also_read: further such indices of each sequence; None for none. Tokens after the last one
+        extra_positions: further such indices of each sequence; None for none. Tokens after the last
             read can't influence a causal model's states there and are left out of the row.
         share: whether common prefixes and equal sequences are computed once; off, each sequence
             is a segment of its own.
@@ -108,8 +108,8 @@ def plan_pack(
         The pack.
     """
     lasts = read_positions
-    if also_read is not None:
-        lasts = [max((read, *also)) for read, also in zip(lasts, also_read, strict=True)]
+    if extra_positions is not None:
+        lasts = [max((read, *also)) for read, also in zip(lasts, extra_positions, strict=True)]
     kept = [
         np.asarray(ids[: last + 1], dtype=np.int64)
         for ids, last in zip(sequences, lasts, strict=True)
@@ -122,8 +122,8 @@ def plan_pack(
         nodes = [_Node(i, 0, len(ids), None, i, i + 1) for i, ids in enumerate(kept)]
     segments, leaves = _lay_out(nodes, unique)
     reads = list(zip(order, read_positions, strict=True))
-    if also_read is not None:
-        reads += [(i, at) for i, also in zip(order, also_read, strict=True) for at in also]
+    if extra_positions is not None:
+        reads += [(i, at) for i, also in zip(order, extra_positions, strict=True) for at in also]
     rows = [unique[node.owner][node.begin : node.end] for node in nodes]
     positions = [np.arange(node.begin, node.end, dtype=np.int64) for node in nodes]
     return Pack(

@@ -1,10 +1,10 @@
 """Which waiting sequences make the next pack. Policy alone: no threads, no clock, no torch.
 
-`choose` is FIFO within a class, and the first in line is in every pack; around it gather the
+`select_pack` is FIFO within a class, and the first in line is in every pack; around it gather the
 members of its prompt group, which share a prefix, and then whole groups in order as long as they
-fit. `Turns` says which class stands first: interactive, but every few packs bulk. Together they
-starve nobody: an entry with k others of its class before it is in one of the next (k + 1) · every
-packs.
+fit. `PriorityRotation` says which class stands first: interactive, but every few packs bulk.
+Together they starve nobody: an entry with k others of its class before it is in one of the next
+(k + 1) · every packs.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -22,11 +22,11 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting(Generic[Item]):
+class QueuedSequence(Generic[Item]):
     """A sequence that waits for the device.
 
     Attributes:
-        item: what the pack's price is computed from.
+        item: what the pack's cost is computed from.
         order: arrival, ascending; unique.
         group: sequences of one prompt have equal groups and are packed together where possible.
         priority: its class.
@@ -43,7 +43,7 @@ class Budget:
     """What one pack may hold.
 
     Attributes:
-        max_tokens: sum of prices; a single sequence above it still goes, alone.
+        max_tokens: sum of costs; a single sequence above it still goes, alone.
         max_items: sequences.
     """
 
@@ -52,7 +52,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Turns:
+class PriorityRotation:
     """Whose turn it is to stand first in line.
 
     Attributes:
@@ -73,9 +73,9 @@ class Turns:
 
 
 class Pack(Protocol[Item_contra]):
-    """The price of a pack as it grows; prices may depend on what the pack already holds."""
+    """The cost of a pack as it grows; costs may depend on what the pack already holds."""
 
-    def price(self, items: Sequence[Item_contra]) -> int:
+    def cost(self, items: Sequence[Item_contra]) -> int:
         """Tokens that the pack would grow by with `items`, without adding them."""
         ...
 
@@ -94,18 +94,18 @@ class HasNumTokens(Protocol):
 
 
 class TokenSum:
-    """The plain price: every token of every sequence counts."""
+    """The plain cost: every token of every sequence counts."""
 
-    def price(self, items: Sequence[HasNumTokens]) -> int:
+    def cost(self, items: Sequence[HasNumTokens]) -> int:
         """Sum of the items' tokens."""
         return sum(item.num_tokens for item in items)
 
     def add(self, item: HasNumTokens) -> None:
-        """Nothing to remember: no item changes another's price."""
+        """Nothing to remember: no item changes another's cost."""
 
 
-def choose(
-    waiting: Sequence[Waiting[Item]],
+def select_pack(
+    waiting: Sequence[QueuedSequence[Item]],
     budget: Budget,
     new_pack: Callable[[], Pack[Item]],
     *,
@@ -116,7 +116,7 @@ def choose(
     Args:
         waiting: everything that waits, in any order.
         budget: the pack's bounds.
-        new_pack: makes the empty pack whose prices the budget limits (`TokenSum` for plain tokens).
+        new_pack: makes the empty pack whose costs the budget limits (`TokenSum` for plain tokens).
         first: the class that stands first in line; the other fills up what is left.
 
     Returns:
@@ -130,12 +130,12 @@ def choose(
     for index in line:
         groups.setdefault(waiting[index].group, []).append(index)
 
-    filling = _Filling(waiting, budget, new_pack())
+    filling = _PackBuilder(waiting, budget, new_pack())
     misses = 0
     for position, members in enumerate(groups.values()):
         if filling.is_full or misses >= MAX_MISSES:
             break
-        # The first in line goes whatever its price, and its group as far as there is room. A later
+        # The first in line goes whatever its cost, and its group as far as there is room. A later
         # group that doesn't fit whole keeps together for the next pack, unless none could hold it.
         if position == 0:
             filling.take(members[0])
@@ -151,8 +151,8 @@ def choose(
 
 
 @dataclass(slots=True)
-class _Filling(Generic[Item]):
-    waiting: Sequence[Waiting[Item]]
+class _PackBuilder(Generic[Item]):
+    waiting: Sequence[QueuedSequence[Item]]
     budget: Budget
     pack: Pack[Item]
     chosen: list[int] = field(default_factory=list)
@@ -167,12 +167,12 @@ class _Filling(Generic[Item]):
     def fits(self, members: Sequence[int]) -> bool:
         if len(self.chosen) + len(members) > self.budget.max_items:
             return False
-        price = self.pack.price([self.waiting[index].item for index in members])
-        return self.tokens + price <= self.budget.max_tokens
+        cost = self.pack.cost([self.waiting[index].item for index in members])
+        return self.tokens + cost <= self.budget.max_tokens
 
     def take(self, index: int) -> None:
         item = self.waiting[index].item
-        self.tokens += self.pack.price([item])
+        self.tokens += self.pack.cost([item])
         self.pack.add(item)
         self.chosen.append(index)
 
@@ -188,23 +188,23 @@ class _Filling(Generic[Item]):
                 self.take(index)
 
 
-def _place(entry: Waiting[Item], first: Priority) -> tuple[bool, int]:
+def _place(entry: QueuedSequence[Item], first: Priority) -> tuple[bool, int]:
     return (entry.priority != first, entry.order)
 
 
 def _exceeds_any_pack(
     members: Sequence[int],
-    waiting: Sequence[Waiting[Item]],
+    waiting: Sequence[QueuedSequence[Item]],
     budget: Budget,
     new_pack: Callable[[], Pack[Item]],
 ) -> bool:
     if len(members) > budget.max_items:
         return True
-    return new_pack().price([waiting[index].item for index in members]) > budget.max_tokens
+    return new_pack().cost([waiting[index].item for index in members]) > budget.max_tokens
 
 
 @dataclass(slots=True)
-class MemoryCap:
+class TokenBudgetController:
     """How many tokens a pack may hold after the device ran out of memory.
 
     A failure lowers the cap to half of what failed, or to the most that is known to fit; a run of

@@ -47,7 +47,7 @@ class Recorder:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.updates: list[Update] = []
         self._logprobs: list[torch.Tensor] = []
-        self._judged: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+        self._scored: list[tuple[torch.Tensor, int, torch.Tensor]] = []
         for name in ("selective_log_softmax", "get_reward", "masked_whiten"):
             original = getattr(ppo_trainer, name)
             monkeypatch.setattr(ppo_trainer, name, getattr(self, name)(original))
@@ -63,7 +63,7 @@ class Recorder:
     def get_reward(self, original: Any) -> Any:
         def call(model: Any, tokens: Any, pad: int, context_length: int) -> Any:
             found = original(model, tokens, pad, context_length)
-            self._judged.append((tokens.clone(), context_length, found[1].clone()))
+            self._scored.append((tokens.clone(), context_length, found[1].clone()))
             return found
 
         return call
@@ -72,7 +72,7 @@ class Recorder:
         def call(values: Any, mask: Any, shift_mean: bool = True) -> Any:
             if not shift_mean:  # the rewards; the advantages come with True
                 own, ref = self._logprobs[-2:]
-                tokens, context_length, scores = self._judged[-1]
+                tokens, context_length, scores = self._scored[-1]
                 self.updates.append(
                     Update(own, ref, tokens, context_length, scores, values.clone())
                 )
@@ -168,14 +168,14 @@ def test_token_rewards_are_those_of_trls_ppo(
             whiten="none",
             missing_eos_penalty=PENALTY,
         )
-        is_empty = ~mask.any(1)  # the first token was padding: there is nothing to judge
+        is_empty = ~mask.any(1)  # the first token was padding: there is nothing to score
         assert torch.equal(found.failed, is_empty)
-        judged = ~is_empty
+        scored = ~is_empty
         torch.testing.assert_close(
-            found.whitened[judged], update.scores[judged], atol=1e-5, rtol=0.0
+            found.whitened[scored], update.scores[scored], atol=1e-5, rtol=0.0
         )
         torch.testing.assert_close(
-            found.token_rewards[judged], update.token_rewards[judged], atol=1e-5, rtol=0.0
+            found.token_rewards[scored], update.token_rewards[scored], atol=1e-5, rtol=0.0
         )
         num_finished += sum(finished)
         num_cut += BATCH - sum(finished)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from rewardd.files.local import LocalJudge
+from rewardd.files.local import LocalScorer
 from rm_client.models import CompareItem, GroupItem, ResponseItem, ScoreItem, StepsItem
 from rm_core.types import Dialogue, EncodedItem, Role
 from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
@@ -14,8 +14,8 @@ def responses(count: int) -> list[ResponseItem]:
 
 
 def score(scorer: FakeScorer, items: Sequence[ScoreItem], **options: int) -> list[dict[str, Any]]:
-    judge = LocalJudge(scorer, **{"max_pack_tokens": 50, "max_pack_items": 8, **options})
-    return list(judge.score(iter(items), "error"))
+    scorer = LocalScorer(scorer, **{"max_pack_tokens": 50, "max_pack_items": 8, **options})
+    return list(scorer.score(iter(items), "error"))
 
 
 def test_results_come_in_the_items_order_however_they_are_packed() -> None:
@@ -53,8 +53,8 @@ def test_no_more_is_read_ahead_than_some_packs() -> None:
             num_read += 1
             yield item
 
-    judge = LocalJudge(FakeScorer(), max_pack_tokens=50, max_pack_items=8)
-    ahead = [num_read - done for done, _ in enumerate(judge.score(many(), "error"), start=1)]
+    scorer = LocalScorer(FakeScorer(), max_pack_tokens=50, max_pack_items=8)
+    ahead = [num_read - done for done, _ in enumerate(scorer.score(many(), "error"), start=1)]
 
     assert len(ahead) == 5000
     assert max(ahead) < 100
@@ -122,9 +122,9 @@ def test_comparisons_rank_the_responses_and_fail_as_a_whole() -> None:
         CompareItem(prompt="p", responses=["a", "b", "c"]),
         CompareItem(prompt="p", responses=["a", " "]),
     ]
-    judge = LocalJudge(FakeScorer(), max_pack_tokens=50)
+    scorer = LocalScorer(FakeScorer(), max_pack_tokens=50)
 
-    good, bad = judge.compare(iter(items), "error")
+    good, bad = scorer.compare(iter(items), "error")
 
     rewards = [one["selected_reward"] for one in good["responses"]]
     assert good["winner"] == rewards.index(max(rewards))

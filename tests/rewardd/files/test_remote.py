@@ -1,11 +1,11 @@
-"""A judge that asks a scripted server: what it sends again, what it gives up, what it splits."""
+"""A score that asks a scripted server: what it sends again, what it gives up, what it splits."""
 
 import json
 from typing import Any
 
 import pytest
 
-from rewardd.files.remote import ServerJudge
+from rewardd.files.remote import RemoteScorer
 from rewardd.files.rows import BatchFailed
 from rm_client import CompareItem, ResponseItem, RetryPolicy, RewardClient
 from tests.rm_client.servers import Seen, reply, scripted_server
@@ -38,8 +38,8 @@ def item(text: str = "r") -> ResponseItem:
     return ResponseItem(prompt="p", response=text)
 
 
-def judge(url: str) -> ServerJudge:
-    return ServerJudge(RewardClient(url, retry=QUICK, trust_env=False))
+def scorer(url: str) -> RemoteScorer:
+    return RemoteScorer(RewardClient(url, retry=QUICK, trust_env=False))
 
 
 def test_an_item_that_met_a_bad_moment_is_asked_again_in_its_place() -> None:
@@ -49,7 +49,7 @@ def test_an_item_that_met_a_bad_moment_is_asked_again_in_its_place() -> None:
         reply(200, {"items": [RESULT]}),
     ) as server:
         items = [item(text) for text in ("a", "b", "", "d")]
-        found = list(judge(server.url).score(iter(items), "error"))
+        found = list(scorer(server.url).score(iter(items), "error"))
 
     assert found == [RESULT, RESULT, EMPTY, RESULT]
     assert [seen.json()["items"][0]["response"] for seen in server.seen[1:]] == ["b", "b"]
@@ -68,12 +68,12 @@ def test_a_moment_that_does_not_pass_ends_the_run_instead_of_spoiling_the_file()
         scripted_server(reply(200, lines(OVERLOADED)), reply(503, problem)) as server,
         pytest.raises(BatchFailed, match="goes on where it stopped"),
     ):
-        list(judge(server.url).score(iter([item()]), "error"))
+        list(scorer(server.url).score(iter([item()]), "error"))
 
 
 def test_a_server_that_is_away_ends_the_run() -> None:
     with scripted_server(reply(503, {})) as server, pytest.raises(BatchFailed, match="503"):
-        list(judge(server.url).score(iter([item()]), "error"))
+        list(scorer(server.url).score(iter([item()]), "error"))
 
 
 def test_comparisons_go_in_parts_and_come_in_order() -> None:
@@ -84,7 +84,7 @@ def test_comparisons_go_in_parts_and_come_in_order() -> None:
 
     items = [CompareItem(prompt="p", responses=[str(i % 2), "x"]) for i in range(100)]
     with scripted_server(answer) as server:
-        found = list(judge(server.url).compare(iter(items), "error"))
+        found = list(scorer(server.url).compare(iter(items), "error"))
 
     assert [one["winner"] for one in found] == [i % 2 for i in range(100)]
     # Parts travel side by side: the order in which they arrive is nobody's promise.
@@ -104,7 +104,7 @@ def test_a_comparison_that_is_too_large_fails_alone() -> None:
     items = [CompareItem(prompt="p", responses=["a", "b"]) for _ in range(3)]
     items[1] = CompareItem(prompt="p", responses=["a", "b", "c"])
     with scripted_server(answer) as server:
-        found = list(judge(server.url).compare(iter(items), "error"))
+        found = list(scorer(server.url).compare(iter(items), "error"))
 
     assert [result.get("error", {}).get("code") for result in found] == [
         None,
@@ -116,7 +116,7 @@ def test_a_comparison_that_is_too_large_fails_alone() -> None:
 def test_errors_point_below_the_row() -> None:
     failure = {"error": {**EMPTY["error"], "pointer": "/items/0/responses/1"}}
     with scripted_server(reply(200, {"items": [failure]})) as server:
-        (found,) = judge(server.url).compare(
+        (found,) = scorer(server.url).compare(
             iter([CompareItem(prompt="p", responses=["a", "b"])]), "error"
         )
 
@@ -128,4 +128,4 @@ def test_what_is_no_rewardd_server_is_told() -> None:
         scripted_server(reply(200, {"hello": "world"})) as server,
         pytest.raises(BatchFailed, match="rewardd server"),
     ):
-        judge(server.url).info()
+        scorer(server.url).info()

@@ -54,20 +54,20 @@ def item_of(values: Mapping[str, Any]) -> int:
 
 
 def square(items: Iterator[int]) -> Iterator[dict[str, Any]]:
-    """A judge that reads a few items ahead, as the real ones do."""
+    """A score that reads a few items ahead, as the real ones do."""
     while part := list(itertools.islice(items, 5)):
         yield from ({"reward": n * n} for n in part)
 
 
-def judge(rows: FakeRows, sink: FakeSink, prefix: str = "out") -> Summary:
-    return run(rows, sink, item_of=item_of, judge=square, prefix=prefix)
+def scorer(rows: FakeRows, sink: FakeSink, prefix: str = "out") -> Summary:
+    return run(rows, sink, item_of=item_of, scorer=square, prefix=prefix)
 
 
 def test_every_row_keeps_its_columns_and_its_place_whatever_its_neighbours_are() -> None:
     rows = [None if n % 7 == 3 else {"n": n if n % 5 else -1, "id": n} for n in range(400)]
     sink = FakeSink()
 
-    summary = judge(FakeRows(rows), sink)
+    summary = scorer(FakeRows(rows), sink)
 
     assert summary.written == 400
     for n, written in enumerate(sink.values()):
@@ -85,10 +85,10 @@ def test_every_row_keeps_its_columns_and_its_place_whatever_its_neighbours_are()
 def test_a_run_that_is_resumed_writes_what_is_missing_and_nothing_else(done: int) -> None:
     rows = [{"n": n} if n % 4 else None for n in range(100)]
     whole = FakeSink()
-    judge(FakeRows(rows), whole)
+    scorer(FakeRows(rows), whole)
 
     resumed = FakeSink(whole.lines[:done])
-    summary = judge(FakeRows(rows), resumed)
+    summary = scorer(FakeRows(rows), resumed)
 
     assert resumed.lines == whole.lines
     assert (summary.there, summary.written) == (done, 100 - done)
@@ -97,10 +97,10 @@ def test_a_run_that_is_resumed_writes_what_is_missing_and_nothing_else(done: int
 @pytest.mark.parametrize("rows", [[{"n": 1}, {"n": 7}], [{"n": 1}], []])
 def test_an_output_of_another_input_is_refused(rows: list[dict[str, Any]]) -> None:
     there = FakeSink()
-    judge(FakeRows([{"n": 1}, {"n": 2}]), there)
+    scorer(FakeRows([{"n": 1}, {"n": 2}]), there)
 
     with pytest.raises(BatchFailed, match="don't belong to this input"):
-        judge(FakeRows(rows), FakeSink(there.lines))
+        scorer(FakeRows(rows), FakeSink(there.lines))
 
 
 def test_bad_rows_without_end_are_written_as_they_come() -> None:
@@ -112,7 +112,7 @@ def test_bad_rows_without_end_are_written_as_they_come() -> None:
         rows,
         sink,
         item_of=item_of,
-        judge=square,
+        scorer=square,
         prefix="out",
         on_row=lambda summary: ahead.append(rows.num_read - summary.written),
     )
@@ -125,14 +125,14 @@ def test_a_file_whose_columns_have_other_names_is_refused_before_anything_is_wri
     sink = FakeSink()
 
     with pytest.raises(BatchFailed, match="columns are: answer, question"):
-        judge(FakeRows([{"question": "q", "answer": "a"}] * 500), sink)
+        scorer(FakeRows([{"question": "q", "answer": "a"}] * 500), sink)
     assert sink.lines == []
 
 
 def test_some_rows_without_their_columns_are_bad_rows() -> None:
     sink = FakeSink()
 
-    summary = judge(FakeRows([{"other": 1}] * 3 + [{"n": 2}]), sink)
+    summary = scorer(FakeRows([{"other": 1}] * 3 + [{"n": 2}]), sink)
 
     assert (summary.written, summary.failed) == (4, 3)
     assert summary.first_failure == "missing_column: the row has no column n"
@@ -142,9 +142,9 @@ def test_a_column_of_the_results_name_is_never_overwritten() -> None:
     sink = FakeSink()
 
     with pytest.raises(BatchFailed, match="--prefix"):
-        judge(FakeRows([{"n": 1, "out": "mine"}]), sink)
+        scorer(FakeRows([{"n": 1, "out": "mine"}]), sink)
     assert sink.lines == []
 
 
 def test_an_empty_input_gives_an_empty_output() -> None:
-    assert judge(FakeRows([]), FakeSink()) == Summary()
+    assert scorer(FakeRows([]), FakeSink()) == Summary()

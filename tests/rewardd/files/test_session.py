@@ -15,8 +15,8 @@ from rewardd.files.open import open_rows
 from rewardd.files.rows import BatchFailed
 from rewardd.files.run import Summary
 from rewardd.files.session import (
-    JudgeOptions,
     RunOptions,
+    ScorerOptions,
     conclusion,
     failures_as_lines,
     row_progress,
@@ -39,8 +39,8 @@ def options(source: Path, output: Path, **more: Any) -> RunOptions:
     )
 
 
-def by(url: str) -> JudgeOptions:
-    return JudgeOptions(url=url, timeout_seconds=5.0, max_pack_tokens=8192)
+def by(url: str) -> ScorerOptions:
+    return ScorerOptions(url=url, timeout_seconds=5.0, max_pack_tokens=8192)
 
 
 class Answers:
@@ -113,17 +113,17 @@ def test_models_that_changed_between_two_runs_are_noticed(
 def test_the_key_comes_from_its_file(write_lines: WriteLines, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret-key\n")
-    judge = JudgeOptions(url="u", api_key_file=key, timeout_seconds=5.0, max_pack_tokens=1)
+    scorer = ScorerOptions(url="u", api_key_file=key, timeout_seconds=5.0, max_pack_tokens=1)
 
     with scripted_server(Answers(RESULT, iter("a"))) as server:
-        named = JudgeOptions(
+        named = ScorerOptions(
             url=server.url, api_key_file=key, timeout_seconds=5.0, max_pack_tokens=1
         )
         with named.open() as opened:
             opened.info()
 
     assert server.seen[0].headers["Authorization"] == "Bearer secret-key"
-    assert "secret-key" not in repr(judge)
+    assert "secret-key" not in repr(scorer)
 
 
 def test_the_last_word_counts_everything() -> None:

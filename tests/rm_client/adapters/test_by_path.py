@@ -20,7 +20,7 @@ import rm_client.adapters.openrlhf
 import rm_client.adapters.verl
 from rm_client import InvalidRequest, ItemsFailed, RewardClient, ServiceUnavailable
 from rm_client.adapters import areal, slime
-from tests.rm_client.examples import FAILED, judged
+from tests.rm_client.examples import FAILED, scored
 from tests.rm_client.servers import drop, hang, reply, scripted_server
 
 PROMPT, RESPONSE = "Is 27 prime?", "No: 27 = 3 × 9."
@@ -167,7 +167,7 @@ def test_areal_keeps_its_connection_although_the_function_is_pickled_each_time(
     address: Any,
 ) -> None:
     address("http://unused")
-    with scripted_server(reply(200, {"items": [judged(1.0)]})) as server:
+    with scripted_server(reply(200, {"items": [scored(1.0)]})) as server:
         function = areal.areal_reward(server.url)
         for _ in range(3):
             assert pickle.loads(pickle.dumps(function))(PROMPT, RESPONSE) == 1.0

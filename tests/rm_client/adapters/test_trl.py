@@ -17,10 +17,10 @@ from rm_client import (
     ServiceUnavailable,
 )
 from rm_client.adapters.trl import trl_reward, trl_reward_sync
-from tests.rm_client.examples import FAILED, STATISTICS, judged, problem, shaped
+from tests.rm_client.examples import FAILED, STATISTICS, problem, scored, shaped
 from tests.rm_client.servers import Step, reply, scripted_server
 
-Judge = Callable[..., list[float | None]]
+RewardFunction = Callable[..., list[float | None]]
 
 CALLED_WITH = {
     # What TRL adds to the dataset's columns; none of it is JSON.
@@ -31,7 +31,7 @@ CALLED_WITH = {
 
 
 @pytest.fixture(params=["async", "sync"])
-def judge(request: pytest.FixtureRequest) -> Judge:
+def reward(request: pytest.FixtureRequest) -> RewardFunction:
     """Call a reward function as TRL does."""
 
     def call(url: Any, options: dict[str, Any], **columns: Any) -> list[float | None]:
@@ -43,7 +43,7 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 
 def echo(count: int, value: float = 0.5) -> Step:
-    return reply(200, {"items": [judged(value + index) for index in range(count)]})
+    return reply(200, {"items": [scored(value + index) for index in range(count)]})
 
 
 def test_it_is_a_coroutine_function_with_a_name_that_can_be_pickled() -> None:
@@ -55,17 +55,19 @@ def test_it_is_a_coroutine_function_with_a_name_that_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(trl_reward_sync("http://h"))).__name__ == "rewardd_sync"
 
 
-def test_texts_are_judged_by_the_real_server_in_order(judge: Judge, server_url: str) -> None:
+def test_texts_are_judged_by_the_real_server_in_order(
+    reward: RewardFunction, server_url: str
+) -> None:
     prompts, completions = ["p", "p", "q"], ["one", "two", "three"]
-    rewards = judge(server_url, {}, prompts=prompts, completions=completions)
+    rewards = reward(server_url, {}, prompts=prompts, completions=completions)
     pairs = zip(prompts, completions, strict=True)
     expected = RewardClient(server_url).score([{"prompt": p, "response": c} for p, c in pairs])
     assert rewards == pytest.approx([item.selected_reward for item in expected.items], abs=1e-5)  # type: ignore[union-attr]
 
 
-def test_only_the_column_for_safety_is_sent(judge: Judge) -> None:
+def test_only_the_column_for_safety_is_sent(reward: RewardFunction) -> None:
     with scripted_server(echo(2)) as server:
-        judge(
+        reward(
             server.url,
             {},
             prompts=["p", "q"],
@@ -82,7 +84,7 @@ def test_only_the_column_for_safety_is_sent(judge: Judge) -> None:
         }
 
 
-def test_chats_are_sent_as_roles_and_texts(judge: Judge) -> None:
+def test_chats_are_sent_as_roles_and_texts(reward: RewardFunction) -> None:
     prompt = [{"role": "user", "content": "p", "name": "Ada", "tool_calls": None}]
     parts = [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
     completions = [
@@ -95,7 +97,7 @@ def test_chats_are_sent_as_roles_and_texts(judge: Judge) -> None:
         ],
     ]
     with scripted_server(echo(3)) as server:
-        judge(server.url, {}, prompts=[prompt] * 3, completions=completions)
+        reward(server.url, {}, prompts=[prompt] * 3, completions=completions)
         first, second, third = server.seen[0].json()["items"]
     turn = {"role": "user", "content": "p"}
     assert first == {"prompt": [turn], "response": "a"}
@@ -103,14 +105,16 @@ def test_chats_are_sent_as_roles_and_texts(judge: Judge) -> None:
     assert [message["content"] for message in third["messages"]] == ["p", "wait", "42", "b"]
 
 
-def test_what_can_not_be_sent_or_judged_is_none_and_its_neighbours_are_not(judge: Judge) -> None:
+def test_what_can_not_be_sent_or_judged_is_none_and_its_neighbours_are_not(
+    reward: RewardFunction,
+) -> None:
     image = [{"role": "assistant", "content": [{"type": "image"}]}]
     tool = [{"role": "assistant", "content": None, "tool_calls": [{}]}]
     prompt = [{"role": "user", "content": "p"}]
-    answer = reply(200, {"items": [judged(1.0), FAILED, judged(3.0)]})
+    answer = reply(200, {"items": [scored(1.0), FAILED, scored(3.0)]})
     metrics: dict[str, float] = {}
     with scripted_server(answer) as server:
-        rewards = judge(
+        rewards = reward(
             server.url,
             {},
             prompts=[prompt] * 6,
@@ -123,27 +127,27 @@ def test_what_can_not_be_sent_or_judged_is_none_and_its_neighbours_are_not(judge
 
 @pytest.mark.parametrize("options", [{}, {"stream": "s"}])
 def test_a_batch_of_nothing_but_failures_is_all_none(
-    judge: Judge, server_url: str, options: dict[str, Any]
+    reward: RewardFunction, server_url: str, options: dict[str, Any]
 ) -> None:
-    rewards = judge(server_url, options, prompts=["p", "p"], completions=["", " "])
+    rewards = reward(server_url, options, prompts=["p", "p"], completions=["", " "])
     assert rewards == [None, None]
 
 
-def test_a_server_that_is_gone_is_an_exception(judge: Judge) -> None:
+def test_a_server_that_is_gone_is_an_exception(reward: RewardFunction) -> None:
     with scripted_server(echo(1)) as server:
         url = server.url
     config = ClientConfig(url=url, retry=RetryPolicy(max_attempts=1))
     with pytest.raises(ServiceUnavailable):
-        judge(config, {}, prompts=["p"], completions=["a"])
+        reward(config, {}, prompts=["p"], completions=["a"])
 
 
-def test_completions_that_were_cut_off_are_marked(judge: Judge) -> None:
+def test_completions_that_were_cut_off_are_marked(reward: RewardFunction) -> None:
     answer = reply(
         200, {"items": [shaped(0.1), shaped(0.2), shaped(0.3)], "statistics": STATISTICS}
     )
     options = {"eos_token_id": [7, 8], "missing_eos_penalty": 0.5}
     with scripted_server(answer) as server:
-        rewards = judge(
+        rewards = reward(
             server.url,
             options,
             prompts=["p"] * 3,
@@ -158,11 +162,11 @@ def test_completions_that_were_cut_off_are_marked(judge: Judge) -> None:
     assert (body["whiten"], body["missing_eos_penalty"]) == ({"mode": "none"}, 0.5)
 
 
-def test_a_stream_whitens(judge: Judge, server_url: str) -> None:
-    stream = f"trl-{id(judge)}"
+def test_a_stream_whitens(reward: RewardFunction, server_url: str) -> None:
+    stream = f"trl-{id(reward)}"
     options = {"stream": stream, "eos_token_id": 7}
     texts = [f"answer {number}" for number in range(8)]
-    rewards = judge(
+    rewards = reward(
         server_url,
         options,
         prompts=["p"] * 8,
@@ -174,8 +178,10 @@ def test_a_stream_whitens(judge: Judge, server_url: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["safety", "helpfulness"])
-def test_one_models_reward_may_be_asked_for(judge: Judge, server_url: str, name: str) -> None:
-    rewards = judge(server_url, {"reward": name}, prompts=["p"], completions=["a"])
+def test_one_models_reward_may_be_asked_for(
+    reward: RewardFunction, server_url: str, name: str
+) -> None:
+    rewards = reward(server_url, {"reward": name}, prompts=["p"], completions=["a"])
     (item,) = RewardClient(server_url).score([{"prompt": "p", "response": "a"}]).items
     assert rewards == [pytest.approx(getattr(item, name).reward, abs=1e-5)]
 
@@ -193,12 +199,12 @@ def test_options_that_contradict_each_other_are_refused_at_once(options: dict[st
         trl_reward("http://h", **options)
 
 
-def test_prompts_and_completions_must_be_as_many(judge: Judge) -> None:
+def test_prompts_and_completions_must_be_as_many(reward: RewardFunction) -> None:
     with pytest.raises(InvalidRequest):
-        judge("http://h", {}, prompts=["p"], completions=["a", "b"])
+        reward("http://h", {}, prompts=["p"], completions=["a", "b"])
 
 
-def test_a_refused_request_is_an_exception(judge: Judge) -> None:
+def test_a_refused_request_is_an_exception(reward: RewardFunction) -> None:
     refused = reply(413, problem(413, "too_many_items"))
     with scripted_server(refused) as server, pytest.raises(RequestRefused, match="too_many_items"):
-        judge(server.url, {}, prompts=["p"], completions=["a"])
+        reward(server.url, {}, prompts=["p"], completions=["a"])

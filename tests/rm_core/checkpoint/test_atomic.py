@@ -17,7 +17,7 @@ from tests.training.made_up import (
     made_up_report,
 )
 from training.config import TrainingConfig
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 from training.publishing.publish import check_output, publish
 
 
@@ -84,7 +84,7 @@ def test_a_leftover_of_a_finished_replacement_never_comes_back(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
-def publish_to(output: Path, model: UntrainedRewardModel, gap: float) -> None:
+def publish_to(output: Path, model: TrainableModel, gap: float) -> None:
     config = TrainingConfig(role="safety", data=("d",), base="b", output=str(output))
     figures, calibration = made_up_figures((gap, 1.0)), made_up_calibration((gap, 1.0))
     publish(model, config, made_up_report(), figures, made_up_baselines(), calibration)
@@ -100,7 +100,7 @@ def is_whole(output: Path) -> bool:
 
 @pytest.mark.parametrize("stands", [False, True], ids=["first", "replacing"])
 def test_a_disk_that_fills_up_at_any_write_leaves_the_old_checkpoint_or_none(
-    start: UntrainedRewardModel, tmp_path: Path, stands: bool
+    start: TrainableModel, tmp_path: Path, stands: bool
 ) -> None:
     output = tmp_path / "out"
     if stands:
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_at_any_write_leaves_the_old_checkpoint_or_none(
 
 @pytest.mark.parametrize("size", [200, 1000, 4000, 20_000])
 def test_writes_that_stop_in_the_middle_of_a_file_leave_the_old_checkpoint(
-    start: UntrainedRewardModel, tmp_path: Path, size: int
+    start: TrainableModel, tmp_path: Path, size: int
 ) -> None:
     output = tmp_path / "out"
     publish_to(output, start, gap=2.0)

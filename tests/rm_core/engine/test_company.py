@@ -21,9 +21,9 @@ from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
 from rm_core.engine.forward.padded import PaddedForward
-from rm_core.engine.packing.cost import SharedPrefixPrice
+from rm_core.engine.packing.cost import SharedPrefixCost
 from rm_core.engine.packing.plan import Pack
-from rm_core.engine.packing.policy import Budget, Waiting, choose
+from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.types import Encoded, EncodedItem
 from tests.models import DECODERS, make_model
@@ -185,11 +185,13 @@ def test_packs_of_any_budget_planned_ahead_or_not_change_nothing(
     texts = company.texts()
     forward = fastest_packed(model_of(family))
     together = [row[0] for row in ways(family)["as chosen"](texts)]
-    waiting = [Waiting(EncodedItem({"safety": t}), i, t.input_ids[:8]) for i, t in enumerate(texts)]
+    waiting = [
+        QueuedSequence(EncodedItem({"safety": t}), i, t.input_ids[:8]) for i, t in enumerate(texts)
+    ]
 
     found: dict[int, float] = {}
     while waiting:
-        chosen = choose(waiting, Budget(tokens, items), SharedPrefixPrice)
+        chosen = select_pack(waiting, Budget(tokens, items), SharedPrefixCost)
         pack = [texts[waiting[i].order] for i in chosen]
         if ahead:
             forward.plan_ahead(pack, places=False)

@@ -50,12 +50,12 @@ def check(
 ) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(directory).eval()
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    found = engine.forward_places(items)
+    found = engine.forward_positions(items)
     spread = []
     for dialogue, item, rewards in zip(dialogues, items, found, strict=True):
         encoded = item.by_role["helpfulness"]
         expected = rewards_of_tokens(model, dialogue.prompt + dialogue.response, tokenizer)
-        at = [encoded.read_position, *(place.position for place in encoded.also_read)]
+        at = [encoded.read_position, *(place.position for place in encoded.extra_positions)]
         spread += expected
         assert rewards["helpfulness"] == pytest.approx([expected[i] for i in at], abs=TOLERANCE)
     assert torch.tensor(spread).std() > 0.01, "rewards too alike to show an error"
@@ -97,7 +97,7 @@ def test_the_first_reward_is_the_forwards_own(tmp_path: Path) -> None:
     items = [engine.encode(dialogue) for dialogue in company(random.Random(0))]
 
     plain = [reward["helpfulness"] for reward in engine.forward(items)]
-    within = engine.forward_places(items)
+    within = engine.forward_positions(items)
 
     assert [reward["helpfulness"][0] for reward in within] == pytest.approx(plain, abs=1e-6)
     assert within[0]["helpfulness"][-1] == pytest.approx(plain[0], abs=1e-6)
@@ -113,7 +113,7 @@ def test_two_heads_on_one_trunk_each_give_their_own(tmp_path: Path) -> None:
     both = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "h"))
     item = both.encode(Dialogue("p", "an answer", read_at="tokens"))
 
-    (rewards,) = both.forward_places([item])
+    (rewards,) = both.forward_positions([item])
 
     assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
     assert len(rewards["safety"]) == 1 + len("an answer")
@@ -137,7 +137,7 @@ def test_encoders_refuse_and_say_what_to_do(
 
 def test_a_decoder_that_looks_ahead_is_found_by_trying(tmp_path: Path) -> None:
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
-    assert PaddedForward(loaded.model, reason="").reads_places
+    assert PaddedForward(loaded.model, reason="").reads_positions
 
     def both_ways(module: Any, query: Any, key: Any, value: Any, *_: Any, **options: Any) -> Any:
         options.update(attention_mask=None, is_causal=False)
@@ -152,7 +152,7 @@ def test_a_decoder_that_looks_ahead_is_found_by_trying(tmp_path: Path) -> None:
     AttentionInterface.register("looks_ahead", both_ways)
     loaded.model.set_attn_implementation("looks_ahead")
 
-    assert not PaddedForward(loaded.model, reason="").reads_places
+    assert not PaddedForward(loaded.model, reason="").reads_positions
 
 
 def test_a_checkpoint_with_a_head_for_every_token_is_loaded_and_read_at_the_end(

@@ -17,7 +17,7 @@ from rm_core.rewards.ppo import (
     sequence_kl,
     shape_samples,
 )
-from rm_core.rewards.rule import Judgement, ScoredItem
+from rm_core.rewards.rule import ScoredItem, ScoredResponse
 
 
 def sample(
@@ -29,14 +29,14 @@ def sample(
     id: str | int | None = None,  # noqa: A002
     group: Hashable = "g",
 ) -> PpoSample:
-    judgement = Judgement(
+    scored_response = ScoredResponse(
         ScoredItem({"helpfulness": logit}, 3),
         {"helpfulness": logit},
         {"helpfulness": 0.5},
         "helpfulness",
         logit,
     )
-    return PpoSample(index, judgement, kl, finished, id, group)
+    return PpoSample(index, scored_response, kl, finished, id, group)
 
 
 def options(**given: Any) -> ShapingOptions:
@@ -197,7 +197,7 @@ def test_the_mask_takes_booleans_and_bits() -> None:
 
 
 def test_a_reward_beyond_the_statistics_has_no_finite_logit() -> None:
-    assert has_finite_logit(sample(-40.0).judgement)
-    assert not has_finite_logit(sample(math.inf).judgement)
-    assert not has_finite_logit(sample(math.nan).judgement)
-    assert not has_finite_logit(sample(1e200).judgement)
+    assert has_finite_logit(sample(-40.0).scored_response)
+    assert not has_finite_logit(sample(math.inf).scored_response)
+    assert not has_finite_logit(sample(math.nan).scored_response)
+    assert not has_finite_logit(sample(1e200).scored_response)

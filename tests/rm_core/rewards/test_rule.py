@@ -4,7 +4,7 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from rm_core.rewards import Calibration
-from rm_core.rewards.rule import RewardRule, ScoredItem, judge
+from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import ModelProfile, SafetyThreshold
 
 IDENTITY = {"safety": Calibration(), "helpfulness": Calibration()}
@@ -34,7 +34,7 @@ def test_a_score_of_exactly_tau_belongs_to_helpfulness():
     at = math.log(0.15 / 0.85)
     items = [ScoredItem({"safety": r, "helpfulness": 1.0}, 3) for r in (at, at - 1e-9, at + 1e-9)]
 
-    judged = judge(RewardRule(IDENTITY), items, [False] * 3)
+    judged = apply_reward_rule(RewardRule(IDENTITY), items, [False] * 3)
 
     assert [one.selected for one in judged] == ["helpfulness", "safety", "helpfulness"]
 
@@ -42,7 +42,7 @@ def test_a_score_of_exactly_tau_belongs_to_helpfulness():
 def test_extreme_rewards_stay_finite_and_never_go_through_the_sigmoid():
     items = [ScoredItem({"safety": r, "helpfulness": -r}, 3) for r in (40.0, -40.0)]
 
-    judged = judge(RewardRule(IDENTITY), items, [True, False])
+    judged = apply_reward_rule(RewardRule(IDENTITY), items, [True, False])
 
     assert [one.logit for one in judged] == [40.0, -40.0]
     assert all(0.0 <= score <= 1.0 for one in judged for score in one.scores.values())
@@ -51,7 +51,7 @@ def test_extreme_rewards_stay_finite_and_never_go_through_the_sigmoid():
 def test_calibration_changes_score_and_selected_reward_and_not_the_raw_reward():
     rule = RewardRule({"safety": Calibration(2.0, 1.0)})
 
-    (judged,) = judge(rule, [ScoredItem({"safety": 4.0}, 3, ("missing_eos",))], [False])
+    (judged,) = apply_reward_rule(rule, [ScoredItem({"safety": 4.0}, 3, ("missing_eos",))], [False])
 
     assert judged.as_json() == {
         "safety": {"reward": 4.0, "score": pytest.approx(1 / (1 + math.exp(-3.0)))},
@@ -63,4 +63,4 @@ def test_calibration_changes_score_and_selected_reward_and_not_the_raw_reward():
 
 
 def test_no_responses_have_no_judgements():
-    assert judge(RewardRule(IDENTITY), [], []) == []
+    assert apply_reward_rule(RewardRule(IDENTITY), [], []) == []

@@ -241,4 +241,4 @@ def test_places_are_told_also_where_line_breaks_were_left_out() -> None:
 
     encoded = encoder.encode(Dialogue("a", "bc\n", read_at="tokens"))
 
-    assert [place.text for place in encoded.also_read][:2] == ["b", "c"]
+    assert [place.text for place in encoded.extra_positions][:2] == ["b", "c"]

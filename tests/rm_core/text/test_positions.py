@@ -10,7 +10,7 @@ from rm_core.errors import DetailUnavailable, InputError
 from rm_core.text.contract import PositionContract, default_contract
 from rm_core.text.encoder import TextEncoder
 from rm_core.text.positions import Tokenised, num_prompt_tokens, places_of
-from rm_core.types import Dialogue, Encoded, Message, Place, ReadAt
+from rm_core.types import Dialogue, Encoded, Message, ReadAt, ReadPosition
 from tests.models import BOS, EOS, PAD, make_tokenizer
 
 
@@ -28,10 +28,10 @@ def read(given: TextEncoder, prompt: str, response: str, at: ReadAt, **more: Any
 def test_each_token_stands_for_its_own_characters() -> None:
     encoded = read(encoder(make_tokenizer()), "ab", "cde", "tokens")
 
-    assert encoded.also_read == (
-        Place(2, 0, 1, "c"),
-        Place(3, 1, 2, "d"),
-        Place(4, 2, 3, "e"),
+    assert encoded.extra_positions == (
+        ReadPosition(2, 0, 1, "c"),
+        ReadPosition(3, 1, 2, "d"),
+        ReadPosition(4, 2, 3, "e"),
     )
 
 
@@ -45,20 +45,20 @@ def test_what_is_added_in_front_moves_the_positions_and_eos_has_a_name(
     encoded = read(text, prompt, "cd", "tokens")
 
     assert encoded.input_ids.count(BOS) == 1
-    *response, eos = encoded.also_read
+    *response, eos = encoded.extra_positions
     assert [(place.start, place.end, place.text) for place in response] == [
         (0, 1, "c"),
         (1, 2, "d"),
     ]
     assert [encoded.input_ids[place.position] for place in response] == [99 - 33, 100 - 33]
-    assert eos == Place(encoded.num_tokens - 1, 2, 2, "</s>")
+    assert eos == ReadPosition(encoded.num_tokens - 1, 2, 2, "</s>")
     assert encoded.input_ids[-1] == EOS
 
 
 def test_an_eos_that_the_tokenizer_adds_is_a_place_without_characters() -> None:
     encoded = read(encoder(make_tokenizer(add_eos=True)), "ab", "c", "tokens")
 
-    assert encoded.also_read == (Place(2, 0, 1, "c"), Place(3, 1, 1, "</s>"))
+    assert encoded.extra_positions == (ReadPosition(2, 0, 1, "c"), ReadPosition(3, 1, 1, "</s>"))
 
 
 def test_tokens_end_at_the_position_that_is_read() -> None:
@@ -71,9 +71,9 @@ def test_tokens_end_at_the_position_that_is_read() -> None:
     encoded = read(text, "p", "ab</s>", "tokens")
     nothing = read(text, "p", "</s>", "tokens")
 
-    assert [place.text for place in encoded.also_read] == ["a", "b"]
-    assert encoded.also_read[-1].position == encoded.read_position
-    assert nothing.also_read == ()
+    assert [place.text for place in encoded.extra_positions] == ["a", "b"]
+    assert encoded.extra_positions[-1].position == encoded.read_position
+    assert nothing.extra_positions == ()
 
 
 def test_a_prompt_that_was_cut_moves_the_positions_only() -> None:
@@ -82,20 +82,22 @@ def test_a_prompt_that_was_cut_moves_the_positions_only() -> None:
     encoded = read(text, "0123456789", "abc", "tokens", truncate="prompt")
 
     assert encoded.num_tokens == 8
-    assert [(p.position, p.text) for p in encoded.also_read] == [(5, "a"), (6, "b"), (7, "c")]
+    assert [(p.position, p.text) for p in encoded.extra_positions] == [(5, "a"), (6, "b"), (7, "c")]
     with_steps = read(text, "0123456789", "abc", (1, 3), truncate="prompt")
-    assert [p.position for p in with_steps.also_read] == [5, 7]
+    assert [p.position for p in with_steps.extra_positions] == [5, 7]
 
 
 def test_a_character_of_several_tokens_stands_with_each() -> None:
     encoded = read(encoder(make_tokenizer()), "p", "é!", "tokens")
 
-    assert [(p.start, p.end, p.text) for p in encoded.also_read] == [
+    assert [(p.start, p.end, p.text) for p in encoded.extra_positions] == [
         (0, 1, "é"),
         (0, 1, "é"),
         (1, 2, "!"),
     ]
-    assert [p.position for p in read(encoder(make_tokenizer()), "p", "é!", (1,)).also_read] == [2]
+    assert [
+        p.position for p in read(encoder(make_tokenizer()), "p", "é!", (1,)).extra_positions
+    ] == [2]
 
 
 def test_a_token_on_the_border_belongs_to_the_response_with_what_it_has_of_it() -> None:
@@ -106,7 +108,7 @@ def test_a_token_on_the_border_belongs_to_the_response_with_what_it_has_of_it() 
     found = places_of(tokenised, encoded, str, stripped=False)
 
     assert encoded.num_prompt_tokens == 1
-    assert found == (Place(1, 0, 2, "de"), Place(2, 2, 3, "f"))
+    assert found == (ReadPosition(1, 0, 2, "de"), ReadPosition(2, 2, 3, "f"))
 
 
 @given(
@@ -128,8 +130,8 @@ def test_a_step_ends_at_the_token_of_its_last_character(prompt: str, steps: list
 
     # Bytes are tokens here, so that the position can be told by counting them.
     expected = [len((prompt + response[:end]).encode()) - 1 for end in ends]
-    assert [place.position for place in encoded.also_read] == expected
-    assert [place.text for place in encoded.also_read] == steps
+    assert [place.position for place in encoded.extra_positions] == expected
+    assert [place.text for place in encoded.extra_positions] == steps
 
 
 def test_a_step_that_ends_within_a_token_is_read_there() -> None:
@@ -158,16 +160,18 @@ def test_in_a_chat_the_templates_own_tokens_end_the_list() -> None:
     encoded = text.encode(Dialogue(prompt, " ok ", read_at="tokens"))
 
     # The template keeps the blank behind the response, which the rendering takes for its own.
-    assert [(p.start, p.end, p.text) for p in encoded.also_read] == [
+    assert [(p.start, p.end, p.text) for p in encoded.extra_positions] == [
         (1, 2, "o"),
         (2, 3, "k"),
         (3, 3, "Ġ"),
         (3, 3, "</s>"),
     ]
-    assert encoded.also_read[-1].position == encoded.read_position
-    assert encoded.also_read[-1].text == "</s>"
-    (step,) = text.encode(Dialogue(prompt, " ok ", read_at=(4,))).also_read
-    assert encoded.input_ids[step.position] == encoded.input_ids[encoded.also_read[1].position]
+    assert encoded.extra_positions[-1].position == encoded.read_position
+    assert encoded.extra_positions[-1].text == "</s>"
+    (step,) = text.encode(Dialogue(prompt, " ok ", read_at=(4,))).extra_positions
+    assert (
+        encoded.input_ids[step.position] == encoded.input_ids[encoded.extra_positions[1].position]
+    )
 
 
 def test_a_response_with_the_templates_own_words_is_found_where_it_stands() -> None:
@@ -176,8 +180,8 @@ def test_a_response_with_the_templates_own_words_is_found_where_it_stands() -> N
 
     encoded = encoder(tokenizer).encode(Dialogue("q", "end", read_at="tokens"))
 
-    assert "".join(place.text for place in encoded.also_read[:3]) == "end"
-    assert [place.end for place in encoded.also_read[:4]] == [1, 2, 3, 3]
+    assert "".join(place.text for place in encoded.extra_positions[:3]) == "end"
+    assert [place.end for place in encoded.extra_positions[:4]] == [1, 2, 3, 3]
 
 
 def test_a_template_that_changes_the_response_is_told() -> None:
@@ -223,4 +227,4 @@ def test_the_prompts_tokens_are_those_before_the_responses_first_character(
 
 
 def test_nothing_more_is_read_unless_it_is_asked_for() -> None:
-    assert read(encoder(make_tokenizer()), "p", "r", "end").also_read == ()
+    assert read(encoder(make_tokenizer()), "p", "r", "end").extra_positions == ()

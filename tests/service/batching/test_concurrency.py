@@ -1,6 +1,6 @@
 """What company a request may expect: the recent peak, forgotten after a while."""
 
-from service.batching.concurrency import Crowd
+from service.batching.concurrency import ConcurrencyTracker
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
 
 def test_a_lone_caller_expects_nobody_else() -> None:
-    crowd = Crowd(Clock())
+    crowd = ConcurrencyTracker(Clock())
     for _ in range(3):
         with crowd.member():
             assert crowd.expected == 1
@@ -20,7 +20,7 @@ def test_a_lone_caller_expects_nobody_else() -> None:
 
 def test_the_recent_peak_is_expected_again_and_then_forgotten() -> None:
     clock = Clock()
-    crowd = Crowd(clock)
+    crowd = ConcurrencyTracker(clock)
     with crowd.member(), crowd.member(), crowd.member():
         pass
 
@@ -37,19 +37,19 @@ def test_the_recent_peak_is_expected_again_and_then_forgotten() -> None:
 
 def test_those_still_at_work_are_not_forgotten() -> None:
     clock = Clock()
-    crowd = Crowd(clock)
+    crowd = ConcurrencyTracker(clock)
     with crowd.member(), crowd.member():
         clock.now += 10.0
         assert crowd.expected == 2
 
 
 def test_a_wait_in_vain_ends_the_memory_of_all_but_those_at_work() -> None:
-    crowd = Crowd(Clock())
+    crowd = ConcurrencyTracker(Clock())
     with crowd.member(), crowd.member():
         with crowd.member(), crowd.member():
             pass
         assert crowd.expected == 4
-        crowd.stayed_away()
+        crowd.reset()
         assert crowd.expected == 2
         with crowd.member():
             assert crowd.expected == 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rm_core.engine.packing.policy import MemoryCap, Waiting
+from rm_core.engine.packing.policy import QueuedSequence, TokenBudgetController
 from rm_core.errors import EngineClosed
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Dialogue, EncodedItem, Role
@@ -28,7 +28,7 @@ class Bench:
         self.device = DeviceThread()
         self.device.start()
         self.admission = Admission(100, 10_000, max_tokens)
-        self.cap = MemoryCap(max_tokens)
+        self.cap = TokenBudgetController(max_tokens)
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.runner = PackRunner(
@@ -45,7 +45,7 @@ class Bench:
         request = PendingRequest("/score", "interactive", deadline, [None], 1, done)
         self.admission.admit_items(1, "interactive", 1e9)
         self.admission.admit_tokens(item.num_tokens, "interactive")
-        return Entry(request, 0, Waiting(item, 0, "p"), self.clock())
+        return Entry(request, 0, QueuedSequence(item, 0, "p"), self.clock())
 
     def all_given_back(self) -> bool:
         return (self.admission.items, self.admission.tokens) == (0, 0)

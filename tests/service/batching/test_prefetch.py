@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rm_core.engine.packing.policy import Priority, Waiting
+from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.types import Encoded, EncodedItem
 from service.batching.prefetch import plan_from
 from service.batching.queue import Entry, PendingRequest
@@ -16,7 +16,7 @@ from tests.service.rig import Rig, right, until
 def entry(order: int, group: str, priority: Priority = "interactive") -> Entry:
     request: Any = PendingRequest("/score", priority, None, [None], 1, done=None)  # type: ignore[arg-type]
     item = EncodedItem({"safety": Encoded((1, 2, 3), 2)})
-    return Entry(request, 0, Waiting(item, order, group, priority), 0.0)
+    return Entry(request, 0, QueuedSequence(item, order, group, priority), 0.0)
 
 
 def first_two(queue: Sequence[Entry], first: Priority) -> list[int]:
@@ -36,7 +36,7 @@ def test_a_plan_holds_while_only_others_come_behind_it() -> None:
 
     assert plan is not None
     assert plan.entries == (queue[0], queue[1])
-    assert plan.is_still_right([*queue, entry(3, "d")], "interactive", 6)
+    assert plan.is_valid([*queue, entry(3, "d")], "interactive", 6)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
     now = {"a member came": [*queue, entry(3, "a")], "a turn came": [*queue, entry(3, "d")]}
 
     assert plan is not None
-    assert not plan.is_still_right(
+    assert not plan.is_valid(
         queue[1:] if change == "one has gone" else now.get(change, queue),
         "bulk" if change == "other class" else "interactive",
         5 if change == "other budget" else 6,

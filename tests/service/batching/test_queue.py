@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from rm_core.engine.packing.policy import Waiting
+from rm_core.engine.packing.policy import QueuedSequence
 from rm_core.errors import EngineClosed, InvariantViolation
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Encoded, EncodedItem
@@ -14,7 +14,7 @@ def pending(count: int) -> tuple[PendingRequest, list[Entry]]:
     done = asyncio.get_running_loop().create_future()
     request = PendingRequest("/score", "interactive", None, [None] * count, count, done)
     item = EncodedItem({"safety": Encoded((1, 2), 1), "helpfulness": Encoded((1, 2, 3), 2)})
-    entries = [Entry(request, i, Waiting(item, i, "p"), 0.0) for i in range(count)]
+    entries = [Entry(request, i, QueuedSequence(item, i, "p"), 0.0) for i in range(count)]
     return request, entries
 
 

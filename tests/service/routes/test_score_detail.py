@@ -117,7 +117,7 @@ async def test_detail_is_for_all_items_and_steps_stay_as_they_were_given(service
 
 
 async def test_nothing_is_read_within_a_text_unless_it_is_asked_for(service, monkeypatch):
-    monkeypatch.setattr(service.scorer, "forward_places", None)
+    monkeypatch.setattr(service.scorer, "forward_positions", None)
 
     found = await post(service, {"prompt": "p", "responses": ["a b", "c"]})
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from rm_core.rewards.rule import Judgement, ScoredItem
+from rm_core.rewards.rule import ScoredItem, ScoredResponse
 from service.observability.metrics import Metrics
 from service.problems import ProblemItem
 from service.results import ItemFailure
@@ -11,15 +11,15 @@ from service.schemas.score import ComparisonReply
 from service.scoring.compare_reply import comparison_json
 
 
-def judged(safety: float, helpfulness: float) -> Judgement:
+def results(safety: float, helpfulness: float) -> ScoredResponse:
     rewards: dict[Any, float] = {"safety": safety, "helpfulness": helpfulness}
     scores: dict[Any, float] = {"safety": 0.5, "helpfulness": 0.5}
-    return Judgement(ScoredItem(rewards, 3), rewards, scores, "helpfulness", helpfulness)
+    return ScoredResponse(ScoredItem(rewards, 3), rewards, scores, "helpfulness", helpfulness)
 
 
 def compared(*rewards: float, metrics: Metrics | None = None) -> dict[str, Any]:
-    judgements = [judged(-reward, reward) for reward in rewards]
-    reply = comparison_json(judgements, "/items/0", metrics or Metrics())
+    scored_responses = [results(-reward, reward) for reward in rewards]
+    reply = comparison_json(scored_responses, "/items/0", metrics or Metrics())
     assert isinstance(reply, dict)
     ComparisonReply.model_validate(reply)
     return reply
@@ -69,7 +69,7 @@ def test_one_response_that_failed_fails_the_comparison_and_all_reasons_are_told(
     first = ItemFailure("empty_text", "nothing", "/items/0/responses/0", 422, (other,))
     second = ItemFailure("engine_error", "failed", "/items/0/responses/2", 500)
 
-    failure = comparison_json([first, judged(1.0, 1.0), second], "/items/0", Metrics())
+    failure = comparison_json([first, results(1.0, 1.0), second], "/items/0", Metrics())
 
     assert isinstance(failure, ItemFailure)
     assert failure.status == 500

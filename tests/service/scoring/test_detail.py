@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm_core.rewards.rule import Judgement, ScoredItem
+from rm_core.rewards.rule import ScoredItem, ScoredResponse
 from rm_core.types import Dialogue
 from service.results import ItemFailure
 from service.schemas.options import ScoreOptions
@@ -62,11 +62,11 @@ def test_steps_speak_for_themselves_unless_tokens_are_asked_for(item, asked, kin
 
 
 def test_a_response_of_which_nothing_is_read_has_empty_lists() -> None:
-    judgement = Judgement(
+    scored_response = ScoredResponse(
         ScoredItem({"safety": 1.0}, 3), {"safety": 1.0}, {"safety": 0.7}, "safety", 1.0
     )
 
-    reply = within_json(judgement, RESPONSE, ScoreOptions(detail="tokens"))
+    reply = within_json(scored_response, RESPONSE, ScoreOptions(detail="tokens"))
 
     assert reply["safety"]["tokens"] == {
         "ids": (),

@@ -1,4 +1,4 @@
-"""What /v1/info and a local judge say of calibration, thresholds and references."""
+"""What /v1/info and a local score say of calibration, thresholds and references."""
 
 import json
 

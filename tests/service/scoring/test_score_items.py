@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from rm_core.rewards.rule import ScoredItem, Within
-from rm_core.types import Dialogue, Encoded, EncodedItem, Place
+from rm_core.types import Dialogue, Encoded, EncodedItem, ReadPosition
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
 from service.problems import Problem, ProblemItem
@@ -107,7 +107,7 @@ def test_a_failure_in_a_reply_is_text_that_json_can_carry() -> None:
 
 
 def test_a_scored_item_parts_the_responses_reward_from_those_within_it() -> None:
-    places = (Place(1, 0, 1, "a"), Place(2, 1, 2, "b"))
+    places = (ReadPosition(1, 0, 1, "a"), ReadPosition(2, 1, 2, "b"))
     item = EncodedItem(
         {
             "safety": Encoded((7, 8, 9), 2, 1, ("missing_eos",), places),

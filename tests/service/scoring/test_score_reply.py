@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from rm_core.rewards.rule import Judgement, ScoredItem
+from rm_core.rewards.rule import ScoredItem, ScoredResponse
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
 from service.schemas.options import ScoreOptions
@@ -13,15 +13,15 @@ GROUP = GroupItem(prompt="p", responses=["a", "b", "c"])
 FAILURE = ItemFailure("empty_text", "nothing to judge", "/items/0/responses/1")
 
 
-def judged(reward: float) -> Judgement:
+def results(reward: float) -> ScoredResponse:
     rewards: dict[Any, float] = {"safety": reward}
-    return Judgement(ScoredItem(rewards, 3), rewards, {"safety": 0.5}, "safety", reward)
+    return ScoredResponse(ScoredItem(rewards, 3), rewards, {"safety": 0.5}, "safety", reward)
 
 
 def test_a_groups_statistics_are_of_those_that_succeeded() -> None:
     metrics = Metrics()
 
-    reply = item_json(GROUP, [judged(1.0), FAILURE, judged(4.0)], metrics)
+    reply = item_json(GROUP, [results(1.0), FAILURE, results(4.0)], metrics)
 
     GroupReply.model_validate(reply)
     assert reply["mean"] == 2.5
@@ -40,7 +40,7 @@ def test_a_groups_statistics_are_of_those_that_succeeded() -> None:
 def test_a_group_without_spread_teaches_nothing_and_is_counted(rewards: list[float]) -> None:
     metrics = Metrics()
 
-    reply = item_json(GROUP, [judged(reward) for reward in rewards], metrics)
+    reply = item_json(GROUP, [results(reward) for reward in rewards], metrics)
 
     assert reply["std"] == 0.0
     assert reply["advantages"] == [0.0] * len(rewards)
@@ -51,8 +51,8 @@ def test_a_group_without_spread_teaches_nothing_and_is_counted(rewards: list[flo
 def test_rewards_that_differ_by_rounding_alone_are_degenerate() -> None:
     metrics = Metrics()
 
-    noise = item_json(GROUP, [judged(2.0), judged(2.0 + 1e-6), judged(2.0)], metrics)
-    signal = item_json(GROUP, [judged(2.0), judged(2.001), judged(2.0)], metrics)
+    noise = item_json(GROUP, [results(2.0), results(2.0 + 1e-6), results(2.0)], metrics)
+    signal = item_json(GROUP, [results(2.0), results(2.001), results(2.0)], metrics)
 
     assert (noise["degenerate"], signal["degenerate"]) == (True, False)
     assert metrics.registry.get_sample_value("rm_groups_zero_std_total") == 1.0
@@ -62,7 +62,7 @@ def test_a_failed_response_counts_among_the_duplicates_and_has_no_advantage() ->
     group = GroupItem(prompt="p", responses=["a", " ", " "])
 
     reply = item_json(
-        group, [judged(1.0), FAILURE, FAILURE], Metrics(), ScoreOptions(advantages="rloo")
+        group, [results(1.0), FAILURE, FAILURE], Metrics(), ScoreOptions(advantages="rloo")
     )
 
     assert (reply["duplicates"], reply["num_duplicates"]) == ([2], 1)
@@ -77,7 +77,7 @@ def test_a_group_of_failures_alone_is_a_failed_item_and_no_group() -> None:
 
 
 def test_a_single_response_has_no_statistics() -> None:
-    reply = item_json(ResponseItem(prompt="p", response="r"), [judged(1.0)], Metrics())
+    reply = item_json(ResponseItem(prompt="p", response="r"), [results(1.0)], Metrics())
 
     ResponseReply.model_validate(reply)
     assert reply["selected_reward"] == 1.0

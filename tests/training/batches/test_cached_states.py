@@ -32,15 +32,15 @@ from training.data.prepare import prepare_data
 from training.errors import TrainingDiverged
 from training.evaluation import score_comparisons
 from training.losses import targets_of
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
-from training.modeling.trainable import made_trainable
+from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.trainable import prepare_for_training
 from training.optimization.trainer import train
 
 ROWS = 32
 
 
 @pytest.fixture
-def comparisons(start: UntrainedRewardModel, tmp_path: Path) -> tuple[Comparison, ...]:
+def comparisons(start: TrainableModel, tmp_path: Path) -> tuple[Comparison, ...]:
     data = write_jsonl(tmp_path / "data.jsonl", preference_rows(ROWS))
     return prepare_data(read_records([data]), start.encoder, DataOptions(role="safety")).train
 
@@ -72,7 +72,7 @@ def counted_calls(trunk: Any) -> Iterator[list[int]]:
 
 
 def states_of(
-    start: UntrainedRewardModel, comparisons: Any, config: TrainingConfig, directory: Path
+    start: TrainableModel, comparisons: Any, config: TrainingConfig, directory: Path
 ) -> CachedStates:
     texts = read_in(comparisons, config.head, targets_of(config.weights))
     return open_states(compute_states(start, texts, directory, role="safety"), texts)
@@ -93,7 +93,7 @@ def test_a_head_trained_on_cached_states_is_the_one_that_the_frozen_trunk_gives(
 ) -> None:
     config = config_of(tmp_path, **options)
     over_trunk, cached = (
-        made_trainable(reward_model_from(str(tiny_base), max_length=128, seed=0), config)
+        prepare_for_training(reward_model_from(str(tiny_base), max_length=128, seed=0), config)
         for _ in range(2)
     )
     untrained = over_trunk.model.score.weight.detach().clone()
@@ -121,7 +121,8 @@ def test_an_encoders_head_is_trained_on_what_it_reads(tmp_path: Path) -> None:
     base = save_encoder(tmp_path / "base")
     config = config_of(tmp_path, disable_dropout=True)
     over_trunk, cached = (
-        made_trainable(reward_model_from(base, max_length=128, seed=0), config) for _ in range(2)
+        prepare_for_training(reward_model_from(base, max_length=128, seed=0), config)
+        for _ in range(2)
     )
     data = write_jsonl(tmp_path / "data.jsonl", preference_rows(ROWS))
     options = DataOptions(role="safety")
@@ -145,7 +146,7 @@ def test_an_encoders_head_is_trained_on_what_it_reads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["last_token", "mean"])
 def test_rewards_from_cached_states_are_those_of_the_model(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path, head: Any
+    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path, head: Any
 ) -> None:
     texts, pad = read_in(comparisons, head), start.pad_token_id
     states = open_states(compute_states(start, texts, tmp_path, role="safety"), texts)
@@ -159,7 +160,7 @@ def test_rewards_from_cached_states_are_those_of_the_model(
 
 
 def test_a_second_run_finds_the_states_and_another_base_or_text_does_not(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
 ) -> None:
     texts = read_in(comparisons, "last_token")
     path = compute_states(start, texts, tmp_path, role="safety")
@@ -178,7 +179,7 @@ def test_a_second_run_finds_the_states_and_another_base_or_text_does_not(
 
 
 def test_equal_texts_are_run_once_and_every_position_is_found(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     one, other = Encoded((5, 6, 7, 8), 3), Encoded((5, 6, 9), 2)
     texts = [(one, [3]), (other, [2]), (one, [1, 3])]
@@ -195,7 +196,7 @@ def test_equal_texts_are_run_once_and_every_position_is_found(
 
 
 def test_a_full_disk_or_a_broken_trunk_leaves_no_states_behind(
-    start: UntrainedRewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: TrainableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [(Encoded((5, 6, 7), 2), [2])]
 
@@ -216,7 +217,7 @@ def test_a_full_disk_or_a_broken_trunk_leaves_no_states_behind(
 
 
 def test_the_trunk_is_given_back_as_transformers_runs_it(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     model = replace(start, model=make_model("llama")).model
     ids = torch.randint(5, 200, (2, 20), generator=torch.Generator().manual_seed(0))

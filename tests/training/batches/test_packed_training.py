@@ -15,8 +15,8 @@ from training.config import TrainingConfig, load_config
 from training.data.examples import Comparison
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
-from training.modeling.trainable import made_trainable
+from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.trainable import prepare_for_training
 from training.optimization.trainer import train
 from training.pipeline import train_reward_model
 
@@ -36,12 +36,12 @@ def recipe(base: Path, **changes: Any) -> TrainingConfig:
     return load_config(None, settings)
 
 
-def fresh(base: Path) -> UntrainedRewardModel:
+def fresh(base: Path) -> TrainableModel:
     return reward_model_from(str(base), max_length=128, seed=0)
 
 
 @pytest.fixture
-def comparisons(start: UntrainedRewardModel, tmp_path: Path) -> tuple[Comparison, ...]:
+def comparisons(start: TrainableModel, tmp_path: Path) -> tuple[Comparison, ...]:
     file = write_jsonl(tmp_path / "rows.jsonl", preference_rows(16))
     return prepare_data(read_records([file]), start.encoder, DataOptions(role="safety")).train
 
@@ -85,7 +85,7 @@ def test_an_adapter_has_the_gradients_of_the_padded_rows(
     tiny_base: Path, comparisons: tuple[Comparison, ...]
 ) -> None:
     pytest.importorskip("peft")
-    start = made_trainable(fresh(tiny_base), recipe(tiny_base, trainable="lora"))
+    start = prepare_for_training(fresh(tiny_base), recipe(tiny_base, trainable="lora"))
     model, texts = start.model.train(), [e for c in comparisons[:4] for e in c.encoded]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -123,7 +123,7 @@ def test_what_a_packed_run_saves_is_plain_transformers(tiny_base: Path, tmp_path
     assert json.loads((tmp_path / "out" / "reward_model.json").read_text())["training"]["packing"]
 
 
-def test_a_wrapped_model_runs_its_wrapper(start: UntrainedRewardModel) -> None:
+def test_a_wrapped_model_runs_its_wrapper(start: TrainableModel) -> None:
     """What DDP does before and after a forward must happen for packed batches too."""
 
     class Wrapper(torch.nn.parallel.DistributedDataParallel):

@@ -7,13 +7,13 @@ from transformers import BertConfig, BertForSequenceClassification
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
 from training.batches.padded import PaddedLayout, pad_right
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 TEXTS = [Encoded(tuple(range(5, 5 + n)), n - 1) for n in (7, 3, 9, 1)]
 ENDS = [[text.num_tokens - 1] for text in TEXTS]
 
 
-def test_rewards_at_the_end_are_transformers_own(start: UntrainedRewardModel) -> None:
+def test_rewards_at_the_end_are_transformers_own(start: TrainableModel) -> None:
     layout = PaddedLayout(start.pad_token_id)
 
     found = layout.rewards(start.model, layout.collate(TEXTS, ENDS))
@@ -24,7 +24,7 @@ def test_rewards_at_the_end_are_transformers_own(start: UntrainedRewardModel) ->
 
 
 def test_rewards_within_a_response_are_those_of_its_beginnings(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
 ) -> None:
     layout = PaddedLayout(start.pad_token_id)
     reads = [[2, 4, 6], [0], [1, 8], [0]]
@@ -41,7 +41,7 @@ def test_rewards_within_a_response_are_those_of_its_beginnings(
 
 
 def test_attached_the_models_own_call_gives_rewards_and_detached_transformers_output(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
 ) -> None:
     layout = PaddedLayout(start.pad_token_id)
     inputs = layout.collate(TEXTS, ENDS)

@@ -18,12 +18,12 @@ from tests.training.made_up import (
 from training.calibration.readers import Reader, served_reader, trained_reader
 from training.config import TrainingConfig
 from training.evaluation.scorer import Candidate, Reading, Refusal
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 from training.publishing.publish import publish
 
 
 @pytest.fixture
-def served(start: UntrainedRewardModel, tmp_path: Path) -> Reader:
+def served(start: TrainableModel, tmp_path: Path) -> Reader:
     """Of a checkpoint with a calibration of its own, which must not show."""
     from dataclasses import replace
 
@@ -37,9 +37,7 @@ def served(start: UntrainedRewardModel, tmp_path: Path) -> Reader:
     return served_reader(load_engine(safety=str(output), device="cpu"), "safety")
 
 
-def test_both_give_the_raw_reward_of_each_text_alone(
-    start: UntrainedRewardModel, served: Reader
-) -> None:
+def test_both_give_the_raw_reward_of_each_text_alone(start: TrainableModel, served: Reader) -> None:
     trained = trained_reader(start.model, start.encoder, pad_token_id=start.pad_token_id)
     texts = [("Why?", "Because."), ("Why?", "It is so, and has always been."), ("How?", "Slowly.")]
     candidates = [Candidate(prompt, response) for prompt, response in texts]
@@ -55,9 +53,7 @@ def test_both_give_the_raw_reward_of_each_text_alone(
         np.testing.assert_allclose(given, alone, atol=1e-5)
 
 
-def test_what_can_t_be_read_is_refused_in_its_place(
-    start: UntrainedRewardModel, served: Reader
-) -> None:
+def test_what_can_t_be_read_is_refused_in_its_place(start: TrainableModel, served: Reader) -> None:
     trained = trained_reader(start.model, start.encoder, pad_token_id=start.pad_token_id)
     candidates = [Candidate("p", "word " * 400), Candidate("p", "r"), Candidate("p", " ")]
 

@@ -19,7 +19,7 @@ from training.calibration.references import (
 )
 from training.errors import DataError
 from training.evaluation.scorer import Candidate, Refusal
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 
 def test_the_baseline_is_mean_and_unbiased_deviation() -> None:
@@ -78,7 +78,7 @@ def test_held_out_rewards_say_that_they_are_no_policys() -> None:
 
 
 def test_reference_responses_are_scored_as_the_model_scores_each_alone(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     path = tmp_path / "policy.jsonl"
     rows = [

@@ -8,7 +8,7 @@ from training.data.options import DataOptions
 from training.data.records import PreferenceRecord, StepLabel
 from training.data.report import Dropped
 from training.losses import Target
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 
 def record(*responses: str, ranking: tuple[int, ...] = (), **known: Any) -> PreferenceRecord:
@@ -18,7 +18,7 @@ def record(*responses: str, ranking: tuple[int, ...] = (), **known: Any) -> Pref
 
 
 def build(
-    start: UntrainedRewardModel, one: PreferenceRecord, *targets: Target, **options: Any
+    start: TrainableModel, one: PreferenceRecord, *targets: Target, **options: Any
 ) -> tuple[Comparison | None, dict[str, list[str]]]:
     dropped = Dropped()
     wanted = DataOptions(**{"role": "safety", **options}, targets=frozenset(targets))
@@ -35,7 +35,7 @@ SINGLE: list[tuple[Target, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("target", "known"), SINGLE)
 def test_a_single_response_is_kept_where_an_objective_can_use_it_and_named_where_none_can(
-    start: UntrainedRewardModel, target: Target, known: dict[str, Any]
+    start: TrainableModel, target: Target, known: dict[str, Any]
 ) -> None:
     alone = record("Because.", **known)
     kept, dropped = build(start, alone, "pairs", target)
@@ -47,7 +47,7 @@ def test_a_single_response_is_kept_where_an_objective_can_use_it_and_named_where
     assert dropped == {"single_response": ["id"]}
 
 
-def test_steps_are_read_at_the_tokens_that_the_server_reads(start: UntrainedRewardModel) -> None:
+def test_steps_are_read_at_the_tokens_that_the_server_reads(start: TrainableModel) -> None:
     from dataclasses import replace
 
     from rm_core.types import Dialogue
@@ -59,7 +59,7 @@ def test_steps_are_read_at_the_tokens_that_the_server_reads(start: UntrainedRewa
     assert kept is not None
     served = start.encoder.encode(
         replace(Dialogue("Why is that so?", response), read_at=ends)
-    ).also_read
+    ).extra_positions
     assert kept.steps == (
         tuple(StepTarget(p.position, s.label) for p, s in zip(served, labels, strict=True)),
     )
@@ -69,7 +69,7 @@ def test_steps_are_read_at_the_tokens_that_the_server_reads(start: UntrainedRewa
 
 
 def test_steps_without_text_are_left_out_and_named_but_not_their_response(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
 ) -> None:
     blank = record(" \n why", steps=((StepLabel(1, 1.0), StepLabel(6, 0.0)),), ratings=(1.0,))
     kept, dropped = build(start, blank, "steps", "ratings")
@@ -78,7 +78,7 @@ def test_steps_without_text_are_left_out_and_named_but_not_their_response(
     assert dropped == {"unreadable_steps": ["id"]}
 
 
-def test_responses_of_which_nothing_is_learned_do_not_run(start: UntrainedRewardModel) -> None:
+def test_responses_of_which_nothing_is_learned_do_not_run(start: TrainableModel) -> None:
     ranked = record("a", "b", "c", ranking=(2, 0, 1), ratings=(1.0, None, 2.0))
     kept, dropped = build(start, ranked, "ratings")
     assert kept is not None
@@ -89,13 +89,13 @@ def test_responses_of_which_nothing_is_learned_do_not_run(start: UntrainedReward
     assert dropped == {}
 
 
-def test_pairs_that_no_objective_looks_at_are_named(start: UntrainedRewardModel) -> None:
+def test_pairs_that_no_objective_looks_at_are_named(start: TrainableModel) -> None:
     kept, dropped = build(start, record("a", "b", ranking=(0, 1)), "ratings")
     assert kept is None
     assert dropped == {"no_target": ["id"]}
 
 
-def test_ranks_have_no_gaps_and_keep_their_ties(start: UntrainedRewardModel) -> None:
+def test_ranks_have_no_gaps_and_keep_their_ties(start: TrainableModel) -> None:
     kept, _ = build(start, record("a", "", "c", "d", ranking=(7, 3, 1, 7)), "rankings")
     assert kept is not None
     assert kept.responses == ("a", "c", "d")
@@ -103,7 +103,7 @@ def test_ranks_have_no_gaps_and_keep_their_ties(start: UntrainedRewardModel) -> 
 
 
 def test_a_ranking_with_a_pair_that_must_not_be_learned_is_no_ranking(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
 ) -> None:
     unsafe_first = record("a", "b", "c", ranking=(0, 1, 2), is_safe=(False, True, None))
     kept, dropped = build(start, unsafe_first, "pairs", "rankings")
@@ -116,7 +116,7 @@ def test_a_ranking_with_a_pair_that_must_not_be_learned_is_no_ranking(
 
 
 def test_a_mean_head_takes_only_texts_whose_response_can_be_told(
-    start: UntrainedRewardModel, monkeypatch: pytest.MonkeyPatch
+    start: TrainableModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dataclasses import replace
 

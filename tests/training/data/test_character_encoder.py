@@ -15,7 +15,7 @@ def test_each_character_is_a_token_and_the_end_is_read() -> None:
 def test_steps_are_read_at_their_last_character() -> None:
     dialogue = Dialogue((Message("user", "Q"),), "one\ntwo", read_at=(4, 7))
 
-    places = CharacterEncoder().encode(dialogue).also_read
+    places = CharacterEncoder().encode(dialogue).extra_positions
 
     assert [(place.position, place.text) for place in places] == [(4, "one\n"), (7, "two")]
 

@@ -20,7 +20,7 @@ from training.data.prepare import (
 )
 from training.data.records import PreferenceRecord
 from training.errors import DataError
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 KEPT: list[dict[str, Any]] = [
     {"id": "kept", "prompt": "One?", "responses": ["a b", "c d"], "ranking": [0, 1]},
@@ -35,7 +35,7 @@ KEPT: list[dict[str, Any]] = [
 
 
 def prepare(
-    tmp_path: Path, start: UntrainedRewardModel, rows: list[dict[str, Any]], **options: Any
+    tmp_path: Path, start: TrainableModel, rows: list[dict[str, Any]], **options: Any
 ) -> PreparedData:
     rows = [{"split": "train", **row} for row in rows]
     read = read_records([write_jsonl(tmp_path / "rows.jsonl", rows)])
@@ -60,7 +60,7 @@ DROPPED: list[tuple[str, list[dict[str, Any]]]] = [
 
 @pytest.mark.parametrize(("reason", "rows"), DROPPED)
 def test_what_cannot_be_used_is_left_out_counted_and_named(
-    tmp_path: Path, start: UntrainedRewardModel, reason: str, rows: list[dict[str, Any]]
+    tmp_path: Path, start: TrainableModel, reason: str, rows: list[dict[str, Any]]
 ) -> None:
     rows = [{"id": "bad", **row} for row in rows]
     data = prepare(tmp_path, start, [*KEPT, *rows])
@@ -72,7 +72,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(
 
 
 def test_margins_stay_with_their_rows_whatever_is_dropped_between_them(
-    tmp_path: Path, start: UntrainedRewardModel
+    tmp_path: Path, start: TrainableModel
 ) -> None:
     """A column of margins beside a filtered column of texts would slip (ms-swift 9927)."""
     spoiled = [row for _, rows in DROPPED for row in rows if row.get("id") != "kept"]
@@ -103,7 +103,7 @@ def test_margins_stay_with_their_rows_whatever_is_dropped_between_them(
 
 
 def test_responses_whose_difference_no_token_shows_are_left_out(
-    tmp_path: Path, start: UntrainedRewardModel
+    tmp_path: Path, start: TrainableModel
 ) -> None:
     start.tokenizer.backend_tokenizer.normalizer = NFKC()
     row = {"id": "bad", "prompt": "p", "responses": ["\ufb01ne", "fine"], "ranking": [0, 1]}
@@ -111,7 +111,7 @@ def test_responses_whose_difference_no_token_shows_are_left_out(
     assert dict(data.report.dropped) == {"identical_after_truncation": ["bad"]}
 
 
-def test_over_long_prompts_can_be_cut_instead(tmp_path: Path, start: UntrainedRewardModel) -> None:
+def test_over_long_prompts_can_be_cut_instead(tmp_path: Path, start: TrainableModel) -> None:
     row = {"id": "long", "prompt": "word " * 200, "responses": ["x", "y"], "ranking": [0, 1]}
     data = prepare(tmp_path, start, [*KEPT, row], truncate="prompt")
     cut = next(comparison for comparison in data.train if comparison.id == "long")
@@ -119,7 +119,7 @@ def test_over_long_prompts_can_be_cut_instead(tmp_path: Path, start: UntrainedRe
     assert all(encoded.num_tokens == 128 for encoded in cut.encoded)
 
 
-def test_only_the_hurt_pairs_of_a_ranking_go(tmp_path: Path, start: UntrainedRewardModel) -> None:
+def test_only_the_hurt_pairs_of_a_ranking_go(tmp_path: Path, start: TrainableModel) -> None:
     row = {
         "id": "ranked",
         "prompt": "p",
@@ -135,7 +135,7 @@ def test_only_the_hurt_pairs_of_a_ranking_go(tmp_path: Path, start: UntrainedRew
 
 
 def test_safety_training_leaves_out_unsafe_over_safe_and_helpfulness_does_not(
-    tmp_path: Path, start: UntrainedRewardModel
+    tmp_path: Path, start: TrainableModel
 ) -> None:
     row = {
         "id": "bin",
@@ -151,7 +151,7 @@ def test_safety_training_leaves_out_unsafe_over_safe_and_helpfulness_does_not(
 
 
 def test_nothing_to_train_or_to_measure_on_is_an_error_with_the_report(
-    tmp_path: Path, start: UntrainedRewardModel
+    tmp_path: Path, start: TrainableModel
 ) -> None:
     with pytest.raises(DataError, match="train on"):
         prepare(tmp_path, start, KEPT[1:])
@@ -173,7 +173,7 @@ def test_the_split_by_hash_is_stable_and_holds_out_about_the_share_asked_for() -
     assert {r.id for r in other["heldout"]} != {r.id for r in sides["heldout"]}
 
 
-def test_no_prompt_ever_stands_on_both_sides(tmp_path: Path, start: UntrainedRewardModel) -> None:
+def test_no_prompt_ever_stands_on_both_sides(tmp_path: Path, start: TrainableModel) -> None:
     rows = preference_rows(24)
     for row in rows:
         del row["split"]
@@ -199,7 +199,7 @@ def test_the_base_model_never_reads_held_out_prompts() -> None:
 
 
 def test_the_fingerprint_follows_the_kept_data_and_nothing_else(
-    tmp_path: Path, start: UntrainedRewardModel
+    tmp_path: Path, start: TrainableModel
 ) -> None:
     first = prepare(tmp_path, start, KEPT).report.fingerprint
     spoiled = {"id": "x", "prompt": "p", "responses": ["s", "s"], "ranking": [0, 1]}

@@ -38,7 +38,7 @@ def test_the_oracle_bounds_every_scorer_and_one_of_one_is_random(
 
 def test_curves_are_means_over_the_prompts_with_enough_responses() -> None:
     cases = [case("a", ("w", "x", "y", "z")), case("b", ("x", "y", "z"))]
-    # The first is judged rightly, the second the wrong way round.
+    # The first is scored rightly, the second the wrong way round.
     found = best_of_n(cases, [(4.0, 3.0, 2.0, 1.0), (1.0, 2.0, 3.0)])
     assert found is not None
     points = {point.n: point for point in found.by_rank}

@@ -8,12 +8,12 @@ from training.batches.packed import PackedLayout
 from training.batches.padded import BatchLayout, PaddedLayout
 from training.data.examples import Comparison, Pair
 from training.evaluation import score_comparisons
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 
 
 @pytest.mark.parametrize("way", ["usual", "packed", "padded"])
 def test_the_mean_is_over_pairs_however_they_fall_into_batches(
-    start: UntrainedRewardModel, way: str
+    start: TrainableModel, way: str
 ) -> None:
     layouts: dict[str, BatchLayout | None] = {
         "usual": None,

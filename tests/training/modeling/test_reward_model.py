@@ -24,7 +24,7 @@ from tests.models import make_model, make_tokenizer
 from training.modeling.reward_model import (
     ENCODER_TEMPLATE,
     PAD_TOKEN,
-    UntrainedRewardModel,
+    TrainableModel,
     disable_dropout,
     initialise_head,
     reward_model_from,
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_model_whatever_was_drawn_before(tiny_base:
 
 
 def test_a_text_has_one_bos_and_one_eos_and_is_read_at_the_eos(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
 ) -> None:
     tokenizer = start.tokenizer
     assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
@@ -163,7 +163,7 @@ def test_dropout_can_be_switched_off_everywhere(tiny_base: Path) -> None:
 
 
 def test_a_reward_model_keeps_its_head_when_it_is_trained_further(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     start.model.save_pretrained(tmp_path)
     start.tokenizer.save_pretrained(tmp_path)

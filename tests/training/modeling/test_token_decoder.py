@@ -10,12 +10,12 @@ from training.data.formats import read_records
 from training.data.formats.options import FormatOptions
 from training.data.prepare import DataOptions, prepare_data
 from training.errors import MalformedRow
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 from training.modeling.token_decoder import BaseDecoder
 
 
 def test_ids_reach_training_as_they_stand(
-    tmp_path: Path, tiny_base: Path, start: UntrainedRewardModel
+    tmp_path: Path, tiny_base: Path, start: TrainableModel
 ) -> None:
     prompts = [f"Tell me about {thing}." for thing in ("rivers", "clocks", "bread", "stars")]
     rows = [

@@ -15,12 +15,12 @@ from rm_core.errors import ConfigurationError, MissingHead
 from tests.models import make_model
 from training.config import TrainingConfig
 from training.modeling import trainable
-from training.modeling.reward_model import UntrainedRewardModel, disable_dropout, reward_model_from
+from training.modeling.reward_model import TrainableModel, disable_dropout, reward_model_from
 from training.modeling.trainable import (
     check_trainable,
-    finished,
+    export,
     freeze_lowest,
-    made_trainable,
+    prepare_for_training,
     quantisation_for,
     save_adapter,
 )
@@ -38,7 +38,7 @@ def trained_names(model: Any) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def as_if_trained(started: UntrainedRewardModel) -> UntrainedRewardModel:
+def as_if_trained(started: TrainableModel) -> TrainableModel:
     """Moves every weight that takes gradients, as a training would."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -53,18 +53,18 @@ def rewards(model: Any) -> torch.Tensor:
         return model.eval()(input_ids=IDS).logits  # type: ignore[no-any-return]
 
 
-def not_needed() -> UntrainedRewardModel:
+def not_needed() -> TrainableModel:
     raise AssertionError("the base is loaded again for QLoRA alone")
 
 
-def test_full_trains_every_weight(start: UntrainedRewardModel) -> None:
-    model = made_trainable(start, config_of("full")).model
+def test_full_trains_every_weight(start: TrainableModel) -> None:
+    model = prepare_for_training(start, config_of("full")).model
 
     assert trained_names(model) == {name for name, _ in model.named_parameters()}
 
 
-def test_head_trains_the_head_alone(start: UntrainedRewardModel) -> None:
-    model = made_trainable(start, config_of("head")).model
+def test_head_trains_the_head_alone(start: TrainableModel) -> None:
+    model = prepare_for_training(start, config_of("head")).model
 
     assert trained_names(model) == {"score.weight"}
 
@@ -94,9 +94,9 @@ def test_freezing_the_lowest_layers_freezes_the_embeddings_and_nothing_above(
     assert any(name.startswith(behind) for name in above)
 
 
-def test_more_layers_than_there_are_cannot_be_frozen(start: UntrainedRewardModel) -> None:
+def test_more_layers_than_there_are_cannot_be_frozen(start: TrainableModel) -> None:
     with pytest.raises(ConfigurationError, match=r"`freeze_layers` is 2, and the base has 1"):
-        made_trainable(start, config_of("full", freeze_layers=2))
+        prepare_for_training(start, config_of("full", freeze_layers=2))
 
 
 def test_frozen_layers_belong_to_full_training() -> None:
@@ -106,7 +106,7 @@ def test_frozen_layers_belong_to_full_training() -> None:
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "bert", "deberta-v2"])
 def test_lora_trains_an_adapter_on_every_linear_layer_of_the_trunk_and_what_stands_on_it_whole(
-    architecture: str, start: UntrainedRewardModel
+    architecture: str, start: TrainableModel
 ) -> None:
     bare = make_model(architecture)
     trunk, head = f"{bare.base_model_prefix}.", head_of(bare)
@@ -117,7 +117,7 @@ def test_lora_trains_an_adapter_on_every_linear_layer_of_the_trunk_and_what_stan
     }
     on_trunk = {name for name, _ in bare.named_parameters() if not name.startswith(trunk)}
 
-    model = made_trainable(replace(start, model=bare), config_of("lora", lora_rank=2)).model
+    model = prepare_for_training(replace(start, model=bare), config_of("lora", lora_rank=2)).model
 
     names = {name.removeprefix("base_model.model.") for name in trained_names(model)}
     adapters = {name for name in names if ".lora_" in name}
@@ -129,24 +129,24 @@ def test_lora_trains_an_adapter_on_every_linear_layer_of_the_trunk_and_what_stan
     assert head_of(bare).weight.requires_grad
 
 
-def test_lora_targets_can_be_chosen_and_are_never_the_head(start: UntrainedRewardModel) -> None:
+def test_lora_targets_can_be_chosen_and_are_never_the_head(start: TrainableModel) -> None:
     chosen = config_of("lora", lora_target_modules=("q_proj",))
     with pytest.raises(ConfigurationError, match="names score; the trunk's linear layers are"):
-        made_trainable(start, config_of("lora", lora_target_modules=("q_proj", "score")))
+        prepare_for_training(start, config_of("lora", lora_target_modules=("q_proj", "score")))
 
-    names = trained_names(made_trainable(start, chosen).model)
+    names = trained_names(prepare_for_training(start, chosen).model)
 
     assert {name.split(".")[-4] for name in names if ".lora_" in name} == {"q_proj"}
 
 
-def test_a_fresh_adapter_changes_no_reward(start: UntrainedRewardModel) -> None:
+def test_a_fresh_adapter_changes_no_reward(start: TrainableModel) -> None:
     before = rewards(start.model)
 
-    assert torch.equal(rewards(made_trainable(start, config_of("lora")).model), before)
+    assert torch.equal(rewards(prepare_for_training(start, config_of("lora")).model), before)
 
 
-def test_an_adapters_own_dropout_outlives_the_others(start: UntrainedRewardModel) -> None:
-    model = made_trainable(start, config_of("lora", lora_dropout=0.25)).model
+def test_an_adapters_own_dropout_outlives_the_others(start: TrainableModel) -> None:
+    model = prepare_for_training(start, config_of("lora", lora_dropout=0.25)).model
 
     disable_dropout(model)
 
@@ -154,12 +154,12 @@ def test_an_adapters_own_dropout_outlives_the_others(start: UntrainedRewardModel
     assert left == {0.25}
 
 
-def test_merged_rewards_are_those_of_base_and_adapter(start: UntrainedRewardModel) -> None:
+def test_merged_rewards_are_those_of_base_and_adapter(start: TrainableModel) -> None:
     config = config_of("lora", lora_rank=4)
-    trained = as_if_trained(made_trainable(start, config))
+    trained = as_if_trained(prepare_for_training(start, config))
     before = rewards(trained.model)
 
-    merged = finished(trained, config, not_needed)
+    merged = export(trained, config, not_needed)
 
     assert merged.adapter is None
     assert torch.allclose(rewards(merged.model), before, atol=1e-5)
@@ -168,12 +168,12 @@ def test_merged_rewards_are_those_of_base_and_adapter(start: UntrainedRewardMode
     assert not trained_names(merged.model)
 
 
-def test_an_adapter_apart_from_its_base_gives_the_same_bits(start: UntrainedRewardModel) -> None:
+def test_an_adapter_apart_from_its_base_gives_the_same_bits(start: TrainableModel) -> None:
     config = config_of("lora", merge_adapter=False)
-    trained = as_if_trained(made_trainable(start, config))
+    trained = as_if_trained(prepare_for_training(start, config))
     before = rewards(trained.model)
 
-    apart = finished(trained, config, not_needed)
+    apart = export(trained, config, not_needed)
 
     assert torch.equal(rewards(apart.model), before)
     assert type(apart.model.score) is torch.nn.Linear
@@ -182,10 +182,10 @@ def test_an_adapter_apart_from_its_base_gives_the_same_bits(start: UntrainedRewa
 
 @pytest.mark.parametrize("merge", [True, False])
 def test_an_adapter_trained_on_four_bits_is_finished_on_the_base_in_float32(
-    start: UntrainedRewardModel, tiny_base: Path, merge: bool
+    start: TrainableModel, tiny_base: Path, merge: bool
 ) -> None:
     # The base that it was trained on is made coarse here by hand, as bitsandbytes needs CUDA.
-    trained = as_if_trained(made_trainable(start, config_of("lora", lora_rank=4)))
+    trained = as_if_trained(prepare_for_training(start, config_of("lora", lora_rank=4)))
     expected = rewards(trained.model)
     with torch.no_grad():
         for name, parameter in trained.model.named_parameters():
@@ -194,7 +194,7 @@ def test_an_adapter_trained_on_four_bits_is_finished_on_the_base_in_float32(
     assert not torch.allclose(rewards(trained.model), expected, atol=1e-5)
 
     config = config_of("qlora", lora_rank=4, merge_adapter=merge)
-    served = finished(
+    served = export(
         trained, config, lambda: reward_model_from(str(tiny_base), max_length=128, seed=3)
     )
 
@@ -203,10 +203,10 @@ def test_an_adapter_trained_on_four_bits_is_finished_on_the_base_in_float32(
 
 
 def test_peft_reads_a_saved_adapter_and_finds_the_head_in_it(
-    start: UntrainedRewardModel, tiny_base: Path, tmp_path: Path
+    start: TrainableModel, tiny_base: Path, tmp_path: Path
 ) -> None:
     config = config_of("lora", merge_adapter=False)
-    trained = finished(as_if_trained(made_trainable(start, config)), config, not_needed)
+    trained = export(as_if_trained(prepare_for_training(start, config)), config, not_needed)
     expected = rewards(trained.model)
 
     save_adapter(trained.adapter, trained, tmp_path)
@@ -219,34 +219,34 @@ def test_peft_reads_a_saved_adapter_and_finds_the_head_in_it(
 
 
 def test_an_adapter_without_its_head_is_noticed_when_it_is_saved(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     config = config_of("lora", merge_adapter=False)
-    trained = finished(made_trainable(start, config), config, not_needed)
+    trained = export(prepare_for_training(start, config), config, not_needed)
     headless = {name: w for name, w in trained.adapter.weights.items() if "score" not in name}
 
     with pytest.raises(MissingHead, match="score"):
         save_adapter(replace(trained.adapter, weights=headless), trained, tmp_path)
 
 
-def test_an_encoders_adapter_is_published_merged(start: UntrainedRewardModel) -> None:
+def test_an_encoders_adapter_is_published_merged(start: TrainableModel) -> None:
     encoder = replace(start, model=make_model("bert"))
     with pytest.raises(ConfigurationError, match="leave `merge_adapter` on"):
-        made_trainable(encoder, config_of("lora", merge_adapter=False))
+        prepare_for_training(encoder, config_of("lora", merge_adapter=False))
 
     config = config_of("lora")
-    trained = as_if_trained(made_trainable(encoder, config))
+    trained = as_if_trained(prepare_for_training(encoder, config))
     before = rewards(trained.model)
-    assert torch.allclose(rewards(finished(trained, config, not_needed).model), before, atol=1e-5)
+    assert torch.allclose(rewards(export(trained, config, not_needed).model), before, atol=1e-5)
 
 
 def test_a_head_on_layers_that_were_drawn_is_not_trained_alone(
-    start: UntrainedRewardModel,
+    start: TrainableModel,
 ) -> None:
     lacking = replace(start, random=("bert.pooler.dense.weight",))
 
     with pytest.raises(ConfigurationError, match="between trunk and head"):
-        made_trainable(lacking, config_of("head"))
+        prepare_for_training(lacking, config_of("head"))
 
 
 def test_qlora_without_cuda_or_bitsandbytes_is_refused_before_anything_is_loaded(
@@ -272,9 +272,9 @@ def test_only_qlora_asks_for_four_bits() -> None:
     assert "score" in asked.llm_int8_skip_modules
 
 
-def test_saved_weights_are_the_trained_ones(start: UntrainedRewardModel, tmp_path: Path) -> None:
+def test_saved_weights_are_the_trained_ones(start: TrainableModel, tmp_path: Path) -> None:
     config = config_of("lora", merge_adapter=False)
-    trained = finished(as_if_trained(made_trainable(start, config)), config, not_needed)
+    trained = export(as_if_trained(prepare_for_training(start, config)), config, not_needed)
     save_adapter(trained.adapter, trained, tmp_path)
 
     saved = load_file(tmp_path / WEIGHTS)

@@ -11,7 +11,7 @@ from training.config import TrainingConfig
 from training.data.examples import Comparison
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
+from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.optimization.resume import MARKER_NAME, checkpoint_to_resume, identity_of
 from training.optimization.trainer import train
 
@@ -32,7 +32,7 @@ def recipe(**changes: Any) -> TrainingConfig:
 
 
 @pytest.fixture
-def comparisons(start: UntrainedRewardModel, preferences: Path) -> tuple[Comparison, ...]:
+def comparisons(start: TrainableModel, preferences: Path) -> tuple[Comparison, ...]:
     return prepare_data(
         read_records([preferences]), start.encoder, DataOptions(role="safety")
     ).train
@@ -48,7 +48,7 @@ def checkpoints(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir() if path.name not in notes)
 
 
-def resumable(directory: Path, start: UntrainedRewardModel, comparisons: Any, config: Any) -> str:
+def resumable(directory: Path, start: TrainableModel, comparisons: Any, config: Any) -> str:
     identity = identity_of(
         config,
         comparisons,
@@ -61,7 +61,7 @@ def resumable(directory: Path, start: UntrainedRewardModel, comparisons: Any, co
 
 
 def test_the_two_newest_stay_each_with_its_marker_and_without_pickled_arguments(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], run: Path
+    start: TrainableModel, comparisons: tuple[Comparison, ...], run: Path
 ) -> None:
     train(start, comparisons[:16], recipe(), run_directory=run)
 
@@ -74,7 +74,7 @@ def test_the_two_newest_stay_each_with_its_marker_and_without_pickled_arguments(
 @pytest.mark.parametrize("changes", range(0, 12, 2))
 def test_a_disk_that_fills_up_at_any_write_of_a_save_leaves_the_one_before(
     tiny_base: Path,
-    start: UntrainedRewardModel,
+    start: TrainableModel,
     comparisons: tuple[Comparison, ...],
     run: Path,
     changes: int,
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_at_any_write_of_a_save_leaves_the_one_before(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("size", [500, 5000, 100_000])
 def test_a_save_that_stops_in_the_middle_of_a_file_leaves_no_checkpoint(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], run: Path, size: int
+    start: TrainableModel, comparisons: tuple[Comparison, ...], run: Path, size: int
 ) -> None:
     """The sizes cut the configuration, the tokenizer or the optimiser's state in two."""
     with pytest.raises(NotSaved, match="make room"), no_file_larger_than(size):

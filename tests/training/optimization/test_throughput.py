@@ -9,13 +9,13 @@ from tests.training.samples import preference_rows, write_jsonl
 from training.config import load_config
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, PreparedData, prepare_data
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
+from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.optimization.throughput import Pace, PaceClock
 from training.optimization.trainer import train
 
 
 @pytest.fixture
-def data(start: UntrainedRewardModel, tmp_path: Path) -> PreparedData:
+def data(start: TrainableModel, tmp_path: Path) -> PreparedData:
     file = write_jsonl(tmp_path / "rows.jsonl", preference_rows(16))
     return prepare_data(read_records([file]), start.encoder, DataOptions(role="safety"))
 

@@ -17,7 +17,7 @@ from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.errors import TrainingDiverged
 from training.evaluation import evaluate, score_comparisons
-from training.modeling.reward_model import UntrainedRewardModel, reward_model_from
+from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.optimization.trainer import RewardTrainer, train, training_arguments, warmup_steps
 
 
@@ -39,17 +39,17 @@ def recipe(**changes: Any) -> TrainingConfig:
 
 
 @pytest.fixture
-def comparisons(start: UntrainedRewardModel, preferences: Path) -> tuple[Comparison, ...]:
+def comparisons(start: TrainableModel, preferences: Path) -> tuple[Comparison, ...]:
     options = DataOptions(role="safety")
     return prepare_data(read_records([preferences]), start.encoder, options).train
 
 
-def fresh(base: Path) -> UntrainedRewardModel:
+def fresh(base: Path) -> TrainableModel:
     return reward_model_from(str(base), max_length=128, seed=0)
 
 
 def test_eight_pairs_are_learned_by_heart(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
 ) -> None:
     eight = comparisons[:8]
     config = recipe(epochs=15.0, learning_rate=5e-3, margins="none")
@@ -149,14 +149,14 @@ def test_resumable_checkpoints_hold_their_weights_as_safetensors(
 
 
 def test_resuming_from_nothing_is_refused(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match="--save-steps"):
         train(start, comparisons, recipe(resume=True), run_directory=tmp_path / "none")
 
 
 def test_a_diverged_run_stops_with_advice(
-    start: UntrainedRewardModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
 ) -> None:
     with torch.no_grad():
         start.model.score.weight.fill_(float("nan"))

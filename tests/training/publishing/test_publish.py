@@ -16,7 +16,7 @@ from tests.training.made_up import (
     made_up_report,
 )
 from training.config import TrainingConfig
-from training.modeling.reward_model import UntrainedRewardModel
+from training.modeling.reward_model import TrainableModel
 from training.publishing.publish import DATA_REPORT_NAME, check_output, publish
 from training.publishing.report.plots.drawing import Plot
 
@@ -24,7 +24,7 @@ PICTURE = Plot("accuracy", "", "", "what is seen", "", b"made-up picture")
 
 
 def published(
-    model: UntrainedRewardModel,
+    model: TrainableModel,
     output: Path,
     *,
     gaps: tuple[float, ...] = (2.0, 1.0, -1.0, 3.0),
@@ -49,9 +49,7 @@ def published(
     )
 
 
-def test_what_is_written_is_what_the_manifest_pins(
-    start: UntrainedRewardModel, tmp_path: Path
-) -> None:
+def test_what_is_written_is_what_the_manifest_pins(start: TrainableModel, tmp_path: Path) -> None:
     output = tmp_path / "safety"
 
     manifest = published(start, output)
@@ -68,14 +66,14 @@ def test_what_is_written_is_what_the_manifest_pins(
     assert [path.name for path in tmp_path.iterdir()] == ["safety"]
 
 
-def test_another_user_may_read_every_file(start: UntrainedRewardModel, tmp_path: Path) -> None:
+def test_another_user_may_read_every_file(start: TrainableModel, tmp_path: Path) -> None:
     published(start, tmp_path / "out")
 
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
 
 
 def test_the_card_s_pictures_are_pinned_and_may_be_read_like_every_other_file(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
 
@@ -92,7 +90,7 @@ def test_the_card_s_pictures_are_pinned_and_may_be_read_like_every_other_file(
 
 
 def test_an_older_checkpoint_is_replaced_whole_and_leftovers_of_a_failure_are_not_taken_over(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     output, partial = tmp_path / "out", tmp_path / ".out.partial"
     published(start, output)
@@ -109,7 +107,7 @@ def test_an_older_checkpoint_is_replaced_whole_and_leftovers_of_a_failure_are_no
 
 
 def test_the_baseline_counts_for_no_more_samples_than_were_measured(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     capped = published(start, tmp_path / "a", baseline_weight=100.0).baseline
     asked = published(start, tmp_path / "b", baseline_weight=3.0).baseline
@@ -121,7 +119,7 @@ def test_the_baseline_counts_for_no_more_samples_than_were_measured(
 
 
 def test_rewards_without_spread_leave_the_checkpoint_without_a_baseline(
-    start: UntrainedRewardModel, tmp_path: Path
+    start: TrainableModel, tmp_path: Path
 ) -> None:
     assert published(start, tmp_path / "out", gaps=(0.0, 0.0)).baseline is None
 

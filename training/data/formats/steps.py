@@ -1,4 +1,4 @@
-"""Responses judged step by step: TRL's stepwise supervision, and `steps` with `step_labels`.
+"""Responses scored step by step: TRL's stepwise supervision, and `steps` with `step_labels`.
 
 Source: huggingface.co/docs/trl/dataset_formats (stepwise supervision).
 """
@@ -54,7 +54,7 @@ class ProcessStepsFormat:
         return {"prompt", "steps", "step_labels"} <= row.keys()
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as one response with the steps that somebody judged."""
+        """The row as one response with the steps that somebody scored."""
         given = list_of(row, "step_labels")
         if not all(x is None or (is_number(x) and x in _LABELS) for x in given):
             raise MalformedRow("`step_labels` must hold 1, 0, -1 or null")
@@ -70,7 +70,7 @@ class ProcessStepsFormat:
 def joined_steps(
     texts: Sequence[str], labels: Sequence[float | None], separator: str
 ) -> tuple[str, tuple[StepLabel, ...]]:
-    """A response from its steps, and where each judged one ends.
+    """A response from its steps, and where each scored one ends.
 
     A step ends behind its separator, where TRL puts its label too and where the server reads the
     reward of a step that such a separator ends. TRL also writes one behind the last step; a served
@@ -78,7 +78,7 @@ def joined_steps(
 
     Args:
         texts: of the steps.
-        labels: of the steps, 0 to 1; None where nobody judged.
+        labels: of the steps, 0 to 1; None where nobody scored.
         separator: between two steps.
     """
     response, steps = "", []

@@ -1,4 +1,4 @@
-"""TRL's preference formats: implicit and explicit strings, conversations, and single judgements.
+"""TRL's preference formats: implicit and explicit strings, conversations, and single rewards.
 
 Source: huggingface.co/docs/trl/dataset_formats (preference, unpaired preference), `RewardTrainer`'s
 `margin` column.

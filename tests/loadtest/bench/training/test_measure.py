@@ -68,7 +68,7 @@ def test_each_held_out_pair_knows_its_prompt(prepared: Prepared):
 
 
 class Reader:
-    """A judge that has read some texts."""
+    """A score that has read some texts."""
 
     def __init__(self, *digests: str) -> None:
         self.digests = set(digests)

@@ -13,7 +13,7 @@ from rm_core.engine.forward.by_length import LengthClassForward, class_borders
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.packed import fastest_packed
 from rm_core.engine.forward.padded import PaddedForward
-from rm_core.types import Dialogue, Encoded, Place
+from rm_core.types import Dialogue, Encoded, ReadPosition
 from tests.models import COMMON, make_model, make_tokenizer
 
 BORDER = 128
@@ -44,10 +44,14 @@ def texts_around_the_border() -> list[Encoded]:
     rows = [[*prompt, *(rng.randrange(250) for _ in range(length))] for length in lengths]
     texts = [Encoded(tuple(row), len(row) - 1) for row in rows]
     # Read before the border, in a text that goes beyond it.
-    return [*texts, Encoded(tuple(rows[5]), 90), Encoded(tuple(rows[6]), 199, also_read=PLACES)]
+    return [
+        *texts,
+        Encoded(tuple(rows[5]), 90),
+        Encoded(tuple(rows[6]), 199, extra_positions=PLACES),
+    ]
 
 
-PLACES = (Place(40, 0, 0, ""), Place(150, 0, 0, ""))
+PLACES = (ReadPosition(40, 0, 0, ""), ReadPosition(150, 0, 0, ""))
 
 
 def alone(model: Any, text: Encoded) -> torch.Tensor:
@@ -65,7 +69,7 @@ def test_short_texts_keep_their_rewards_beside_long_ones(way: str) -> None:
     forward = LengthClassForward(inner, class_borders(model.config))
 
     rewards = forward.rewards(texts)
-    with_places = forward.rewards_at_places(texts)
+    with_places = forward.rewards_at_positions(texts)
 
     own = [float(tokens[t.read_position]) for t, tokens in zip(texts, expected, strict=True)]
     assert [row[0] for row in rewards] == pytest.approx(own, abs=1e-5)
@@ -138,7 +142,7 @@ def test_nothing_in_nothing_out() -> None:
     forward = LengthClassForward(fastest_packed(make_phi3()), [BORDER])
 
     assert forward.rewards([]) == []
-    assert forward.rewards_at_places([]) == []
+    assert forward.rewards_at_positions([]) == []
     assert forward.states([], []).shape == (0, 0)
 
 

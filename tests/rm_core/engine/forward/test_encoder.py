@@ -84,7 +84,7 @@ def test_an_encoder_takes_the_packed_way_where_its_rewards_stay_right(
 
     assert forward.path == ("packed" if architecture in PACKED else "padded")
     assert not forward.shares_prefixes
-    assert not forward.reads_places
+    assert not forward.reads_positions
     assert [row[0] for row in forward.rewards(texts)] == pytest.approx(expected, abs=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_further_heads_read_what_the_models_own_head_reads() -> None:
     found = rows.rewards(texts)
 
     assert found == [pytest.approx(row, abs=1e-5) for row in expected]
-    assert rows.rewards_at_places(texts) == [[row] for row in found]
+    assert rows.rewards_at_positions(texts) == [[row] for row in found]
     states = rows.states(texts, [[text.read_position] for text in texts])
     with torch.inference_mode():
         assert further(states)[:, 0].tolist() == pytest.approx([row[1] for row in found], abs=1e-6)

@@ -85,8 +85,8 @@ def test_rewards_of_tokens_stay_their_own_and_their_mean_is_the_reward(tmp_path:
     last = load_engine(helpfulness=checkpoint(tmp_path / "last", "last_token"))
     dialogue = Dialogue("a prompt", "an answer", read_at="tokens")
 
-    (found,) = mean.forward_places([mean.encode(dialogue)])
-    (tokens,) = last.forward_places([last.encode(dialogue)])
+    (found,) = mean.forward_positions([mean.encode(dialogue)])
+    (tokens,) = last.forward_positions([last.encode(dialogue)])
 
     reward, *within = found["helpfulness"]
     assert within == pytest.approx(tokens["helpfulness"][1:], abs=1e-6)

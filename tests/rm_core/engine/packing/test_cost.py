@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm_core.engine.packing.cost import BLOCK, SharedPrefixPrice, new_price, prefix_hashes
+from rm_core.engine.packing.cost import BLOCK, SharedPrefixCost, new_cost, prefix_hashes
 from rm_core.engine.packing.plan import plan_pack
-from rm_core.engine.packing.policy import Budget, Waiting, choose
+from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
 from rm_core.types import Encoded, EncodedItem
 
 
@@ -14,7 +14,7 @@ def item(ids: list[int]) -> EncodedItem:
 
 
 def shared_price(items: list[EncodedItem]) -> int:
-    return SharedPrefixPrice().price(items)
+    return SharedPrefixCost().cost(items)
 
 
 @st.composite
@@ -33,9 +33,9 @@ def test_the_price_lies_between_the_trees_count_and_the_plain_sum(
 ) -> None:
     pack = plan_pack(sequences, [len(s) - 1 for s in sequences])
 
-    price = shared_price([item(ids) for ids in sequences])
+    cost = shared_price([item(ids) for ids in sequences])
 
-    assert pack.num_tokens <= price <= sum(map(len, sequences))
+    assert pack.num_tokens <= cost <= sum(map(len, sequences))
 
 
 @given(sequences=families(), cut=st.integers(0, 9))
@@ -43,12 +43,12 @@ def test_a_pack_costs_the_same_however_it_was_put_together(
     sequences: list[list[int]], cut: int
 ) -> None:
     items = [item(ids) for ids in sequences]
-    growing = SharedPrefixPrice()
-    total = growing.price(items[:cut])
+    growing = SharedPrefixCost()
+    total = growing.cost(items[:cut])
     for one in items[:cut]:
         growing.add(one)
 
-    assert total + growing.price(items[cut:]) == shared_price(items)
+    assert total + growing.cost(items[cut:]) == shared_price(items)
 
 
 def test_a_group_pays_for_its_prompt_once() -> None:
@@ -60,10 +60,10 @@ def test_a_group_pays_for_its_prompt_once() -> None:
 
 def test_a_budget_of_deduplicated_tokens_keeps_a_group_together() -> None:
     prompt = list(range(20 * BLOCK))
-    group = [Waiting(item([*prompt, *[500 + g] * BLOCK]), g, "g") for g in range(8)]
-    other = Waiting(item([7] * 5 * BLOCK), 8, "other")
+    group = [QueuedSequence(item([*prompt, *[500 + g] * BLOCK]), g, "g") for g in range(8)]
+    other = QueuedSequence(item([7] * 5 * BLOCK), 8, "other")
 
-    chosen = choose([*group, other], Budget(30 * BLOCK, 100), SharedPrefixPrice)
+    chosen = select_pack([*group, other], Budget(30 * BLOCK, 100), SharedPrefixCost)
 
     assert chosen == list(range(8))
 
@@ -79,5 +79,5 @@ def test_a_hash_covers_everything_before_its_block() -> None:
 def test_a_scorer_that_does_not_share_pays_for_every_token() -> None:
     twins = [item([1] * 3 * BLOCK), item([1] * 3 * BLOCK)]
 
-    assert new_price(shares_prefixes=False).price(twins) == 6 * BLOCK
-    assert new_price(shares_prefixes=True).price(twins) == 3 * BLOCK
+    assert new_cost(shares_prefixes=False).cost(twins) == 6 * BLOCK
+    assert new_cost(shares_prefixes=True).cost(twins) == 3 * BLOCK

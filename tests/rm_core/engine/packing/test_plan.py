@@ -127,7 +127,9 @@ def test_every_further_position_is_found_at_its_own_prefix(
     reads = [data.draw(st.integers(0, len(ids) - 1)) for ids in sequences]
     also = [some(ids) for ids in sequences]
 
-    pack = plan_pack(sequences, reads, also_read=also, share=share, min_shared_tokens=min_shared)
+    pack = plan_pack(
+        sequences, reads, extra_positions=also, share=share, min_shared_tokens=min_shared
+    )
 
     wanted = list(zip(sequences, reads, strict=True))
     wanted += [(ids, at) for ids, own in zip(sequences, also, strict=True) for at in own]
@@ -136,7 +138,7 @@ def test_every_further_position_is_found_at_its_own_prefix(
 
 
 def test_the_row_goes_as_far_as_the_last_position_that_is_read() -> None:
-    pack = plan_pack([[1, 2, 3, 4, 5]], [1], also_read=[[3, 0]])
+    pack = plan_pack([[1, 2, 3, 4, 5]], [1], extra_positions=[[3, 0]])
 
     assert pack.input_ids.tolist() == [1, 2, 3, 4]
     assert pack.read_rows.tolist() == [1, 3, 0]

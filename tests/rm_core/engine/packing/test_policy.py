@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm_core.engine.packing.policy import Budget, MemoryCap, TokenSum, Turns, Waiting, choose
+from rm_core.engine.packing.policy import (
+    Budget,
+    PriorityRotation,
+    QueuedSequence,
+    TokenBudgetController,
+    TokenSum,
+    select_pack,
+)
 
 
 @dataclass(frozen=True)
@@ -12,9 +19,11 @@ class Length:
     num_tokens: int
 
 
-def line(*entries: tuple[int, object] | tuple[int, object, str]) -> list[Waiting[Length]]:
+def line(*entries: tuple[int, object] | tuple[int, object, str]) -> list[QueuedSequence[Length]]:
     return [
-        Waiting(Length(entry[0]), order, entry[1], entry[2] if len(entry) > 2 else "interactive")
+        QueuedSequence(
+            Length(entry[0]), order, entry[1], entry[2] if len(entry) > 2 else "interactive"
+        )
         for order, entry in enumerate(entries)
     ]
 
@@ -22,59 +31,61 @@ def line(*entries: tuple[int, object] | tuple[int, object, str]) -> list[Waiting
 def test_a_pack_takes_the_line_in_order_up_to_the_token_budget():
     waiting = line((4, "a"), (4, "b"), (4, "c"))
 
-    assert choose(waiting, Budget(8, 10), TokenSum) == [0, 1]
+    assert select_pack(waiting, Budget(8, 10), TokenSum) == [0, 1]
 
 
 def test_a_pack_takes_no_more_items_than_allowed():
-    assert choose(line(*[(1, i) for i in range(5)]), Budget(100, 3), TokenSum) == [0, 1, 2]
+    assert select_pack(line(*[(1, i) for i in range(5)]), Budget(100, 3), TokenSum) == [0, 1, 2]
 
 
 def test_the_first_in_line_goes_alone_when_it_exceeds_the_budget():
-    assert choose(line((50, "a"), (1, "b")), Budget(8, 10), TokenSum) == [0]
+    assert select_pack(line((50, "a"), (1, "b")), Budget(8, 10), TokenSum) == [0]
 
 
 def test_smaller_ones_fill_the_room_that_a_larger_one_leaves():
-    assert choose(line((5, "a"), (9, "b"), (3, "c")), Budget(8, 10), TokenSum) == [0, 2]
+    assert select_pack(line((5, "a"), (9, "b"), (3, "c")), Budget(8, 10), TokenSum) == [0, 2]
 
 
 def test_members_of_the_first_group_are_gathered_from_anywhere_in_line():
     waiting = line((2, "a"), (2, "b"), (2, "a"), (2, "a"))
 
-    assert choose(waiting, Budget(6, 10), TokenSum) == [0, 2, 3]
+    assert select_pack(waiting, Budget(6, 10), TokenSum) == [0, 2, 3]
 
 
 def test_a_later_group_that_does_not_fit_whole_waits_for_a_pack_of_its_own():
     waiting = line((4, "a"), (3, "b"), (3, "b"), (2, "c"))
 
-    assert choose(waiting, Budget(8, 10), TokenSum) == [0, 3]
+    assert select_pack(waiting, Budget(8, 10), TokenSum) == [0, 3]
 
 
 def test_a_group_larger_than_any_pack_is_cut_to_what_fits():
     waiting = line((4, "a"), *[(3, "b")] * 4)
 
-    assert choose(waiting, Budget(10, 10), TokenSum) == [0, 1, 2]
+    assert select_pack(waiting, Budget(10, 10), TokenSum) == [0, 1, 2]
 
 
 def test_interactive_stands_before_bulk_and_bulk_fills_up():
     waiting = line((2, "a", "bulk"), (2, "b"), (2, "c", "bulk"))
 
-    assert choose(waiting, Budget(4, 10), TokenSum) == [1, 0]
-    assert choose(waiting, Budget(4, 10), TokenSum, first="bulk") == [0, 2]
+    assert select_pack(waiting, Budget(4, 10), TokenSum) == [1, 0]
+    assert select_pack(waiting, Budget(4, 10), TokenSum, first="bulk") == [0, 2]
 
 
 def test_one_of_every_four_packs_starts_with_bulk():
-    turns = Turns(every=4)
+    rotation = PriorityRotation(every=4)
 
-    order = [turns.next(interactive_waits=True, bulk_waits=True) for _ in range(8)]
+    order = [rotation.next(interactive_waits=True, bulk_waits=True) for _ in range(8)]
 
     assert order == ["interactive", "interactive", "interactive", "bulk"] * 2
 
 
 def test_a_class_that_waits_alone_has_every_turn():
-    turns = Turns(every=4)
+    rotation = PriorityRotation(every=4)
 
-    assert [turns.next(interactive_waits=False, bulk_waits=True) for _ in range(3)] == ["bulk"] * 3
-    assert turns.next(interactive_waits=True, bulk_waits=False) == "interactive"
+    assert [rotation.next(interactive_waits=False, bulk_waits=True) for _ in range(3)] == [
+        "bulk"
+    ] * 3
+    assert rotation.next(interactive_waits=True, bulk_waits=False) == "interactive"
 
 
 entries = st.lists(
@@ -88,7 +99,7 @@ entries = st.lists(
 def test_a_pack_holds_the_first_in_line_once_and_keeps_the_budget(given_entries, tokens, items):
     waiting = line(*given_entries)
 
-    chosen = choose(waiting, Budget(tokens, items), TokenSum)
+    chosen = select_pack(waiting, Budget(tokens, items), TokenSum)
 
     first = min(range(len(waiting)), key=lambda i: (waiting[i].priority == "bulk", i))
     assert chosen[0] == first
@@ -101,16 +112,18 @@ def test_repeated_packs_serve_everyone_and_no_later_than_their_place_in_line(
     given_entries, tokens, items
 ):
     waiting = line(*given_entries)
-    turns = Turns(every=3)
+    rotation = PriorityRotation(every=3)
     remaining, served_at = list(range(len(waiting))), {}
     for pack_number in range(1, 3 * len(waiting) + 1):
         if not remaining:
             break
         classes = {waiting[i].priority for i in remaining}
-        first = turns.next(interactive_waits="interactive" in classes, bulk_waits="bulk" in classes)
+        first = rotation.next(
+            interactive_waits="interactive" in classes, bulk_waits="bulk" in classes
+        )
         present = [waiting[i] for i in remaining]
         taken = {
-            remaining[i] for i in choose(present, Budget(tokens, items), TokenSum, first=first)
+            remaining[i] for i in select_pack(present, Budget(tokens, items), TokenSum, first=first)
         }
         served_at.update(dict.fromkeys(taken, pack_number))
         remaining = [i for i in remaining if i not in taken]
@@ -122,11 +135,11 @@ def test_repeated_packs_serve_everyone_and_no_later_than_their_place_in_line(
 
 
 def test_an_empty_line_makes_an_empty_pack():
-    assert choose([], Budget(8, 8), TokenSum) == []
+    assert select_pack([], Budget(8, 8), TokenSum) == []
 
 
 def test_running_out_of_memory_halves_the_cap():
-    cap = MemoryCap(64)
+    cap = TokenBudgetController(64)
 
     cap.failed(64)
     assert cap.tokens == 32
@@ -137,7 +150,7 @@ def test_running_out_of_memory_halves_the_cap():
 
 
 def test_the_cap_never_falls_below_what_is_known_to_fit():
-    cap = MemoryCap(64)
+    cap = TokenBudgetController(64)
     cap.succeeded(40)
 
     cap.failed(64)
@@ -146,7 +159,7 @@ def test_the_cap_never_falls_below_what_is_known_to_fit():
 
 
 def test_what_fitted_once_and_no_longer_does_is_forgotten():
-    cap = MemoryCap(64)
+    cap = TokenBudgetController(64)
     cap.succeeded(64)
 
     cap.failed(64)
@@ -155,7 +168,7 @@ def test_what_fitted_once_and_no_longer_does_is_forgotten():
 
 
 def test_the_cap_probes_back_up_to_the_configured_one():
-    cap = MemoryCap(64, probe_after=2)
+    cap = TokenBudgetController(64, probe_after=2)
     cap.failed(64)
 
     for _ in range(100):
@@ -166,7 +179,7 @@ def test_the_cap_probes_back_up_to_the_configured_one():
 
 
 def test_small_packs_say_nothing_about_the_cap():
-    cap = MemoryCap(64, probe_after=2)
+    cap = TokenBudgetController(64, probe_after=2)
     cap.failed(64)
 
     for _ in range(100):
@@ -177,7 +190,7 @@ def test_small_packs_say_nothing_about_the_cap():
 
 @pytest.mark.parametrize("fits", [1, 5, 33, 63])
 def test_failures_become_rare_when_memory_stays_short(fits):
-    cap = MemoryCap(64)
+    cap = TokenBudgetController(64)
     failures = 0
     for _ in range(2000):
         if cap.tokens > fits:
@@ -194,11 +207,11 @@ def test_a_long_queue_is_not_priced_to_its_end() -> None:
     asked = []
 
     class Counting(TokenSum):
-        def price(self, items):
+        def cost(self, items):
             asked.append(len(items))
-            return super().price(items)
+            return super().cost(items)
 
-    waiting = [Waiting(Length(60), order, order) for order in range(500)]
+    waiting = [QueuedSequence(Length(60), order, order) for order in range(500)]
 
-    assert choose(waiting, Budget(100, 50), Counting) == [0]
+    assert select_pack(waiting, Budget(100, 50), Counting) == [0]
     assert len(asked) < 50

@@ -1,4 +1,4 @@
-"""Responses judged step by step."""
+"""Responses scored step by step."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,20 +1,20 @@
 import pytest
 
-from rm_core.rewards.rule import Judgement
+from rm_core.rewards.rule import ScoredResponse
 from service.problems import Problem
-from service.results import ItemFailure, Judged
+from service.results import ItemFailure, ItemResult
 from service.schemas.score import CompareItem, GroupItem, ResponseItem
-from service.scoring.score_items import judge_items
+from service.scoring.score_items import score_items
 from tests.fakes import NAN_MARK
 from tests.service.conftest import Service, Start
 
 BROKEN = ItemFailure("missing_field", "say what was asked", "/items/1/prompt")
 
 
-def described(judged: Judged) -> str | tuple[str, str]:
-    if isinstance(judged, ItemFailure):
-        return judged.code, judged.pointer
-    return judged.selected
+def described(results: ItemResult) -> str | tuple[str, str]:
+    if isinstance(results, ItemFailure):
+        return results.code, results.pointer
+    return results.selected
 
 
 async def test_every_outcome_lands_at_its_own_item_with_a_pointer_into_the_body(
@@ -27,17 +27,17 @@ async def test_every_outcome_lands_at_its_own_item_with_a_pointer_into_the_body(
         ResponseItem(prompt="p", response="c"),
     ]
 
-    judged = await judge_items(
+    results = await score_items(
         service.state, items, [f"/items/{i}" for i in range(4)], route="/score"
     )
 
-    assert [len(own) for own in judged] == [3, 1, 1, 1]
-    assert described(judged[0][1]) == ("empty_text", "/items/0/responses/1")
-    assert judged[1] == [BROKEN]
-    assert described(judged[2][0]) == ("empty_text", "/items/2/response")
-    alone = await judge_items(service.state, [items[3]], [""], route="/score")
-    assert judged[3] == alone[0]
-    assert isinstance(judged[3][0], Judgement)
+    assert [len(own) for own in results] == [3, 1, 1, 1]
+    assert described(results[0][1]) == ("empty_text", "/items/0/responses/1")
+    assert results[1] == [BROKEN]
+    assert described(results[2][0]) == ("empty_text", "/items/2/response")
+    alone = await score_items(service.state, [items[3]], [""], route="/score")
+    assert results[3] == alone[0]
+    assert isinstance(results[3][0], ScoredResponse)
 
 
 async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start: Start) -> None:
@@ -47,9 +47,9 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
             BROKEN if i % 4 == 0 else ResponseItem(prompt="p", response=t, is_safety=i % 3 == 0)
             for i, t in enumerate(texts)
         ]
-        judged = await judge_items(service.state, items, [""] * 12, route="/score")
+        results = await score_items(service.state, items, [""] * 12, route="/score")
 
-        for index, (own,) in enumerate(judged):
+        for index, (own,) in enumerate(results):
             if index % 4 == 0:
                 assert own == BROKEN
             else:
@@ -64,20 +64,20 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
 async def test_a_reward_that_is_not_finite_is_judged_by_nobody(service: Service) -> None:
     item = CompareItem(prompt="p", responses=["fine", f"bad {NAN_MARK}"])
 
-    ((fine, bad),) = await judge_items(service.state, [item], ["/items/0"], route="/compare")
+    ((fine, bad),) = await score_items(service.state, [item], ["/items/0"], route="/compare")
 
-    assert isinstance(fine, Judgement)
+    assert isinstance(fine, ScoredResponse)
     assert described(bad) == ("nonfinite_reward", "/items/0/responses/1")
 
 
 async def test_the_bound_on_items_is_on_responses(start: Start) -> None:
     async with start(max_items=4) as service:
         group = GroupItem(prompt="p", responses=["a", "b", "c"])
-        await judge_items(
+        await score_items(
             service.state, [group, ResponseItem(prompt="p", response="d")], ["", ""], route="/score"
         )
         with pytest.raises(Problem) as refused:
-            await judge_items(service.state, [group, group], ["", ""], route="/score")
+            await score_items(service.state, [group, group], ["", ""], route="/score")
 
     assert refused.value.status == 413
     assert service.scorer.encoded == 4

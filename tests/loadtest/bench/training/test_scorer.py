@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench.training import judge as module
-from loadtest.bench.training.judge import Judge
+from loadtest.bench.training import scorer as module
 from loadtest.bench.training.rankings import Ranking
+from loadtest.bench.training.scorer import AccuracyScorer
 from loadtest.errors import LoadTestError
 from loadtest.oracle import load_tokenizer, rewards_alone
 
@@ -42,7 +42,7 @@ def chats(model: Path) -> list[str]:
 def test_pairs_are_right_where_transformers_orders_them_so(chatty: Path):
     first, second, third, low, high = rewards_alone(chatty, chats(chatty))
 
-    found = Judge(chatty, "safety").right(RANKINGS)
+    found = AccuracyScorer(chatty, "safety").right(RANKINGS)
 
     assert found == [float(first > second), float(first > third), float(high > low)]
 
@@ -50,20 +50,20 @@ def test_pairs_are_right_where_transformers_orders_them_so(chatty: Path):
 def test_equal_rewards_count_half(chatty: Path):
     twice = Ranking("1", PROMPT, ("It is long.", "It is long."), (0, 1))
 
-    assert Judge(chatty, "safety").right([twice]) == [0.5]
+    assert AccuracyScorer(chatty, "safety").right([twice]) == [0.5]
 
 
 def test_a_judge_that_is_wrong_itself_stops(chatty: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "rewards_alone", lambda _, wholes: [99.0] * len(wholes))
 
     with pytest.raises(LoadTestError, match=r"transformers' own 99\.0"):
-        Judge(chatty, "safety").right(RANKINGS)
+        AccuracyScorer(chatty, "safety").right(RANKINGS)
 
 
 def test_digests_are_of_the_ids_that_the_template_makes(chatty: Path):
     tokenizer = load_tokenizer(chatty)
     ids = [tokenizer(whole, add_special_tokens=False)["input_ids"] for whole in chats(chatty)]
 
-    digests = Judge(chatty, "safety").text_digests(RANKINGS)
+    digests = AccuracyScorer(chatty, "safety").text_digests(RANKINGS)
 
     assert digests == {hashlib.sha256(repr(each).encode()).hexdigest() for each in ids}

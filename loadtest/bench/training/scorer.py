@@ -1,7 +1,7 @@
 """Held-out accuracy of every trainer's checkpoint, by one and the same evaluator: the engine.
 
 A few rewards of each checkpoint are also compared with transformers' own forward of that text
-alone, so that the evaluator itself is judged.
+alone, so that the evaluator itself is scored.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 _PACK = 64  # rankings in a forward
 
 
-class Judge:
+class AccuracyScorer:
     """One checkpoint, read as its position contract says.
 
     Args:
