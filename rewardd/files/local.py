@@ -18,7 +18,7 @@ from rm_client.models import CompareItem, ComparisonReply, FailedReply, GroupRep
 from rm_client.models import ScoreItem as ClientScoreItem
 from rm_core.engine.packing.cost import new_cost
 from rm_core.engine.packing.policy import Budget, QueuedSequence, TokenBudgetController, select_pack
-from rm_core.errors import EngineClosed, EngineError, InputError, OutOfMemory
+from rm_core.errors import EngineClosed, EngineError, InputError, InputTooLong, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
@@ -297,7 +297,9 @@ def _encode(
     try:
         return scorer.encode(dialogue, truncate=truncate)
     except InputError as error:
-        return ItemFailure(error.code, str(error), error.field or "")
+        advice = "; shorten the text or give --truncate prompt"
+        detail = f"{error}{advice}" if isinstance(error, InputTooLong) else str(error)
+        return ItemFailure(error.code, detail, error.field or "")
     except Exception as error:
         # A tokenizer's bug costs one line, not the run; its message may quote the text.
         kind = type(error).__name__
