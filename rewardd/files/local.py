@@ -23,7 +23,7 @@ from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
 from service.observability.metrics import Metrics
-from service.results import ItemFailure, ItemResult, Outcome
+from service.results import ItemFailure, ItemResult, ScoreOutcome
 from service.schemas import score as schemas
 from service.scoring.compare_reply import comparison_json
 from service.scoring.model_info import models_json, selection_json
@@ -51,7 +51,7 @@ class _Pending:
     """An item whose responses are not all scored yet."""
 
     item: _WireItem
-    outcomes: list[Outcome | None]
+    outcomes: list[ScoreOutcome | None]
     num_characters: int
 
     @property
@@ -157,7 +157,7 @@ class LocalScorer:
             for outcome in outcomes
         ]
 
-    def _outcomes(self, items: Sequence[EncodedItem]) -> list[Outcome]:
+    def _outcomes(self, items: Sequence[EncodedItem]) -> list[ScoreOutcome]:
         """Of one pack, in halves where it fails as a whole."""
         if not items:
             return []
