@@ -52,30 +52,33 @@ class TrainingConfig:
     )
     output: str = Field(description="directory that the checkpoint is written to.")
     mixture: Recipe | None = Field(
-        None,
+        default=None,
         description="draw training records by this recipe of LLaMA-2; None: by the sources' "
         "weights.",
     )
     max_malformed: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="stop when a file has more malformed rows than this; None: twenty, or 1 % of "
         "what was read of it where that is more.",
     )
     format: str | None = Field(
-        None, description="read every file as this format; None: detect each file's."
+        default=None, description="read every file as this format; None: detect each file's."
     )
     heldout_fraction: float = Field(
-        0.1, ge=0, lt=1, description="share of prompts held out where records name no split."
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of prompts held out where records name no split.",
     )
-    split_seed: int = Field(0, description="changes which prompts those are.")
+    split_seed: int = Field(default=0, description="changes which prompts those are.")
     max_length: int = Field(
-        1024,
+        default=1024,
         gt=0,
         description="most tokens of prompt and response; bounded by the base model's positions.",
     )
     truncate: Truncation = Field(
-        "error",
+        default="error",
         description='"error" leaves over-long responses out, "prompt" cuts their prompts\' left.',
     )
     objectives: Mapping[str, float] = Field(
@@ -83,126 +86,145 @@ class TrainingConfig:
         description="what is minimised: weights by names in `training.losses.OBJECTIVES`.",
     )
     head: HeadKind = Field(
-        "last_token",
+        default="last_token",
         description="where a response's reward is read: at its last_token, as the mean over its "
         'tokens, or "per_token", which is read at the last token and trained at others '
         "too.",
     )
     margins: MarginTable | Margins = Field(
-        "small",
+        default="small",
         description="reward units for the grades of strength: none, small, large, or a table.",
     )
     safety_auxiliary_weight: float = Field(
-        0.0, ge=0, description="another way to say the weight of the objective safety_auxiliary."
+        default=0.0,
+        ge=0,
+        description="another way to say the weight of the objective safety_auxiliary.",
     )
     trainable: Trainable = Field(
-        "full",
+        default="full",
         description='"full" trains every weight, "head" the head alone on hidden states that the '
         'trunk computes once, "lora" an adapter and the head, "qlora" the same on a '
         "4-bit trunk (CUDA).",
     )
     freeze_layers: int = Field(
-        0,
+        default=0,
         ge=0,
         description='with "full", leave the embeddings and so many of the lowest layers as they '
         "are; 0 freezes nothing.",
     )
-    lora_rank: int = Field(16, gt=0, description="of the adapter's matrices.")
+    lora_rank: int = Field(default=16, gt=0, description="of the adapter's matrices.")
     lora_alpha: float = Field(
-        32.0, gt=0, description="the adapter's part is scaled by alpha / rank."
+        default=32.0, gt=0, description="the adapter's part is scaled by alpha / rank."
     )
     lora_dropout: float = Field(
-        0.0, ge=0, lt=1, description="on the adapter's input; `disable_dropout` leaves it alone."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="on the adapter's input; `disable_dropout` leaves it alone.",
     )
     lora_target_modules: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="last parts of the names of the trunk's linear layers that get an adapter, "
         '"q_proj"; empty: all of them. The head never does, it is trained whole.',
     )
     merge_adapter: bool = Field(
-        True,
+        default=True,
         description="publish base and adapter as one checkpoint; else the adapter alone, which "
         "names its base and shares it in the server.",
     )
     pair_weighting: PairWeighting = Field(
-        "prompt",
+        default="prompt",
         description='"prompt" lets the K(K−1)/2 pairs of a ranking share the weight of one pair '
         '(InstructGPT, arXiv 2203.02155 eq. 1); "pair" gives each pair the same weight.',
     )
     epochs: float = Field(
-        1.0, gt=0, description="passes over the data; more than one overfits, says LLaMA-2."
+        default=1.0, gt=0, description="passes over the data; more than one overfits, says LLaMA-2."
     )
-    learning_rate: float = Field(1e-05, gt=0, description="the highest one.")
+    learning_rate: float = Field(default=1e-05, gt=0, description="the highest one.")
     min_learning_rate_ratio: float = Field(
-        0.1, ge=0, le=1, description="the cosine's end as a share of the highest."
+        default=0.1, ge=0, le=1, description="the cosine's end as a share of the highest."
     )
     warmup_ratio: float = Field(
-        0.03, ge=0, lt=1, description="share of the steps in which the rate climbs."
+        default=0.03, ge=0, lt=1, description="share of the steps in which the rate climbs."
     )
     min_warmup_steps: int = Field(
-        5, ge=0, description="at least so many, though never more than a tenth of the steps."
+        default=5,
+        ge=0,
+        description="at least so many, though never more than a tenth of the steps.",
     )
-    batch_size: int = Field(8, gt=0, description="prompts in one forward pass.")
-    gradient_accumulation: int = Field(8, gt=0, description="forward passes in one update.")
-    weight_decay: float = Field(0.1, ge=0, description="AdamW's.")
-    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's.")
-    adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's.")
-    adam_epsilon: float = Field(1e-05, gt=0, description="AdamW's.")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm.")
+    batch_size: int = Field(default=8, gt=0, description="prompts in one forward pass.")
+    gradient_accumulation: int = Field(default=8, gt=0, description="forward passes in one update.")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's.")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's.")
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's.")
+    adam_epsilon: float = Field(default=1e-05, gt=0, description="AdamW's.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradients are clipped to this norm."
+    )
     disable_dropout: bool = Field(
-        True, description="train without dropout, so that training and serving compute the same."
+        default=True,
+        description="train without dropout, so that training and serving compute the same.",
     )
     precision: Precision = Field(
-        "auto",
+        default="auto",
         description='"auto" is bf16 on a GPU that has it and fp32 elsewhere; weights stay fp32.',
     )
-    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory.")
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute activations to save memory."
+    )
     packing: bool = Field(
-        True,
+        default=True,
         description="compute prompts and other common beginnings once for all responses of a "
         "batch; loss and gradients stay the same. Off, or where a model can't: padded rows.",
     )
     max_pack_tokens: int = Field(
-        16_384,
+        default=16_384,
         ge=0,
         description="a batch of more tokens, after sharing, is cut into several packs, each "
         "recomputed for its gradients, so that memory holds one at a time; 0: no limit.",
     )
     seed: int = Field(
-        0, ge=0, lt=2**32, description="of the head's initialisation and the order of the data."
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="of the head's initialisation and the order of the data.",
     )
-    save_steps: int = Field(0, ge=0, description="updates between resumable checkpoints; 0: none.")
-    logging_steps: int = Field(5, gt=0, description="updates between log lines.")
-    resume: bool = Field(False, description="go on from the last resumable checkpoint in `output`.")
+    save_steps: int = Field(
+        default=0, ge=0, description="updates between resumable checkpoints; 0: none."
+    )
+    logging_steps: int = Field(default=5, gt=0, description="updates between log lines.")
+    resume: bool = Field(
+        default=False, description="go on from the last resumable checkpoint in `output`."
+    )
     calibration: CalibrationMethod = Field(
-        "auto",
+        default="auto",
         description='what temperature and bias are fitted on: "labels" (`is_safe`, Platt), "pairs" '
         '(Bradley-Terry), "auto" (labels for the safety role where they suffice, else '
         'pairs) or "none".',
     )
     safety_target_precision: float = Field(
-        DEFAULT_TARGET_PRECISION,
+        default=DEFAULT_TARGET_PRECISION,
         gt=0,
         le=1,
         description="of \"unsafe\" below the safety model's τ; LLaMA-2's 0.15 had 0.89.",
     )
     reference: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="files of responses sampled from the reference policy, for the reward baseline "
         "and for telling drift; none: the held-out responses.",
     )
     baseline_weight: float = Field(
-        32.0,
+        default=32.0,
         ge=0,
         description="n₀, how many samples the reward baseline counts for in a new stream.",
     )
     report: bool = Field(
-        True,
+        default=True,
         description="write report.html and its plots beside the checkpoint, in "
         "`OUTPUT.run/report`.",
     )
     report_mistakes: int = Field(
-        20,
+        default=20,
         ge=0,
         description="held-out pairs ordered wrong that the report quotes; 0: none of their text.",
     )
