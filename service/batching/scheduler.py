@@ -87,7 +87,7 @@ class Scheduler:
         )
         self._cap = TokenBudgetController(limits.max_pack_tokens)
         self._rotation = PriorityRotation(limits.bulk_every_packs)
-        self._crowd = ConcurrencyTracker(clock)
+        self._concurrency = ConcurrencyTracker(clock)
         self._new_cost = functools.partial(new_cost, shares_prefixes=scorer.shares_prefixes)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
         self._device = DeviceThread()
@@ -160,7 +160,7 @@ class Scheduler:
         """
         if not dialogues:
             return []
-        with self._crowd.member():
+        with self._concurrency.member():
             return await self._score(dialogues, submission, patience_seconds)
 
     async def _score(
@@ -299,12 +299,15 @@ class Scheduler:
                     counted = len(self._queue)
                     if tokens >= self._cap.tokens or counted >= self._limits.max_pack_items:
                         return
-                    if len({id(entry.request) for entry in self._queue}) >= self._crowd.expected:
+                    if (
+                        len({id(entry.request) for entry in self._queue})
+                        >= self._concurrency.expected
+                    ):
                         return
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
-            self._crowd.reset()
+            self._concurrency.reset()
 
     async def _look_ahead(self) -> None:
         """While the device works: choose and plan what it will take next, if that is known."""
