@@ -130,7 +130,9 @@ def command_options() -> dict[str, Any]:
 
 
 def _options(name: str, command: Any) -> Iterator[tuple[str, list[str]]]:
-    yield name, [_option(parameter) for parameter in command.params]
+    listed = [_option(parameter) for parameter in command.params]
+    arguments = [one for one in listed if not one.startswith("-")]  # their order is what they mean
+    yield name, arguments + sorted(one for one in listed if one.startswith("-"))
     inner = getattr(command, "commands", {})
     for each in sorted(inner):
         yield from _options(f"{name} {each}", inner[each])
