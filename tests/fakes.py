@@ -160,3 +160,25 @@ class FakeScorer:
 
     def describe(self) -> dict[str, Any]:
         return {role: {"path": "fake"} for role in self.roles}
+
+
+class DriftingScorer(FakeScorer):
+    """Equal texts have equal ids here, and no two that run get the same bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._encoded: dict[RewardInput, EncodedItem] = {}
+        self._num_run = 0
+
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        if dialogue not in self._encoded:
+            self._encoded[dialogue] = super().encode(dialogue, truncate=truncate)
+        return self._encoded[dialogue]
+
+    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        found = super().forward(items)
+        for rewards in found:
+            self._num_run += 1
+            for role in rewards:
+                rewards[role] += self._num_run * 1e-6
+        return found

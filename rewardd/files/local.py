@@ -20,7 +20,7 @@ from rm_core.engine.packing.cost import new_cost
 from rm_core.engine.packing.policy import Budget, QueuedSequence, TokenBudgetController, select_pack
 from rm_core.errors import EngineClosed, EngineError, InputError, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
-from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
+from rm_core.types import Encoded, EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
 from service.observability.metrics import Metrics
 from service.results import ItemFailure, ItemResult, Outcome
@@ -61,10 +61,10 @@ class _Pending:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Which response of which item an encoding is."""
+    """Which responses of which item an encoding is: several where they are equal."""
 
     pending: _Pending
-    index: int
+    indices: list[int]
 
 
 class LocalScorer:
@@ -135,7 +135,8 @@ class LocalScorer:
                 under_way = device.submit(self._outcomes, [entry.item for entry, _ in pack])
                 line.fill()
                 for (_, place), outcome in zip(pack, under_way.result(), strict=True):
-                    place.pending.outcomes[place.index] = outcome
+                    for index in place.indices:
+                        place.pending.outcomes[index] = outcome
                 while line.pending and line.pending[0].is_done:
                     done = line.leave()
                     yield done.item, self._score(done)
@@ -275,13 +276,19 @@ class _Line:
         pending = _Pending(item, [None] * len(dialogues), num_characters)
         self.pending.append(pending)
         self._characters += num_characters
+        places: dict[tuple[Encoded, ...], _Place] = {}
         for index, dialogue in enumerate(dialogues):
             encoded = _encode(self._scorer, dialogue, self._truncate)
             if isinstance(encoded, ItemFailure):
                 pending.outcomes[index] = encoded
                 continue
+            reading = tuple(encoded.by_role.values())
+            if reading in places:  # runs once, so that equal responses are a tie
+                places[reading].indices.append(index)
+                continue
+            places[reading] = _Place(pending, [index])
             entry = QueuedSequence(encoded, self._next_order, dialogue.group_key)
-            self._waiting.append((entry, _Place(pending, index)))
+            self._waiting.append((entry, places[reading]))
             self._tokens += encoded.num_tokens
             self._next_order += 1
 

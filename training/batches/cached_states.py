@@ -23,6 +23,7 @@ from rm_core.checkpoint.load import RewardModel
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import choose_forward, run_by_transformers
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.errors import NotSaved
 from rm_core.types import Encoded, ModelProfile, Role
 from training.batches.collator import reads_of
@@ -102,13 +103,17 @@ class CachedLayout:
         return nullcontext()
 
     def collate(self, encoded: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """`states`, (total reads, hidden), float32."""
-        return {"states": self.states.at(list(zip(encoded, reads, strict=True)))}
+        """`states`, (distinct reads, hidden), float32, and which each read is, `read_order`."""
+        once = distinct_reads(encoded, reads)
+        return {
+            "states": self.states.at(list(zip(once.texts, once.reads, strict=True))),
+            "read_order": torch.tensor(once.order),
+        }
 
     def rewards(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """Rewards at the read positions, (total reads,), float32; see `BatchLayout`."""
         rewards: Tensor = model(inputs["states"])
-        return rewards
+        return rewards[inputs["read_order"]]
 
 
 def read_in(

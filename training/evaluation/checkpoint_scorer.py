@@ -14,6 +14,7 @@ from rm_core.checkpoint.files import resolve_directory
 from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import DType, load_engine
 from rm_core.engine.packing.cost import SharedPrefixCost, new_cost
+from rm_core.engine.packing.distinct import reading_digest
 from rm_core.engine.packing.policy import TokenBudgetController, TokenSum
 from rm_core.errors import DetailUnavailable, EngineClosed, EngineError, InputError, OutOfMemory
 from rm_core.rewards import Calibration, calibrate
@@ -119,28 +120,38 @@ class EngineReader:
     def read(
         self, candidates: Sequence[Candidate], on_scored: Callable[[int], None]
     ) -> list[Reading | Refusal]:
-        """A reading or a refusal for each candidate, in order."""
+        """A reading or a refusal for each candidate, in order; equal texts run once."""
         readings: list[Reading | Refusal] = []
+        known: dict[bytes, Reading | Refusal] = {}
         # Encodings of everything at once would fill the memory of long evaluations.
         for start in range(0, len(candidates), _ENCODED_AT_ONCE):
-            readings += self._read_some(candidates[start : start + _ENCODED_AT_ONCE], on_scored)
+            some = candidates[start : start + _ENCODED_AT_ONCE]
+            readings += self._read_some(some, known, on_scored)
         return readings
 
     def _read_some(
-        self, candidates: Sequence[Candidate], on_scored: Callable[[int], None]
+        self,
+        candidates: Sequence[Candidate],
+        known: dict[bytes, Reading | Refusal],
+        on_scored: Callable[[int], None],
     ) -> list[Reading | Refusal]:
+        """See `read`; `known` has what was read before, by what was read, and gets the rest."""
         encoded = [self._encode(candidate) for candidate in candidates]
-        readings: list[Reading | Refusal] = [
-            entry if isinstance(entry, Refusal) else Refusal("engine_error") for entry in encoded
+        entries = [
+            entry if isinstance(entry, Refusal) else (reading_digest(entry), entry)
+            for entry in encoded
         ]
-        on_scored(sum(isinstance(entry, Refusal) for entry in encoded))
-        items = [(i, item) for i, item in enumerate(encoded) if isinstance(item, EncodedItem)]
-        for pack in self._packs(items):
+        unknown = {
+            entry[0]: entry[1]
+            for entry in entries
+            if not isinstance(entry, Refusal) and entry[0] not in known
+        }
+        on_scored(len(candidates) - len(unknown))
+        for pack in self._packs(list(unknown.items())):
             found = self._forward([item for _, item in pack])
-            for (index, _), reading in zip(pack, found, strict=True):
-                readings[index] = reading
+            known.update(zip((digest for digest, _ in pack), found, strict=True))
             on_scored(len(pack))
-        return readings
+        return [entry if isinstance(entry, Refusal) else known[entry[0]] for entry in entries]
 
     def _encode(self, candidate: Candidate) -> EncodedItem | Refusal:
         try:
@@ -158,10 +169,10 @@ class EngineReader:
             return Refusal(error.code)
 
     def _packs(
-        self, items: Sequence[tuple[int, EncodedItem]]
-    ) -> Iterator[list[tuple[int, EncodedItem]]]:
+        self, items: Sequence[tuple[bytes, EncodedItem]]
+    ) -> Iterator[list[tuple[bytes, EncodedItem]]]:
         """Runs of items within the budget; those of one prompt come together, and share it."""
-        pack: list[tuple[int, EncodedItem]] = []
+        pack: list[tuple[bytes, EncodedItem]] = []
         tokens, growing = 0, self._new_cost()
         for entry in items:
             cost = growing.cost([entry[1]])

@@ -19,6 +19,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, head_of
 from rm_core.engine.attention.blocks import BLOCKS_NAME, Blocks
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
 
@@ -56,7 +57,10 @@ class EncoderRows:
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads), float32 values."""
-        return self._heads(self._states(texts)) if texts else []
+        if not texts:
+            return []
+        once = distinct_reads(texts, [[text.read_position] for text in texts])
+        return once.spread(self._heads(self._states(once.texts)))
 
     def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
         """Raw rewards of each text, (texts, 1, heads); an encoder has none within a text."""
@@ -72,7 +76,11 @@ class EncoderRows:
                 f"{type(self._model).__name__} reads a text as a whole; its head can't be read at "
                 "tokens of one's choice"
             )
-        return self._states(texts) if texts else torch.empty(0, 0)
+        if not texts:
+            return torch.empty(0, 0)
+        once = distinct_reads(texts, reads)
+        states = self._states(once.texts)
+        return states[torch.tensor(once.order, device=states.device)]
 
     @torch.inference_mode()
     def _states(self, texts: Sequence[Encoded]) -> Tensor:

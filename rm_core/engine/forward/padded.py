@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded, ReadPosition
 
@@ -62,9 +63,7 @@ class PaddedForward:
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards in order, (texts, heads), float32 values."""
-        if self._heads is None:
-            return self._logits(texts)
-        return self._heads(self.states(texts, [[text.read_position] for text in texts]))
+        return self._rewards_at(texts, [[text.read_position] for text in texts])
 
     def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
         """Nothing to do: padding is part of the forward."""
@@ -75,15 +74,23 @@ class PaddedForward:
         Only for a model with a linear head; see `reads_positions`.
         """
         if self._heads is None:
-            return [[row] for row in self._logits(texts)]
+            return [[row] for row in self.rewards(texts)]
         reads = [
             [text.read_position, *(place.position for place in text.extra_positions)]
             for text in texts
         ]
-        found = iter(self._heads(self.states(texts, reads)))
+        found = iter(self._rewards_at(texts, reads))
         return [list(islice(found, len(own))) for own in reads]
 
-    @torch.inference_mode()
+    def _rewards_at(
+        self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Raw rewards, (reads, heads): texts in order, then each one's reads."""
+        once = distinct_reads(texts, reads)
+        if self._heads is None:
+            return once.spread(self._logits(once.texts))
+        return once.spread(self._heads(self._states(once.texts, once.reads)))
+
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
         if not self._on_tokens and any(
@@ -93,6 +100,12 @@ class PaddedForward:
                 f"{type(self._model).__name__} reads a text as a whole; its head can't be read at "
                 "tokens of one's choice"
             )
+        once = distinct_reads(texts, reads)
+        states = self._states(once.texts, once.reads)
+        return states[torch.tensor(once.order, device=states.device)] if once.order else states
+
+    @torch.inference_mode()
+    def _states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
         starts = list(accumulate((len(own) for own in reads), initial=0))
         states: Tensor | None = None
         for batch in padded_batches([text.num_tokens for text in texts]):
@@ -103,7 +116,7 @@ class PaddedForward:
             states[torch.tensor(at, device=states.device)] = found
         return torch.empty(0, 0) if states is None else states
 
-    def _batch_states(self, texts: list[Encoded], reads: list[Sequence[int]]) -> Tensor:
+    def _batch_states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
         ids, mask = self._padded(texts)
         rows = [row for row, own in enumerate(reads) for _ in own]
         flat = [position for own in reads for position in own]

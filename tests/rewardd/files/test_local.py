@@ -6,7 +6,7 @@ import pytest
 from rewardd.files.local import LocalScorer
 from rm_client.models import CompareItem, GroupItem, ResponseItem, ScoreItem, StepsItem
 from rm_core.types import Dialogue, EncodedItem, Role
-from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
+from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, DriftingScorer, FakeScorer, fake_reward
 
 
 def responses(count: int) -> list[ResponseItem]:
@@ -129,6 +129,17 @@ def test_comparisons_rank_the_responses_and_fail_as_a_whole() -> None:
     rewards = [one["selected_reward"] for one in good["responses"]]
     assert good["winner"] == rewards.index(max(rewards))
     assert bad["error"]["pointer"] == "/responses/1"
+
+
+def test_equal_responses_are_a_tie_though_their_packs_would_part_them() -> None:
+    scorer = DriftingScorer()
+    local = LocalScorer(scorer, max_pack_tokens=50, max_pack_items=1)
+
+    (found,) = local.compare(iter([CompareItem(prompt="p", responses=["a", "b", "a"])]), "error")
+
+    first, second, third = [one["selected_reward"] for one in found["responses"]]
+    assert first == third != second
+    assert scorer.forwards == [["a"], ["b"]]
 
 
 def test_the_safety_tag_decides_the_selection() -> None:
