@@ -211,7 +211,7 @@ class _OneForward:
     packed: PackedForward
 
     def forward(self, items: Sequence[EncodedItem]) -> Sequence[Mapping[Any, float]]:
-        rows = self.packed.rewards([item.by_role["safety"] for item in items])
+        rows = self.packed.rewards([item.by_model["safety"] for item in items])
         return [{"safety": row[0]} for row in rows]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rm_core.rewards import aggregate_steps
-from rm_core.rewards.rule import ScoredResponse, Within
+from rm_core.rewards.rule import PositionRewards, ScoredResponse
 from rm_core.types import Dialogue, ReadAt
 from service.results import ItemFailure
 from service.schemas.options import DetailKind, ScoreOptions
@@ -13,7 +13,7 @@ from service.schemas.score import ScoreItem, StepsItem
 from service.scoring.score_items import ScorableItem
 
 # Of a response that is padding from its first token on: nothing of it is read.
-_NOTHING = Within((), (), ())
+_NOTHING = PositionRewards((), (), ())
 
 
 def detail_of(item: object, options: ScoreOptions) -> DetailKind | None:
@@ -52,7 +52,7 @@ def within_json(
     """A judgement's part of the reply, with its rewards of tokens or steps."""
     reply = scored_response.as_json()
     kind = detail_of(item, options)
-    for role in scored_response.calibrated if kind else ():
+    for role in scored_response.roles if kind else ():
         within = scored_response.scored.within.get(role, _NOTHING)
         if kind == "tokens":
             reply[role]["tokens"] = _tokens_json(within)
@@ -86,7 +86,7 @@ class _Detailed:
         return split_steps(dialogue.response, self.options.step_separator)
 
 
-def _tokens_json(within: Within) -> dict[str, Any]:
+def _tokens_json(within: PositionRewards) -> dict[str, Any]:
     return {
         "ids": within.ids,
         "texts": [place.text for place in within.places],
@@ -95,7 +95,9 @@ def _tokens_json(within: Within) -> dict[str, Any]:
     }
 
 
-def _steps_json(within: Within, scores: Sequence[float], options: ScoreOptions) -> dict[str, Any]:
+def _steps_json(
+    within: PositionRewards, scores: Sequence[float], options: ScoreOptions
+) -> dict[str, Any]:
     return {
         "offsets": _offsets(within),
         "rewards": within.rewards,
@@ -105,5 +107,5 @@ def _steps_json(within: Within, scores: Sequence[float], options: ScoreOptions) 
     }
 
 
-def _offsets(within: Within) -> list[list[int]]:
+def _offsets(within: PositionRewards) -> list[list[int]]:
     return [[place.start, place.end] for place in within.places]

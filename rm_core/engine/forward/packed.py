@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
+from rm_core.engine.forward.base import reads_of
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.plan import Pack, plan_pack
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
@@ -89,14 +89,9 @@ class PackedForward:
         self._run = TransformersTrunk(model) if run is None else run
         self._ahead: _PlannedTexts | None = None
 
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
-        """Plan the pack of the next forward of exactly these texts; from any thread.
-
-        Args:
-            texts: of the coming forward.
-            places: whether `rewards_at_positions` will be asked, else `rewards`.
-        """
-        self._ahead = _PlannedTexts(tuple(texts), places, self._plan(texts, _reads(texts, places)))
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
+        """Plan the pack of the next forward of exactly these texts; from any thread."""
+        self._ahead = _PlannedTexts(tuple(texts), self._plan(texts, list(map(reads_of, texts))))
 
     def _plan(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> "_Plan":
         once = distinct_reads(texts, reads)
@@ -109,10 +104,6 @@ class PackedForward:
         # The pack's order: every text's first read, then what else is read of the first text, …
         return _Plan(pack, once.spread(reading_order([len(own) for own in once.reads])))
 
-    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads), float32 values."""
-        return self._read(texts, places=False)
-
     @torch.inference_mode()
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
@@ -120,20 +111,15 @@ class PackedForward:
         run = self._run_pack(plan.pack)
         return run[torch.tensor(plan.order, device=run.device)]
 
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
-        rewards = iter(self._read(texts, places=True))
-        return [list(islice(rewards, 1 + len(text.extra_positions))) for text in texts]
-
     @torch.inference_mode()
-    def _read(self, texts: Sequence[Encoded], *, places: bool) -> list[list[float]]:
-        """Raw rewards, (reads, heads): texts in order, then each one's reads."""
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards, (total reads, heads); see `Forward.rewards`."""
         ahead = self._ahead
-        if ahead is not None and ahead.is_of(texts, places=places):
+        if ahead is not None and ahead.is_of(texts):
             self._ahead = None
             plan = ahead.plan
         else:
-            plan = self._plan(texts, _reads(texts, places))
+            plan = self._plan(texts, list(map(reads_of, texts)))
         read = self._run_pack(plan.pack)
         if self._deterministic:
             rewards = in_fixed_chunks(self._heads.linear, read.float()).tolist()
@@ -165,22 +151,12 @@ class _PlannedTexts:
     """A pack planned ahead, and for what."""
 
     texts: tuple[Encoded, ...]
-    places: bool
     plan: _Plan
 
-    def is_of(self, texts: Sequence[Encoded], *, places: bool) -> bool:
-        same = len(texts) == len(self.texts) and all(
+    def is_of(self, texts: Sequence[Encoded]) -> bool:
+        return len(texts) == len(self.texts) and all(
             one is other for one, other in zip(texts, self.texts, strict=True)
         )
-        return same and places == self.places
-
-
-def _reads(texts: Sequence[Encoded], places: bool) -> list[list[int]]:
-    """Of each text its read position, and its places behind it where they are asked for."""
-    return [
-        [text.read_position, *(place.position for place in text.extra_positions if places)]
-        for text in texts
-    ]
 
 
 def reading_order(counts: Sequence[int]) -> list[int]:

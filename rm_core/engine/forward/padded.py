@@ -5,7 +5,7 @@ For every model that can't be run packed.
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
+from rm_core.engine.forward.base import reads_of, require_whole
 from rm_core.engine.packing.distinct import distinct_reads
-from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded, ReadPosition
 
 MAX_PADDING_RATIO = 0.1
@@ -57,35 +57,15 @@ class PaddedForward:
             Encoded(tuple(row), 7, extra_positions=(ReadPosition(3, 0, 0, ""),)) for row in ids
         ]
         halves = [Encoded(tuple(row[:4]), 3) for row in ids]
-        within = torch.tensor(self.rewards_at_positions(whole))[:, 1]
+        within = torch.tensor(self.rewards(whole))[1::2]
         alone = torch.tensor(self.rewards(halves))
         return bool(((within - alone).abs() <= _CAUSAL_TOLERANCE * (1 + alone.abs())).all())
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads), float32 values."""
-        return self._rewards_at(texts, [[text.read_position] for text in texts])
-
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
-        """Nothing to do: padding is part of the forward."""
-
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the read position and of each place, (texts, 1 + places, heads).
-
-        Only for a model with a linear head; see `reads_positions`.
-        """
-        if self._heads is None:
-            return [[row] for row in self.rewards(texts)]
-        reads = [
-            [text.read_position, *(place.position for place in text.extra_positions)]
-            for text in texts
-        ]
-        found = iter(self._rewards_at(texts, reads))
-        return [list(islice(found, len(own))) for own in reads]
-
-    def _rewards_at(
-        self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        """Raw rewards, (reads, heads): texts in order, then each one's reads."""
+        """Raw rewards, (total reads, heads); see `Forward.rewards`."""
+        reads = list(map(reads_of, texts))
+        if not self._on_tokens:
+            require_whole(self._model, texts, reads)
         once = distinct_reads(texts, reads)
         if self._heads is None:
             return once.spread(self._logits(once.texts))
@@ -93,16 +73,14 @@ class PaddedForward:
 
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
-        if not self._on_tokens and any(
-            list(own) != [text.read_position] for text, own in zip(texts, reads, strict=True)
-        ):
-            raise ConfigurationError(
-                f"{type(self._model).__name__} reads a text as a whole; its head can't be read at "
-                "tokens of one's choice"
-            )
+        if not self._on_tokens:
+            require_whole(self._model, texts, reads)
         once = distinct_reads(texts, reads)
         states = self._states(once.texts, once.reads)
         return states[torch.tensor(once.order, device=states.device)] if once.order else states
+
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
+        """Nothing to do: padding is part of the forward."""
 
     @torch.inference_mode()
     def _states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:

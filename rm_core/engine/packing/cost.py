@@ -50,7 +50,7 @@ class SharedPrefixCost:
     def _hashes_of(self, item: EncodedItem) -> list[int]:
         hashes = self._hashes.get(id(item))
         if hashes is None:
-            longest = max(item.by_role.values(), key=lambda encoded: encoded.num_tokens)
+            longest = max(item.by_model.values(), key=lambda encoded: encoded.num_tokens)
             hashes = self._hashes[id(item)] = prefix_hashes(longest.input_ids)
         return hashes
 

@@ -1,4 +1,4 @@
-"""What is equal runs once, and what it gave goes to all that asked for it.
+"""Deduplication of equal texts before a forward pass.
 
 Two rows of one matrix product may differ in their last bits, whatever is in them: equal texts have
 equal rewards on every processor only where they are one row.
@@ -21,13 +21,13 @@ def reading_digest(item: EncodedItem) -> bytes:
         repr(
             [
                 (
-                    role,
+                    name,
                     encoded.input_ids,
                     encoded.read_position,
                     encoded.num_prompt_tokens,
                     [place.position for place in encoded.extra_positions],
                 )
-                for role, encoded in item.by_role.items()
+                for name, encoded in item.by_model.items()
             ]
         ).encode()
     ).digest()

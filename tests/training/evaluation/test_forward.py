@@ -14,7 +14,7 @@ from training.modeling.reward_model import TrainableModel
 
 @pytest.mark.parametrize("layout", [PackedLayout(), PaddedLayout(0)], ids=["packed", "padded"])
 def test_equal_responses_have_equal_rewards_however_rows_are_rounded(
-    start: UntrainedRewardModel, layout: BatchLayout, monkeypatch: pytest.MonkeyPatch
+    start: TrainableModel, layout: BatchLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = tuple(start.encoder.encode(Dialogue("p", text)) for text in ("a", "b", "a"))
     one = Comparison("i", "k", "p", ("a", "b", "a"), encoded, (Pair(0, 1),), (None,) * 3)

@@ -101,7 +101,6 @@ def test_further_heads_read_what_the_models_own_head_reads() -> None:
     found = rows.rewards(texts)
 
     assert found == [pytest.approx(row, abs=1e-5) for row in expected]
-    assert rows.rewards_at_positions(texts) == [[row] for row in found]
     states = rows.states(texts, [[text.read_position] for text in texts])
     with torch.inference_mode():
         assert further(states)[:, 0].tolist() == pytest.approx([row[1] for row in found], abs=1e-6)
