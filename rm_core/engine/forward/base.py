@@ -10,7 +10,7 @@ from rm_core.types import Encoded
 
 
 class Forward(Protocol):
-    """A way to run a trunk and the heads on it."""
+    """The forward pass of a trunk and the heads on it."""
 
     @property
     def path(self) -> str:

@@ -32,10 +32,10 @@ def class_borders(config: Any) -> tuple[int, ...]:
 
 
 class LengthClassForward:
-    """A way to run a trunk whose texts are of several classes by their length.
+    """A forward pass that runs texts of different length classes apart.
 
     Args:
-        forward: the way; its model is a decoder with a linear head.
+        forward: of one class; its model is a decoder with a linear head.
         borders: see `class_borders`; at least one.
     """
 

@@ -1,4 +1,4 @@
-"""Which way a reward model is run: packed without padding, or padded where it must be.
+"""The choice of a model's forward pass: packed without padding, or padded where it must be.
 
 `packed` is the way for models whose attention transformers lets us replace: decoders over trees of
 shared prefixes, encoders over texts end to end. `padded` serves every other model. `choose_forward`

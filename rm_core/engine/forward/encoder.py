@@ -1,4 +1,4 @@
-"""Encoders without padding: texts end to end in rows, each of which attends to itself alone.
+"""The forward pass of encoders: texts end to end in rows, each of which attends to itself alone.
 
 Nothing is shared between texts, since a token sees what comes after it. The layers work on rows of
 some thousand tokens. What stands between trunk and head reads each text's first token, so it is
@@ -29,7 +29,7 @@ CPU_ROW_TOKENS = 2048
 
 
 class EncoderRows:
-    """An encoder over rows of whole texts, and the heads that read each text's first token.
+    """Forward pass of an encoder over rows of whole texts; its heads read each text's first token.
 
     Args:
         model: an encoder for sequence classification whose attention can be replaced.
@@ -116,7 +116,7 @@ def _padding_position(trunk: Any) -> int | None:
 
 @contextmanager
 def _reading(trunk: Any, firsts: Tensor) -> Iterator[None]:
-    """For a while, what follows the trunk gets the row's first tokens as texts of one token."""
+    """Give what follows the trunk the row's first tokens, as texts of one token, for a while."""
 
     def only_firsts(_module: Any, _inputs: Any, output: Any) -> Any:
         states = output.last_hidden_state[0][firsts][:, None]
@@ -135,7 +135,7 @@ def _reading(trunk: Any, firsts: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _given(head: Linear) -> Iterator[list[Tensor]]:
-    """What a head is given in the meantime."""
+    """Record what a head is given, for a while."""
     given: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     try:

@@ -17,10 +17,10 @@ from rm_core.types import Encoded, ReadPosition
 
 
 class AveragingForward:
-    """A way to run a trunk, of whose heads some average over the response.
+    """A forward pass of whose heads some average over the response.
 
     Args:
-        forward: the way; its heads must be linear and read tokens.
+        forward: of the heads at tokens; its heads must be linear and read tokens.
         averages: of each head, whether it averages.
     """
 

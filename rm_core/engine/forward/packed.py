@@ -1,4 +1,4 @@
-"""The packed way: all texts in one row without padding, shared prefixes once, tree attention."""
+"""The packed forward pass: all texts in one row, shared prefixes once, tree attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class TransformersTrunk:
 
 
 class PackedForward:
-    """A trunk over packed rows, and the heads that read it.
+    """The forward pass of a trunk over packed rows, and of the heads that read it.
 
     Args:
         model: a decoder for sequence classification with a linear `score` head.

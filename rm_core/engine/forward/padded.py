@@ -1,4 +1,4 @@
-"""The padded way: batches of similar length through the model as transformers runs it.
+"""The padded forward pass: batches of similar length through the model as transformers runs it.
 
 For every model that can't be run packed.
 """
@@ -26,7 +26,7 @@ _CAUSAL_TOLERANCE = 0.05
 
 
 class PaddedForward:
-    """Batches of similar length, right-padded, through the model as transformers runs it.
+    """Forward pass of right-padded batches of similar length, as transformers runs the model.
 
     Args:
         model: any model for sequence classification.

@@ -1,4 +1,4 @@
-"""What a pack costs: its tokens after sharing, as the batching policy asks for them.
+"""The cost of a pack: its tokens after sharing, as the selection of packs asks for them.
 
 The radix tree itself would tell exactly, but the policy asks again and again while a pack grows.
 So prefixes are compared block by block: each block of `BLOCK` tokens is known by a hash of

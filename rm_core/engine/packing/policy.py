@@ -1,4 +1,4 @@
-"""Which waiting sequences make the next pack. Policy alone: no threads, no clock, no torch.
+"""The selection of packs from a queue: policy alone, no threads, no clock, no torch.
 
 `select_pack` is FIFO within a class, and the first in line is in every pack; around it gather the
 members of its prompt group, which share a prefix, and then whole groups in order as long as they
@@ -54,7 +54,7 @@ class Budget:
 
 @dataclass(slots=True)
 class PriorityRotation:
-    """Whose turn it is to stand first in line.
+    """The priority class that stands first in line, pack after pack.
 
     Attributes:
         every: of so many packs in a row one starts with bulk work if any waits; at least 1.
@@ -112,7 +112,7 @@ def select_pack(
     *,
     first: Priority = "interactive",
 ) -> list[int]:
-    """The next pack.
+    """Choose the next pack.
 
     Args:
         waiting: everything that waits, in any order.
@@ -226,7 +226,7 @@ def _exceeds_any_pack(
 
 @dataclass(slots=True)
 class TokenBudgetController:
-    """How many tokens a pack may hold after the device ran out of memory.
+    """The token budget of packs, lowered where the device runs out of memory, and raised again.
 
     A failure lowers the cap to half of what failed, or to the most that is known to fit; a run of
     successes at the cap raises it by a quarter, and each failed attempt doubles the next run.

@@ -1,4 +1,4 @@
-"""The same text, the same bits, in any company: matrix products of one fixed shape.
+"""Deterministic matrix products, of one fixed shape: a text gets the same bits in any company.
 
 A matrix product's rounding depends on its shape: libraries choose blocking and kernels by the
 number of rows. Given one shape, each row's result depends on that row alone, wherever it stands. So
