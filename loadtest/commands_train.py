@@ -19,7 +19,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     workload: Annotated[
         list[str] | None, typer.Option(help="pairs or kwise; may be repeated; both.")
     ] = None,
-    arm: Annotated[
+    trainer: Annotated[
         list[str] | None,
         typer.Option(help="ours, padded, trl or trl-grouped; may be repeated; all."),
     ] = None,
@@ -51,13 +51,13 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     """Train the same model on the same pairs and rankings by ours and by TRL's trainer."""
     from loadtest.bench.training.measure import Plan, measure_training
     from loadtest.bench.training.results import Comparison
-    from loadtest.bench.training.settings import ARMS, WORKLOADS, BaseSize, Settings
+    from loadtest.bench.training.settings import TRAINERS, WORKLOADS, BaseSize, Settings
 
     plan = Plan(
         data=data,
         directory=directory / "training",
         workloads=workload or list(WORKLOADS),
-        arms=arm or ARMS,
+        trainers=trainer or TRAINERS,
         seeds=seed or (0, 1, 2),
         trl_python=trl_python,
         settings=Settings(

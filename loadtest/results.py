@@ -137,16 +137,16 @@ def check_run(
     pairs = list(zip(exchanges, workload.requests, strict=True))
     checked = [check_one(exchange, request, target, oracle) for exchange, request in pairs]
     outcomes: dict[Outcome, int] = {"ok": 0, "refused": 0, "failed": 0}
-    for verdict in checked:
-        outcomes[verdict.outcome] += 1
-    is_ok = [verdict.outcome == "ok" for verdict in checked]
-    errors = [verdict.max_error for verdict in checked if verdict.max_error is not None]
+    for item in checked:
+        outcomes[item.outcome] += 1
+    is_ok = [item.outcome == "ok" for item in checked]
+    errors = [item.max_error for item in checked if item.max_error is not None]
     lateness = sorted((exchange.sent - exchange.intended) * 1e3 for exchange in exchanges)
     return RunResult(
         name=name,
         offered=len(workload.requests),
         outcomes=outcomes,
-        reasons=dict(Counter(verdict.reason for verdict in checked if verdict.reason)),
+        reasons=dict(Counter(item.reason for item in checked if item.reason)),
         texts_ok=sum(len(r.texts) for (_, r), ok in zip(pairs, is_ok, strict=True) if ok),
         makespan_seconds=_makespan(exchanges),
         latencies_ms=tuple(

@@ -8,6 +8,8 @@ RewardError
 │  ├─ InvalidMessages    not a chat that ends with an assistant turn
 │  ├─ InputTooLong       more tokens than the model reads
 │  ├─ DetailUnavailable  rewards of tokens or steps, which this model or this text can't give
+│  │  ├─ TemplateChangesResponse
+│  │  └─ ReadsWholeText
 │  └─ ShapeMismatch      arrays that belong together differ in length
 ├─ CheckpointError       a reward model can't be loaded
 │  ├─ CheckpointNotFound
@@ -20,6 +22,8 @@ RewardError
 ├─ EngineError           the forward pass failed
 │  ├─ OutOfMemory        also after splitting
 │  └─ EngineClosed
+├─ TrainingError         see `training.errors`
+│  └─ NotSaved           the disk took a checkpoint only in part, or not at all
 ├─ ConfigurationError    settings contradict each other or the machine
 └─ InvariantViolation    a bug of ours
 """
@@ -67,9 +71,7 @@ class InputTooLong(InputError):
 
     def __init__(self, num_tokens: int, max_length: int, *, field: str | None = None) -> None:
         super().__init__(
-            f"{num_tokens} tokens, and the model reads at most {max_length}; "
-            'shorten the text or send "truncate": "prompt"',
-            field=field,
+            f"{num_tokens} tokens, and the model reads at most {max_length}", field=field
         )
         self.num_tokens = num_tokens
         self.max_length = max_length
@@ -79,6 +81,14 @@ class DetailUnavailable(InputError):
     """Raised when rewards are asked for within a text that can only be read as a whole."""
 
     code: ClassVar[str] = "detail_unavailable"
+
+
+class TemplateChangesResponse(DetailUnavailable):
+    """Raised when a chat template rewrites the response, so that its tokens can't be found."""
+
+
+class ReadsWholeText(DetailUnavailable):
+    """Raised when a loaded model has one reward for a text and none for its tokens."""
 
 
 class ShapeMismatch(InputError):

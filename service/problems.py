@@ -5,6 +5,7 @@ echoes what a caller sent: a text may be private, and may hold what JSON can't c
 surrogates, NaN), which is how FastAPI's own 422 handler turns bad input into a 500.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ STATUS_BY_ERROR: Mapping[type[errors.RewardError], int] = {
     errors.EngineClosed: 503,
     errors.ConfigurationError: 500,
     errors.InvariantViolation: 500,
+}
+
+# What a caller can do next, in the wire's own words; the most specific class wins.
+_ADVICE_BY_ERROR: Mapping[type[errors.RewardError], str] = {
+    errors.InputTooLong: 'shorten the text or send "truncate": "prompt"',
+    errors.TemplateChangesResponse: "leave `detail` out",
+    errors.ReadsWholeText: "leave `detail` out, or serve causal models",
 }
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -118,6 +126,12 @@ def status_of(error: errors.RewardError) -> int:
     return next(STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
 
 
+def detail_of(error: errors.RewardError) -> str:
+    """What a domain error says, and what its caller can do about it over HTTP."""
+    advice = (_ADVICE_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _ADVICE_BY_ERROR)
+    return "; ".join((str(error), *itertools.islice(advice, 1)))
+
+
 def problem_from(error: errors.RewardError) -> Problem:
     """A domain error that concerns the whole request; internals of 5xx stay inside."""
     status = status_of(error)
@@ -125,9 +139,8 @@ def problem_from(error: errors.RewardError) -> Problem:
         detail = _INTERNAL_DETAIL if status == 500 else "The engine is not available; try again."
         return Problem(status, error.code, detail)
     pointer = f"/{error.field}" if isinstance(error, errors.InputError) and error.field else ""
-    return Problem(
-        status, error.code, str(error), errors=[ProblemItem(pointer, error.code, str(error))]
-    )
+    detail = detail_of(error)
+    return Problem(status, error.code, detail, errors=[ProblemItem(pointer, error.code, detail)])
 
 
 def overloaded(status: int, retry_after_seconds: int, detail: str) -> Problem:

@@ -50,7 +50,8 @@ class ItemFailure:
         }
 
 
-Outcome = ScoredItem | ItemFailure
+ScoreOutcome = ScoredItem | ItemFailure
+"""What became of one text in the queue."""
 
 
 ItemResult = ScoredResponse | ItemFailure

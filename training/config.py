@@ -1,219 +1,247 @@
-"""The training configuration: one frozen value from a TOML file and flags, kept in the manifest."""
+"""The training configuration: one frozen value from a TOML file and flags, kept in the manifest.
+
+Its fields are the flags of `rewardd train` too, so nothing heavy is imported before a value is
+checked: the command line lists them without torch.
+"""
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
-from rm_core.types import ROLES, Role, Truncation
-from training.data.formats.writer import written_source
-from training.data.mixture import RECIPES, Recipe
-from training.losses import (
-    DEFAULT_OBJECTIVES,
-    Margins,
-    MarginTable,
-    check_head,
-    check_objectives,
-    margins_of,
-    parse_objectives,
-)
+from rm_core.types import Role, Truncation
 from training.types import (
-    CALIBRATION_METHODS,
+    DEFAULT_OBJECTIVES,
     DEFAULT_TARGET_PRECISION,
     CalibrationMethod,
+    Margins,
+    MarginTable,
     PairWeighting,
     Precision,
+    Recipe,
     Trainable,
 )
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "role": ROLES,
-    "truncate": get_args(Truncation),
-    "head": get_args(HeadKind),
-    "pair_weighting": get_args(PairWeighting),
-    "precision": get_args(Precision),
-    "trainable": get_args(Trainable),
-    "calibration": CALIBRATION_METHODS,
-}
-_Range = tuple[Callable[[float], bool], str]
-_POSITIVE: _Range = (lambda value: value > 0, "be greater than 0")
-_NOT_NEGATIVE: _Range = (lambda value: value >= 0, "not be negative")
-_SHARE: _Range = (lambda value: 0 <= value < 1, "be at least 0 and less than 1")
-_RANGES: Mapping[str, _Range] = {
-    "epochs": _POSITIVE,
-    "learning_rate": _POSITIVE,
-    "max_length": _POSITIVE,
-    "batch_size": _POSITIVE,
-    "gradient_accumulation": _POSITIVE,
-    "logging_steps": _POSITIVE,
-    "adam_epsilon": _POSITIVE,
-    "max_grad_norm": _POSITIVE,
-    "heldout_fraction": _SHARE,
-    "warmup_ratio": _SHARE,
-    "adam_beta1": _SHARE,
-    "adam_beta2": _SHARE,
-    "min_learning_rate_ratio": (lambda value: 0 <= value <= 1, "lie between 0 and 1"),
-    "safety_auxiliary_weight": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "save_steps": _NOT_NEGATIVE,
-    "max_pack_tokens": _NOT_NEGATIVE,
-    "min_warmup_steps": _NOT_NEGATIVE,
-    "safety_target_precision": (lambda value: 0 < value <= 1, "be greater than 0, at most 1"),
-    "baseline_weight": _NOT_NEGATIVE,
-    "report_mistakes": _NOT_NEGATIVE,
-    "seed": (lambda value: 0 <= value < 2**32, "lie between 0 and 4294967295"),
-    "freeze_layers": _NOT_NEGATIVE,
-    "lora_rank": _POSITIVE,
-    "lora_alpha": _POSITIVE,
-    "lora_dropout": _SHARE,
-}
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # True is no number, "2" neither
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class TrainingConfig:
     """How one reward model is trained. The defaults are LLaMA-2's recipe (arXiv 2307.09288 §3.2.2).
 
-    Attributes:
-        role: "safety" or "helpfulness".
-        data: sources of preference data, as `training.data.formats.writer` reads them: files,
-            folders, hub names, each with settings of its own where it has any.
-        base: the causal LM, encoder or reward model to start from: a directory or a hub name.
-        output: directory that the checkpoint is written to.
-        mixture: draw training records by this recipe of LLaMA-2; None: by the sources' weights.
-        max_malformed: stop when a file has more malformed rows than this; None: twenty, or 1 % of
-            what was read of it where that is more.
-        format: read every file as this format; None: detect each file's.
-        heldout_fraction: share of prompts held out where records name no split.
-        split_seed: changes which prompts those are.
-        max_length: most tokens of prompt and response; bounded by the base model's positions.
-        truncate: "error" leaves over-long responses out, "prompt" cuts their prompts' left.
-        objectives: what is minimised: weights by names in `training.losses.OBJECTIVES`.
-        head: where a response's reward is read: at its "last_token", as the "mean" over its tokens,
-            or "per_token", which is read at the last token and trained at others too.
-        margins: reward units for the grades of strength: "none", "small", "large", or a table.
-        safety_auxiliary_weight: another way to say the weight of the objective safety_auxiliary.
-        trainable: "full" trains every weight, "head" the head alone on hidden states that the trunk
-            computes once, "lora" an adapter and the head, "qlora" the same on a 4-bit trunk (CUDA).
-        freeze_layers: with "full", leave the embeddings and so many of the lowest layers as they
-            are; 0 freezes nothing.
-        lora_rank: of the adapter's matrices.
-        lora_alpha: the adapter's part is scaled by alpha / rank.
-        lora_dropout: on the adapter's input; `disable_dropout` leaves it alone.
-        lora_target_modules: last parts of the names of the trunk's linear layers that get an
-            adapter, "q_proj"; empty: all of them. The head never does, it is trained whole.
-        merge_adapter: publish base and adapter as one checkpoint; else the adapter alone, which
-            names its base and shares it in the server.
-        pair_weighting: "prompt" lets the K(K−1)/2 pairs of a ranking share the weight of one pair
-            (InstructGPT, arXiv 2203.02155 eq. 1); "pair" gives each pair the same weight.
-        epochs: passes over the data; more than one overfits, says LLaMA-2.
-        learning_rate: the highest one.
-        min_learning_rate_ratio: the cosine's end as a share of the highest.
-        warmup_ratio: share of the steps in which the rate climbs.
-        min_warmup_steps: at least so many, though never more than a tenth of the steps.
-        batch_size: prompts in one forward pass.
-        gradient_accumulation: forward passes in one update.
-        weight_decay: AdamW's.
-        adam_beta1: AdamW's.
-        adam_beta2: AdamW's.
-        adam_epsilon: AdamW's.
-        max_grad_norm: gradients are clipped to this norm.
-        disable_dropout: train without dropout, so that training and serving compute the same.
-        precision: "auto" is bf16 on a GPU that has it and fp32 elsewhere; weights stay fp32.
-        gradient_checkpointing: recompute activations to save memory.
-        packing: compute prompts and other common beginnings once for all responses of a batch;
-            loss and gradients stay the same. Off, or where a model can't: padded rows.
-        max_pack_tokens: a batch of more tokens, after sharing, is cut into several packs, each
-            recomputed for its gradients, so that memory holds one at a time; 0: no limit.
-        seed: of the head's initialisation and the order of the data.
-        save_steps: updates between resumable checkpoints; 0: none.
-        logging_steps: updates between log lines.
-        resume: go on from the last resumable checkpoint in `output`.
-        calibration: what temperature and bias are fitted on: "labels" (`is_safe`, Platt), "pairs"
-            (Bradley-Terry), "auto" (labels for the safety role where they suffice, else pairs) or
-            "none".
-        safety_target_precision: of "unsafe" below the safety model's τ; LLaMA-2's 0.15 had 0.89.
-        reference: files of responses sampled from the reference policy, for the reward baseline
-            and for telling drift; none: the held-out responses.
-        baseline_weight: n₀, how many samples the reward baseline counts for in a new stream.
-        report: write report.html and its plots beside the checkpoint, in `OUTPUT.run/report`.
-        report_mistakes: held-out pairs ordered wrong that the report quotes; 0: none of their text.
+    Raises:
+        ConfigurationError: a value is out of range; the field is named.
     """
 
-    role: Role
-    data: tuple[str, ...]
-    base: str
-    output: str
-    mixture: Recipe | None = None
-    max_malformed: int | None = None
-    format: str | None = None
-    heldout_fraction: float = 0.1
-    split_seed: int = 0
-    max_length: int = 1024
-    truncate: Truncation = "error"
-    objectives: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_OBJECTIVES))
-    head: HeadKind = "last_token"
-    margins: MarginTable | Margins = "small"
-    safety_auxiliary_weight: float = 0.0
-    trainable: Trainable = "full"
-    freeze_layers: int = 0
-    lora_rank: int = 16
-    lora_alpha: float = 32.0
-    lora_dropout: float = 0.0
-    lora_target_modules: tuple[str, ...] = ()
-    merge_adapter: bool = True
-    pair_weighting: PairWeighting = "prompt"
-    epochs: float = 1.0
-    learning_rate: float = 1e-5
-    min_learning_rate_ratio: float = 0.1
-    warmup_ratio: float = 0.03
-    min_warmup_steps: int = 5
-    batch_size: int = 8
-    gradient_accumulation: int = 8
-    weight_decay: float = 0.1
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.95
-    adam_epsilon: float = 1e-5
-    max_grad_norm: float = 1.0
-    disable_dropout: bool = True
-    precision: Precision = "auto"
-    gradient_checkpointing: bool = False
-    packing: bool = True
-    max_pack_tokens: int = 16_384
-    seed: int = 0
-    save_steps: int = 0
-    logging_steps: int = 5
-    resume: bool = False
-    calibration: CalibrationMethod = "auto"
-    safety_target_precision: float = DEFAULT_TARGET_PRECISION
-    reference: tuple[str, ...] = ()
-    baseline_weight: float = 32.0
-    report: bool = True
-    report_mistakes: int = 20
+    role: Role = Field(description="which of the two reward models this is to be")
+    data: tuple[str, ...] = Field(
+        min_length=1,
+        description="sources of preference data: files, folders or hub names, each written "
+        "PLACE[@PART][,key=value…]",
+    )
+    base: str = Field(
+        description="the causal LM, encoder or reward model to start from: a directory or a hub "
+        "name."
+    )
+    output: str = Field(description="directory that the checkpoint is written to.")
+    mixture: Recipe | None = Field(
+        default=None,
+        description="draw training records by this recipe of LLaMA-2; None: by the sources' "
+        "weights.",
+    )
+    max_malformed: int | None = Field(
+        default=None,
+        ge=0,
+        description="stop when a file has more malformed rows than this; None: twenty, or 1 % of "
+        "what was read of it where that is more.",
+    )
+    format: str | None = Field(
+        default=None, description="read every file as this format; None: detect each file's."
+    )
+    heldout_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of prompts held out where records name no split.",
+    )
+    split_seed: int = Field(default=0, description="changes which prompts those are.")
+    max_length: int = Field(
+        default=1024,
+        gt=0,
+        description="most tokens of prompt and response; bounded by the base model's positions.",
+    )
+    truncate: Truncation = Field(
+        default="error",
+        description='"error" leaves over-long responses out, "prompt" cuts their prompts\' left.',
+    )
+    objectives: Mapping[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_OBJECTIVES),
+        description="what is minimised: weights by names in `training.losses.OBJECTIVES`.",
+    )
+    head: HeadKind = Field(
+        default="last_token",
+        description="where a response's reward is read: at its last_token, as the mean over its "
+        'tokens, or "per_token", which is read at the last token and trained at others '
+        "too.",
+    )
+    margins: MarginTable | Margins = Field(
+        default="small",
+        description="reward units for the grades of strength: none, small, large, or a table.",
+    )
+    safety_auxiliary_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="another way to say the weight of the objective safety_auxiliary.",
+    )
+    trainable: Trainable = Field(
+        default="full",
+        description='"full" trains every weight, "head" the head alone on hidden states that the '
+        'trunk computes once, "lora" an adapter and the head, "qlora" the same on a '
+        "4-bit trunk (CUDA).",
+    )
+    freeze_layers: int = Field(
+        default=0,
+        ge=0,
+        description='with "full", leave the embeddings and so many of the lowest layers as they '
+        "are; 0 freezes nothing.",
+    )
+    lora_rank: int = Field(default=16, gt=0, description="of the adapter's matrices.")
+    lora_alpha: float = Field(
+        default=32.0, gt=0, description="the adapter's part is scaled by alpha / rank."
+    )
+    lora_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="on the adapter's input; `disable_dropout` leaves it alone.",
+    )
+    lora_target_modules: tuple[str, ...] = Field(
+        default=(),
+        description="last parts of the names of the trunk's linear layers that get an adapter, "
+        '"q_proj"; empty: all of them. The head never does, it is trained whole.',
+    )
+    merge_adapter: bool = Field(
+        default=True,
+        description="publish base and adapter as one checkpoint; else the adapter alone, which "
+        "names its base and shares it in the server.",
+    )
+    pair_weighting: PairWeighting = Field(
+        default="prompt",
+        description='"prompt" lets the K(K−1)/2 pairs of a ranking share the weight of one pair '
+        '(InstructGPT, arXiv 2203.02155 eq. 1); "pair" gives each pair the same weight.',
+    )
+    epochs: float = Field(
+        default=1.0, gt=0, description="passes over the data; more than one overfits, says LLaMA-2."
+    )
+    learning_rate: float = Field(default=1e-05, gt=0, description="the highest one.")
+    min_learning_rate_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="the cosine's end as a share of the highest."
+    )
+    warmup_ratio: float = Field(
+        default=0.03, ge=0, lt=1, description="share of the steps in which the rate climbs."
+    )
+    min_warmup_steps: int = Field(
+        default=5,
+        ge=0,
+        description="at least so many, though never more than a tenth of the steps.",
+    )
+    batch_size: int = Field(default=8, gt=0, description="prompts in one forward pass.")
+    gradient_accumulation: int = Field(default=8, gt=0, description="forward passes in one update.")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's.")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's.")
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's.")
+    adam_epsilon: float = Field(default=1e-05, gt=0, description="AdamW's.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradients are clipped to this norm."
+    )
+    disable_dropout: bool = Field(
+        default=True,
+        description="train without dropout, so that training and serving compute the same.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description='"auto" is bf16 on a GPU that has it and fp32 elsewhere; weights stay fp32.',
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute activations to save memory."
+    )
+    packing: bool = Field(
+        default=True,
+        description="compute prompts and other common beginnings once for all responses of a "
+        "batch; loss and gradients stay the same. Off, or where a model can't: padded rows.",
+    )
+    max_pack_tokens: int = Field(
+        default=16_384,
+        ge=0,
+        description="a batch of more tokens, after sharing, is cut into several packs, each "
+        "recomputed for its gradients, so that memory holds one at a time; 0: no limit.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="of the head's initialisation and the order of the data.",
+    )
+    save_steps: int = Field(
+        default=0, ge=0, description="updates between resumable checkpoints; 0: none."
+    )
+    logging_steps: int = Field(default=5, gt=0, description="updates between log lines.")
+    resume: bool = Field(
+        default=False, description="go on from the last resumable checkpoint in `output`."
+    )
+    calibration: CalibrationMethod = Field(
+        default="auto",
+        description='what temperature and bias are fitted on: "labels" (`is_safe`, Platt), "pairs" '
+        '(Bradley-Terry), "auto" (labels for the safety role where they suffice, else '
+        'pairs) or "none".',
+    )
+    safety_target_precision: float = Field(
+        default=DEFAULT_TARGET_PRECISION,
+        gt=0,
+        le=1,
+        description="of \"unsafe\" below the safety model's τ; LLaMA-2's 0.15 had 0.89.",
+    )
+    reference: tuple[str, ...] = Field(
+        default=(),
+        description="files of responses sampled from the reference policy, for the reward baseline "
+        "and for telling drift; none: the held-out responses.",
+    )
+    baseline_weight: float = Field(
+        default=32.0,
+        ge=0,
+        description="n₀, how many samples the reward baseline counts for in a new stream.",
+    )
+    report: bool = Field(
+        default=True,
+        description="write report.html and its plots beside the checkpoint, in "
+        "`OUTPUT.run/report`.",
+    )
+    report_mistakes: int = Field(
+        default=20,
+        ge=0,
+        description="held-out pairs ordered wrong that the report quotes; 0: none of their text.",
+    )
 
-    def __post_init__(self) -> None:
-        """Check what can be checked without looking at data or model.
+    @model_validator(mode="wrap")
+    @classmethod
+    def _errors_name_the_setting(cls, values: Any, handler: Any) -> "TrainingConfig":
+        try:
+            config: TrainingConfig = handler(values)
+        except ValidationError as error:
+            raise ConfigurationError(_first_error(error)) from error
+        return config
 
-        Raises:
-            ConfigurationError: a value is out of range; the field is named.
-        """
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigurationError(f"`{name}` must be one of {', '.join(allowed)}")
-        for name, (is_in_range, rule) in _RANGES.items():
-            if not is_in_range(getattr(self, name)):
-                raise ConfigurationError(f"`{name}` must {rule}")
-        if not self.data:
-            raise ConfigurationError("`data` names no file; give at least one with --data")
-        if self.mixture is not None and self.mixture not in RECIPES:
-            raise ConfigurationError(f"`mixture` must be one of {', '.join(RECIPES)}")
-        if self.max_malformed is not None and (
-            type(self.max_malformed) is not int or self.max_malformed < 0
-        ):
-            raise ConfigurationError("`max_malformed` must be a whole number, at least 0")
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> "TrainingConfig":
+        from training.losses import margins_of
+
         if self.freeze_layers and self.trainable != "full":
             raise ConfigurationError(
                 f"`freeze_layers` is for trainable = 'full'; {self.trainable!r} trains none of the "
@@ -221,8 +249,11 @@ class TrainingConfig:
             )
         margins_of(self.margins)
         self._check_objectives()
+        return self
 
     def _check_objectives(self) -> None:
+        from training.losses import check_head, check_objectives
+
         check_objectives(self.objectives)
         if self.safety_auxiliary_weight and "safety_auxiliary" in self.objectives:
             raise ConfigurationError(
@@ -257,6 +288,8 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainingConf
     Raises:
         ConfigurationError: the file can't be read, a key is unknown or a value is wrong.
     """
+    from training.data.formats.writer import written_source
+
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -281,7 +314,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainingConf
     if missing:
         wanted = ", ".join(f"--{name}" for name in missing)
         raise ConfigurationError(f"missing {wanted} (or the same keys in the TOML file)")
-    return TrainingConfig(**_typed(values))
+    return TrainingConfig(**values)
 
 
 def _with_objectives(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,19 +324,13 @@ def _with_objectives(values: Mapping[str, Any]) -> dict[str, Any]:
     if len(spellings) > 1:
         raise ConfigurationError("give `objective` or `objectives`, not both")
     if spellings:
+        from training.losses import parse_objectives
+
         named["objectives"] = parse_objectives(spellings[0])
     return named
 
 
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the types that the defaults have; whole numbers may stand for fractions."""
-    typed = dict(values)
-    for setting in fields(TrainingConfig):
-        if setting.name not in typed or not isinstance(setting.default, bool | int | float):
-            continue
-        value, wanted = typed[setting.name], type(setting.default)
-        if wanted is float and type(value) is int:
-            typed[setting.name] = float(value)
-        elif type(value) is not wanted:
-            raise ConfigurationError(f"`{setting.name}` must be of type {wanted.__name__}")
-    return typed
+def _first_error(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = first["loc"][0] if first["loc"] else "configuration"
+    return f"`{name}` {first['msg'].replace('Input should', 'must')}"

@@ -14,7 +14,7 @@ from loadtest.bench.strategies import (
     Ours,
     Padded,
     Rewards,
-    Way,
+    Strategy,
     by_group,
     by_length,
     in_order,
@@ -57,10 +57,10 @@ class Options:
         rounds: that count.
         max_pack_tokens: of a pack after sharing; the service's own by default.
         max_pack_items: likewise.
-        dtype: of our trunk and of the padded ways; the truth is float32. Another one is timed
-            beside our own float32. transformers has no int8: there the padded ways stay float32.
+        dtype: of our trunk and of the padded strategies; the truth is float32. Another one is timed
+            beside our own float32. transformers has no int8: there they stay float32.
         deterministic: whether our deterministic mode is timed too.
-        baselines: whether the padded ways and the bare products are timed, or our own ways alone.
+        baselines: whether the padded strategies and the bare products are timed, or ours alone.
         two: whether pairs of models are timed too.
         seed: of texts and their order.
     """
@@ -88,7 +88,7 @@ class Options:
 
     @property
     def padded_dtype(self) -> str:
-        """Of the padded ways and of the bare products."""
+        """Of the padded strategies and of the bare products."""
         return "float32" if self.dtype == "int8" else self.dtype
 
     @property
@@ -178,17 +178,19 @@ def _arrival(shape: str, directory: Path, options: Options) -> _Arrival:
     return _Arrival(shape, tuple(texts), ids)
 
 
-def _padded_ways(models: Mapping[str, Any], arrival: _Arrival) -> list[Way]:
+def _padded_strategies(models: Mapping[str, Any], arrival: _Arrival) -> list[Strategy]:
     lengths = [len(ids) for ids in arrival.ids]
     count = len(lengths)
-    ways: list[Way] = [Padded("naive padded", models, arrival.ids, in_order(count))]
+    strategies: list[Strategy] = [Padded("naive padded", models, arrival.ids, in_order(count))]
     if arrival.name == "grpo":
-        ways.append(Padded("one group a batch", models, arrival.ids, by_group(arrival.prompts)))
-    ways += [
+        strategies.append(
+            Padded("one group a batch", models, arrival.ids, by_group(arrival.prompts))
+        )
+    strategies += [
         Padded("sorted by length", models, arrival.ids, by_length(lengths)),
         Padded("one at a time", models, arrival.ids, in_order(count, 1)),
     ]
-    return ways
+    return strategies
 
 
 def _one_model(
@@ -203,20 +205,20 @@ def _one_model(
     ours = _ours(OURS, engine, arrival, options)
     packs = ours.packs()
     sizes = pack_sizes(packs, [item.by_model["safety"] for item in ours.items])
-    ways: list[Way] = [ours]
+    strategies: list[Strategy] = [ours]
     if options.dtype != "float32":
-        ways.append(_ours(OURS_FLOAT32, _engine_of_one(models.safety), arrival, options))
+        strategies.append(_ours(OURS_FLOAT32, _engine_of_one(models.safety), arrival, options))
     if options.deterministic:
         fixed = _engine_of_one(models.safety, deterministic=True)
-        ways.append(_ours(OURS_DETERMINISTIC, fixed, arrival, options))
+        strategies.append(_ours(OURS_DETERMINISTIC, fixed, arrival, options))
     if options.baselines:
-        ways += _padded_ways(reference, arrival)
+        strategies += _padded_strategies(reference, arrival)
     if options.baselines and options.dtype != "int8":  # float32's products are no limit of it
-        ways += [
+        strategies += [
             GemmLimit("bare GEMMs", reference["safety"], sizes, skip_unread=False),
             GemmLimit("bare GEMMs of what is read", reference["safety"], sizes, skip_unread=True),
         ]
-    timings = run_rounds(ways, truth, rounds=options.rounds)
+    timings = run_rounds(strategies, truth, rounds=options.rounds)
     facts = {
         "texts": len(arrival.texts),
         "tokens": sum(map(len, arrival.ids)),
@@ -248,15 +250,15 @@ def _two_models(
     options: Options,
 ) -> Rounds:
     pair = {"safety": references["safety"], "helpfulness": references["helpfulness"]}
-    ways: list[Way] = [
+    strategies: list[Strategy] = [
         _ours_of_two(OURS_TWO, models.safety, models.helpfulness, arrival, options),
         _OtherTrunk(
             _ours_of_two("ours, two trunks", models.safety, models.other_trunk, arrival, options)
         ),
-        *(_padded_ways(pair, arrival) if options.baselines else ()),
+        *(_padded_strategies(pair, arrival) if options.baselines else ()),
     ]
-    timings = run_rounds(ways, truth, rounds=options.rounds)
-    title = f"{arrival.name}, two reward models (the padded ways run two forwards)"
+    timings = run_rounds(strategies, truth, rounds=options.rounds)
+    title = f"{arrival.name}, two reward models (the padded strategies run two forwards)"
     tolerance = TOLERANCES[options.dtype]
     return Rounds(title, len(arrival.texts), OURS_TWO, timings, tolerance)
 
@@ -274,14 +276,14 @@ def _ours_of_two(
 
 @dataclass(slots=True)
 class _OtherTrunk:
-    """A way whose helpfulness model has a trunk of its own, and so a truth of its own."""
+    """A strategy whose helpfulness model has a trunk of its own, and so a truth of its own."""
 
-    way: Ours
+    strategy: Ours
 
     @property
     def name(self) -> str:
-        return self.way.name
+        return self.strategy.name
 
     def run(self) -> Rewards:
-        rewards = self.way.run()
+        rewards = self.strategy.run()
         return {"safety": rewards["safety"], OTHER: rewards["helpfulness"]}

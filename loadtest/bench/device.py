@@ -14,7 +14,7 @@ from loadtest.bench.strategies import (
     Ours,
     PackSize,
     Padded,
-    Way,
+    Strategy,
     by_group,
     by_length,
     in_order,
@@ -114,7 +114,7 @@ def bench_device(options: Options) -> Rounds:
     packs = ours.packs()
     sizes = pack_sizes(packs, texts)
     model = {"safety": padded_model}
-    ways: list[Way] = [
+    strategies: list[Strategy] = [
         ours,
         Padded("one group a batch, SDPA", model, ids, by_group(groups)),
         Padded("sorted by length, SDPA", model, ids, by_length(lengths, options.responses)),
@@ -123,7 +123,7 @@ def bench_device(options: Options) -> Rounds:
     truth = Padded("alone", model, ids, in_order(len(ids), 1)).run()
     sync = torch.cuda.synchronize if options.device.startswith("cuda") else lambda: None
     rate = matmul_rate(options)
-    timings = run_rounds(ways, truth, rounds=options.rounds, sync=sync)
+    timings = run_rounds(strategies, truth, rounds=options.rounds, sync=sync)
     seconds = sorted(timings[OURS].seconds)[len(timings[OURS].seconds) // 2]
     share = linear_flops(padded_model, sizes) / seconds / rate
     facts = {

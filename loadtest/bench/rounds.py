@@ -1,4 +1,4 @@
-"""Interleaved rounds: every way once a round, so that ratios compare neighbours in time."""
+"""Interleaved rounds: every strategy once a round, so that ratios compare neighbours in time."""
 
 import statistics
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtest.bench.strategies import Rewards, Way
+from loadtest.bench.strategies import Rewards, Strategy
 from loadtest.errors import LoadTestError
 from loadtest.report import markdown_table
 
@@ -15,7 +15,7 @@ Sync = Callable[[], None]
 
 @dataclass(slots=True)
 class Timing:
-    """A way's times.
+    """A strategy's times.
 
     Attributes:
         seconds: one a round.
@@ -28,13 +28,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """Times of several ways to score one workload.
+    """Times of several strategies to score one workload.
 
     Attributes:
         title: of the table.
         num_texts: of the workload.
-        reference: the way that the ratios are about: ours.
-        timings: by way.
+        reference: the strategy that the ratios are about: ours.
+        timings: by strategy.
         tolerance: largest error that is not a mistake.
         facts: what else the table's reader should know.
     """
@@ -46,39 +46,43 @@ class Rounds:
     tolerance: float
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def ratios(self, way: str) -> list[float]:
-        """The way's seconds over the reference's, round by round: how much faster ours is."""
-        pairs = zip(self.timings[way].seconds, self.timings[self.reference].seconds, strict=True)
+    def ratios(self, strategy: str) -> list[float]:
+        """The strategy's seconds over the reference's, round by round: how much faster ours is."""
+        pairs = zip(
+            self.timings[strategy].seconds, self.timings[self.reference].seconds, strict=True
+        )
         return [theirs / ours for theirs, ours in pairs]
 
     def wrong(self) -> list[str]:
-        """Ways with a reward that is off by more than the tolerance."""
+        """Strategies with a reward that is off by more than the tolerance."""
         return [
-            way
-            for way, timing in self.timings.items()
+            strategy
+            for strategy, timing in self.timings.items()
             if timing.max_error is not None and not timing.max_error <= self.tolerance
         ]
 
     def table(self) -> str:
         """As Markdown."""
         rows = []
-        for way, timing in self.timings.items():
+        for strategy, timing in self.timings.items():
             seconds = statistics.median(timing.seconds)
-            ratios = self.ratios(way)
+            ratios = self.ratios(strategy)
             spread = f"{statistics.median(ratios):.2f}× ({min(ratios):.2f}–{max(ratios):.2f})"
             rows.append(
                 [
-                    way,
+                    strategy,
                     f"{seconds:.3f}",
                     f"{self.num_texts / seconds:.1f}",
-                    "1" if way == self.reference else spread,
+                    "1" if strategy == self.reference else spread,
                     "limit" if timing.max_error is None else f"{timing.max_error:.1e}",
                 ]
             )
-        header = ["way", "seconds", "texts/s", f"÷ {self.reference}", "max error"]
+        header = ["strategy", "seconds", "texts/s", f"÷ {self.reference}", "max error"]
         lines = [f"## {self.title}", markdown_table(header, rows)]
         lines += ["; ".join(f"{name}: {value}" for name, value in self.facts.items())]
-        lines += [f"**{way}: rewards differ from each text alone**" for way in self.wrong()]
+        lines += [
+            f"**{strategy}: rewards differ from each text alone**" for strategy in self.wrong()
+        ]
         return "\n\n".join(line for line in lines if line)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,42 +92,42 @@ class Rounds:
             "num_texts": self.num_texts,
             "reference": self.reference,
             "facts": dict(self.facts),
-            "ways": {
-                way: {
+            "strategies": {
+                strategy: {
                     "seconds": timing.seconds,
                     "median_seconds": statistics.median(timing.seconds),
-                    "median_ratio": statistics.median(self.ratios(way)),
-                    "ratios": self.ratios(way),
+                    "median_ratio": statistics.median(self.ratios(strategy)),
+                    "ratios": self.ratios(strategy),
                     "max_error": timing.max_error,
                 }
-                for way, timing in self.timings.items()
+                for strategy, timing in self.timings.items()
             },
         }
 
 
 def run_rounds(
-    ways: Sequence[Way], truth: Rewards, *, rounds: int, sync: Sync = lambda: None
+    strategies: Sequence[Strategy], truth: Rewards, *, rounds: int, sync: Sync = lambda: None
 ) -> dict[str, Timing]:
-    """Time every way in every round; the starting way moves on by one each round.
+    """Time every strategy in every round; the starting strategy moves on by one each round.
 
     Args:
-        ways: what to time.
+        strategies: what to time.
         truth: rewards of each text alone; every round's rewards are held against it.
         rounds: at least 1, after one that is not counted.
         sync: waits for the device, so that a time is that of the work and not of its submission.
     """
     if rounds < 1:
         raise LoadTestError("at least one round is needed")
-    timings = {way.name: Timing() for way in ways}
+    timings = {strategy.name: Timing() for strategy in strategies}
     for number in range(rounds + 1):
-        for at in range(len(ways)):
-            way = ways[(at + number) % len(ways)]
+        for at in range(len(strategies)):
+            strategy = strategies[(at + number) % len(strategies)]
             sync()
             began = time.perf_counter()
-            rewards = way.run()
+            rewards = strategy.run()
             sync()
             seconds = time.perf_counter() - began
-            timing = timings[way.name]
+            timing = timings[strategy.name]
             if rewards:
                 timing.max_error = max(timing.max_error or 0.0, largest_error(rewards, truth))
             if number > 0:  # the first warms caches, allocators and thread pools up

@@ -1,4 +1,4 @@
-"""The ways to score a workload that `bench` times, from the plainest to the limit."""
+"""The strategies to score a workload that `bench` times, from the plainest to the limit."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ BATCH = 8
 """Texts of a padded batch."""
 
 
-class Way(Protocol):
-    """One way to score the workload it was made for."""
+class Strategy(Protocol):
+    """One strategy to score the workload it was made for."""
 
     @property
     def name(self) -> str:

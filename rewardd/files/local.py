@@ -16,14 +16,13 @@ from pydantic import TypeAdapter
 from rewardd.files.remote import Result, as_result
 from rm_client.models import CompareItem, ComparisonReply, FailedReply, GroupReply, ResponseReply
 from rm_client.models import ScoreItem as ClientScoreItem
-from rm_core.engine.packing import offline
-from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineScorer
-from rm_core.errors import EngineError, InputError, OutOfMemory
+from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineScorer, Outcome
+from rm_core.errors import EngineError, InputError, InputTooLong, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, outcome_of
 from service.observability.metrics import Metrics
-from service.results import ItemFailure, ItemResult, Outcome
+from service.results import ItemFailure, ItemResult, ScoreOutcome
 from service.schemas import score as schemas
 from service.scoring.compare_reply import comparison_json
 from service.scoring.model_info import models_json, selection_json
@@ -47,7 +46,7 @@ class _Pending:
     """An item whose responses are not all scored yet."""
 
     item: _WireItem
-    outcomes: list[Outcome | None]
+    outcomes: list[ScoreOutcome | None]
     num_characters: int
 
     @property
@@ -229,7 +228,7 @@ class _Line:
                 self._packs.put((pending, index, encoded), encoded, dialogue.group_key)
 
 
-def _outcome(encoded: EncodedItem, found: offline.Outcome) -> Outcome:
+def _outcome(encoded: EncodedItem, found: Outcome) -> ScoreOutcome:
     if isinstance(found, EngineError):
         return OUT_OF_MEMORY if isinstance(found, OutOfMemory) else ENGINE_FAILURE
     return outcome_of(encoded, found)
@@ -246,7 +245,9 @@ def _encode(
     try:
         return scorer.encode(dialogue, truncate=truncate)
     except InputError as error:
-        return ItemFailure(error.code, str(error), error.field or "")
+        advice = "; shorten the text or give --truncate prompt"
+        detail = f"{error}{advice}" if isinstance(error, InputTooLong) else str(error)
+        return ItemFailure(error.code, detail, error.field or "")
     except Exception as error:
         # A tokenizer's bug costs one line, not the run; its message may quote the text.
         kind = type(error).__name__

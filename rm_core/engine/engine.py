@@ -26,11 +26,11 @@ from rm_core.engine.trunk.shared import same_trunk
 from rm_core.errors import (
     CheckpointError,
     ConfigurationError,
-    DetailUnavailable,
     EngineClosed,
     EngineError,
     InputError,
     OutOfMemory,
+    ReadsWholeText,
 )
 from rm_core.text.contract import ReadRule
 from rm_core.text.positions import response_positions
@@ -205,9 +205,9 @@ class Engine:
             and dialogue.read_at != "end"
             and not self._reads_positions
         ):
-            raise DetailUnavailable(
+            raise ReadsWholeText(
                 "a loaded model reads the text as a whole, so that its tokens and steps have no "
-                "rewards of their own; leave `detail` out, or serve causal models"
+                "rewards of their own"
             )
         by_identity: dict[str, Encoded] = {}
         by_model: dict[ModelName, Encoded] = {}

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from rm_core.errors import (
-    DetailUnavailable,
     EmptyText,
     InputError,
     InputTooLong,
     InvalidMessages,
+    TemplateChangesResponse,
 )
 from rm_core.text.checks import (
     MAX_CHARACTERS_PER_TOKEN,
@@ -127,9 +127,9 @@ class TextEncoder:
         if dialogue.read_at == "end":
             return encoded
         if border == len(text):
-            raise DetailUnavailable(
+            raise TemplateChangesResponse(
                 "the model's chat template changes the response, so that its tokens can't be told "
-                "from the rest; leave `detail` out"
+                "from the rest"
             )
         name_of = self._tokenizer.convert_ids_to_tokens
         return replace(

@@ -18,7 +18,7 @@ from service.batching.device_thread import DeviceThread
 from service.batching.queue import Entry
 from service.observability.metrics import Metrics
 from service.problems import STATUS_BY_ERROR
-from service.results import ItemFailure, Outcome
+from service.results import ItemFailure, ScoreOutcome
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ NONFINITE = ItemFailure(
 )
 
 
-def outcome_of(item: EncodedItem, rewards: ItemRewards) -> Outcome:
+def outcome_of(item: EncodedItem, rewards: ItemRewards) -> ScoreOutcome:
     """What `Scorer.forward` means for one item: rewards, unless any is not finite."""
     if all(math.isfinite(reward) for own in rewards.values() for reward in own):
         return ScoredItem.of(item, rewards)
@@ -100,13 +100,13 @@ class PackRunner:
         """Give back the entries' places in the queue."""
         for entry in entries:
             self._admission.release_items(1)
-            self._admission.release_tokens(entry.num_tokens, entry.request.priority)
+            self._admission.release_tokens(entry.num_tokens, entry.request.submission.priority)
 
     def _still_wanted(self, part: list[Entry]) -> list[Entry]:
         now = self._clock()
         wanted = []
         for entry in part:
-            deadline = entry.request.deadline
+            deadline = entry.request.submission.deadline
             # The timer that expires a request may be late; the device must not start on it.
             if entry.request.is_over or (deadline is not None and now >= deadline):
                 self.release([entry])
@@ -160,7 +160,7 @@ class PackRunner:
         self._metrics.tokens.labels("real").inc(tokens)
         self._metrics.tokens.labels("prefix_reused").inc(sequence_tokens - tokens)
 
-    def _outcome(self, entry: Entry, rewards: ItemRewards) -> Outcome:
+    def _outcome(self, entry: Entry, rewards: ItemRewards) -> ScoreOutcome:
         outcome = outcome_of(entry.item, rewards)
         if isinstance(outcome, ItemFailure):
             self._metrics.nonfinite.inc()
@@ -168,11 +168,11 @@ class PackRunner:
             return outcome
         for name, reward in outcome.rewards.items():
             self._metrics.rewarded(name, reward)
-        self._metrics.sequences.labels(entry.request.route).inc()
+        self._metrics.sequences.labels(entry.request.submission.route).inc()
         if "truncated" in entry.item.warnings:
             self._metrics.truncated.labels("prompt").inc()
         return outcome
 
-    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+    def _settle(self, entry: Entry, outcome: ScoreOutcome) -> None:
         self.release([entry])
         entry.settle(outcome)

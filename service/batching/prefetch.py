@@ -38,9 +38,10 @@ class PlannedPack:
         present = {id(entry) for entry in queue}
         if not all(id(entry) in present for entry in self.entries):
             return False
-        mixed = any(entry.request.priority != first for entry in self.entries)
+        mixed = any(entry.request.submission.priority != first for entry in self.entries)
         return not any(
-            entry.waiting.group in self.groups or (mixed and entry.request.priority == first)
+            entry.waiting.group in self.groups
+            or (mixed and entry.request.submission.priority == first)
             for entry in queue
             if entry.waiting.order > self.newest
         )

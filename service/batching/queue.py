@@ -1,15 +1,31 @@
 """What waits in the queue: requests, and their sequences one by one."""
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.errors import InvariantViolation
-from rm_core.types import EncodedItem
-from service.results import Outcome
+from rm_core.types import EncodedItem, Truncation
+from service.results import ScoreOutcome
 
-if TYPE_CHECKING:
-    import asyncio
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """How a request's texts wait and are read, from the route down to the queue.
+
+    Attributes:
+        route: the route's path, a label of the metrics.
+        priority: "interactive" goes before "bulk" and is shed sooner.
+        truncate: what to do with a text that is too long.
+        deadline: when the answer is useless, on the service's clock; None: never.
+        patience_seconds: how long to wait for the first text to begin; None: as the settings say.
+    """
+
+    route: str
+    priority: Priority = "interactive"
+    truncate: Truncation = "error"
+    deadline: float | None = None
+    patience_seconds: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -17,21 +33,17 @@ class PendingRequest:
     """One call of `Scheduler.score` while its entries wait or run.
 
     Attributes:
-        route: label of the metrics.
-        priority: its class.
-        deadline: on the scheduler's clock; None: never.
+        submission: how it waits.
         outcomes: one per dialogue, None while it has none.
         unfinished: how many have none.
         done: set when all have one, or when waiting makes no sense any more.
         begun: whether the device has taken any of its entries.
     """
 
-    route: str
-    priority: Priority
-    deadline: float | None
-    outcomes: list[Outcome | None]
+    submission: Submission
+    outcomes: list[ScoreOutcome | None]
     unfinished: int
-    done: "asyncio.Future[None]"
+    done: asyncio.Future[None]
     begun: bool = False
 
     @property
@@ -44,7 +56,7 @@ class PendingRequest:
         if not self.done.done():
             self.done.set_exception(error)
 
-    def results(self) -> list[Outcome]:
+    def results(self) -> list[ScoreOutcome]:
         """All outcomes, in order, once `done`."""
         known = [outcome for outcome in self.outcomes if outcome is not None]
         if len(known) != len(self.outcomes):
@@ -78,7 +90,7 @@ class Entry:
         """Its cost in the queue's budget of tokens."""
         return self.waiting.item.num_tokens
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: ScoreOutcome) -> None:
         """Give the entry its outcome; the last one of a request wakes its caller."""
         request = self.request
         if request.outcomes[self.index] is not None:

@@ -25,17 +25,17 @@ from rm_core.engine.packing.policy import (
     select_pack,
 )
 from rm_core.errors import EngineClosed
-from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
+from rm_core.types import EncodedItem, RewardInput, Scorer
 from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
 from service.batching.device_thread import DeviceThread
 from service.batching.pack_runner import PackRunner
 from service.batching.prefetch import PlannedPack, plan_from
-from service.batching.queue import Entry, PendingRequest
+from service.batching.queue import Entry, PendingRequest, Submission
 from service.batching.tokenizer_pool import TokenizerPool
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
-from service.results import ItemFailure, Outcome
+from service.results import ItemFailure, ScoreOutcome
 
 _log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Scheduler:
         )
         self._cap = TokenBudgetController(limits.max_pack_tokens)
         self._rotation = PriorityRotation(limits.bulk_every_packs)
-        self._crowd = ConcurrencyTracker(clock)
+        self._concurrency = ConcurrencyTracker(clock)
         self._new_cost = functools.partial(new_cost, shares_prefixes=scorer.shares_prefixes)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
         self._device = DeviceThread()
@@ -137,22 +137,16 @@ class Scheduler:
     async def score(
         self,
         dialogues: Sequence[RewardInput],
+        submission: Submission,
         *,
-        truncate: Truncation,
-        priority: Priority,
-        deadline: float | None,
-        max_wait_seconds: float,
-        route: str,
-    ) -> list[Outcome]:
+        patience_seconds: float,
+    ) -> list[ScoreOutcome]:
         """Score dialogues; one that fails does so alone. Cancelling takes back what can be.
 
         Args:
             dialogues: what to score.
-            truncate: what to do with one that is too long.
-            priority: its class.
-            deadline: on the clock; None: never.
-            max_wait_seconds: from admission until the first item is begun.
-            route: label of the metrics.
+            submission: how they wait and are read; its deadline is on the scheduler's clock.
+            patience_seconds: from admission until the first item is begun.
 
         Returns:
             One outcome per dialogue, in order.
@@ -166,46 +160,37 @@ class Scheduler:
         """
         if not dialogues:
             return []
-        with self._crowd.member():
-            return await self._score(
-                dialogues, truncate, priority, deadline, max_wait_seconds, route
-            )
+        with self._concurrency.member():
+            return await self._score(dialogues, submission, patience_seconds)
 
     async def _score(
-        self,
-        dialogues: Sequence[RewardInput],
-        truncate: Truncation,
-        priority: Priority,
-        deadline: float | None,
-        max_wait_seconds: float,
-        route: str,
-    ) -> list[Outcome]:
+        self, dialogues: Sequence[RewardInput], submission: Submission, patience_seconds: float
+    ) -> list[ScoreOutcome]:
+        priority, deadline = submission.priority, submission.deadline
         if not self.is_alive:
             raise EngineClosed("the device thread has ended")
         now = self._clock()
         if deadline is not None and now + self._admission.wait_seconds(priority) >= deadline:
             raise DeadlineExceeded("admit")
-        self._admission.admit_items(len(dialogues), priority, max_wait_seconds)
+        self._admission.admit_items(len(dialogues), priority, patience_seconds)
         unqueued = len(dialogues)
         try:
-            encoded = await self._tokenizers.encode(dialogues, truncate)
+            encoded = await self._tokenizers.encode(dialogues, submission.truncate)
             if not self.is_alive:
                 raise EngineClosed("the device thread has ended")
             if deadline is not None and self._clock() >= deadline:
                 raise DeadlineExceeded("queue")
-            request = self._enqueue(dialogues, encoded, priority, deadline, route)
+            request = self._enqueue(dialogues, encoded, submission)
             unqueued = len(dialogues) - request.unfinished
         finally:
             self._admission.release_items(unqueued)
-        return await self._finish(request, now + max_wait_seconds)
+        return await self._finish(request, now + patience_seconds)
 
     def _enqueue(
         self,
         dialogues: Sequence[RewardInput],
         encoded: Sequence[EncodedItem | ItemFailure],
-        priority: Priority,
-        deadline: float | None,
-        route: str,
+        submission: Submission,
     ) -> PendingRequest:
         items = {index: item for index, item in enumerate(encoded) if isinstance(item, EncodedItem)}
         tokens = sum(item.num_tokens for item in items.values())
@@ -214,11 +199,9 @@ class Scheduler:
         places = sum(item.num_extra_positions for item in items.values())
         if places > self._limits.max_reply_rewards:
             raise DetailTooLarge(places, self._limits.max_reply_rewards)
-        self._admission.admit_tokens(tokens, priority)
+        self._admission.admit_tokens(tokens, submission.priority)
         request = PendingRequest(
-            route=route,
-            priority=priority,
-            deadline=deadline,
+            submission=submission,
             outcomes=[item if isinstance(item, ItemFailure) else None for item in encoded],
             unfinished=len(items),
             done=asyncio.get_running_loop().create_future(),
@@ -227,7 +210,7 @@ class Scheduler:
         for index, item in items.items():
             # The prompt names the group, so that its responses meet also across requests.
             group = hash(dialogues[index].group_key)
-            waiting = QueuedSequence(item, next(self._order), group, priority)
+            waiting = QueuedSequence(item, next(self._order), group, submission.priority)
             self._queue.append(Entry(request, index, waiting, now))
         if items:
             self._arrived.set()
@@ -235,13 +218,13 @@ class Scheduler:
             request.done.set_result(None)
         return request
 
-    async def _finish(self, request: PendingRequest, begin_before: float) -> list[Outcome]:
+    async def _finish(self, request: PendingRequest, begin_before: float) -> list[ScoreOutcome]:
         """Wait until every entry has its outcome, or until waiting makes no sense."""
         loop = asyncio.get_running_loop()
         now = self._clock()
         timers = [loop.call_later(begin_before - now, self._give_up_waiting, request)]
-        if request.deadline is not None:
-            timers.append(loop.call_later(request.deadline - now, self._expire, request))
+        if (deadline := request.submission.deadline) is not None:
+            timers.append(loop.call_later(deadline - now, self._expire, request))
         try:
             await request.done
         except asyncio.CancelledError:
@@ -257,7 +240,7 @@ class Scheduler:
 
     def _give_up_waiting(self, request: PendingRequest) -> None:
         if not request.begun:
-            retry_after = self._admission.retry_after(request.priority)
+            retry_after = self._admission.retry_after(request.submission.priority)
             request.fail(QueueFull("queue_wait", retry_after))
 
     def _expire(self, request: PendingRequest) -> None:
@@ -316,12 +299,15 @@ class Scheduler:
                     counted = len(self._queue)
                     if tokens >= self._cap.tokens or counted >= self._limits.max_pack_items:
                         return
-                    if len({id(entry.request) for entry in self._queue}) >= self._crowd.expected:
+                    if (
+                        len({id(entry.request) for entry in self._queue})
+                        >= self._concurrency.expected
+                    ):
                         return
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
-            self._crowd.reset()
+            self._concurrency.reset()
 
     async def _look_ahead(self) -> None:
         """While the device works: choose and plan what it will take next, if that is known."""
@@ -355,8 +341,10 @@ class Scheduler:
 
     def _next_class(self, rotation: PriorityRotation) -> Priority:
         return rotation.next(
-            interactive_waits=any(e.request.priority == "interactive" for e in self._queue),
-            bulk_waits=any(e.request.priority == "bulk" for e in self._queue),
+            interactive_waits=any(
+                e.request.submission.priority == "interactive" for e in self._queue
+            ),
+            bulk_waits=any(e.request.submission.priority == "bulk" for e in self._queue),
         )
 
     def _take_pack(self) -> list[Entry]:
@@ -371,5 +359,6 @@ class Scheduler:
         now = self._clock()
         for entry in pack:
             entry.request.begun = True
-            self._metrics.queue_wait.labels(entry.request.route).observe(now - entry.admitted_at)
+            route = entry.request.submission.route
+            self._metrics.queue_wait.labels(route).observe(now - entry.admitted_at)
         return pack

@@ -10,7 +10,7 @@ import structlog
 from rm_core.errors import EngineClosed, InputError, InputTooLong
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.observability.metrics import Metrics
-from service.problems import status_of
+from service.problems import detail_of, status_of
 from service.results import ItemFailure
 
 # Small enough that threads share a request and a cancelled one stops soon.
@@ -81,7 +81,7 @@ class TokenizerPool:
         except InputError as exc:
             reason = "too_long" if isinstance(exc, InputTooLong) else "tokenize"
             self._metrics.failures.labels(reason).inc()
-            return ItemFailure(exc.code, str(exc), exc.field or "", status_of(exc))
+            return ItemFailure(exc.code, detail_of(exc), exc.field or "", status_of(exc))
         except Exception as exc:
             # The message may quote the text: only the kind of error is logged.
             _log.error("tokenizing_failed", error=type(exc).__name__)

@@ -46,7 +46,7 @@ def _place(prompt: object, response: object, index: int, options: DialectOptions
 
 
 def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
-    return {"rewards": [verdict.reward for verdict in text_rewards]}
+    return {"rewards": [given.reward for given in text_rewards]}
 
 
 DIALECT = Dialect(

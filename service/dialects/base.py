@@ -101,7 +101,7 @@ class ParsedBody:
 
     Attributes:
         places: the texts, or what is wrong with one, in the body's order.
-        render: the reply's JSON value from one verdict per place.
+        render: the reply's JSON value from one reward per place.
     """
 
     places: Sequence[ParsedText]

@@ -5,6 +5,7 @@ final, the others try again on anything.
 """
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from service.batching.queue import Submission
 from service.dialects.base import DialectOptions, ParsedBody, ParsedText, RewardKind, bad_request
 from service.dialects.result import text_rewards
 from service.http.body import parse_json, read_body, require_json
@@ -82,9 +84,8 @@ async def answer_dialect(
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
     parsed = dialect.read(body, options)
     score = _score_patiently if dialect.waits else _score
-    results = await while_connected(
-        request, score(state, parsed.places, dialect.path, deadline=deadline)
-    )
+    submission = Submission(dialect.path, "bulk", "prompt", deadline)
+    results = await while_connected(request, score(state, parsed.places, submission))
     fallback = state.settings.dialect_fallback_reward
     if fallback is None and dialect.fails_inside:
         fallback = 0.0
@@ -143,24 +144,10 @@ def _parse_tolerantly(raw: bytes) -> Any:
 
 
 async def _score(
-    state: AppState,
-    places: Sequence[ParsedText],
-    route: str,
-    *,
-    deadline: float | None,
-    patience_seconds: float | None = None,
+    state: AppState, places: Sequence[ParsedText], submission: Submission
 ) -> list[ItemResult]:
     try:
-        results = await score_items(
-            state,
-            places,
-            [""] * len(places),
-            route=route,
-            truncate="prompt",
-            priority="bulk",
-            deadline=deadline,
-            patience_seconds=patience_seconds,
-        )
+        results = await score_items(state, places, [""] * len(places), submission)
     except Problem as exc:
         if exc.code != "overloaded":
             raise
@@ -169,14 +156,13 @@ async def _score(
 
 
 async def _score_patiently(
-    state: AppState, places: Sequence[ParsedText], route: str, *, deadline: float | None
+    state: AppState, places: Sequence[ParsedText], submission: Submission
 ) -> list[ItemResult]:
     """Score texts in as many parts as it takes, whenever there is room."""
+    patient = dataclasses.replace(submission, patience_seconds=_PATIENCE_SECONDS)
     while True:
         try:
-            return await _score(
-                state, places, route, deadline=deadline, patience_seconds=_PATIENCE_SECONDS
-            )
+            return await _score(state, places, patient)
         except Problem as exc:
             too_large = exc.code in ("too_many_items", "too_many_tokens")
             if too_large and len(places) > 1:
@@ -186,7 +172,7 @@ async def _score_patiently(
         await asyncio.sleep(_ROOM_POLL_SECONDS)
     middle = len(places) // 2
     parts = (places[:middle], places[middle:])
-    done = [await _score_patiently(state, part, route, deadline=deadline) for part in parts]
+    done = [await _score_patiently(state, part, submission) for part in parts]
     return [*done[0], *done[1]]
 
 

@@ -78,7 +78,7 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
         reply: dict[str, Any] = {"model_name": options.name, "model_version": "1"}
         if asked.id is not None:
             reply["id"] = printable(asked.id)
-        rewards = [verdict.reward for verdict in text_rewards]
+        rewards = [given.reward for given in text_rewards]
         shape = [len(rewards), 1]
         return reply | {
             "outputs": [{"name": "rewards", "datatype": "FP32", "shape": shape, "data": rewards}]

@@ -48,7 +48,7 @@ def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
         "id": f"scoreval-{uuid.uuid4().hex}",
         "object": "score.evaluation",
         "model": "rewardd",
-        "scores": [verdict.reward for verdict in text_rewards],
+        "scores": [given.reward for given in text_rewards],
     }
 
 

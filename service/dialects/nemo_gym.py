@@ -61,8 +61,8 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     place = answered(prompt, response, fields, rendered=options.rendered)
 
     def render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
-        (verdict,) = text_rewards
-        return {**body, **_reward(verdict)}
+        (given,) = text_rewards
+        return {**body, **_reward(given)}
 
     return ParsedBody([place], render)
 
@@ -76,14 +76,12 @@ def _turns(entries: str | Sequence[ResponsesEntry]) -> list[Turn]:
     ]
 
 
-def _reward(verdict: TextReward) -> dict[str, Any]:
-    chosen = (
-        verdict.roles[-1] if verdict.scored_response is None else verdict.scored_response.selected
-    )
-    components = {role: verdict.reward if role == chosen else 0.0 for role in verdict.roles}
-    reply: dict[str, Any] = {"reward": verdict.reward, "reward_components": components}
-    if verdict.failure is not None:
-        reply["_ng_failure_class"] = verdict.failure.code
+def _reward(given: TextReward) -> dict[str, Any]:
+    chosen = given.roles[-1] if given.scored_response is None else given.scored_response.selected
+    components = {role: given.reward if role == chosen else 0.0 for role in given.roles}
+    reply: dict[str, Any] = {"reward": given.reward, "reward_components": components}
+    if given.failure is not None:
+        reply["_ng_failure_class"] = given.failure.code
     return reply
 
 

@@ -58,10 +58,10 @@ def _place(query: object, prompt: object, pointer: str) -> ParsedText:
 
 
 def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
-    numbers = [verdict.numbers() for verdict in text_rewards]
+    numbers = [given.numbers() for given in text_rewards]
     return {
-        "rewards": [verdict.reward for verdict in text_rewards],
-        "scores": [verdict.score for verdict in text_rewards],
+        "rewards": [given.reward for given in text_rewards],
+        "scores": [given.score for given in text_rewards],
         "extra_logs": {
             key: [one[key] for one in numbers] for key in (numbers[0] if numbers else ())
         },

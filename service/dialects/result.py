@@ -27,7 +27,7 @@ async def text_rewards(
     *,
     fallback: float | None,
 ) -> list[TextReward]:
-    """One verdict per judgement or failure, in order.
+    """One reward per response or failure, in order.
 
     Args:
         state: the running service.

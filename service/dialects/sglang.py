@@ -38,19 +38,19 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noq
 
     def render(text_rewards: Sequence[TextReward]) -> Any:
         found = [
-            _entry(verdict, None if names is None else names[index])
-            for index, verdict in enumerate(text_rewards)
+            _entry(given, None if names is None else names[index])
+            for index, given in enumerate(text_rewards)
         ]
         return found[0] if alone else found
 
     return ParsedBody(places, render)
 
 
-def _entry(verdict: TextReward, name: str | None) -> dict[str, Any]:
-    meta: dict[str, Any] = {"prompt_tokens": verdict.num_tokens}
+def _entry(given: TextReward, name: str | None) -> dict[str, Any]:
+    meta: dict[str, Any] = {"prompt_tokens": given.num_tokens}
     if name is not None:
         meta["id"] = printable(name)
-    return {"embedding": [verdict.reward], "meta_info": meta}
+    return {"embedding": [given.reward], "meta_info": meta}
 
 
 DIALECT = Dialect(

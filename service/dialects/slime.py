@@ -36,10 +36,10 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     place = answered(asked.prompt, asked.response, fields, rendered=options.rendered)
 
     def render(text_rewards: Sequence[TextReward]) -> Any:
-        (verdict,) = text_rewards
+        (given,) = text_rewards
         if not options.detail:
-            return verdict.reward
-        return {"reward": verdict.reward, "score": verdict.score, **verdict.numbers()}
+            return given.reward
+        return {"reward": given.reward, "score": given.score, **given.numbers()}
 
     return ParsedBody([place], render)
 

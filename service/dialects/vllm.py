@@ -55,8 +55,8 @@ def read_classify(body: Mapping[str, Any], options: DialectOptions) -> ParsedBod
     asked = validate(VLLMBody, body)
     activated = asked.activated(by_default=True)
 
-    def entry(index: int, verdict: TextReward) -> dict[str, Any]:
-        value = verdict.score if activated else verdict.reward
+    def entry(index: int, given: TextReward) -> dict[str, Any]:
+        value = given.score if activated else given.reward
         return {"index": index, "label": "LABEL_0", "probs": [value], "num_classes": 1}
 
     return ParsedBody(_places(asked), lambda text_rewards: _reply("classify", text_rewards, entry))
@@ -76,8 +76,8 @@ def _vectors(body: Mapping[str, Any], prefix: str, kind: str, field: str) -> Par
     asked = validate(VLLMBody, body)
     activated = asked.activated(by_default=False)
 
-    def entry(index: int, verdict: TextReward) -> dict[str, Any]:
-        value = verdict.score if activated else verdict.reward
+    def entry(index: int, given: TextReward) -> dict[str, Any]:
+        value = given.score if activated else given.reward
         vector: list[float] | str = [value]
         if asked.encoding_format == "base64":  # what OpenAI's own client asks for by default
             vector = base64.b64encode(struct.pack("<f", value)).decode()
@@ -104,13 +104,13 @@ def _places(asked: VLLMBody) -> Sequence[ParsedText]:
 
 
 def _reply(prefix: str, text_rewards: Sequence[TextReward], entry: Any) -> dict[str, Any]:
-    tokens = sum(verdict.num_tokens for verdict in text_rewards)
+    tokens = sum(given.num_tokens for given in text_rewards)
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",
         "object": "list",
         "created": int(time.time()),
         "model": "rewardd",
-        "data": [entry(index, verdict) for index, verdict in enumerate(text_rewards)],
+        "data": [entry(index, given) for index, given in enumerate(text_rewards)],
         "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
     }
 

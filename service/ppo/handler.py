@@ -15,6 +15,7 @@ from rm_core.rewards.ppo import (
     has_finite_logit,
     sequence_kl,
 )
+from service.batching.queue import Submission
 from service.http.body import (
     item_pointer,
     parse_json,
@@ -26,6 +27,7 @@ from service.http.body import (
 from service.ppo.preconditions import require_models
 from service.ppo.reply import render
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
+from service.problems import detail_of
 from service.results import ItemFailure, ItemResult
 from service.schemas.ppo import PpoEnvelope, PpoItem, ppo_item_model
 from service.scoring.score_items import score_items
@@ -77,7 +79,7 @@ async def answer_ppo(
     else:
         parsed = await asyncio.to_thread(parse_request, body, max_items=max_items)
     require_models(parsed.options.expect_version, state.scorer.profiles)
-    places = await _judged(state, parsed, deadline=deadline)
+    places = await _scored(state, parsed, deadline=deadline)
     failures = [place for place in places if isinstance(place, ItemFailure)]
     nonfinite = sum(failure.code == "nonfinite_reward" for failure in failures)
     streams.metrics.updates("nonfinite", nonfinite)
@@ -124,7 +126,7 @@ def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
     return ParsedRequest(options, items)
 
 
-async def _judged(
+async def _scored(
     state: "AppState", parsed: ParsedRequest, *, deadline: float | None
 ) -> list[PpoSample | ItemFailure]:
     """Score the items that are sound; the others keep their failures and their places."""
@@ -132,10 +134,7 @@ async def _judged(
         state,
         [place if isinstance(place, ItemFailure) else place[0] for place in parsed.items],
         [item_pointer(index, alone=False) for index in range(len(parsed.items))],
-        route=PPO_ROUTE,
-        truncate=parsed.options.truncate,
-        priority="bulk",
-        deadline=deadline,
+        Submission(PPO_ROUTE, "bulk", parsed.options.truncate, deadline),
     )
     return [
         _place(index, place, only)
@@ -144,13 +143,13 @@ async def _judged(
 
 
 def _place(
-    index: int, place: "tuple[PpoItem, TokenKL | None] | ItemFailure", results: ItemResult
+    index: int, place: "tuple[PpoItem, TokenKL | None] | ItemFailure", result: ItemResult
 ) -> PpoSample | ItemFailure:
     if isinstance(place, ItemFailure):
         return place
-    if isinstance(results, ItemFailure):
-        return results
-    if not has_finite_logit(results):
+    if isinstance(result, ItemFailure):
+        return result
+    if not has_finite_logit(result):
         return ItemFailure(
             code="nonfinite_reward",
             detail="The calibrated reward is not finite; it was left out of the statistics.",
@@ -159,7 +158,7 @@ def _place(
     item, kl = place
     (dialogue,) = item.dialogues()
     group = ("prompt", dialogue.prompt) if item.group is None else item.group
-    return PpoSample(index, results, kl, item.finished, item.id, group)
+    return PpoSample(index, result, kl, item.finished, item.id, group)
 
 
 def _stream_update(options: PpoEnvelope, initial: Statistics) -> StreamUpdate:
@@ -179,7 +178,7 @@ def _failure(error: InputError, index: int) -> ItemFailure:
     pointer = item_pointer(index, alone=False)
     return ItemFailure(
         code=error.code,
-        detail=str(error),
+        detail=detail_of(error),
         pointer=pointer if error.field is None else f"{pointer}/{error.field}",
     )
 

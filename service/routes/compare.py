@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from service.batching.queue import Submission
 from service.http.body import item_pointer, read_json, require_one_success, unwrap, validate_items
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
@@ -62,7 +63,10 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
     results = await while_connected(
         request,
         score_items(
-            state, items, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
+            state,
+            items,
+            pointers,
+            Submission(ROUTE, truncate=envelope.truncate, deadline=deadline),
         ),
     )
     compared = [

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from rm_core.errors import RewardError
+from service.batching.queue import Submission
 from service.http.body import (
     GZIP,
     NDJSON_MEDIA_TYPES,
@@ -149,7 +150,10 @@ async def score(
     results = await while_connected(
         request,
         score_items(
-            state, asked, pointers, route=ROUTE, truncate=envelope.truncate, deadline=deadline
+            state,
+            asked,
+            pointers,
+            Submission(ROUTE, truncate=envelope.truncate, deadline=deadline),
         ),
     )
     _require_success(results)
@@ -195,12 +199,11 @@ async def _score_line(state: AppState, line: bytes) -> dict[str, Any]:
     envelope, _ = unwrap(_lone_item(parse_json(line)), form=ScoreEnvelope, max_items=1)
     items = validate_items(envelope.items, score_item_model, alone=True)
     asked = [with_detail(item, envelope) for item in items]
+    submission = Submission(ROUTE, "bulk", envelope.truncate)
     give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
     while True:
         try:
-            results = await score_items(
-                state, asked, [""], route=ROUTE, truncate=envelope.truncate, priority="bulk"
-            )
+            results = await score_items(state, asked, [""], submission)
         except Problem as exc:
             # A file has time: its lines wait for room where a lone request would be refused.
             if exc.code != "overloaded" or state.clock() >= give_up:

@@ -5,36 +5,21 @@ concern the whole request, to problems.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from rm_core.types import RewardInput, Truncation
-from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
-from service.problems import Problem, overloaded
-from service.results import Outcome
-
-if TYPE_CHECKING:
-    from rm_core.engine.packing.policy import Priority
-    from service.state import AppState
-
 from typing import Protocol
 
-from rm_core.engine.packing.policy import Priority
 from rm_core.rewards.rule import ScoredItem, apply_reward_rule
+from rm_core.types import RewardInput
+from service.batching.queue import Submission
+from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.http.body import require_at_most
-from service.results import ItemFailure, ItemResult
+from service.problems import Problem, overloaded
+from service.results import ItemFailure, ItemResult, ScoreOutcome
 from service.state import AppState
 
 
 async def score_dialogues(
-    state: "AppState",
-    dialogues: Sequence[RewardInput],
-    *,
-    truncate: Truncation = "error",
-    priority: "Priority" = "interactive",
-    deadline: float | None = None,
-    patience_seconds: float | None = None,
-    route: str = "/score",
-) -> list[Outcome]:
+    state: AppState, dialogues: Sequence[RewardInput], submission: Submission
+) -> list[ScoreOutcome]:
     """Score dialogues together with whatever other requests are waiting.
 
     Cancelling the call takes back what the device has not begun.
@@ -42,11 +27,7 @@ async def score_dialogues(
     Args:
         state: the running service.
         dialogues: what to score; an empty list costs nothing.
-        truncate: what to do with a dialogue that is too long.
-        priority: "interactive" goes before "bulk" and is shed sooner.
-        deadline: when the answer is useless, on the clock of `state.clock`; None: never.
-        patience_seconds: how long to wait for the first item to begin; None: as the settings say.
-        route: the route's path, a label of the metrics.
+        submission: how they wait and are read; its deadline is on the clock of `state.clock`.
 
     Returns:
         One outcome per dialogue, in order.
@@ -57,22 +38,14 @@ async def score_dialogues(
             the deadline.
         EngineClosed: the engine is gone; becomes a 503.
     """
-    settings = state.settings
-    if patience_seconds is None:
-        patience_seconds = (
-            settings.max_queue_wait_seconds
-            if priority == "interactive"
-            else settings.max_bulk_queue_wait_seconds
+    settings, route, patience = state.settings, submission.route, submission.patience_seconds
+    if patience is None:
+        interactive = submission.priority == "interactive"
+        patience = (
+            settings.max_queue_wait_seconds if interactive else settings.max_bulk_queue_wait_seconds
         )
     try:
-        return await state.scheduler.score(
-            dialogues,
-            truncate=truncate,
-            priority=priority,
-            deadline=deadline,
-            max_wait_seconds=patience_seconds,
-            route=route,
-        )
+        return await state.scheduler.score(dialogues, submission, patience_seconds=patience)
     except QueueFull as exc:
         state.metrics.rejected(route, exc.reason, len(dialogues))
         raise overloaded(settings.overload_status, exc.retry_after_seconds, str(exc)) from exc
@@ -109,24 +82,15 @@ async def score_items(
     state: AppState,
     items: Sequence[ScorableItem | ItemFailure],
     pointers: Sequence[str],
-    *,
-    route: str,
-    truncate: Truncation = "error",
-    priority: Priority = "interactive",
-    deadline: float | None = None,
-    patience_seconds: float | None = None,
+    submission: Submission,
 ) -> list[list[ItemResult]]:
-    """Score and score all responses of all items together.
+    """Score all responses of all items together and apply the reward rule to them.
 
     Args:
         state: the running service.
         items: wire items, or what is wrong with one.
         pointers: where each stands in the body.
-        route: label of the metrics.
-        truncate: what to do with a text that is too long.
-        priority: class in the queue.
-        deadline: on the state's clock.
-        patience_seconds: how long to wait in the queue; None: as the settings say.
+        submission: how their texts wait and are read.
 
     Returns:
         Per item its responses' rewards or failures, the latter with pointers into the body; an
@@ -141,24 +105,14 @@ async def score_items(
     ]
     flat = [dialogue for own in dialogues for dialogue in own]
     require_at_most(len(flat), state.settings.max_items)
-    outcomes = iter(
-        await score_dialogues(
-            state,
-            flat,
-            truncate=truncate,
-            priority=priority,
-            deadline=deadline,
-            patience_seconds=patience_seconds,
-            route=route,
-        )
-    )
+    outcomes = iter(await score_dialogues(state, flat, submission))
     placed: list[list[ScoredItem | ItemFailure]] = []
     for item, pointer, own in zip(items, pointers, dialogues, strict=True):
         if isinstance(item, ItemFailure):
             placed.append([item])
         else:
             placed.append([_place(next(outcomes), item, i, pointer) for i in range(len(own))])
-    return _apply_rule(state, items, placed, route)
+    return _apply_rule(state, items, placed, submission.route)
 
 
 def _place(
@@ -182,11 +136,9 @@ def _apply_rule(
             if isinstance(outcome, ScoredItem) and not isinstance(item, ItemFailure):
                 scored.append(outcome)
                 tags.append(item.is_safety)
-    scored_responses = apply_reward_rule(state.rule, scored, tags)
-    state.metrics.selected(
-        route, [scored_response.selected for scored_response in scored_responses]
-    )
-    remaining = iter(scored_responses)
+    responses = apply_reward_rule(state.rule, scored, tags)
+    state.metrics.selected(route, [response.selected for response in responses])
+    remaining = iter(responses)
     return [
         [next(remaining) if isinstance(o, ScoredItem) else o for o in outcomes]
         for outcomes in placed

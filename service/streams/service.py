@@ -11,7 +11,7 @@ from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge
 from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
-from service.errors import IdempotencyConflict, StateUnavailable, UnknownStream
+from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.problems import Problem, ProblemItem
 from service.streams.idempotency import InFlight
 from service.streams.metrics import RewardMetrics
@@ -90,6 +90,9 @@ def baseline_statistics(scorer: Scorer) -> Statistics:
     return merged
 
 
+_ROOM_ADVICE = "; delete one with DELETE /streams/{name}?forget=true"
+
+
 @contextmanager
 def state_problems() -> Iterator[None]:
     """Turn the state's errors into problems."""
@@ -103,11 +106,12 @@ def state_problems() -> Iterator[None]:
         raise Problem(503, exc.code, _sentence(exc), headers={"Retry-After": "1"}) from exc
     except InputError as exc:
         pointer = f"/{exc.field}" if exc.field else ""
+        detail = f"{exc}{_ROOM_ADVICE}" if isinstance(exc, TooManyStreams) else str(exc)
         raise Problem(
-            422, exc.code, _sentence(exc), errors=[ProblemItem(pointer, exc.code, str(exc))]
+            422, exc.code, _sentence(detail), errors=[ProblemItem(pointer, exc.code, detail)]
         ) from exc
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception | str) -> str:
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}."

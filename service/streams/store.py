@@ -105,8 +105,7 @@ class Transaction:
     def _require_room(self) -> None:
         if streams.number_of(self._connection) >= self._limits.max_streams:
             raise TooManyStreams(
-                f"there are {self._limits.max_streams} streams, the most that are kept; "
-                "delete one with DELETE /streams/{name}?forget=true",
+                f"there are {self._limits.max_streams} streams, the most that are kept",
                 field="stream",
             )
 

@@ -50,7 +50,7 @@ def test_bench_writes_its_tables(tmp_path: Path):
     assert "## grpo, one reward model" in done.output
     assert (tmp_path / "b.md").read_text() == done.output
     found = json.loads((tmp_path / "b.json").read_text())
-    assert found["results"][0]["ways"]["ours"]["max_error"] < 1e-5
+    assert found["results"][0]["strategies"]["ours"]["max_error"] < 1e-5
     assert found["environment"]["model"] == "toy"
 
 
@@ -136,13 +136,13 @@ def test_train_makes_its_files_and_refuses_what_it_can_not_add_to(
     found = Comparison({"processor": "p"}, {"threads": 2})
     seen = []
     monkeypatch.setattr(measure, "measure_training", lambda plan, *_: seen.append(plan) or found)
-    flags = f"train --data {tmp_path} --seed 4 --arm ours --records 9 --json {tmp_path}/t.json"
+    flags = f"train --data {tmp_path} --seed 4 --trainer ours --records 9 --json {tmp_path}/t.json"
 
     done = runner.invoke(app, flags.split(), catch_exceptions=False)
     again = runner.invoke(app, [*flags.split(), "--append"], catch_exceptions=False)
 
     assert done.exit_code == again.exit_code == 0
-    assert (seen[0].seeds, seen[0].arms, seen[0].records) == ([4], ["ours"], 9)
+    assert (seen[0].seeds, seen[0].trainers, seen[0].records) == ([4], ["ours"], 9)
     assert json.loads((tmp_path / "t.json").read_text())["settings"] == {"threads": 2}
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(LoadTestError, match="no result of `train`"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Dialogue
+from service.batching.queue import Submission
 from service.batching.scheduler import Scheduler, SchedulerLimits
 from service.observability.metrics import Metrics
 from tests.fakes import FakeScorer, fake_reward
@@ -40,15 +41,10 @@ class Rig:
         await self.scheduler.close()
 
     async def score(self, *responses: str, prompt: str = "p", **options: Any) -> list[Any]:
-        given = {
-            "truncate": "error",
-            "priority": "interactive",
-            "deadline": None,
-            "max_wait_seconds": 60.0,
-            "route": "/score",
-            **options,
-        }
-        return await self.scheduler.score([Dialogue(prompt, r) for r in responses], **given)
+        patience = options.pop("patience_seconds", 60.0)
+        submission = Submission("/score", **options)
+        dialogues = [Dialogue(prompt, response) for response in responses]
+        return await self.scheduler.score(dialogues, submission, patience_seconds=patience)
 
     def send(self, *responses: str, **options: Any) -> "asyncio.Task[list[Any]]":
         return asyncio.create_task(self.score(*responses, **options))

@@ -9,6 +9,7 @@ from service.problems import (
     STATUS_BY_ERROR,
     Problem,
     ProblemItem,
+    detail_of,
     overloaded,
     problem_from,
     problem_items,
@@ -38,9 +39,24 @@ def test_every_domain_error_becomes_a_problem_with_its_own_code(kind):
 
 
 def test_codes_are_unique():
-    codes = [kind.code for kind in DOMAIN_ERRORS]
+    """But for the kinds of one error that differ in what the caller can do about it."""
+    codes = [kind.code for kind in DOMAIN_ERRORS if "code" in vars(kind)]
 
     assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (errors.InputTooLong(9, 5), 'shorten the text or send "truncate": "prompt"'),
+        (errors.TemplateChangesResponse("x"), "leave `detail` out"),
+        (errors.ReadsWholeText("x"), "leave `detail` out, or serve causal models"),
+        (errors.EmptyText("x"), None),
+    ],
+)
+def test_the_wire_adds_what_its_caller_can_do(error, advice):
+    assert detail_of(error) == (str(error) if advice is None else f"{error}; {advice}")
+    assert problem_from(error).detail == detail_of(error)
 
 
 def test_the_most_specific_entry_of_the_table_wins():

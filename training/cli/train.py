@@ -5,7 +5,7 @@ the plain client install works without them.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from training.cli.calibrate import calibrate_checkpoint_command
 from training.cli.data import report_data
 from training.cli.errors import exit_on_error
 from training.cli.evaluate import evaluate_checkpoints
+from training.cli.options import with_training_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,114 +38,9 @@ def register(app: typer.Typer) -> None:
     app.command("data")(report_data)
 
 
-def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
-    role: Annotated[str | None, typer.Option(help="safety or helpfulness.")] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=r"File, folder or hub name of preference data, PLACE\[@PART][,key=value…]; may be "
-            "given several times."
-        ),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(help="Language model or encoder to start from: a directory or a hub name."),
-    ] = None,
-    output: Annotated[str | None, typer.Option(help="Directory for the checkpoint.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with any of the settings; flags win over it.")
-    ] = None,
-    format: Annotated[  # noqa: A002 - the flag's name
-        str | None, typer.Option(help="Read every file as this format instead of detecting it.")
-    ] = None,
-    mixture: Annotated[
-        str | None, typer.Option(help="Draw by a recipe: llama2_helpfulness or llama2_safety.")
-    ] = None,
-    max_malformed: Annotated[
-        int | None, typer.Option(help="Stop a file with more malformed rows than this.")
-    ] = None,
-    heldout_fraction: Annotated[
-        float | None, typer.Option(help="Share of prompts held out where rows name no split.")
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Most tokens of prompt and response together.")
-    ] = None,
-    truncate: Annotated[
-        str | None, typer.Option(help="error: leave over-long ones out; prompt: cut its left.")
-    ] = None,
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(help="What to minimise: NAME or NAME=WEIGHT; may be given several times."),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(help="Where a reward is read: last_token, mean or per_token."),
-    ] = None,
-    trainable: Annotated[
-        str | None,
-        typer.Option(help="What is trained: full, head (the trunk runs once), lora or qlora."),
-    ] = None,
-    freeze_layers: Annotated[
-        int | None,
-        typer.Option(help="Leave the embeddings and so many of the lowest layers as they are."),
-    ] = None,
-    merge_adapter: Annotated[
-        bool | None,
-        typer.Option(
-            "--merge-adapter/--no-merge-adapter",
-            help="Publish LoRA merged into its base, or apart, naming it.",
-        ),
-    ] = None,
-    margins: Annotated[
-        str | None, typer.Option(help="Margins for grades of strength: none, small or large.")
-    ] = None,
-    safety_auxiliary_weight: Annotated[
-        float | None, typer.Option(help="Weight of the auxiliary loss on is_safe; 0 is off.")
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts in one forward pass.")] = None,
-    gradient_accumulation: Annotated[
-        int | None, typer.Option(help="Forward passes in one update.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto (bf16 on a GPU that has it), fp32 or bf16.")
-    ] = None,
-    packing: Annotated[
-        bool | None,
-        typer.Option(
-            "--packing/--no-packing", help="Compute prompts once for all their responses."
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the head and of the data's order.")] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(help="Temperature and bias fitted on: auto, labels, pairs or none."),
-    ] = None,
-    safety_target_precision: Annotated[
-        float | None, typer.Option(help="Of `unsafe` below the safety threshold; 0.89.")
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="Responses of the reference policy, for the reward baseline and drift."),
-    ] = None,
-    report: Annotated[
-        bool | None,
-        typer.Option(
-            "--report/--no-report",
-            help="Write report.html beside the checkpoint; it quotes held-out data.",
-        ),
-    ] = None,
-    save_steps: Annotated[
-        int | None, typer.Option(help="Updates between resumable checkpoints; 0: none.")
-    ] = None,
-    resume: Annotated[
-        bool | None, typer.Option("--resume", help="Go on from the last resumable checkpoint.")
-    ] = None,
-) -> None:
+@with_training_options
+def train(*, config: Path | None, **flags: Any) -> None:
     """Train one reward model from preference data and write its checkpoint."""
-    flags = dict(locals())
-    path = flags.pop("config")
     with exit_on_error(_console):
         from training.config import load_config
         from training.distributed import join_processes
@@ -152,7 +48,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         from training.progress import ConsoleProgress
 
         processes = join_processes()
-        settings = processes.from_first(lambda: load_config(path, flags))
+        settings = processes.from_first(lambda: load_config(config, flags))
         result = train_reward_model(settings, progress=ConsoleProgress(_console))
         if not processes.is_first:
             return

@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from rm_core.errors import ConfigurationError
 from training.data.accounting import DrawnPart, MixtureCounts
@@ -18,8 +18,8 @@ from training.data.formats.writer import KINDS, Source
 from training.data.prepare import assign_splits
 from training.data.records import PreferenceRecord
 from training.errors import DataError
+from training.types import Recipe
 
-Recipe = Literal["llama2_helpfulness", "llama2_safety"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 
 

@@ -5,9 +5,8 @@ that they score: a pair, a ranking, a rated response, a step. `OBJECTIVES` is wh
 registered.
 """
 
-from training.losses.margins import MARGINS, Margins, MarginTable, margins_of
+from training.losses.margins import MARGINS, margins_of
 from training.losses.objectives import (
-    DEFAULT_OBJECTIVES,
     OBJECTIVES,
     Objective,
     Rewards,
@@ -25,6 +24,7 @@ from training.losses.regularisers import centering_terms, l2_terms
 from training.losses.safety import safety_auxiliary_loss, safety_auxiliary_terms
 from training.losses.steps import step_terms
 from training.losses.tokens import compared_positions, token_terms
+from training.types import DEFAULT_OBJECTIVES, Margins, MarginTable
 
 __all__ = [
     "DEFAULT_OBJECTIVES",

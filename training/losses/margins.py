@@ -2,15 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from rm_core.errors import ConfigurationError
-from training.types import STRENGTHS, Strength
-
-MarginTable = Literal["none", "small", "large"]
-
-Margins = Mapping[Strength, float]
-"""Reward units of every grade."""
+from training.types import STRENGTHS, Margins, MarginTable, Strength
 
 MARGINS: Mapping[MarginTable, Margins] = {
     "none": {

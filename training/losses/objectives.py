@@ -29,8 +29,6 @@ Target = Literal["pairs", "rankings", "ratings", "tokens", "steps", "is_safe", "
 Batch = Mapping[str, Tensor]
 """What `ComparisonCollator` makes of comparisons, beside the layout's own."""
 
-DEFAULT_OBJECTIVES: Mapping[str, float] = {"bradley_terry": 1.0}
-
 
 @dataclass(frozen=True, slots=True)
 class Rewards:

@@ -1,4 +1,4 @@
-"""Runs the arms in turn, seed by seed, and scores what they made."""
+"""Runs the trainers in turn, seed by seed, and scores what they made."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -8,8 +8,8 @@ from pathlib import Path
 from loadtest.bench.training.prepared import Prepared, prepare
 from loadtest.bench.training.results import Comparison, Run
 from loadtest.bench.training.scorer import AccuracyScorer
-from loadtest.bench.training.settings import ARMS, WORKLOADS, Settings
-from loadtest.bench.training.trainers import Arms, Trained, schedule_of
+from loadtest.bench.training.settings import TRAINERS, WORKLOADS, Settings
+from loadtest.bench.training.trainers import Trained, TrainerRuns, schedule_of
 from loadtest.errors import LoadTestError
 from loadtest.report import environment
 
@@ -22,9 +22,9 @@ class Plan:
         data: directory of the collection.
         directory: what is built goes here.
         workloads: names.
-        arms: trainers, in turn.
-        seeds: of the data's order; the arm that begins moves on by one each seed.
-        trl_python: a Python that has TRL; None leaves its arms out.
+        trainers: trainers, in turn.
+        seeds: of the data's order; the trainer that begins moves on by one each seed.
+        trl_python: a Python that has TRL; None leaves its trainers out.
         settings: sizes.
         records: most rankings of a workload's train side; 0: all.
     """
@@ -32,7 +32,7 @@ class Plan:
     data: Path
     directory: Path
     workloads: Sequence[str] = tuple(WORKLOADS)
-    arms: Sequence[str] = ARMS
+    trainers: Sequence[str] = TRAINERS
     seeds: Sequence[int] = (0, 1, 2)
     trl_python: Path | None = None
     settings: Settings = field(default_factory=Settings)
@@ -46,7 +46,7 @@ class Plan:
         """
         for what, named, known in (
             ("workload", self.workloads, WORKLOADS),
-            ("trainer", self.arms, ARMS),
+            ("trainer", self.trainers, TRAINERS),
         ):
             for name in named:
                 if name not in known:
@@ -69,14 +69,14 @@ class Plan:
         if self.trl_python is not None:
             return {}
         why = "no Python with TRL was named (--trl-python)"
-        return {arm: why for arm in self.arms if arm.startswith("trl")}
+        return {trainer: why for trainer in self.trainers if trainer.startswith("trl")}
 
     def turns(self) -> list[tuple[int, str]]:
-        """Seeds and arms in the order of running: every arm once a seed, each first in its turn.
+        """Seeds and trainers in the order of running: each once a seed, each first in its turn.
 
         The turn is the seed's, so that seeds that are run by several calls take turns too.
         """
-        able = [arm for arm in self.arms if arm not in self.left_out()]
+        able = [trainer for trainer in self.trainers if trainer not in self.left_out()]
         return [
             (seed, able[(at + seed) % len(able)]) for seed in self.seeds for at in range(len(able))
         ]
@@ -98,20 +98,20 @@ def measure_training(
         LoadTestError: the trainers did not get the same texts or pairs, or one failed.
     """
     found = Comparison(environment(), plan.settings.to_json(), left_out=plan.left_out())
-    arms = Arms(plan.settings, plan.directory, plan.trl_python)
+    trainers = TrainerRuns(plan.settings, plan.directory, plan.trl_python)
     for name in plan.workloads:
         prepared = plan.prepared(name)
         found.workloads[name] = facts_of(prepared)
         say(f"{name}: {prepared.facts()}")
-        for seed, arm in plan.turns():
-            trained = arms.train(arm, prepared, seed)
+        for seed, trainer in plan.turns():
+            trained = trainers.train(trainer, prepared, seed)
             scorer = AccuracyScorer(trained.checkpoint, prepared.workload.role)
-            check_same_data(arm, trained, prepared, scorer)
-            run = run_of(name, arm, seed, trained, scorer.right(prepared.heldout))
+            check_same_data(trainer, trained, prepared, scorer)
+            run = run_of(name, trainer, seed, trained, scorer.right(prepared.heldout))
             found.runs.append(run)
             keep(found)
             say(
-                f"{name}, {arm}, seed {seed}: {run.seconds:.1f} s, {run.updates} updates, "
+                f"{name}, {trainer}, seed {seed}: {run.seconds:.1f} s, {run.updates} updates, "
                 f"accuracy {statistics.fmean(run.right):.3f}"
                 + (
                     f", the token ids of {len(trained.texts)} texts are ours"
@@ -138,7 +138,9 @@ def facts_of(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def check_same_data(arm: str, trained: Trained, prepared: Prepared, scorer: AccuracyScorer) -> None:
+def check_same_data(
+    trainer: str, trained: Trained, prepared: Prepared, scorer: AccuracyScorer
+) -> None:
     """Refuse a comparison of trainers that did not see the same.
 
     Raises:
@@ -146,18 +148,18 @@ def check_same_data(arm: str, trained: Trained, prepared: Prepared, scorer: Accu
     """
     if trained.pairs != prepared.num_pairs:
         raise LoadTestError(
-            f"{arm} trained on {trained.pairs} pairs of {prepared.num_pairs}; the trainers would "
-            "not be compared on the same data"
+            f"{trainer} trained on {trained.pairs} pairs of {prepared.num_pairs}; the trainers "
+            "would not be compared on the same data"
         )
     if trained.texts and set(trained.texts) != scorer.text_digests(prepared.train):
-        raise LoadTestError(f"{arm} made other token ids of the same texts")
+        raise LoadTestError(f"{trainer} made other token ids of the same texts")
 
 
-def run_of(workload: str, arm: str, seed: int, trained: Trained, right: Sequence[float]) -> Run:
+def run_of(workload: str, trainer: str, seed: int, trained: Trained, right: Sequence[float]) -> Run:
     """A run without what is of no further use."""
     return Run(
         workload,
-        arm,
+        trainer,
         seed,
         trained.seconds,
         statistics.median(trained.update_seconds),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadtest.bench.training.settings import ARMS
+from loadtest.bench.training.settings import TRAINERS
 from loadtest.errors import LoadTestError
 from loadtest.report import markdown_table
 
@@ -41,7 +41,7 @@ class Run:
 
     Attributes:
         workload: what on.
-        arm: by which trainer.
+        trainer: by which trainer.
         seed: of the data's order.
         seconds: of the training loop.
         update_seconds: the median update's.
@@ -54,7 +54,7 @@ class Run:
     """
 
     workload: str
-    arm: str
+    trainer: str
     seed: int
     seconds: float
     update_seconds: float
@@ -68,7 +68,7 @@ class Run:
     @property
     def key(self) -> tuple[str, str, int]:
         """Of a run there is one of each."""
-        return (self.workload, self.arm, self.seed)
+        return (self.workload, self.trainer, self.seed)
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Comparison:
         settings: of the base, the recipe and the data; equal for all runs.
         workloads: facts of each, and `pair_prompts`, the index of each held-out pair's prompt.
         runs: so far.
-        left_out: arms that did not run, and why.
+        left_out: trainers that did not run, and why.
     """
 
     environment: Mapping[str, str]
@@ -97,7 +97,7 @@ class Comparison:
             "workloads": self.workloads,
             "left_out": self.left_out,
             "summary": {
-                name: {arm: self.summary(name, arm) for arm in self.arms(name)}
+                name: {trainer: self.summary(name, trainer) for trainer in self.trainers(name)}
                 for name in self.workloads
             },
             "runs": [asdict(run) for run in self.runs],
@@ -142,27 +142,29 @@ class Comparison:
                 raise LoadTestError(f"{name}: the data has changed since; start a new file")
         new = {run.key for run in other.runs}
         self.runs = [run for run in self.runs if run.key not in new] + other.runs
-        done = {run.arm for run in self.runs}
+        done = {run.trainer for run in self.runs}
         self.left_out = {
-            arm: why for arm, why in {**self.left_out, **other.left_out}.items() if arm not in done
+            trainer: why
+            for trainer, why in {**self.left_out, **other.left_out}.items()
+            if trainer not in done
         }
 
-    def arms(self, workload: str) -> list[str]:
-        """Arms with runs, in the order of `ARMS`."""
-        found = {run.arm for run in self.runs if run.workload == workload}
-        return [arm for arm in ARMS if arm in found]
+    def trainers(self, workload: str) -> list[str]:
+        """Arms with runs, in the order of `TRAINERS`."""
+        found = {run.trainer for run in self.runs if run.workload == workload}
+        return [trainer for trainer in TRAINERS if trainer in found]
 
-    def of(self, workload: str, arm: str) -> list[Run]:
-        """An arm's runs by seed."""
-        found = [run for run in self.runs if (run.workload, run.arm) == (workload, arm)]
+    def of(self, workload: str, trainer: str) -> list[Run]:
+        """A trainer's runs by seed."""
+        found = [run for run in self.runs if (run.workload, run.trainer) == (workload, trainer)]
         return sorted(found, key=lambda run: run.seed)
 
-    def time_ratio(self, workload: str, arm: str, to: str) -> Interval | None:
-        """Geometric mean over the seeds that both have of the arm's time over the other's."""
+    def time_ratio(self, workload: str, trainer: str, to: str) -> Interval | None:
+        """Geometric mean over the seeds that both have of the trainer's time over the other's."""
         theirs = {run.seed: run.seconds for run in self.of(workload, to)}
         logs = [
             math.log(run.seconds / theirs[run.seed])
-            for run in self.of(workload, arm)
+            for run in self.of(workload, trainer)
             if run.seed in theirs
         ]
         if not logs:
@@ -174,23 +176,23 @@ class Comparison:
             half = float(stats.t.ppf(0.975, len(logs) - 1)) * error
         return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
-    def accuracy(self, workload: str, arm: str) -> Interval:
+    def accuracy(self, workload: str, trainer: str) -> Interval:
         """Share of held-out pairs that are ordered right, mean of the seeds."""
-        rights = np.array([run.right for run in self.of(workload, arm)])
+        rights = np.array([run.right for run in self.of(workload, trainer)])
         return resampled_mean(rights, self._prompts(workload))
 
-    def accuracy_gap(self, workload: str, arm: str, to: str) -> Interval | None:
-        """The arm's accuracy less the other's, on the same pairs with the same seeds."""
+    def accuracy_gap(self, workload: str, trainer: str, to: str) -> Interval | None:
+        """The trainer's accuracy less the other's, on the same pairs with the same seeds."""
         theirs = {run.seed: run.right for run in self.of(workload, to)}
-        both = [run for run in self.of(workload, arm) if run.seed in theirs]
+        both = [run for run in self.of(workload, trainer) if run.seed in theirs]
         if not both:
             return None
         gaps = np.array([np.subtract(run.right, theirs[run.seed]) for run in both])
         return resampled_mean(gaps, self._prompts(workload))
 
-    def summary(self, workload: str, arm: str) -> dict[str, Any]:
-        """An arm's row as values."""
-        runs = self.of(workload, arm)
+    def summary(self, workload: str, trainer: str) -> dict[str, Any]:
+        """A trainer's row as values."""
+        runs = self.of(workload, trainer)
         found: dict[str, Any] = {
             "seeds": [run.seed for run in runs],
             "seconds": statistics.median(run.seconds for run in runs),
@@ -199,13 +201,13 @@ class Comparison:
             "sequence_tokens": runs[0].sequence_tokens,
             "computed_tokens": statistics.fmean(run.computed_tokens for run in runs),
             "peak_bytes": max(run.peak_bytes for run in runs),
-            "accuracy": asdict(self.accuracy(workload, arm)),
+            "accuracy": asdict(self.accuracy(workload, trainer)),
         }
         for other in ("trl", "trl-grouped", "padded"):
-            if other == arm:
+            if other == trainer:
                 continue
-            ratio = self.time_ratio(workload, arm, other)
-            gap = self.accuracy_gap(workload, arm, other)
+            ratio = self.time_ratio(workload, trainer, other)
+            gap = self.accuracy_gap(workload, trainer, other)
             if ratio is not None and gap is not None:
                 found[f"time_over_{other}"] = asdict(ratio)
                 found[f"accuracy_over_{other}"] = asdict(gap)
@@ -213,32 +215,37 @@ class Comparison:
 
     def tables(self) -> str:
         """As Markdown, one table a workload."""
-        parts = [self._table(name) for name in self.workloads if self.arms(name)]
-        parts += [f"**{arm} is left out: {why}**" for arm, why in self.left_out.items()]
+        parts = [self._table(name) for name in self.workloads if self.trainers(name)]
+        parts += [f"**{trainer} is left out: {why}**" for trainer, why in self.left_out.items()]
         machine = "; ".join(f"{name}: {value}" for name, value in self.environment.items())
         return "\n\n".join([*parts, machine])
 
     def _table(self, workload: str) -> str:
-        peers = [arm for arm in ("trl", "trl-grouped", "padded") if arm in self.arms(workload)]
+        peers = [
+            trainer
+            for trainer in ("trl", "trl-grouped", "padded")
+            if trainer in self.trainers(workload)
+        ]
         header = ["", "seconds", "update p50", "tokens computed", "peak MiB", "accuracy"]
         header += [f"time ÷ {peer}" for peer in peers]
         header += [f"accuracy − {peer}" for peer in peers[:1]]
         rows = []
-        for arm in self.arms(workload):
-            found = self.summary(workload, arm)
+        for trainer in self.trainers(workload):
+            found = self.summary(workload, trainer)
             row = [
-                arm,
+                trainer,
                 f"{found['seconds']:.1f}",
                 f"{found['update_seconds']:.3f}",
                 f"{found['computed_tokens']:,.0f}",
                 f"{found['peak_bytes'] / _MIB:.0f}",
-                self.accuracy(workload, arm).show(".3f"),
+                self.accuracy(workload, trainer).show(".3f"),
             ]
             row += [
-                _shown(self.time_ratio(workload, arm, peer), arm == peer, ".2f") for peer in peers
+                _shown(self.time_ratio(workload, trainer, peer), trainer == peer, ".2f")
+                for peer in peers
             ]
             row += [
-                _shown(self.accuracy_gap(workload, arm, peer), arm == peer, "+.3f")
+                _shown(self.accuracy_gap(workload, trainer, peer), trainer == peer, "+.3f")
                 for peer in peers[:1]
             ]
             rows.append(row)

@@ -8,7 +8,7 @@ from typing import Any
 from loadtest.bench.training.rankings import Limits
 from rm_core.types import Role
 
-ARMS = ("ours", "padded", "trl", "trl-grouped")
+TRAINERS = ("ours", "padded", "trl", "trl-grouped")
 """`rewardd train`; the same with packing off; TRL's `RewardTrainer` as it comes, rows in random
 order; TRL with rows of like length in a batch."""
 

@@ -46,7 +46,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Arms:
+class TrainerRuns:
     """Starts trainers.
 
     Attributes:
@@ -59,11 +59,11 @@ class Arms:
     directory: Path
     trl_python: Path | None = None
 
-    def train(self, arm: str, prepared: Prepared, seed: int) -> Trained:
-        """Train once, with the arm's trainer.
+    def train(self, trainer: str, prepared: Prepared, seed: int) -> Trained:
+        """Train once, with the trainer's trainer.
 
         Args:
-            arm: one of `ARMS`.
+            trainer: one of `TRAINERS`.
             prepared: on what, from what.
             seed: of the data's order.
 
@@ -71,13 +71,13 @@ class Arms:
             PeerError: the trainer ended in an error; its last words are in the message.
             LoadTestError: there is no Python with TRL.
         """
-        output = self.directory / prepared.workload.name / f"{arm}-{seed}"
+        output = self.directory / prepared.workload.name / f"{trainer}-{seed}"
         for leftover in (output, output.with_name(f"{output.name}.run")):
             shutil.rmtree(leftover, ignore_errors=True)
         output.parent.mkdir(parents=True, exist_ok=True)
-        if arm in {"ours", "padded"}:
-            return self._ours(prepared, seed, output, packing=arm == "ours")
-        return self._trl(prepared, seed, output, grouped=arm == "trl-grouped")
+        if trainer in {"ours", "padded"}:
+            return self._ours(prepared, seed, output, packing=trainer == "ours")
+        return self._trl(prepared, seed, output, grouped=trainer == "trl-grouped")
 
     def _ours(self, prepared: Prepared, seed: int, output: Path, *, packing: bool) -> Trained:
         file = output.with_name(f"{output.name}.toml")

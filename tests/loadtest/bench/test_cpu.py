@@ -63,7 +63,7 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
     (rounds,) = bench_checkpoints(models, options)
 
     assert asked == ["int8", "float32"]
-    assert not [way for way in rounds.timings if "GEMM" in way]
+    assert not [strategy for strategy in rounds.timings if "GEMM" in strategy]
     assert rounds.timings["one at a time"].max_error < 1e-5
 
 

@@ -21,23 +21,23 @@ TRUTH = {"safety": [1.0, 2.0]}
 
 def test_ways_take_turns_and_the_first_round_does_not_count():
     log = []
-    ways = [Scripted(name, log, {}) for name in "abc"]
+    strategies = [Scripted(name, log, {}) for name in "abc"]
 
-    timings = run_rounds(ways, TRUTH, rounds=2)
+    timings = run_rounds(strategies, TRUTH, rounds=2)
 
     assert log == [*"abc", *"bca", *"cab"]
     assert [len(timings[name].seconds) for name in "abc"] == [2, 2, 2]
 
 
 def test_every_reward_is_held_against_the_truth():
-    ways = [
+    strategies = [
         Scripted("right", [], {"safety": [1.0, 2.0 + 1e-6]}),
         Scripted("wrong", [], {"safety": [1.0, 2.5]}),
         Scripted("nan", [], {"safety": [1.0, math.nan]}),
         Scripted("limit", [], {}),
     ]
 
-    timings = run_rounds(ways, TRUTH, rounds=1)
+    timings = run_rounds(strategies, TRUTH, rounds=1)
     rounds = Rounds("t", 2, "right", timings, tolerance=1e-4)
 
     assert timings["right"].max_error == pytest.approx(1e-6, rel=1e-3)
@@ -62,7 +62,7 @@ def test_ratios_are_taken_within_a_round_and_then_their_median():
     assert "| naive | 4.000 | 16.0 | 3.00× (2.00–9.00) | 0.0e+00 |" in rounds.table()
     assert "tokens: 7" in rounds.table()
     found = rounds.to_json()
-    assert json.loads(json.dumps(found))["ways"]["naive"]["median_ratio"] == 3.0
+    assert json.loads(json.dumps(found))["strategies"]["naive"]["median_ratio"] == 3.0
 
 
 def test_no_rounds_are_refused():

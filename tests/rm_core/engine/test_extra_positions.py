@@ -13,7 +13,7 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.engine import Engine, load_engine
 from rm_core.engine.forward.padded import PaddedForward
-from rm_core.errors import DetailUnavailable
+from rm_core.errors import ReadsWholeText
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, EncodedItem
 from tests.models import make_tokenizer, save_checkpoint
@@ -132,7 +132,7 @@ def test_encoders_refuse_and_say_what_to_do(
     save_checkpoint(tmp_path, architecture)
     engine = load_engine({"helpfulness": str(tmp_path)})
 
-    with pytest.raises(DetailUnavailable, match="causal"):
+    with pytest.raises(ReadsWholeText, match="as a whole"):
         engine.encode(Dialogue("p", "answer", read_at=read_at))
     assert engine.describe()["helpfulness"]["reads_places"] is False
     assert own_rewards(engine, [engine.encode(Dialogue("p", "answer"))])

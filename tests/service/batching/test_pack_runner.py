@@ -13,7 +13,7 @@ from rm_core.types import Dialogue, EncodedItem, ItemRewards
 from service.batching.admission import Admission
 from service.batching.device_thread import DeviceThread
 from service.batching.pack_runner import NONFINITE, PackRunner, outcome_of
-from service.batching.queue import Entry, PendingRequest
+from service.batching.queue import Entry, PendingRequest, Submission
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
 from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
@@ -42,7 +42,7 @@ class Bench:
     def _entry(self, response: str, deadline: float | None) -> Entry:
         item = self.scorer.encode(Dialogue("p", response))
         done = asyncio.get_running_loop().create_future()
-        request = PendingRequest("/score", "interactive", deadline, [None], 1, done)
+        request = PendingRequest(Submission("/score", deadline=deadline), [None], 1, done)
         self.admission.admit_items(1, "interactive", 1e9)
         self.admission.admit_tokens(item.num_tokens, "interactive")
         return Entry(request, 0, QueuedSequence(item, 0, "p"), self.clock())

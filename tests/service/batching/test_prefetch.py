@@ -9,12 +9,12 @@ import pytest
 from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.types import Encoded, EncodedItem
 from service.batching.prefetch import plan_from
-from service.batching.queue import Entry, PendingRequest
+from service.batching.queue import Entry, PendingRequest, Submission
 from tests.service.rig import Rig, right, until
 
 
 def entry(order: int, group: str, priority: Priority = "interactive") -> Entry:
-    request: Any = PendingRequest("/score", priority, None, [None], 1, done=None)  # type: ignore[arg-type]
+    request: Any = PendingRequest(Submission("/score", priority), [None], 1, done=None)  # type: ignore[arg-type]
     item = EncodedItem({"safety": Encoded((1, 2, 3), 2)})
     return Entry(request, 0, QueuedSequence(item, order, group, priority), 0.0)
 

@@ -6,13 +6,13 @@ from rm_core.engine.packing.policy import QueuedSequence
 from rm_core.errors import EngineClosed, InvariantViolation
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Encoded, EncodedItem
-from service.batching.queue import Entry, PendingRequest
+from service.batching.queue import Entry, PendingRequest, Submission
 from service.results import ItemFailure
 
 
 def pending(count: int) -> tuple[PendingRequest, list[Entry]]:
     done = asyncio.get_running_loop().create_future()
-    request = PendingRequest("/score", "interactive", None, [None] * count, count, done)
+    request = PendingRequest(Submission("/score"), [None] * count, count, done)
     item = EncodedItem({"safety": Encoded((1, 2), 1), "helpfulness": Encoded((1, 2, 3), 2)})
     entries = [Entry(request, i, QueuedSequence(item, i, "p"), 0.0) for i in range(count)]
     return request, entries

@@ -58,7 +58,7 @@ async def test_a_queue_that_is_too_slow_refuses_with_an_estimate():
         await rig.begun()
 
         with pytest.raises(QueueFull) as refused:
-            await rig.score("another", max_wait_seconds=60.0)
+            await rig.score("another", patience_seconds=60.0)
 
         assert refused.value.reason == "queue_wait"
         assert refused.value.retry_after_seconds == 40  # 100 tokens at 1/s, 60 s allowed
@@ -73,7 +73,7 @@ async def test_a_request_that_waits_too_long_is_given_up_and_leaves_the_queue():
         await rig.begun()
 
         with pytest.raises(QueueFull):
-            await rig.score("late", max_wait_seconds=0.05)
+            await rig.score("late", patience_seconds=0.05)
 
         assert rig.value("rm_queue_items") == 0
         assert rig.scheduler.num_admitted == 1

@@ -1,6 +1,7 @@
 import pytest
 
 from rm_core.rewards.rule import ScoredResponse
+from service.batching.queue import Submission
 from service.problems import Problem
 from service.results import ItemFailure, ItemResult
 from service.schemas.score import CompareItem, GroupItem, ResponseItem
@@ -28,14 +29,14 @@ async def test_every_outcome_lands_at_its_own_item_with_a_pointer_into_the_body(
     ]
 
     results = await score_items(
-        service.state, items, [f"/items/{i}" for i in range(4)], route="/score"
+        service.state, items, [f"/items/{i}" for i in range(4)], Submission("/score")
     )
 
     assert [len(own) for own in results] == [3, 1, 1, 1]
     assert described(results[0][1]) == ("empty_text", "/items/0/responses/1")
     assert results[1] == [BROKEN]
     assert described(results[2][0]) == ("empty_text", "/items/2/response")
-    alone = await score_items(service.state, [items[3]], [""], route="/score")
+    alone = await score_items(service.state, [items[3]], [""], Submission("/score"))
     assert results[3] == alone[0]
     assert isinstance(results[3][0], ScoredResponse)
 
@@ -47,7 +48,7 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
             BROKEN if i % 4 == 0 else ResponseItem(prompt="p", response=t, is_safety=i % 3 == 0)
             for i, t in enumerate(texts)
         ]
-        results = await score_items(service.state, items, [""] * 12, route="/score")
+        results = await score_items(service.state, items, [""] * 12, Submission("/score"))
 
         for index, (own,) in enumerate(results):
             if index % 4 == 0:
@@ -61,10 +62,10 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
         assert counted == {"safety": 3.0, "helpfulness": 6.0}
 
 
-async def test_a_reward_that_is_not_finite_is_judged_by_nobody(service: Service) -> None:
+async def test_a_reward_that_is_not_finite_fails_its_response_alone(service: Service) -> None:
     item = CompareItem(prompt="p", responses=["fine", f"bad {NAN_MARK}"])
 
-    ((fine, bad),) = await score_items(service.state, [item], ["/items/0"], route="/compare")
+    ((fine, bad),) = await score_items(service.state, [item], ["/items/0"], Submission("/compare"))
 
     assert isinstance(fine, ScoredResponse)
     assert described(bad) == ("nonfinite_reward", "/items/0/responses/1")
@@ -74,10 +75,13 @@ async def test_the_bound_on_items_is_on_responses(start: Start) -> None:
     async with start(max_items=4) as service:
         group = GroupItem(prompt="p", responses=["a", "b", "c"])
         await score_items(
-            service.state, [group, ResponseItem(prompt="p", response="d")], ["", ""], route="/score"
+            service.state,
+            [group, ResponseItem(prompt="p", response="d")],
+            ["", ""],
+            Submission("/score"),
         )
         with pytest.raises(Problem) as refused:
-            await score_items(service.state, [group, group], ["", ""], route="/score")
+            await score_items(service.state, [group, group], ["", ""], Submission("/score"))
 
     assert refused.value.status == 413
     assert service.scorer.encoded == 4

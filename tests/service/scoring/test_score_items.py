@@ -5,6 +5,7 @@ import pytest
 
 from rm_core.rewards.rule import PositionRewards, ScoredItem
 from rm_core.types import Dialogue, Encoded, EncodedItem, ReadPosition
+from service.batching.queue import Submission
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
 from service.problems import Problem, ProblemItem
@@ -20,7 +21,7 @@ class StubScheduler:
         self.refusal = refusal
         self.options: dict[str, Any] = {}
 
-    async def score(self, dialogues: Any, **options: Any) -> list[Any]:
+    async def score(self, dialogues: Any, submission: Submission, **options: Any) -> list[Any]:
         self.options = options
         if self.refusal is not None:
             raise self.refusal
@@ -46,7 +47,7 @@ async def test_a_refusal_of_the_scheduler_becomes_its_problem(
     state = state_with(StubScheduler(refusal), overload_status=503)
 
     with pytest.raises(Problem) as raised:
-        await score_dialogues(state, [Dialogue("p", "r")] * 3)
+        await score_dialogues(state, [Dialogue("p", "r")] * 3, Submission("/score"))
 
     assert (raised.value.status, raised.value.code) == (status, code)
 
@@ -56,7 +57,7 @@ async def test_overload_says_when_to_come_again_and_is_counted_by_item(status: i
     state = state_with(StubScheduler(QueueFull("queue_wait", 7)), overload_status=status)
 
     with pytest.raises(Problem) as raised:
-        await score_dialogues(state, [Dialogue("p", "r")] * 3, route="/compare")
+        await score_dialogues(state, [Dialogue("p", "r")] * 3, Submission("/compare"))
 
     assert raised.value.status == status
     assert raised.value.headers["Retry-After"] == "7"
@@ -80,9 +81,9 @@ async def test_how_long_a_request_waits_depends_on_its_class_unless_it_says_so(
     scheduler = StubScheduler()
     state = state_with(scheduler, max_queue_wait_seconds=3.0, max_bulk_queue_wait_seconds=30.0)
 
-    await score_dialogues(state, [Dialogue("p", "r")], **options)
+    await score_dialogues(state, [Dialogue("p", "r")], Submission("/score", **options))
 
-    assert scheduler.options["max_wait_seconds"] == patience
+    assert scheduler.options == {"patience_seconds": patience}
 
 
 def test_a_failure_is_moved_below_its_item_and_keeps_the_rest() -> None:

@@ -27,14 +27,14 @@ def prepared(tmp_path: Path) -> Prepared:
 
 
 def test_every_arm_is_first_in_its_turn(tmp_path: Path):
-    found = plan(tmp_path, arms=("ours", "trl"), trl_python=tmp_path, seeds=(4, 5, 6))
+    found = plan(tmp_path, trainers=("ours", "trl"), trl_python=tmp_path, seeds=(4, 5, 6))
 
     assert found.turns() == [
         *((4, "ours"), (4, "trl")),
         *((5, "trl"), (5, "ours")),
         *((6, "ours"), (6, "trl")),
     ]
-    assert plan(tmp_path, arms=("ours", "padded"), seeds=(5,)).turns()[0] == (5, "padded")
+    assert plan(tmp_path, trainers=("ours", "padded"), seeds=(5,)).turns()[0] == (5, "padded")
 
 
 def test_trl_is_left_out_with_the_reason_where_nobody_names_its_python(tmp_path: Path):
@@ -49,7 +49,7 @@ def test_trl_is_left_out_with_the_reason_where_nobody_names_its_python(tmp_path:
     ("changes", "said"),
     [
         ({"workloads": ("triples",)}, "no workload named triples"),
-        ({"arms": ("axolotl",)}, "no trainer named axolotl"),
+        ({"trainers": ("axolotl",)}, "no trainer named axolotl"),
         ({"trl_python": Path("/nowhere/python")}, "/nowhere/python is missing"),
     ],
 )

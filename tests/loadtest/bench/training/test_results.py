@@ -11,8 +11,8 @@ from loadtest.errors import LoadTestError
 PROMPTS = [0, 0, 1, 2]
 
 
-def run(arm: str, seed: int, seconds: float, right: tuple[float, ...]) -> Run:
-    return Run("pairs", arm, seed, seconds, seconds / 10, 10, 1000, 600, 2**30, right)
+def run(trainer: str, seed: int, seconds: float, right: tuple[float, ...]) -> Run:
+    return Run("pairs", trainer, seed, seconds, seconds / 10, 10, 1000, 600, 2**30, right)
 
 
 def comparison(*runs: Run, **changes: object) -> Comparison:
@@ -99,7 +99,7 @@ def test_runs_come_back_from_their_file_and_merge(found: Comparison, tmp_path: P
 
     assert again.runs[:3] == found.runs[:3]
     assert [one.seconds for one in again.of("pairs", "ours")] == [25.0, 29]
-    assert again.arms("pairs") == ["ours", "trl", "trl-grouped"]
+    assert again.trainers("pairs") == ["ours", "trl", "trl-grouped"]
     assert again.left_out == {}
 
 

@@ -7,7 +7,7 @@ import pytest
 from loadtest.bench.training.prepared import Prepared
 from loadtest.bench.training.rankings import Ranking
 from loadtest.bench.training.settings import WORKLOADS, Settings
-from loadtest.bench.training.trainers import Arms, our_settings, to_toml, trl_job
+from loadtest.bench.training.trainers import TrainerRuns, our_settings, to_toml, trl_job
 from loadtest.errors import LoadTestError, PeerError
 from tests.loadtest.bench.training.made_up import fake_python
 from training.config import load_config
@@ -59,7 +59,7 @@ def test_both_trainers_get_one_recipe(prepared: Prepared, tmp_path: Path):
 def test_what_the_worker_tells_comes_back(prepared: Prepared, tmp_path: Path):
     python = fake_python(tmp_path / "python", TOLD)
 
-    found = Arms(Settings(), tmp_path / "runs", python).train("trl", prepared, 1)
+    found = TrainerRuns(Settings(), tmp_path / "runs", python).train("trl", prepared, 1)
 
     assert found.checkpoint == tmp_path / "runs" / "kwise" / "trl-1"
     assert found.update_seconds == (1.0, 2.0)
@@ -71,9 +71,9 @@ def test_a_worker_that_fails_is_quoted(prepared: Prepared, tmp_path: Path):
     python = fake_python(tmp_path / "python", TOLD, error="no module named trl")
 
     with pytest.raises(PeerError, match="no module named trl"):
-        Arms(Settings(), tmp_path / "runs", python).train("trl-grouped", prepared, 0)
+        TrainerRuns(Settings(), tmp_path / "runs", python).train("trl-grouped", prepared, 0)
 
 
 def test_without_a_python_for_trl_there_is_no_run(prepared: Prepared, tmp_path: Path):
     with pytest.raises(LoadTestError, match="--trl-python"):
-        Arms(Settings(), tmp_path).train("trl", prepared, 0)
+        TrainerRuns(Settings(), tmp_path).train("trl", prepared, 0)

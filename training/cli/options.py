@@ -1,0 +1,70 @@
+"""Options of `rewardd train`, one for every field of `TrainingConfig`, with its default shown."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.markup import escape
+
+from training.config import TrainingConfig
+
+_FLAGS = {"objectives": "objective"}  # said once for each of them
+_ON_ALONE = {"resume"}  # nothing to switch off
+
+
+def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a training, all of them None unless they are given.
+
+    Args:
+        command: takes `config`, a TOML file or None, and the options by name.
+    """
+    fields: dict[str, FieldInfo] = TrainingConfig.__pydantic_fields__  # type: ignore[attr-defined]
+    config = typer.Option(help="TOML file with any of the settings; flags win over it.")
+    parameters = [_parameter(_FLAGS.get(name, name), field) for name, field in fields.items()]
+    parameters.insert(4, _keyword("config", Path, config))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    kind = _kind(field.annotation)
+    flag = f"--{name.replace('_', '-')}"
+    if kind is bool and name not in _ON_ALONE:
+        flag = f"{flag}/--no-{flag[2:]}"
+    described = field.description or ""
+    several = "; may be given several times" if kind == list[str] else ""
+    text = escape(f"{described[:1].upper()}{described[1:].rstrip('.')}{several}.")
+    option = typer.Option(flag, help=text, show_default=_shown(field.get_default()))
+    return _keyword(name, kind, option)
+
+
+def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def _kind(annotation: Any) -> Any:
+    """What a flag's value is: a number, a switch, one of several words, a text, or texts."""
+    if get_origin(annotation) in (Union, UnionType):
+        annotation, *others = (one for one in get_args(annotation) if one is not type(None))
+        if others:  # a name, or a table that only a file can hold
+            return annotation
+    if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
+        return annotation
+    return list[str]
+
+
+def _shown(default: Any) -> str | bool:
+    """A default as the help shows it; absent, None and empty ones are not shown."""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return str(default) if isinstance(default, str | int | float) else False
