@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from rewardd.files.remote import Result, as_result
 from rm_client.models import CompareItem, ComparisonReply, FailedReply, GroupReply, ResponseReply
 from rm_client.models import ScoreItem as ClientScoreItem
-from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineScorer, Outcome
+from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineOutcome, OfflineScorer
 from rm_core.errors import EngineError, InputError, InputTooLong, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
@@ -228,7 +228,7 @@ class _Line:
                 self._packs.put((pending, index, encoded), encoded, dialogue.group_key)
 
 
-def _outcome(encoded: EncodedItem, found: Outcome) -> ScoreOutcome:
+def _outcome(encoded: EncodedItem, found: OfflineOutcome) -> ScoreOutcome:
     if isinstance(found, EngineError):
         return OUT_OF_MEMORY if isinstance(found, OutOfMemory) else ENGINE_FAILURE
     return outcome_of(encoded, found)

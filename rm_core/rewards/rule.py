@@ -78,12 +78,12 @@ class PositionRewards:
     """One model's rewards of tokens or steps of a response.
 
     Attributes:
-        places: where they are read.
+        positions: where they are read.
         ids: token ids there.
         rewards: raw rewards there, finite.
     """
 
-    places: tuple[ReadPosition, ...]
+    positions: tuple[ReadPosition, ...]
     ids: tuple[int, ...]
     rewards: tuple[float, ...]
 
@@ -96,28 +96,28 @@ class ScoredItem:
         rewards: raw reward of each loaded model, finite, in the models' order.
         num_tokens: tokens read, the longest of the models'.
         warnings: any of "missing_eos", "double_bos", "truncated".
-        within: each model's rewards of tokens or steps; empty unless they were asked for.
+        position_rewards: each model's rewards of tokens or steps; empty unless they were asked for.
     """
 
     rewards: Mapping[ModelName, float]
     num_tokens: int
     warnings: tuple[str, ...] = ()
-    within: Mapping[ModelName, PositionRewards] = field(default_factory=dict)
+    position_rewards: Mapping[ModelName, PositionRewards] = field(default_factory=dict)
 
     @classmethod
     def of(cls, item: EncodedItem, rewards: ItemRewards) -> "ScoredItem":
         """The rewards of one item as `Scorer.forward` gives them."""
-        within = {
+        extra = {
             name: PositionRewards(
                 encoded.extra_positions,
-                tuple(encoded.input_ids[place.position] for place in encoded.extra_positions),
+                tuple(encoded.input_ids[at.position] for at in encoded.extra_positions),
                 rewards[name][1:],
             )
             for name, encoded in item.by_model.items()
             if encoded.extra_positions
         }
         own = {name: values[0] for name, values in rewards.items()}
-        return cls(own, item.num_tokens, item.warnings, within)
+        return cls(own, item.num_tokens, item.warnings, extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class ScoredResponse:
         scores: σ of it.
         selected: whose reward the rule took.
         logit: LOGIT of the selected score, which is the selected calibrated reward.
-        scores_within: σ of each model's calibrated rewards at the places of `scored.within`.
+        position_scores: σ of each model's calibrated rewards of tokens or steps.
     """
 
     scored: ScoredItem
@@ -138,7 +138,7 @@ class ScoredResponse:
     scores: Mapping[ModelName, float]
     selected: Role
     logit: float
-    scores_within: Mapping[ModelName, Sequence[float]] = field(default_factory=dict)
+    position_scores: Mapping[ModelName, Sequence[float]] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -188,9 +188,9 @@ def apply_reward_rule(
             scores={name: float(values[index]) for name, values in scores.items()},
             selected="safety" if selection.use_safety[index] else "helpfulness",
             logit=float(selection.logit[index]),
-            scores_within={
-                name: sigmoid(calibrate(within.rewards, rule.calibrations[name])).tolist()
-                for name, within in item.within.items()
+            position_scores={
+                name: sigmoid(calibrate(extra.rewards, rule.calibrations[name])).tolist()
+                for name, extra in item.position_rewards.items()
             },
         )
         for index, item in enumerate(scored)

@@ -13,7 +13,7 @@ import numpy as np
 from rm_core.checkpoint.files import resolve_directory
 from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import DType, load_engine
-from rm_core.engine.packing.offline import OfflineScorer, Outcome
+from rm_core.engine.packing.offline import OfflineOutcome, OfflineScorer
 from rm_core.errors import DetailUnavailable, EngineError, InputError
 from rm_core.rewards import Calibration, calibrate
 from rm_core.types import Dialogue, EncodedItem, Role, TokenIds, Truncation
@@ -152,7 +152,7 @@ class EngineReader:
         except InputError as error:
             return Refusal(error.code)
 
-    def _reading(self, outcome: Outcome, item: EncodedItem) -> Reading | Refusal:
+    def _reading(self, outcome: OfflineOutcome, item: EncodedItem) -> Reading | Refusal:
         if isinstance(outcome, EngineError):
             return Refusal(outcome.code)
         rewards = calibrate(np.array(outcome[self._role]), self._calibration)

@@ -67,7 +67,7 @@ class Forward(Protocol):
 
 def reads_of(text: Encoded) -> list[int]:
     """Where a text is read: its read position, then its extra ones."""
-    return [text.read_position, *(place.position for place in text.extra_positions)]
+    return [text.read_position, *(at.position for at in text.extra_positions)]
 
 
 def require_whole(model: Any, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> None:

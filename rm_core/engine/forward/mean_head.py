@@ -77,6 +77,6 @@ class AveragingForward:
 
 
 def _with_response(text: Encoded) -> Encoded:
-    """The same text, read also at every token of its response, behind the places asked for."""
+    """The same text, read also at every token of its response, behind the positions asked for."""
     tokens = tuple(ReadPosition(position, 0, 0, "") for position in response_positions(text))
     return replace(text, extra_positions=(*text.extra_positions, *tokens))

@@ -25,7 +25,7 @@ def reading_digest(item: EncodedItem) -> bytes:
                     encoded.input_ids,
                     encoded.read_position,
                     encoded.num_prompt_tokens,
-                    [place.position for place in encoded.extra_positions],
+                    [at.position for at in encoded.extra_positions],
                 )
                 for name, encoded in item.by_model.items()
             ]

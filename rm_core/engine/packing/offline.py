@@ -23,7 +23,7 @@ _PACKS_AHEAD = 4
 Tag = TypeVar("Tag")
 Part = TypeVar("Part")
 
-Outcome = ItemRewards | EngineError
+OfflineOutcome = ItemRewards | EngineError
 """Rewards of one item, or why it has none."""
 
 
@@ -61,8 +61,8 @@ class OfflineScorer(Generic[Tag]):
         self._queue: list[tuple[QueuedSequence[EncodedItem], bytes]] = []
         self._tokens = 0
         self._tags: dict[bytes, list[Tag]] = {}  # of what waits or runs, by what is read
-        self._known: dict[bytes, Outcome] = {}
-        self._settled: list[tuple[Tag, Outcome]] = []
+        self._known: dict[bytes, OfflineOutcome] = {}
+        self._settled: list[tuple[Tag, OfflineOutcome]] = []
         self._next_order = 0
 
     @property
@@ -97,7 +97,9 @@ class OfflineScorer(Generic[Tag]):
             self._tokens += item.num_tokens
             self._next_order += 1
 
-    def run_next(self, meanwhile: Callable[[], None] = lambda: None) -> list[tuple[Tag, Outcome]]:
+    def run_next(
+        self, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[tuple[Tag, OfflineOutcome]]:
         """Run the next pack, if anything waits.
 
         Args:
@@ -140,9 +142,9 @@ class OfflineScorer(Generic[Tag]):
         self._tokens -= sum(entry.item.num_tokens for entry, _ in pack)
         return pack
 
-    def _run(self, items: list[EncodedItem]) -> list[Outcome]:
+    def _run(self, items: list[EncodedItem]) -> list[OfflineOutcome]:
         """Outcomes of one pack, in halves where it fails as a whole."""
-        outcomes: list[Outcome] = []
+        outcomes: list[OfflineOutcome] = []
         parts = [items] if items else []
         while parts:
             part = parts.pop()
@@ -154,7 +156,7 @@ class OfflineScorer(Generic[Tag]):
                 outcomes += found
         return outcomes
 
-    def _forward(self, part: list[EncodedItem], tokens: int) -> Sequence[Outcome] | None:
+    def _forward(self, part: list[EncodedItem], tokens: int) -> Sequence[OfflineOutcome] | None:
         """Outcomes of one forward pass; None if it failed and its halves are to be tried."""
         try:
             rewards = self._scorer.forward(part)

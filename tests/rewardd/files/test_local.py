@@ -5,7 +5,7 @@ import pytest
 
 from rewardd.files.local import LocalScorer
 from rm_client.models import CompareItem, GroupItem, ResponseItem, ScoreItem, StepsItem
-from rm_core.types import Dialogue, EncodedItem, Role
+from rm_core.types import Dialogue, EncodedItem, ItemRewards
 from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, DriftingScorer, FakeScorer, fake_reward
 
 
@@ -153,7 +153,7 @@ def test_the_safety_tag_decides_the_selection() -> None:
 
 def test_a_forward_that_breaks_ends_the_run_with_its_own_error() -> None:
     class Broken(FakeScorer):
-        def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

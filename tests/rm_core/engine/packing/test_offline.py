@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rm_core.engine.packing.offline import OfflineScorer, Outcome, halves
+from rm_core.engine.packing.offline import OfflineOutcome, OfflineScorer, halves
 from rm_core.errors import EngineClosed, EngineError, OutOfMemory
 from rm_core.types import Dialogue, EncodedItem, ItemRewards
 from tests.fakes import ERROR_MARK, DriftingScorer, FakeScorer, fake_reward
@@ -32,7 +32,7 @@ def put(packs: OfflineScorer[str], scorer: FakeScorer, *responses: str) -> None:
         packs.put(response, scorer.encode(Dialogue("p", response)), "p")
 
 
-def run_all(packs: OfflineScorer[str]) -> Iterator[tuple[str, Outcome]]:
+def run_all(packs: OfflineScorer[str]) -> Iterator[tuple[str, OfflineOutcome]]:
     while not packs.is_idle:
         yield from packs.run_next()
 
