@@ -5,6 +5,7 @@ import pytest
 
 import rm_core.engine
 import service.server
+from rm_core.errors import ConfigurationError
 from service.cli import run
 from service.settings import Settings
 
@@ -67,3 +68,8 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
         "deterministic": False,
         "compile_layers": True,
     }
+
+
+def test_settings_without_a_model_are_refused_by_the_names_that_they_could_give() -> None:
+    with pytest.raises(ConfigurationError, match="name a safety or helpfulness model"):
+        run(Settings())
