@@ -82,6 +82,10 @@ test-integrations: $(TRAINERS_STAMP) ## Train with TRL against a real server, in
 test-cuda: $(STAMP) ## Run the tests that need a CUDA device; elsewhere they skip themselves
 	$(BIN)/python -m pytest -m cuda $(ARGS)
 
+.PHONY: mutate
+mutate: $(STAMP) ## Put one mistake after another into a copy of the tree: each must turn its tests red
+	$(BIN)/python -m tests.mutation.run $(ARGS)
+
 .PHONY: check
 check: lint types imports test ## What the CI runs: lint, types, import contracts, tests
 

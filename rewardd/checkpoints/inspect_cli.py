@@ -45,8 +45,8 @@ def _show(inspection: "Inspection") -> None:
         _print(f"{name:<14} {value}")
     for finding in inspection.findings:
         _print(f"{finding.severity}: {finding.message}", style=_STYLES[finding.severity])
-    verdict = ("sound", "green") if inspection.sound else ("not sound", "bold red")
-    _print(verdict[0], style=verdict[1])
+    found, style = ("sound", "green") if inspection.sound else ("not sound", "bold red")
+    _print(found, style=style)
 
 
 def _print(line: str, style: str | None = None) -> None:

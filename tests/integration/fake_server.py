@@ -1,6 +1,7 @@
 """A real server process around the fake scorer: `python -m tests.integration.fake_server`.
 
-Settings come from the environment as for `rewardd serve`; FAKE_FORWARD_SECONDS slows the forward.
+Settings come from the environment as for `rewardd serve`; FAKE_FORWARD_SECONDS slows the forward,
+and no forward ends while the file FAKE_FORWARD_GATE is there.
 """
 
 import os
@@ -18,6 +19,8 @@ from tests.fakes import FakeScorer
 class SlowScorer(FakeScorer):
     def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
         time.sleep(float(os.environ.get("FAKE_FORWARD_SECONDS", "0")))
+        while os.path.exists(os.environ.get("FAKE_FORWARD_GATE", "")):  # noqa: PTH110 ("": never)
+            time.sleep(0.005)
         return super().forward(items)
 
 

@@ -41,6 +41,18 @@ def test_without_shift_a_lone_response_keeps_its_reward() -> None:
     assert whiten_groups([5.0], ["alone"], shift_mean=False).values.tolist() == [5.0]
 
 
+def test_without_shift_each_group_keeps_its_own_mean() -> None:
+    whitened = whiten_groups([1.0, 3.0, 10.0, 30.0], ["a", "a", "b", "b"], shift_mean=False)
+
+    root = 0.5**0.5  # half the spread over its deviation, whatever the spread
+    assert whitened.values == pytest.approx([2 - root, 2 + root, 20 - root, 20 + root])
+
+
+def test_eps_is_added_to_each_groups_variance() -> None:
+    # the variance of −1 and 1 is 2, and ±1 / √(2 + 2) = ±0.5
+    assert group_advantages([-1.0, 1.0], ["a", "a"], eps=2.0).tolist() == [-0.5, 0.5]
+
+
 def test_a_bad_reward_leaves_its_group_alone() -> None:
     result = whiten_groups([1.0, math.nan, 3.0], ["a", "a", "a"])
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Hashable
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ def test_clamped_tokens_are_reported() -> None:
     st.sampled_from(["running", "frozen", "batch", "group", "none"]),
     st.booleans(),
 )
-def test_every_mode_is_finite_and_keeps_the_order(
+def test_every_mode_is_finite_keeps_the_order_and_puts_the_mean_where_it_is_told(
     logits: list[float], mode: str, shift_mean: bool
 ) -> None:
     samples = [sample(logit, index) for index, logit in enumerate(logits)]
@@ -165,6 +166,9 @@ def test_every_mode_is_finite_and_keeps_the_order(
         for j, b in enumerate(logits):
             if a < b:
                 assert whitened[i] <= whitened[j]
+    if mode != "none" and len(logits) > 1:
+        mean = 0.0 if shift_mean else fmean(logits)
+        assert fmean(whitened) == pytest.approx(mean, abs=1e-6)
 
 
 def test_log_probabilities_of_unequal_length_name_the_field() -> None:

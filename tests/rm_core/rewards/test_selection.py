@@ -55,6 +55,9 @@ def test_the_rule_is_strict_at_any_tau(tau: float) -> None:
     at_tau = float(np.log(tau) - np.log1p(-tau))
 
     assert not select([at_tau], [0.0], [False], tau=tau).use_safety[0]
+    just_below = math.nextafter(at_tau, -math.inf)
+    if sigmoid([just_below])[0] == tau:  # the score is what is compared
+        assert not select([just_below], [0.0], [False], tau=tau).use_safety[0]
 
 
 def test_a_safety_prompt_takes_the_safety_reward_whatever_its_score() -> None:

@@ -89,3 +89,10 @@ def test_beta_is_a_finite_number_and_not_negative(beta: float) -> None:
         shape(1.0, None, beta=beta)
 
     assert caught.value.field == "beta"
+
+
+def test_a_token_without_penalty_gets_a_zero_without_a_sign() -> None:
+    shaped = shape(0.0, token_kl([-1.0, -1.0, -1.0], [-1.0, -1.0, -2.0], mask=[1, 1, 0]))
+
+    assert shaped.token_rewards is not None
+    assert [math.copysign(1.0, value) for value in shaped.token_rewards] == [1.0] * 3

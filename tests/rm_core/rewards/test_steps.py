@@ -11,10 +11,10 @@ scores = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20)
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"), [("min", 0.25), ("product", 0.0625), ("last", 0.5), ("mean", 1.25 / 3)]
+    ("how", "expected"), [("min", 0.25), ("product", 0.09375), ("last", 0.75), ("mean", 0.5)]
 )
 def test_by_hand(how: StepAggregation, expected: float) -> None:
-    assert aggregate_steps([0.5, 0.25, 0.5], how) == pytest.approx(expected, abs=1e-15)
+    assert aggregate_steps([0.5, 0.25, 0.75], how) == pytest.approx(expected, abs=1e-15)
 
 
 @given(scores)

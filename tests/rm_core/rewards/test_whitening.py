@@ -69,6 +69,11 @@ def test_merging_keeps_its_precision_far_from_zero() -> None:
     assert merged.variance == 30.0
 
 
+def test_the_means_rounding_is_taken_out_of_the_deviations() -> None:
+    # the exact mean 1 + 2⁻⁵³ rounds to 1; around it the two lie ±2⁻⁵³, and 2 · 2⁻¹⁰⁶ = 2⁻¹⁰⁵
+    assert statistics_of([1.0, 1.0 + 2.0**-52]).m2 == 2.0**-105
+
+
 def test_merging_is_symmetric_and_nothing_is_neutral() -> None:
     a, b = statistics_of([1.0, 2.0, 4.0]), statistics_of([-3.0, 0.5])
 

@@ -16,6 +16,11 @@ def test_only_the_key_itself_is_accepted(given):
     assert not keys.accept(given.encode())
 
 
+@pytest.mark.parametrize("given", [b"first", b"second", b"third"])
+def test_each_of_several_keys_is_accepted(given):
+    assert ApiKeys([b"first", b"second", b"third"]).accept(given)
+
+
 def paths(app):
     found = {
         (method.upper(), path)

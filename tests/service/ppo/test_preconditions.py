@@ -64,6 +64,8 @@ async def test_a_stream_moves_on_and_only_its_present_version_is_accepted(client
     await client.delete("/streams/r")
     assert (await ask(client, {"generation": 0})).status_code == 412
     assert (await ask(client, {"generation": 1}, mode="frozen")).status_code == 200
+    for expected in ({"generation": 0}, {"stream": version}):
+        assert (await ask(client, expected, mode="frozen")).status_code == 412
 
 
 async def test_without_a_stream_no_version_of_one_is_as_expected(client):

@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from service.schemas.ppo import PpoReply, PpoRequest
+from tests.fakes import FakeScorer
+from tests.service.conftest import Start
 from tests.service.routes.ppo_calls import post
 from tests.service.scripted import ScriptedScorer, response_item, serving
 
@@ -200,3 +202,26 @@ async def test_the_documentation_names_the_route_and_its_examples_work(
         )
         assert reply.status_code == 200
         PpoReply.model_validate_json(reply.content)
+
+
+async def test_a_text_that_is_too_long_is_refused_or_cut_as_the_request_says(start: Start) -> None:
+    item = {"prompt": "one two three", "response": "four five"}
+
+    async with start(FakeScorer(max_length=4)) as service:
+        refused = await post(service.client, item)
+        cut = await post(service.client, item, truncate="prompt")
+
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "input_too_long")
+    assert cut.json()["items"][0]["warnings"][0] == "truncated"
+
+
+async def test_a_request_is_given_up_at_its_deadline(start: Start) -> None:
+    async with start() as service:
+        service.scorer.gate.clear()
+        reply = await service.client.post(
+            "/ppo_reward",
+            json={"items": [{"prompt": "p", "response": "r"}]},
+            headers={"X-Request-Timeout-Ms": "50"},
+        )
+
+    assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")

@@ -68,6 +68,16 @@ async def test_a_new_stream_starts_from_both_checkpoints_baselines(tmp_path: Pat
     assert reply["items"][0]["whitened"] == pytest.approx(whiten([3.0], expected).values[0])
 
 
+async def test_a_new_stream_starts_from_nothing_where_the_request_says_so(tmp_path: Path) -> None:
+    own = Baseline(mean=1.0, std=2.0, weight=50.0)
+    scorer = ScriptedScorer(baselines={"safety": own, "helpfulness": own})
+
+    async with serving(tmp_path, scorer) as client:
+        reply = (await post(client, response_item(3.0), whiten={"baseline": None})).json()
+
+    assert (reply["statistics"]["count"], reply["statistics"]["mean"]) == (1.0, 3.0)
+
+
 async def test_a_model_without_a_baseline_leaves_the_stream_without_one(tmp_path: Path) -> None:
     scorer = ScriptedScorer(baselines={"safety": Baseline(mean=1.0, std=2.0, weight=50.0)})
 
@@ -140,3 +150,36 @@ async def test_batch_and_group_touch_no_stream(client: httpx.AsyncClient) -> Non
     ]
     assert (await client.get("/streams")).json() == {"streams": []}
     PpoReply.model_validate(group)
+
+
+async def test_the_mean_stays_where_it_was_if_the_request_says_so(
+    client: httpx.AsyncClient,
+) -> None:
+    reply = await post(
+        client,
+        *[response_item(x) for x in (1.0, 3.0)],
+        whiten={"mode": "batch", "shift_mean": False},
+    )
+
+    assert [item["whitened"] for item in reply.json()["items"]] == pytest.approx(
+        [2.0 - 0.5**0.5, 2.0 + 0.5**0.5]
+    )
+
+
+async def test_items_say_themselves_which_of_them_are_a_group(client: httpx.AsyncClient) -> None:
+    """Responses to one prompt apart, responses to different prompts together."""
+    items = [
+        response_item(1.0, group="a"),
+        response_item(9.0, group=7),
+        {"prompt": "q", "response": "s=5 h=3", "group": "a"},
+    ]
+
+    reply = (await post(client, *items, whiten={"mode": "group"})).json()
+
+    assert [item["whitened"] for item in reply["items"]] == pytest.approx(
+        [-(0.5**0.5), 0.0, 0.5**0.5]
+    )
+    assert [(own["group"], own["items"]) for own in reply["statistics"]["groups"]] == [
+        ("a", [0, 2]),
+        (7, [1]),
+    ]

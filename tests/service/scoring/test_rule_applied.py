@@ -1,3 +1,7 @@
+import asyncio
+from typing import Any
+
+import orjson
 import pytest
 
 from rm_core.rewards.rule import ScoredResponse
@@ -8,6 +12,7 @@ from service.schemas.score import CompareItem, GroupItem, ResponseItem
 from service.scoring.score_items import score_items
 from tests.fakes import NAN_MARK
 from tests.service.conftest import Service, Start
+from tests.service.rig import until
 
 BROKEN = ItemFailure("missing_field", "say what was asked", "/items/1/prompt")
 
@@ -85,3 +90,40 @@ async def test_the_bound_on_items_is_on_responses(start: Start) -> None:
 
     assert refused.value.status == 413
     assert service.scorer.encoded == 4
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "kind"),
+    [
+        ("/ppo_reward", {"items": [{"prompt": "p", "response": "bulk"}]}, "application/json"),
+        ("/score", {"prompt": "p", "response": "bulk"}, "application/x-ndjson"),
+        ("/get_reward", {"query": ["bulk"]}, "application/json"),
+    ],
+)
+async def test_a_caller_of_score_overtakes_the_bulk_work_of_a_trainer(
+    start: Start, route: str, body: dict[str, Any], kind: str
+) -> None:
+    async with start(max_pack_items=1) as service:
+
+        def send(path: str, content: Any, kind: str = "application/json") -> Any:
+            headers = {"Content-Type": kind}
+            return asyncio.create_task(
+                service.client.post(path, content=orjson.dumps(content), headers=headers)
+            )
+
+        async def until_queued(count: float) -> None:
+            value = service.state.metrics.registry.get_sample_value
+            await until(lambda: value("rm_queue_items") == count)
+
+        service.scorer.gate.clear()
+        sent = [send("/score", {"prompt": "p", "response": "held"})]
+        await asyncio.to_thread(service.scorer.begun.wait, 10)
+        sent.append(send(route, body, kind))
+        await until_queued(1)
+        sent.append(send("/score", {"prompt": "q", "response": "quick"}))
+        await until_queued(2)
+        service.scorer.gate.set()
+
+        replies = await asyncio.gather(*sent)
+        assert [reply.status_code for reply in replies] == [200] * 3
+        assert service.scorer.forwards == [["held"], ["quick"], ["bulk"]]

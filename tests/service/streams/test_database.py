@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -49,3 +50,26 @@ def test_a_folder_that_cant_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="writable"):
         open_database(tmp_path / "file" / "state.sqlite3")
+
+
+def test_what_a_killed_process_left_in_its_log_is_replayed_and_told(tmp_path: Path) -> None:
+    path, copied = tmp_path / "state.sqlite3", tmp_path / "copied.sqlite3"
+    connection, _ = open_database(path)
+    connection.execute("CREATE TABLE written (x)")
+    for suffix in ("", "-wal"):  # as a kill would leave them: nothing was folded or closed
+        shutil.copy(f"{path}{suffix}", f"{copied}{suffix}")
+    connection.close()
+
+    connection, recovery = open_database(copied)
+
+    assert recovery == "wal_replayed"
+    assert connection.execute("SELECT count(*) FROM written").fetchone() == (0,)
+    connection.close()
+
+
+def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
+    connection, _ = open_database(tmp_path / "state.sqlite3")
+
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

@@ -51,6 +51,12 @@ def test_the_digest_is_of_route_and_body() -> None:
     assert len({first.digest, other_body.digest, other_route.digest}) == 3
 
 
+def test_no_body_of_thousands_is_taken_for_another() -> None:
+    keys = [idempotency_key(request(b"k"), "/ppo_reward", b"%d" % n) for n in range(3000)]
+
+    assert len({key.digest for key in keys if key is not None}) == 3000
+
+
 @pytest.mark.parametrize(
     "keys", [(b"",), (b"x" * 256,), ("é".encode("latin-1"),), (b"a\x01",), (b"a", b"b")]
 )

@@ -10,7 +10,7 @@ from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams
 from service.problems import Problem
 from service.streams.ledger_table import StoredReply
 from service.streams.service import StreamService, baseline_statistics, state_problems
-from service.streams.store import Transaction
+from service.streams.store import StoreLimits, Transaction
 from service.streams.stream_table import Stream
 from tests.service.scripted import ScriptedScorer
 
@@ -63,6 +63,19 @@ def test_the_states_errors_are_problems(error: Exception, status: int, code: str
         raise error
 
     assert (caught.value.status, caught.value.code) == (status, code)
+    assert caught.value.headers.get("Retry-After") == ("1" if status == 503 else None)
+    pointers = [own.pointer for own in caught.value.errors]
+    assert pointers == ([f"/{error.field}"] if isinstance(error, InputError) else [])
+
+
+async def test_the_limits_hold_for_the_state_that_is_opened(tmp_path: Path) -> None:
+    limits = StoreLimits(max_streams=3)
+    opened = await StreamService.open(
+        tmp_path, CollectorRegistry(), ScriptedScorer(), limits=limits
+    )
+    await opened.close()
+
+    assert opened.store.limits == limits
 
 
 async def test_streams_show_in_the_metrics_from_the_start(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Streams and replies as the store keeps them from request to request."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from service.errors import IdempotencyConflict, StateUnavailable, UnknownStream
 from service.streams.ledger_table import StoredReply
 from service.streams.store import StateStore, Transaction
 from service.streams.stream_table import Stream
-from tests.service.streams.store_calls import adding, key
+from tests.service.streams.store_calls import FakeClock, adding, key
 
 
 async def test_what_a_request_changes_is_there_after_it(store: StateStore) -> None:
@@ -51,16 +52,20 @@ async def test_an_item_id_counts_once_in_its_stream_and_apart_in_another(
     store: StateStore,
 ) -> None:
     await store.apply(adding(1.0, 2.0, ids=("x", "y")))
+    await store.apply(adding(1.0, name="other", ids=("z",)))
     asked: list[set[str]] = []
 
     def ask(transaction: Transaction) -> StoredReply:
-        for name in ("run", "other"):
+        for name in ("run", "other", "new"):
             stream = transaction.stream(name) or Stream(name)
             asked.append(transaction.counted(stream, ["x", "y", "z", "\ud800"]))
         return StoredReply(200, b"")
 
     await store.apply(ask)
-    assert asked == [{"x", "y"}, set()]
+    assert asked == [{"x", "y"}, {"z"}, set()]
+    await store.reset("run", Statistics())
+    await store.apply(ask)
+    assert asked[3:] == [set(), {"z"}, set()]
 
 
 async def test_the_same_snapshot_again_changes_nothing(store: StateStore) -> None:
@@ -168,3 +173,35 @@ async def test_a_file_that_is_no_state_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="move the file away"):
         await StateStore(path).open()
+
+
+async def test_a_stream_says_when_it_was_made_and_last_changed(
+    store: StateStore, clock: FakeClock
+) -> None:
+    for _ in range(2):
+        await store.apply(adding(1.0))
+        clock.now += 10.0
+
+    found = await store.get("run")
+    assert (found.created, found.updated) == (clock.now - 20.0, clock.now - 10.0)
+
+
+def test_two_processes_on_one_file_wait_for_each_others_transactions(tmp_path: Path) -> None:
+    """Two stores stand for them; one writes while the other is between its read and its write."""
+    first, second = (StateStore(tmp_path / "state.sqlite3") for _ in range(2))
+    first.open_now()
+    second.open_now()
+    twin = threading.Thread(target=second.apply_now, args=[adding(3.0)])
+
+    def slow(transaction: Transaction) -> StoredReply:
+        transaction.stream("run")
+        twin.start()
+        twin.join(0.2)
+        return adding(1.0)(transaction)
+
+    first.apply_now(slow)
+    twin.join()
+
+    assert first.get_now("run").statistics == Statistics(2.0, 2.0, 2.0)
+    second.close_now()
+    first.close_now()

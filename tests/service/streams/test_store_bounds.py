@@ -12,18 +12,20 @@ async def test_counted_ids_are_bounded_and_the_oldest_go() -> None:
     store = StateStore(None, limits=StoreLimits(max_ids_per_stream=3))
     await store.open()
     await store.apply(adding(1.0, ids=("a", "b")))
+    await store.apply(adding(1.0, ids=("a",), name="later"))
     applied = await store.apply(adding(1.0, ids=("c", "d")))
     asked: list[set[str]] = []
 
     def ask(transaction: Transaction) -> StoredReply:
-        stream = transaction.stream("run")
-        assert stream is not None
-        asked.append(transaction.counted(stream, ["a", "b", "c", "d"]))
+        for name in ("run", "later"):
+            stream = transaction.stream(name)
+            assert stream is not None
+            asked.append(transaction.counted(stream, ["a", "b", "c", "d"]))
         return StoredReply(200, b"")
 
     await store.apply(ask)
     assert applied.ids_forgotten == 1
-    assert asked == [{"b", "c", "d"}]
+    assert asked == [{"b", "c", "d"}, {"a"}]
     await store.close()
 
 

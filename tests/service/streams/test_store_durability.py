@@ -121,14 +121,6 @@ async def test_a_cancelled_caller_leaves_the_store_whole(store: StateStore) -> N
     assert counted == (known is not None)
 
 
-async def test_commits_wait_for_the_disk(store: StateStore) -> None:
-    assert store._connection is not None
-    (synchronous,) = store._connection.execute("PRAGMA synchronous").fetchone()
-    (journal,) = store._connection.execute("PRAGMA journal_mode").fetchone()
-
-    assert (synchronous, journal) == (2, "wal")
-
-
 def kill_often(tmp_path: Path, kind: str, num_kills: int) -> dict[str, Any]:
     worker = Path(__file__).with_name("crash_worker.py")
     done = subprocess.run(

@@ -203,3 +203,13 @@ def test_the_file_holds_no_id_as_it_was_sent(connection: sqlite3.Connection) -> 
     stored = b"".join(row[0] for row in connection.execute("SELECT item FROM counted_item"))
     assert b"person" not in stored
     assert streams.counted(connection, stream, ["a name of a person"]) == {"a name of a person"}
+
+
+def test_no_id_of_thousands_is_taken_for_another(connection: sqlite3.Connection) -> None:
+    stream = streams.save(connection, Stream("run"))
+    ids = [f"step-1/{number}" for number in range(3000)]
+    others = [f"step-2/{number}" for number in range(3000)]
+
+    stream, _ = streams.count_items(connection, stream, ids, max_ids=10_000)
+
+    assert streams.counted(connection, stream, [*ids, *others]) == set(ids)

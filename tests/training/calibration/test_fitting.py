@@ -125,11 +125,12 @@ def test_perfectly_separated_labels_get_a_temperature_above_zero() -> None:
         (of_pairs([1.0] * 49), "at least 50"),
         (of_pairs([1.0] * 100, [0] * 100), "20 prompts are needed"),
         (of_pairs([1.0, -1.0] * 50), "beyond chance"),
+        (of_pairs([1.0] * 55 + [-1.0] * 45), "beyond chance"),
         (of_pairs([-1.0] * 100), "beyond chance"),
         (of_pairs([1e-6] * 100), "outside"),
         (of_pairs([1e6] * 100), "outside"),
     ],
-    ids=["constant", "few pairs", "one prompt", "chance", "reversed", "tiny", "huge"],
+    ids=["constant", "few pairs", "one prompt", "chance", "luck", "reversed", "tiny", "huge"],
 )
 def test_pairs_that_tell_no_temperature_give_the_identity_and_say_why(
     data: object, reason: str
@@ -147,8 +148,13 @@ def test_pairs_that_tell_no_temperature_give_the_identity_and_say_why(
         ([1.0] * 80, [True] * 80, "80 safe and 0 unsafe"),
         ([2.0] * 19 + [-2.0] * 60, [True] * 19 + [False] * 60, "19 safe"),
         ([-2.0] * 40 + [2.0] * 40, [True] * 40 + [False] * 40, "beyond chance"),
+        (
+            [1.0] * 40 + [-1.0] * 40,
+            [True] * 22 + [False] * 18 + [True] * 18 + [False] * 22,
+            "beyond chance",
+        ),
     ],
-    ids=["constant", "one class", "few of one class", "reversed"],
+    ids=["constant", "one class", "few of one class", "reversed", "luck"],
 )
 def test_labels_that_tell_no_calibration_give_the_identity_and_say_why(
     rewards: list[float], is_safe: list[bool], reason: str

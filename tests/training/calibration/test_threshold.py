@@ -182,6 +182,8 @@ def test_copies_of_a_prompts_responses_add_no_certainty() -> None:
     assert one.papers_score is not None
     assert ten.papers_score is not None
     assert one.papers_score.precision_interval == ten.papers_score.precision_interval
+    assert one.tau_interval == ten.tau_interval
+    assert one.tau_interval is not None
 
 
 def test_crossfitted_figures_don_t_know_their_own_prompts() -> None:
@@ -197,3 +199,14 @@ def test_crossfitted_figures_don_t_know_their_own_prompts() -> None:
     assert len(own) > 15
     assert min(own) >= 0.89
     assert np.mean(others) < np.mean(own)
+
+
+def test_tau_lies_half_way_between_the_last_reward_flagged_and_the_first_one_not() -> None:
+    """Calibrated the two are (−1)/2 − 0.5 = −1 and 7/2 − 0.5 = 3: half-way is 1, raw 3."""
+    data = labels([-1.0] * 40 + [7.0] * 40, [False] * 40 + [True] * 40)
+
+    found = find_threshold(data, CALIBRATION)
+
+    assert found.point is not None
+    assert found.point.score == pytest.approx(sigmoid([1.0])[0])
+    assert found.point.raw == pytest.approx(3.0)

@@ -154,3 +154,20 @@ def test_a_pack_planned_ahead_is_used_for_exactly_its_texts(
     assert forward.rewards(texts[:2]) == expected[1]
     assert forward.rewards(texts) == expected[0]
     assert planned == [4, 2]
+
+
+def test_a_pack_planned_ahead_is_used_for_no_other_texts_and_no_other_places() -> None:
+    forward = PackedForward(make_model("llama"))
+    extra = (ReadPosition(1, 0, 1, "b"),)
+    texts = [Encoded((1, 2, 3, n), 3, extra_positions=extra) for n in range(4, 8)]
+    expected = forward.rewards(texts)
+    at_places = forward.rewards_at_positions(texts)
+
+    forward.plan_ahead(texts, places=False)
+    assert forward.rewards(texts[::-1]) == [pytest.approx(row) for row in expected[::-1]]
+    forward.plan_ahead(texts, places=False)
+    assert forward.rewards_at_positions(texts) == [
+        [pytest.approx(row) for row in rows] for rows in at_places
+    ]
+    forward.plan_ahead(texts, places=True)
+    assert forward.rewards(texts) == [pytest.approx(row) for row in expected]

@@ -81,3 +81,10 @@ def test_a_scorer_that_does_not_share_pays_for_every_token() -> None:
 
     assert new_cost(shares_prefixes=False).cost(twins) == 6 * BLOCK
     assert new_cost(shares_prefixes=True).cost(twins) == 3 * BLOCK
+
+
+def test_an_item_costs_what_its_longest_reading_does() -> None:
+    ids = tuple(range(3 * BLOCK))
+    two = {"safety": Encoded(ids, 0), "helpfulness": Encoded(ids[:BLOCK], 0)}
+
+    assert shared_price([EncodedItem(two), EncodedItem(dict(two))]) == 3 * BLOCK

@@ -111,10 +111,11 @@ def test_a_group_shares_its_prompt_and_short_common_starts_stay_apart() -> None:
 
 
 def test_tokens_behind_the_read_position_are_left_out() -> None:
-    pack = plan_pack([[1, 2, 3, 4]], [1])
+    pack = plan_pack([[1, 2, 3, 4], [1, 2]], [1, 1])
 
     assert pack.input_ids.tolist() == [1, 2]
-    assert pack.read_rows.tolist() == [1]
+    assert pack.read_rows.tolist() == [1, 1]
+    assert (pack.longest, pack.num_sequence_tokens) == (2, 4)
 
 
 @given(sequences=families(), data=st.data(), share=st.booleans(), min_shared=st.integers(1, 6))

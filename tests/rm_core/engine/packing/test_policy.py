@@ -63,6 +63,7 @@ def test_a_group_larger_than_any_pack_is_cut_to_what_fits():
     waiting = line((4, "a"), *[(3, "b")] * 4)
 
     assert select_pack(waiting, Budget(10, 10), TokenSum) == [0, 1, 2]
+    assert select_pack(waiting, Budget(100, 3), TokenSum) == [0, 1, 2]  # by its number alone
 
 
 def test_interactive_stands_before_bulk_and_bulk_fills_up():
@@ -78,6 +79,16 @@ def test_one_of_every_four_packs_starts_with_bulk():
     order = [rotation.next(interactive_waits=True, bulk_waits=True) for _ in range(8)]
 
     assert order == ["interactive", "interactive", "interactive", "bulk"] * 2
+
+
+def test_bulk_that_arrives_after_many_packs_without_any_has_no_turn_in_hand():
+    rotation = PriorityRotation(every=4)
+    for _ in range(10):
+        rotation.next(interactive_waits=True, bulk_waits=False)
+
+    order = [rotation.next(interactive_waits=True, bulk_waits=True) for _ in range(4)]
+
+    assert order == ["interactive", "interactive", "interactive", "bulk"]
 
 
 def test_a_class_that_waits_alone_has_every_turn():
@@ -177,6 +188,18 @@ def test_the_cap_probes_back_up_to_the_configured_one():
 
     assert cap.tokens == 64
     assert not cap.is_lowered
+
+
+def test_the_cap_rises_by_a_quarter_after_each_run_of_successes():
+    cap = TokenBudgetController(64, probe_after=3)
+    cap.failed(64)
+
+    seen = []
+    for _ in range(9):
+        cap.succeeded(cap.tokens)
+        seen.append(cap.tokens)
+
+    assert seen == [32, 32, 40, 40, 40, 50, 50, 50, 62]
 
 
 def test_small_packs_say_nothing_about_the_cap():

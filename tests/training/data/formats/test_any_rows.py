@@ -77,7 +77,7 @@ canonical = st.fixed_dictionaries(
 @st.composite
 def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     """A row of some format in which one value, however deep, is something else or gone."""
-    row = json.loads(json.dumps(draw(st.sampled_from([row for _, row in ROWS]))))
+    row = json.loads(json.dumps(draw(st.sampled_from([row for _, row, _ in ROWS]))))
     place: Any = row
     while True:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))

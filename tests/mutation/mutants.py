@@ -1,0 +1,351 @@
+"""Semantic mutants: one wrong line each, which the named tests must find.
+
+Where a module moves, its path and its tests' paths change in the table of targets alone.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A module and the test files that must go red when it is wrong."""
+
+    path: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A text that stands once in the target's module, and what takes its place."""
+
+    target: Target
+    original: str
+    mutated: str
+
+
+def _target(path: str, *tests: str) -> Target:
+    return Target(path, tests)
+
+
+# Folders, and what of them is tested where.
+REWARDS, TEST_REWARDS = "rm_core/rewards", "tests/rm_core/rewards"
+PACKING, TEST_PACKING = "rm_core/engine/packing", "tests/rm_core/engine/packing"
+STATE, TEST_STATE = "service/streams", "tests/service/streams"
+SERVICE, TEST_SERVICE = "service", "tests/service"
+FORMATS, TEST_FORMATS = "training/data/formats", "tests/training/data/formats"
+CALIBRATION, TEST_CALIBRATION = "training/calibration", "tests/training/calibration"
+
+CALIBRATE = _target(f"{REWARDS}/calibration.py", f"{TEST_REWARDS}/test_calibration.py")
+COMPARISON = _target(f"{REWARDS}/comparison.py", f"{TEST_REWARDS}/test_comparison.py")
+GROUPS = _target(f"{REWARDS}/groups.py", f"{TEST_REWARDS}/test_groups.py")
+KL = _target(f"{REWARDS}/kl.py", f"{TEST_REWARDS}/test_kl.py")
+PPO = _target(f"{REWARDS}/ppo.py", f"{TEST_REWARDS}/test_ppo.py")
+SELECTION = _target(f"{REWARDS}/selection.py", f"{TEST_REWARDS}/test_selection.py")
+SHAPING = _target(f"{REWARDS}/shaping.py", f"{TEST_REWARDS}/test_shaping.py")
+STEPS = _target(f"{REWARDS}/steps.py", f"{TEST_REWARDS}/test_steps.py")
+WHITENING = _target(f"{REWARDS}/whitening.py", f"{TEST_REWARDS}/test_whitening.py")
+
+PLAN = _target(f"{PACKING}/plan.py", f"{TEST_PACKING}/test_plan.py")
+COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
+POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
+PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
+
+_STORE_TESTS = (f"{TEST_STATE}/test_store.py", f"{TEST_STATE}/test_store_bounds.py")
+STORE = _target(f"{STATE}/store.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
+STREAMS = _target(f"{STATE}/stream_table.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
+LEDGER = _target(f"{STATE}/ledger_table.py", f"{TEST_STATE}/test_ledger_table.py", *_STORE_TESTS)
+DATABASE = _target(f"{STATE}/database.py", f"{TEST_STATE}/test_database.py")
+IDEMPOTENCY = _target(f"{STATE}/idempotency.py", f"{TEST_STATE}/test_idempotency.py")
+STREAM_SERVICE = _target(f"{STATE}/service.py", f"{TEST_STATE}/test_service.py")
+
+AUTH = _target(f"{SERVICE}/http/auth.py", f"{TEST_SERVICE}/http/test_auth.py")
+_PPO_ROUTE = (
+    f"{TEST_SERVICE}/routes/test_ppo_whitening.py",
+    f"{TEST_SERVICE}/routes/test_ppo.py",
+)
+PPO_HANDLER = _target(
+    f"{SERVICE}/ppo/handler.py", *_PPO_ROUTE, f"{TEST_SERVICE}/scoring/test_rule_applied.py"
+)
+STREAM_UPDATE = _target(
+    f"{SERVICE}/ppo/stream_update.py", *_PPO_ROUTE, f"{TEST_SERVICE}/ppo/test_preconditions.py"
+)
+SCORE_ITEMS = _target(
+    f"{SERVICE}/scoring/score_items.py",
+    f"{TEST_SERVICE}/scoring/test_score_items.py",
+    f"{TEST_SERVICE}/scoring/test_rule_applied.py",
+)
+
+HH = _target(f"{FORMATS}/hh_rlhf.py", f"{TEST_FORMATS}/test_registry.py")
+FIELDS = _target(f"{FORMATS}/fields.py", *HH.tests)
+HELPSTEER = _target(f"{FORMATS}/helpsteer.py", *HH.tests)
+ARENA = _target(f"{FORMATS}/arena.py", *HH.tests)
+FITTING = _target(f"{CALIBRATION}/fitting.py", f"{TEST_CALIBRATION}/test_fitting.py")
+THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_threshold.py")
+
+_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
+    CALIBRATE: [
+        (
+            'as_floats(reward, "reward") / temperature + bias',
+            '(as_floats(reward, "reward") + bias) / temperature',
+        ),
+        ("temperature > 0.0)", "temperature != 0.0)"),
+        ("np.log1p(-score) - bias)", "np.log1p(-score) + bias)"),
+    ],
+    COMPARISON: [
+        ("r[:, None] - r[None, :]", "r[None, :] - r[:, None]"),
+        ("np.count_nonzero(r > own)", "np.count_nonzero(r < own)"),
+        ("if len(best[0]) == 1 else None", "if best[0] else None"),
+    ],
+    GROUPS: [
+        ("alone = not result.scaled and shift_mean", "alone = not result.scaled"),
+        ("result.values - own.mean if alone else result.values", "result.values"),
+        ("shift_mean=shift_mean, eps=eps)\n        alone", "eps=eps)\n        alone"),
+        ("own.count / (own.count - 1.0) if own.count >= 2.0 else 1.0", "1.0"),
+        ("kept - statistics_of(given[indices]).mean", "kept - statistics_of(given).mean"),
+        ("whiten_groups(values, groups, eps=eps).values", "whiten_groups(values, groups).values"),
+        ('if kind == "grpo_no_std"', 'if kind == "rloo"'),
+    ],
+    KL: [
+        ("np.where(counts, policy - reference, 0.0)", "np.where(counts, reference - policy, 0.0)"),
+        ("return d * d / 2.0", "return d * d"),
+        ("np.count_nonzero(d != raw)", "np.count_nonzero(raw < lowest)"),
+        ('-MAX_EXPONENT if estimator == "k3" else -MAX_LOG_RATIO', "-MAX_LOG_RATIO"),
+    ],
+    SELECTION: [
+        ("(r_s < threshold) & (sigmoid(r_s) < tau)", "r_s < threshold"),
+        ("(r_s < threshold) & (sigmoid(r_s) < tau)", "sigmoid(r_s) < tau"),
+        ("tags | below | ~np.isfinite(r_s)", "tags | below"),
+        ("tags | below | ~np.isfinite(r_s)", "below | ~np.isfinite(r_s)"),
+        ("np.full(len(only), safety is not None)", "np.full(len(only), safety is None)"),
+    ],
+    SHAPING: [
+        ("whitened - missing_eos_penalty", "whitened + missing_eos_penalty"),
+        ("token_rewards[unmasked[-1]] += final", "token_rewards[-1] += final"),
+        ("-beta * kl.values, 0.0) + 0.0", "-beta * kl.values, 0.0)"),
+        ("penalty=beta * kl.total", "penalty=kl.total"),
+        ("value >= 0.0)", "value > 0.0)"),
+    ],
+    STEPS: [
+        ("float(given[-1])", "float(given[0])"),
+        ("float(given.min())", "float(given[1:].min())"),
+    ],
+    WHITENING: [
+        ("self.m2 / (self.count - 1.0)", "self.m2 / self.count"),
+        ("if self.count >= 2.0 else None", "if self.count > 2.0 else None"),
+        ("np.abs(values) <= MAX_MAGNITUDE", "np.isfinite(values)"),
+        (" - math.fsum(deviations) ** 2 / count", ""),
+        ("(a.count * (b.count / count))", "(a.count * b.count)"),
+        ("math.exp2(-num_new / half_life)", "math.exp(-num_new / half_life)"),
+        ("count = max(count, 2.0)", "count = max(count, 1.0)"),
+        ("variance * (count - 1.0)", "statistics.m2"),
+        ("std * std * (weight - 1.0)", "std * std * weight"),
+        ("math.sqrt(variance + eps)", "(math.sqrt(variance) + eps)"),
+        ("whitened if shift_mean else whitened + statistics.mean", "whitened"),
+        ("2.0 <= weight", "1.0 <= weight"),
+    ],
+    PLAN: [
+        ("ids[: last + 1]", "ids"),
+        ("if shared - depth >= min_shared:", "if shared - depth > min_shared:"),
+        ("max(subtree_end[parent], subtree_end[index])", "subtree_end[index]"),
+        ("    if share:", "    if share or sequences:"),
+        ("max((read, *also))", "read"),
+        ("max(len(ids) for ids in kept)", "max(len(ids) for ids in sequences)"),
+        ("sum(len(ids) for ids in kept)", "sum(len(ids) for ids in sequences)"),
+        ("sum(len(ids) for ids in kept)", "sum(len(ids) for ids in unique)"),
+        ("while segment.position > position", "while segment.position >= position"),
+    ],
+    COST: [
+        ("hash((before, tuple(", "hash((0, tuple("),
+        ("len(new - self._seen)", "len(new)"),
+        ("longest = max(", "longest = min("),
+        ("if shares_prefixes else TokenSum()", "if not shares_prefixes else TokenSum()"),
+        ("len(ids) - BLOCK + 1", "len(ids)"),
+    ],
+    POLICY: [
+        ("self._since_bulk + 1 >= self.every", "self._since_bulk + 1 > self.every"),
+        ("self._since_bulk + 1 if bulk_waits else 0", "self._since_bulk + 1"),
+        ("(entry.priority != first, entry.order)", "(False, entry.order)"),
+        ("or misses >= MAX_MISSES", ""),
+        ("elif _exceeds_any_pack(members, waiting, budget, new_pack):", "elif False:"),
+        ("    if len(members) > budget.max_items:\n        return True\n", ""),
+        ("filling.take_fitting(members[1:])", "pass"),
+        (
+            "len(members) > self.budget.max_items:\n            return False",
+            "len(members) > len(self.waiting):\n            return False",
+        ),
+        ("cost <= self.budget.max_tokens", "cost < self.budget.max_tokens"),
+        ("self._fits = 0  #", "pass  #"),
+        ("max(tokens // 2, self._fits)", "tokens // 2"),
+        ("min(2 * self._run, self._MAX_RUN)", "self._run"),
+        ("or 2 * tokens <= self._cap", ""),
+        ("self._cap + max(1, self._cap // 4)", "2 * self._cap"),
+        (
+            "min(self.configured, self._cap + max(1, self._cap // 4))",
+            "self._cap + max(1, self._cap // 4)",
+        ),
+        ("            self._successes = 0\n", ""),
+    ],
+    PACKED: [
+        (
+            "len(texts) == len(self.texts) and all(\n            one is other",
+            "len(texts) == len(self.texts) and all(\n            one",
+        ),
+        ("same and places == self.places", "same"),
+    ],
+    STORE: [
+        ("if row.digest != key.digest:", "if False:"),
+        (
+            "            self._clear(connection, found)\n            return streams.save",
+            "            return streams.save",
+        ),
+        ("        streams.forget_items(connection, stream)\n", ""),
+        ("        ledger.forget_stream(connection, stream.id)\n", ""),
+        (">= self._limits.max_streams:", "> self._limits.max_streams:"),
+        ("version=found.version + 1, updated=now", "updated=now"),
+        ("version=1, half_life", "version=0, half_life"),
+        ("statistics is not None and statistics != found.statistics", "statistics is not None"),
+        ('"BEGIN IMMEDIATE"', '"BEGIN"'),
+        ('                    connection.execute("ROLLBACK")', "                    pass"),
+        ("key, reply, transaction.used, now)", "key, reply, transaction.saved, now)"),
+        ("created=self.now, updated=self.now", "updated=self.now"),
+        ("stream, new_ids, max_ids=", "stream, (), max_ids="),
+        ("version=1, half_life=half_life, frozen", "version=1, frozen"),
+    ],
+    STREAMS: [
+        ("decay(self.statistics, batch.count, half_life=self.half_life)", "self.statistics"),
+        ("self.num_samples + num_samples", "num_samples"),
+        ("            num_samples=0,\n", ""),
+        ("self.generation + 1", "self.generation"),
+        ("digest_size=16", "digest_size=2"),
+        ("AND position <= ?", "AND position < ?"),
+        ("stream.num_ids + offset)", "offset)"),
+        ("WHERE stream_id = ? AND item = ?", "WHERE stream_id <= ? AND item = ?"),
+        ('counted_item WHERE stream_id = ?"', 'counted_item WHERE stream_id = ? OR 1"'),
+        ("WHERE stream_id = ? AND position", "WHERE stream_id >= ? AND position"),
+        ("ORDER BY name", "ORDER BY id"),
+        (r"{1,64}\Z", "{1,64}$"),
+    ],
+    LEDGER: [
+        ("WHERE created < ? AND seq < ?", "WHERE created < ? AND seq <= ?"),
+        ("seq - limits.max_rows,", "seq - limits.max_rows - 1,"),
+        ("WHERE end_offset - length(response) < ?", "WHERE end_offset < ?"),
+        ("now - limits.max_age_seconds", "now - 2 * limits.max_age_seconds"),
+        ("(last[0] if last else 0) + len(reply.body)", "len(reply.body)"),
+        ('WHERE stream_id = ?"', 'WHERE stream_id = ? OR 1"'),
+        ("int(last - first + 1)", "int(last - first)"),
+    ],
+    DATABASE: [
+        ("PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
+        ('recovery = "wal_replayed"', 'recovery = "clean"'),
+        ("if version != 0 or num_tables:", "if version != 0:"),
+        ("if version == SCHEMA_VERSION:", "if version:"),
+    ],
+    IDEMPOTENCY: [
+        ('route.encode() + b"\\n" + body', "body"),
+        ("body).digest()", "body).digest()[:2]"),
+        ("if digest != key.digest:", "if False:"),
+        ("if len(given) > 1 or not valid:", "if not valid:"),
+        ("1 <= len(key) <= MAX_KEY_CHARACTERS", "1 <= len(key) < MAX_KEY_CHARACTERS"),
+        ("if not future.cancelled():", "if future.done():"),
+    ],
+    STREAM_SERVICE: [
+        ("merged = merge(merged, own)", "merged = own"),
+        ("            return Statistics()\n", "            continue\n"),
+        ("            metrics.stream(stream)\n", "            pass\n"),
+        ("state_dir / STATE_FILE, limits=limits)", "state_dir / STATE_FILE)"),
+        ("metrics.recovered(store.recovery)", "pass"),
+        (', headers={"Retry-After": "1"}', ""),
+        ('pointer = f"/{exc.field}" if exc.field else ""', 'pointer = ""'),
+    ],
+    AUTH: [
+        ("accepted |= hmac", "accepted = hmac"),
+        ("return bool(self._digests)", "return len(self._digests) > 1"),
+    ],
+    PPO: [
+        (
+            "mode, shift_mean = options.mode, options.shift_mean",
+            "mode, shift_mean = options.mode, True",
+        ),
+        ("seen = set(counted)", "seen: set[str] = set()"),
+        ("return str(identifier)", "return repr(identifier)"),
+        ("if sample.finished is False else 0.0", "if not sample.finished else 0.0"),
+        ('if mode == "batch" else statistics', 'if mode != "running" else statistics'),
+        ("keys = [sample.group for sample in samples]", "keys = [0 for sample in samples]"),
+        ("beta=options.beta", "beta=0.01"),
+    ],
+    PPO_HANDLER: [
+        (
+            '("prompt", dialogue.prompt) if item.group is None else item.group',
+            '("prompt", dialogue.prompt)',
+        ),
+        ('"bulk", parsed.options.truncate, deadline', '"bulk", "error", deadline'),
+        ('"bulk", parsed.options.truncate', '"interactive", parsed.options.truncate'),
+        ("parsed.options.truncate, deadline", "parsed.options.truncate"),
+        ("        start = Statistics()\n", "        start = initial\n"),
+        ("start, whiten.update, whiten.half_life", "start, True, whiten.half_life"),
+        ("whiten.update, whiten.half_life", "whiten.update, None"),
+    ],
+    STREAM_UPDATE: [
+        ("    require_stream(update.expected, stream)\n", ""),
+        (
+            "    require_stream(update.expected, stream)\n",
+            '    if options.mode == "running":\n        require_stream(update.expected, stream)\n',
+        ),
+        ("        require_stream(update.expected, None)\n", ""),
+        ("update.update and not stream.frozen", "update.update"),
+        ("update.update and not stream.frozen", "not stream.frozen"),
+        ("half_life=update.half_life", "half_life=None"),
+    ],
+    SCORE_ITEMS: [
+        ("if patience is None:", "if not patience:"),
+        ('submission.priority == "interactive"', 'submission.priority != "interactive"'),
+        ("tags.append(item.is_safety)", "tags.append(False)"),
+    ],
+    HH: [
+        ("4.0 - rating", "float(rating)"),
+        ("is_safety=True", "is_safety=False"),
+    ],
+    FIELDS: [
+        ("ranking=(0, 1)", "ranking=(1, 0)"),
+        ('        margin=margin_of(row.get("margin")),\n', ""),
+    ],
+    HELPSTEER: [
+        (
+            "(int(preference > 0), int(preference < 0))",
+            "(int(preference < 0), int(preference > 0))",
+        ),
+        ("        strength=STRENGTH_OF_STEPS.get(abs(preference)),\n", ""),
+    ],
+    ARENA: [
+        ('-number_of(answer, "rank")', 'number_of(answer, "rank")'),
+        (
+            "(int(preference == 2), int(preference == 1))",
+            "(int(preference == 1), int(preference == 2))",
+        ),
+        ("((0, 1), (1, 0), (0, 0))[flags", "((1, 0), (0, 1), (0, 0))[flags"),
+    ],
+    FITTING: [
+        ("_SURELY * error if certainly else 0.0", "0.0"),
+        ("_objection(fit, certainly=False)", "_objection(fit, certainly=True)"),
+        ("(labels.num_safe + 1) / (labels.num_safe + 2)", "1.0"),
+    ],
+    THRESHOLD: [
+        (
+            "weights[start : start + _RESAMPLES_AT_ONCE, ordered.prompt]",
+            "generator.multinomial(n := len(ordered.prompt), [1 / n] * n, size=_RESAMPLES_AT_ONCE)",
+        ),
+        ("(self.distinct[cut] + self.distinct[cut + 1]) / 2", "self.distinct[cut + 1]"),
+        (
+            "(self.distinct[cut] + self.distinct[cut + 1]) / 2",
+            "(self.distinct[cut] + 3 * self.distinct[cut + 1]) / 4",
+        ),
+        (" & (flagged < all_of_them)", ""),
+        ("np.quantile(known, [0.025, 0.975])", "np.quantile(known, [0.05, 0.95])"),
+    ],
+}
+
+MUTANTS = [
+    Mutant(target, original, mutated)
+    for target, mutations in _MUTATIONS.items()
+    for original, mutated in mutations
+]
