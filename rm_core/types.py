@@ -7,8 +7,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+ModelName = str
+"""What a loaded reward model is called; the engine takes as many as there are names."""
+
 Role = Literal["safety", "helpfulness"]
 ROLES: tuple[Role, ...] = ("safety", "helpfulness")
+"""The two names that mean something: to LLaMA-2's rule, the settings, the wire and training."""
 
 ReadAt = Literal["end", "tokens"] | tuple[int, ...]
 """Where rewards are read: at the text's end alone; also at every token from the response's first
@@ -146,26 +150,26 @@ class EncodedItem:
     """A dialogue as every loaded model reads it; the unit that the scheduler packs.
 
     Attributes:
-        by_role: one encoding per loaded model.
+        by_model: one encoding per loaded model, in the models' order.
     """
 
-    by_role: Mapping[Role, Encoded]
+    by_model: Mapping[ModelName, Encoded]
 
     @property
     def num_tokens(self) -> int:
         """The longest encoding's length in tokens: the item's cost in a pack."""
-        return max(encoded.num_tokens for encoded in self.by_role.values())
+        return max(encoded.num_tokens for encoded in self.by_model.values())
 
     @property
     def num_extra_positions(self) -> int:
         """Rewards that are read beside the one of each model's read position."""
-        return sum(len(encoded.extra_positions) for encoded in self.by_role.values())
+        return sum(len(encoded.extra_positions) for encoded in self.by_model.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings of all encodings, each once, in order of appearance."""
         return tuple(
-            dict.fromkeys(w for encoded in self.by_role.values() for w in encoded.warnings)
+            dict.fromkeys(w for encoded in self.by_model.values() for w in encoded.warnings)
         )
 
 
@@ -258,7 +262,7 @@ class ModelProfile:
     """What the reward mathematics and the provenance need to know of a loaded model.
 
     Attributes:
-        role: which of the two reward models it is.
+        role: its name among the loaded models.
         name: directory or hub name that it was loaded from.
         digest: sha256 over the weights, hex.
         template_hash: sha256 of the chat template, hex; None where there is none.
@@ -272,7 +276,7 @@ class ModelProfile:
         safety_threshold: the checkpoint's own τ and how it was found; None: the default.
     """
 
-    role: Role
+    role: ModelName
     name: str
     digest: str
     template_hash: str | None
@@ -291,6 +295,10 @@ class ModelProfile:
         return None if self.safety_threshold is None else self.safety_threshold.tau
 
 
+ItemRewards = dict[ModelName, tuple[float, ...]]
+"""Raw rewards of one item by model: at its read position, then at each extra position."""
+
+
 class Scorer(Protocol):
     """What the service needs of the engine; tests give it a fake.
 
@@ -298,8 +306,8 @@ class Scorer(Protocol):
     """
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        """The loaded models' roles, one or two, safety first."""
+    def model_names(self) -> tuple[ModelName, ...]:
+        """The loaded models, at least one, in their order."""
         ...
 
     @property
@@ -308,8 +316,8 @@ class Scorer(Protocol):
         ...
 
     @property
-    def profiles(self) -> Mapping[Role, ModelProfile]:
-        """The loaded models, by role."""
+    def profiles(self) -> Mapping[ModelName, ModelProfile]:
+        """What is known of the loaded models, in their order."""
         ...
 
     def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
@@ -320,19 +328,13 @@ class Scorer(Protocol):
         """
         ...
 
-    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
-        """Raw rewards of each item, in order; a reward may be non-finite, which the caller handles.
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        """Raw rewards of each item, in order; one may be non-finite, which the caller handles.
 
         Raises:
             OutOfMemory: the items don't fit the device together; the caller splits.
             EngineError: the forward failed.
         """
-        ...
-
-    def forward_positions(
-        self, items: Sequence[EncodedItem]
-    ) -> list[dict[Role, tuple[float, ...]]]:
-        """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
         ...
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:

@@ -57,9 +57,9 @@ def create_app(
         rule=RewardRule.of(scorer.profiles, tau=settings.tau),
         clock=clock,
     )
-    registry.require_reward(settings, scorer.roles)
+    registry.require_reward(settings, state.rule.roles)
     routes = (*_SCORING_ROUTES, *registry.paths(settings))
-    instruments.prepare(routes, dict(scorer.profiles), settings.max_queue_items)
+    instruments.prepare(routes, scorer.profiles, settings.max_queue_items)
     keys = ApiKeys(settings.read_api_keys())
     secret_file = settings.hmac_secret_file
     secret = None if secret_file is None else read_secret(secret_file)

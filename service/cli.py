@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rm_core.errors import RewardError
+from rm_core.errors import ConfigurationError, RewardError
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -94,7 +94,10 @@ def run(settings: "Settings") -> int:
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
     log = structlog.get_logger(__name__)
-    log.info("loading", safety=settings.safety_model, helpfulness=settings.helpfulness_model)
+    models = {"safety": settings.safety_model, "helpfulness": settings.helpfulness_model}
+    log.info("loading", **models)
+    if not any(models.values()):
+        raise ConfigurationError("no reward model given; name a safety or helpfulness model")
     # Each thread that ever ran an operation keeps OpenMP workers until it ends, and with more of
     # them than cores in the process they all sleep between operations: waking them costs a small
     # forward half its speed. So the models are loaded by a thread that ends, and only the device
@@ -102,8 +105,7 @@ def run(settings: "Settings") -> int:
     with ThreadPoolExecutor(1) as loader:
         engine = loader.submit(
             load_engine,
-            safety=settings.safety_model,
-            helpfulness=settings.helpfulness_model,
+            models,
             device=settings.device,
             dtype=settings.dtype,
             read=settings.read_position,

@@ -13,11 +13,12 @@ from rm_core.types import (
     Dialogue,
     Encoded,
     EncodedItem,
+    ItemRewards,
+    ModelName,
     ModelProfile,
     ReadPosition,
     RenderedText,
     RewardInput,
-    Role,
     TokenIds,
     Truncation,
 )
@@ -27,9 +28,9 @@ ERROR_MARK = "[error]"
 ENCODE_ERROR_MARK = "[encode-error]"
 
 
-def fake_reward(role: Role, dialogue: Dialogue) -> float:
+def fake_reward(name: ModelName, dialogue: Dialogue) -> float:
     """A reward in [-4, 4) that only the text decides."""
-    text = repr((role, dialogue.prompt, dialogue.response)).encode("utf-8", "surrogatepass")
+    text = repr((name, dialogue.prompt, dialogue.response)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:4]) / 2**32 * 8.0 - 4.0
 
 
@@ -70,8 +71,8 @@ class FakeScorer:
     `planned` those that were planned ahead; `plan_error` is raised there; `die` ends the thread.
     """
 
-    def __init__(self, roles: tuple[Role, ...] = ROLES, *, max_length: int = 4096) -> None:
-        self.roles = roles
+    def __init__(self, models: tuple[ModelName, ...] = ROLES, *, max_length: int = 4096) -> None:
+        self.model_names = models
         self.max_length = max_length
         self.shares_prefixes = False
         self.gate = threading.Event()
@@ -88,12 +89,12 @@ class FakeScorer:
         self._lock = threading.Lock()
 
     @property
-    def profiles(self) -> Mapping[Role, ModelProfile]:
+    def profiles(self) -> Mapping[ModelName, ModelProfile]:
         return {
-            role: ModelProfile(
-                role, f"fake-{role}", hashlib.sha256(role.encode()).hexdigest(), None, 4096
+            name: ModelProfile(
+                name, f"fake-{name}", hashlib.sha256(name.encode()).hexdigest(), None, 4096
             )
-            for role in self.roles
+            for name in self.model_names
         }
 
     def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
@@ -114,10 +115,10 @@ class FakeScorer:
             ids = (*range(len(words) - 1), 1_000_000 + len(self._texts))
             self._texts[ids] = dialogue
         encoded = Encoded(ids, len(ids) - 1, None, warnings, fake_places(dialogue))
-        return EncodedItem(dict.fromkeys(self.roles, encoded))
+        return EncodedItem(dict.fromkeys(self.model_names, encoded))
 
-    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
-        dialogues = [self._texts[item.by_role[self.roles[0]].input_ids] for item in items]
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        dialogues = [self._texts[item.by_model[self.model_names[0]].input_ids] for item in items]
         self.begun.set()
         if self.die:
             raise SystemExit("the device thread dies")
@@ -132,31 +133,50 @@ class FakeScorer:
         self.forwards.append([dialogue.response for dialogue in dialogues])
         return [
             {
-                role: float("nan") if NAN_MARK in dialogue.response else fake_reward(role, dialogue)
-                for role in self.roles
+                name: (
+                    float("nan") if NAN_MARK in dialogue.response else fake_reward(name, dialogue),
+                    *self._within(name, item),
+                )
+                for name in self.model_names
             }
-            for dialogue in dialogues
+            for item, dialogue in zip(items, dialogues, strict=True)
         ]
 
-    def forward_positions(
-        self, items: Sequence[EncodedItem]
-    ) -> list[dict[Role, tuple[float, ...]]]:
-        return [
-            {role: (reward, *self._within(role, item)) for role, reward in rewards.items()}
-            for item, rewards in zip(items, self.forward(items), strict=True)
-        ]
-
-    def _within(self, role: Role, item: EncodedItem) -> Iterator[float]:
-        encoded = item.by_role[role]
+    def _within(self, name: ModelName, item: EncodedItem) -> Iterator[float]:
+        encoded = item.by_model[name]
         dialogue = self._texts[encoded.input_ids]
         for place in encoded.extra_positions:
-            yield fake_reward(role, replace(dialogue, response=dialogue.response[: place.end]))
+            yield fake_reward(name, replace(dialogue, response=dialogue.response[: place.end]))
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
         if self.plan_error is not None:
             raise self.plan_error
-        first = self.roles[0]
-        self.planned.append([self._texts[item.by_role[first].input_ids].response for item in items])
+        first = self.model_names[0]
+        self.planned.append(
+            [self._texts[item.by_model[first].input_ids].response for item in items]
+        )
 
     def describe(self) -> dict[str, Any]:
-        return {role: {"path": "fake"} for role in self.roles}
+        return {name: {"path": "fake"} for name in self.model_names}
+
+
+class DriftingScorer(FakeScorer):
+    """Equal texts have equal ids here, and no two that run get the same bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._encoded: dict[RewardInput, EncodedItem] = {}
+        self._num_run = 0
+
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        if dialogue not in self._encoded:
+            self._encoded[dialogue] = super().encode(dialogue, truncate=truncate)
+        return self._encoded[dialogue]
+
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        found = super().forward(items)
+        for rewards in found:
+            self._num_run += 1
+            for name, (own, *within) in rewards.items():
+                rewards[name] = (own + self._num_run * 1e-6, *within)
+        return found

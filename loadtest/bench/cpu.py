@@ -204,7 +204,7 @@ def _one_model(
     engine = _engine_of_one(models.safety, dtype=options.dtype)
     ours = _ours(OURS, engine, arrival, options)
     packs = ours.packs()
-    sizes = pack_sizes(packs, [item.by_role["safety"] for item in ours.items])
+    sizes = pack_sizes(packs, [item.by_model["safety"] for item in ours.items])
     strategies: list[Strategy] = [ours]
     if options.dtype != "float32":
         strategies.append(_ours(OURS_FLOAT32, _engine_of_one(models.safety), arrival, options))
@@ -234,7 +234,7 @@ def _one_model(
 
 def _engine_of_one(safety: Path, *, dtype: str = "float32", deterministic: bool = False) -> Engine:
     return load_engine(
-        safety=str(safety), device="cpu", dtype=DTYPES[dtype], deterministic=deterministic
+        {"safety": str(safety)}, device="cpu", dtype=DTYPES[dtype], deterministic=deterministic
     )
 
 
@@ -267,8 +267,7 @@ def _ours_of_two(
     name: str, safety: Path, helpfulness: Path, arrival: _Arrival, options: Options
 ) -> Ours:
     engine = load_engine(
-        safety=str(safety),
-        helpfulness=str(helpfulness),
+        {"safety": str(safety), "helpfulness": str(helpfulness)},
         device="cpu",
         dtype=DTYPES[options.dtype],
     )

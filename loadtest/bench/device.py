@@ -1,7 +1,7 @@
 """The engine on a GPU: a large random model made on the device, as a share of its matmul rate."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ from loadtest.workloads import log_normal_length
 from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.packed import PackedForward
 from rm_core.engine.packing.policy import Budget
-from rm_core.types import Encoded, EncodedItem
+from rm_core.types import Encoded, EncodedItem, ItemRewards
 
 OURS = "ours"
 MAX_PACK_ITEMS = 256
@@ -210,9 +210,9 @@ class _OneForward:
 
     packed: PackedForward
 
-    def forward(self, items: Sequence[EncodedItem]) -> Sequence[Mapping[Any, float]]:
-        rows = self.packed.rewards([item.by_role["safety"] for item in items])
-        return [{"safety": row[0]} for row in rows]
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        rows = self.packed.rewards([item.by_model["safety"] for item in items])
+        return [{"safety": (row[0],)} for row in rows]
 
 
 def _float32_errors(

@@ -11,7 +11,7 @@ from rm_core.engine import Engine
 from rm_core.engine.packing.cost import SharedPrefixCost
 from rm_core.engine.packing.plan import plan_pack
 from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
-from rm_core.types import Encoded, EncodedItem
+from rm_core.types import Encoded, EncodedItem, ItemRewards
 
 Rewards = dict[str, list[float]]
 """Raw rewards by role, in the order of the texts."""
@@ -97,8 +97,8 @@ def by_group(groups: Sequence[Hashable]) -> list[list[int]]:
 class EngineForward(Protocol):
     """What `Ours` needs of an engine."""
 
-    def forward(self, items: Sequence[EncodedItem]) -> Sequence[Mapping[Any, float]]:
-        """Raw rewards of each item by role."""
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        """Raw rewards of each item by model; see `rm_core.types.Scorer`."""
         ...
 
 
@@ -122,12 +122,12 @@ class Ours:
 
     def run(self) -> Rewards:
         """Plan a pack, run it, and so on until nothing waits."""
-        rewards: dict[int, Mapping[Any, float]] = {}
+        rewards: dict[int, ItemRewards] = {}
         for pack in self.packs():
             found = self.engine.forward([self.items[index] for index in pack])
             rewards.update(zip(pack, found, strict=True))
-        roles = list(rewards[0])
-        return {role: [rewards[i][role] for i in range(len(self.items))] for role in roles}
+        names = list(rewards[0])
+        return {name: [rewards[i][name][0] for i in range(len(self.items))] for name in names}
 
     def packs(self) -> list[list[int]]:
         """Indices of the items of each pack, as the scheduler would choose them."""

@@ -1,4 +1,4 @@
-"""Judging in this process: the engine, packed as the server packs, without the server.
+"""Scoring a file in this process: the engine, packed as the server packs, without the server.
 
 Schemas, selection and replies are the service's own, so that a file scored here and one scored by
 a server say the same.
@@ -6,7 +6,7 @@ a server say the same.
 
 import importlib.metadata
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,12 +16,11 @@ from pydantic import TypeAdapter
 from rewardd.files.remote import Result, as_result
 from rm_client.models import CompareItem, ComparisonReply, FailedReply, GroupReply, ResponseReply
 from rm_client.models import ScoreItem as ClientScoreItem
-from rm_core.engine.packing.cost import new_cost
-from rm_core.engine.packing.policy import Budget, QueuedSequence, TokenBudgetController, select_pack
-from rm_core.errors import EngineClosed, EngineError, InputError, InputTooLong, OutOfMemory
+from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineOutcome, OfflineScorer
+from rm_core.errors import EngineError, InputError, InputTooLong, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
-from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, forward_once, outcome_of
+from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, outcome_of
 from service.observability.metrics import Metrics
 from service.results import ItemFailure, ItemResult, ScoreOutcome
 from service.schemas import score as schemas
@@ -29,10 +28,6 @@ from service.scoring.compare_reply import comparison_json
 from service.scoring.model_info import models_json, selection_json
 from service.scoring.score_reply import item_json
 
-DEFAULT_PACK_ITEMS = 256
-
-_PACKS_AHEAD = 4
-"""How much is encoded ahead: enough to gather groups and to keep the device busy."""
 _MOST_ITEMS_AHEAD = 2048
 _MOST_CHARACTERS_AHEAD = 16 * 1024 * 1024
 
@@ -59,12 +54,8 @@ class _Pending:
         return all(outcome is not None for outcome in self.outcomes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Which response of which item an encoding is."""
-
-    pending: _Pending
-    index: int
+_Place = tuple[_Pending, int, EncodedItem]
+"""Which response of which item an encoding is."""
 
 
 class LocalScorer:
@@ -85,7 +76,6 @@ class LocalScorer:
     ) -> None:
         self._scorer = scorer
         self._rule = RewardRule.of(scorer.profiles)
-        self._cap = TokenBudgetController(max_pack_tokens)
         self._max_pack_tokens = max_pack_tokens
         self._max_pack_items = max_pack_items
         self._metrics = Metrics()  # what the replies count; nobody scrapes it here
@@ -125,17 +115,18 @@ class LocalScorer:
         self, items: Iterator[_WireItem], truncate: Truncation
     ) -> Iterator[tuple[_WireItem, list[ItemResult]]]:
         """Each item with its rewards, in order; the next are encoded while the device works."""
-        line = _Line(self._scorer, items, truncate, self._max_pack_tokens, self._max_pack_items)
         with ThreadPoolExecutor(1, "rewardd-forward") as device:
+            packs: OfflineScorer[_Place] = OfflineScorer(
+                self._scorer,
+                max_pack_tokens=self._max_pack_tokens,
+                max_pack_items=self._max_pack_items,
+                device=device,
+            )
+            line = _Line(self._scorer, packs, items, truncate)
             line.fill()
             while line.pending:
-                pack = line.take(
-                    Budget(self._cap.tokens, self._max_pack_items), self._scorer.shares_prefixes
-                )
-                under_way = device.submit(self._outcomes, [entry.item for entry, _ in pack])
-                line.fill()
-                for (_, place), outcome in zip(pack, under_way.result(), strict=True):
-                    place.pending.outcomes[place.index] = outcome
+                for (pending, index, encoded), found in packs.run_next(meanwhile=line.fill):
+                    pending.outcomes[index] = _outcome(encoded, found)
                 while line.pending and line.pending[0].is_done:
                     done = line.leave()
                     yield done.item, self._score(done)
@@ -156,30 +147,6 @@ class LocalScorer:
             outcome if isinstance(outcome, ItemFailure) else next(scored_responses)
             for outcome in outcomes
         ]
-
-    def _outcomes(self, items: Sequence[EncodedItem]) -> list[ScoreOutcome]:
-        """Of one pack, in halves where it fails as a whole."""
-        if not items:
-            return []
-        tokens = new_cost(shares_prefixes=self._scorer.shares_prefixes).cost(list(items))
-        if len(items) == 1 or tokens <= self._cap.tokens:
-            failure = ENGINE_FAILURE
-            try:
-                rewards = forward_once(self._scorer, items)
-            except EngineClosed:
-                raise
-            except OutOfMemory:
-                self._cap.failed(tokens)
-                failure = OUT_OF_MEMORY
-            except EngineError:
-                pass
-            else:
-                self._cap.succeeded(tokens)
-                return list(map(outcome_of, items, rewards))
-            if len(items) == 1:
-                return [failure]
-        middle = len(items) // 2
-        return self._outcomes(items[:middle]) + self._outcomes(items[middle:])
 
 
 def load(
@@ -207,39 +174,32 @@ def load(
     from rm_core.engine import DType, load_engine
 
     disable_progress_bar()  # the command has its own
-    engine = load_engine(
-        safety=safety, helpfulness=helpfulness, device=device, dtype=cast("DType", dtype)
-    )
+    models = {"safety": safety, "helpfulness": helpfulness}
+    engine = load_engine(models, device=device, dtype=cast("DType", dtype))
     return LocalScorer(engine, max_pack_tokens=max_pack_tokens)
 
 
 class _Line:
-    """What was read ahead: items in order, and the encodings among them that wait for a pack."""
+    """What was read ahead: items in order, until all their responses have outcomes."""
 
     def __init__(
         self,
         scorer: Scorer,
+        packs: OfflineScorer[_Place],
         items: Iterator[_WireItem],
         truncate: Truncation,
-        max_pack_tokens: int,
-        max_pack_items: int,
     ) -> None:
         self.pending: deque[_Pending] = deque()
         self._scorer = scorer
+        self._packs = packs
         self._items = items
         self._truncate = truncate
-        self._max_tokens = _PACKS_AHEAD * max_pack_tokens
-        self._max_waiting = _PACKS_AHEAD * max_pack_items
-        self._waiting: list[tuple[QueuedSequence[EncodedItem], _Place]] = []
-        self._tokens = 0
         self._characters = 0
-        self._next_order = 0
 
     def fill(self) -> None:
         """Read and encode as far ahead as is allowed."""
         while (
-            self._tokens < self._max_tokens
-            and len(self._waiting) < self._max_waiting
+            self._packs.has_room
             and len(self.pending) < _MOST_ITEMS_AHEAD
             and self._characters < _MOST_CHARACTERS_AHEAD
         ):
@@ -247,21 +207,6 @@ class _Line:
             if item is None:
                 return
             self._enter(item)
-
-    def take(
-        self, budget: Budget, shares: bool
-    ) -> list[tuple[QueuedSequence[EncodedItem], _Place]]:
-        """The next pack; empty if nothing waits."""
-        chosen = select_pack(
-            [entry for entry, _ in self._waiting],
-            budget,
-            lambda: new_cost(shares_prefixes=shares),
-        )
-        pack = [self._waiting[index] for index in chosen]
-        gone = set(chosen)
-        self._waiting = [one for index, one in enumerate(self._waiting) if index not in gone]
-        self._tokens -= sum(entry.item.num_tokens for entry, _ in pack)
-        return pack
 
     def leave(self) -> _Pending:
         """The first in line, which is done."""
@@ -279,11 +224,14 @@ class _Line:
             encoded = _encode(self._scorer, dialogue, self._truncate)
             if isinstance(encoded, ItemFailure):
                 pending.outcomes[index] = encoded
-                continue
-            entry = QueuedSequence(encoded, self._next_order, dialogue.group_key)
-            self._waiting.append((entry, _Place(pending, index)))
-            self._tokens += encoded.num_tokens
-            self._next_order += 1
+            else:
+                self._packs.put((pending, index, encoded), encoded, dialogue.group_key)
+
+
+def _outcome(encoded: EncodedItem, found: OfflineOutcome) -> ScoreOutcome:
+    if isinstance(found, EngineError):
+        return OUT_OF_MEMORY if isinstance(found, OutOfMemory) else ENGINE_FAILURE
+    return outcome_of(encoded, found)
 
 
 def _dumped(items: Iterator[ClientScoreItem] | Iterator[CompareItem]) -> Iterator[dict[str, Any]]:

@@ -306,7 +306,7 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
 
 
 def _refuse_unknown_kind(directory: Path, config: dict[str, Any]) -> None:
-    """Only what is sure to compute what it was trained to compute."""
+    """Refuse an adapter that may compute something else here than in its training."""
     kind = config.get("peft_type")
     if kind != "LORA":
         raise CheckpointError(

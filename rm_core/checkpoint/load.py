@@ -29,7 +29,7 @@ from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, veri
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
 from rm_core.text.contract import PositionContract, ReadRule, default_contract
 from rm_core.text.encoder import TextEncoder
-from rm_core.types import ModelProfile, Role
+from rm_core.types import ROLES, ModelName, ModelProfile
 
 DEFAULT_MAX_LENGTH = 4096
 """The limit for models that state none, or an absurd one."""
@@ -66,19 +66,20 @@ class _Parts:
 
 def load_reward_model(
     name: str,
-    role: Role,
+    role: ModelName,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     read: ReadRule | None = None,
     bases: SharedBases | None = None,
 ) -> RewardModel:
-    """Load a reward model for a role.
+    """Load a reward model.
 
     Args:
         name: a directory, or a name on the hub (fetched unless HF_HUB_OFFLINE is set): a full
             checkpoint, or a LoRA adapter, whose base is then found and loaded as well.
-        role: what it will serve as; a manifest that says otherwise is an error.
+        role: its name among the loaded models; for "safety" and "helpfulness" a manifest that says
+            otherwise is an error.
         device: where the weights go.
         dtype: of the trunk; the head is always evaluated in float32.
         read: overrides the position that the head reads.
@@ -107,7 +108,7 @@ def load_reward_model(
 
 
 def _load_full(
-    directory: Path, name: str, role: Role, device: torch.device | str, dtype: torch.dtype
+    directory: Path, name: str, role: ModelName, device: torch.device | str, dtype: torch.dtype
 ) -> tuple[_Parts, RewardModelManifest | None]:
     config = inspect_files(directory)
     manifest = _verified_manifest(directory, name, role)
@@ -120,7 +121,7 @@ def _load_full(
 def _load_adapter(
     directory: Path,
     name: str,
-    role: Role,
+    role: ModelName,
     device: torch.device | str,
     dtype: torch.dtype,
     bases: SharedBases | None,
@@ -141,11 +142,11 @@ def _load_adapter(
     return _Parts(model, tokenizer, adapter_digest(adapter, base), base.name), manifest
 
 
-def _verified_manifest(directory: Path, name: str, role: Role) -> RewardModelManifest | None:
+def _verified_manifest(directory: Path, name: str, role: ModelName) -> RewardModelManifest | None:
     manifest = read_manifest(directory)
     if manifest is not None:
         verify_files(directory, manifest)
-        if manifest.role != role:
+        if role in ROLES and manifest.role != role:
             raise WrongRole(
                 f"{name} is a {manifest.role} reward model, but it was given as the {role} model"
             )
@@ -268,7 +269,7 @@ def model_max_length(config: Any, tokenizer: Any) -> int:
 
 def _profile(
     name: str,
-    role: Role,
+    role: ModelName,
     digest: str,
     contract: PositionContract,
     manifest: RewardModelManifest | None,

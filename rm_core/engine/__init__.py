@@ -1,7 +1,7 @@
 """The engine: packs sequences without padding and runs them through the trunk.
 
-Its policies (`plan`, `batching`, `cost`) need no torch; what does is imported on first use, so
-that whoever only plans starts quickly.
+`packing` needs no torch; what does is imported on first use, so that whoever only chooses packs
+starts quickly.
 """
 
 from typing import TYPE_CHECKING, Any

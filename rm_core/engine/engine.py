@@ -1,19 +1,21 @@
 """The engine: loaded reward models behind one interface, `Scorer` (see `rm_core.types`)."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from itertools import islice
+from typing import Any, Literal, get_args
 
 import torch
 
 from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.checkpoint.load import RewardModel, load_reward_model
-from rm_core.engine.forward.base import Forward, random_texts
+from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.mean_head import AveragingForward
 from rm_core.engine.forward.padded import PaddedForward
+from rm_core.engine.forward.self_test import random_texts
 from rm_core.engine.trunk.precision import (
     Precision,
     PrecisionError,
@@ -33,20 +35,18 @@ from rm_core.errors import (
 from rm_core.text.contract import ReadRule
 from rm_core.text.positions import response_positions
 from rm_core.types import (
-    ROLES,
     Dialogue,
     Encoded,
     EncodedItem,
+    ItemRewards,
+    ModelName,
     ModelProfile,
     RewardInput,
-    Role,
     TokenIds,
     Truncation,
 )
 
 DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
-
-Row = TypeVar("Row")
 
 _MEASURED_TEXTS = 16
 
@@ -56,24 +56,24 @@ class _Trunk:
     """One trunk, the models whose heads sit on it, and the way it is run.
 
     Attributes:
-        roles: of the heads, in the order of the forward's columns.
+        names: of the models, in the order of the forward's columns.
         forward: how the trunk is run.
         precision_error: of reduced precision, where it was measured.
     """
 
-    roles: tuple[Role, ...]
+    names: tuple[ModelName, ...]
     forward: Forward
     precision_error: PrecisionError | None = None
 
 
 class Engine:
-    """Scores dialogues with one or two reward models; implements `rm_core.types.Scorer`.
+    """Scores dialogues with named reward models; implements `rm_core.types.Scorer`.
 
-    Models whose trunks hold the same weights and that read text alike run as one trunk with two
-    heads, and only one trunk stays in memory.
+    Models whose trunks hold the same weights and that read text alike run as one trunk with a head
+    for each, and only one trunk stays in memory.
 
     Args:
-        models: the loaded checkpoints by role; at least one.
+        models: the loaded checkpoints by name, at least one; their order is that of all rewards.
         precision: what trunks loaded in float32 are reduced to; the error is measured.
         deterministic: whether a text gets the same bits in any company, on one machine.
         compile_layers: whether torch compiles the trunks' layers.
@@ -81,49 +81,57 @@ class Engine:
 
     def __init__(
         self,
-        models: Mapping[Role, RewardModel],
+        models: Mapping[ModelName, RewardModel],
         *,
         precision: Precision = "float32",
         deterministic: bool = False,
         compile_layers: bool = False,
     ) -> None:
         if not models:
-            raise ConfigurationError("no reward model given; name a safety or helpfulness model")
-        self._models = {role: models[role] for role in ROLES if role in models}
+            raise ConfigurationError("no reward model given")
+        self._models = dict(models)
         self._precision = precision
         self._deterministic = deterministic
         self._compile_layers = compile_layers
-        self._text_identity = {role: _text_identity(m) for role, m in self._models.items()}
+        self._text_identity = {name: _text_identity(m) for name, m in self._models.items()}
         vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
         self._one_vocabulary = len(vocabularies) == 1
-        by_trunk = self._roles_by_trunk()
-        exact = [self._exact_rewards(roles) for roles in by_trunk]
+        by_trunk = self._names_by_trunk()
+        exact = [self._exact_rewards(names) for names in by_trunk]
         # Only now, as adapters on one base are reduced together.
         self._reduce_precision(by_trunk)
         self._trunks = list(map(self._prepare, by_trunk, exact))
-        self._reads_places = all(trunk.forward.reads_positions for trunk in self._trunks)
+        self._reads_positions = all(trunk.forward.reads_positions for trunk in self._trunks)
         self._closed = False
 
-    def _roles_by_trunk(self) -> list[tuple[Role, ...]]:
-        roles = tuple(self._models)
-        alike = len(set(self._text_identity.values())) == 1
-        if len(roles) == 2 and alike and same_trunk(*(m.model for m in self._models.values())):
-            return [roles]
-        return [(role,) for role in roles]
+    def _names_by_trunk(self) -> list[tuple[ModelName, ...]]:
+        """The models that can run as one trunk, together; in order of their first ones."""
+        trunks: list[list[ModelName]] = []
+        for name in self._models:
+            own = next((names for names in trunks if self._share_trunk(names[0], name)), None)
+            if own is None:
+                trunks.append([name])
+            else:
+                own.append(name)
+        return [tuple(names) for names in trunks]
 
-    def _exact_rewards(self, roles: tuple[Role, ...]) -> list[list[float]]:
+    def _share_trunk(self, one: ModelName, other: ModelName) -> bool:
+        alike = self._text_identity[one] == self._text_identity[other]
+        return alike and same_trunk(self._models[one].model, self._models[other].model)
+
+    def _exact_rewards(self, names: tuple[ModelName, ...]) -> list[list[float]]:
         """A trunk's rewards of random texts before its precision is reduced; else none."""
         if self._precision == "float32":
             return []
-        first, *others = (self._models[role] for role in roles)
+        first, *others = (self._models[name] for name in names)
         heads = [head_of(other.model) for other in others]
         return PaddedForward(first.model, heads=heads, reason="reference").rewards(
             _probe_texts(first)
         )
 
-    def _reduce_precision(self, by_trunk: list[tuple[Role, ...]]) -> None:
-        for roles in by_trunk:
-            first = self._models[roles[0]]
+    def _reduce_precision(self, by_trunk: list[tuple[ModelName, ...]]) -> None:
+        for names in by_trunk:
+            first = self._models[names[0]]
             if self._precision == "int8" and first.base is not None:
                 raise ConfigurationError(
                     f"{first.profile.name} is an adapter, and dtype int8 is for full checkpoints; "
@@ -131,9 +139,9 @@ class Engine:
                 )
             reduce_precision(first.model, self._precision)
 
-    def _prepare(self, roles: tuple[Role, ...], exact: list[list[float]]) -> _Trunk:
+    def _prepare(self, names: tuple[ModelName, ...], exact: list[list[float]]) -> _Trunk:
         """Choose how to run a trunk, and measure what reduced precision has lost."""
-        first, *others = (self._models[role] for role in roles)
+        first, *others = (self._models[name] for name in names)
         heads = [head_of(other.model) for other in others]
         forward = choose_forward(
             first,
@@ -144,28 +152,28 @@ class Engine:
         )
         error = precision_error(exact, forward.rewards(_probe_texts(first))) if exact else None
         for other in others:
-            # The same weights once: the second trunk's memory is given back.
+            # The same weights once: the other trunks' memory is given back.
             setattr(other.model, other.model.base_model_prefix, first.model.base_model)
-        averages = [_averages(self._models[role]) for role in roles]
+        averages = [_averages(self._models[name]) for name in names]
         return _Trunk(
-            roles, AveragingForward(forward, averages) if any(averages) else forward, error
+            names, AveragingForward(forward, averages) if any(averages) else forward, error
         )
 
-    def _on_base_of(self, role: Role) -> list[Role]:
+    def _on_base_of(self, name: ModelName) -> list[ModelName]:
         """The other adapters whose base's weights are this one's, in the same memory."""
 
         def weights(model: RewardModel) -> set[int]:
             adapter = model.base is not None
             return {id(p) for p in model.model.base_model.parameters()} if adapter else set()
 
-        own = weights(self._models[role])
+        own = weights(self._models[name])
         return [
-            other for other, model in self._models.items() if other != role and own & weights(model)
+            other for other, model in self._models.items() if other != name and own & weights(model)
         ]
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        """The loaded models' roles, safety first."""
+    def model_names(self) -> tuple[ModelName, ...]:
+        """The loaded models, in the order that they were given in."""
         return tuple(self._models)
 
     @property
@@ -174,9 +182,9 @@ class Engine:
         return all(trunk.forward.shares_prefixes for trunk in self._trunks)
 
     @property
-    def profiles(self) -> Mapping[Role, ModelProfile]:
-        """The loaded models, by role."""
-        return {role: model.profile for role, model in self._models.items()}
+    def profiles(self) -> Mapping[ModelName, ModelProfile]:
+        """What is known of the loaded models, in their order."""
+        return {name: model.profile for name, model in self._models.items()}
 
     def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
         """Token ids of a dialogue for every model; thread-safe.
@@ -189,69 +197,62 @@ class Engine:
         if isinstance(dialogue, TokenIds) and not self._one_vocabulary:
             raise InputError(
                 "the loaded models cut text into different tokens, so that ids can't mean the same "
-                "to both; send the text",
+                f"to {'both' if len(self._models) == 2 else 'all of them'}; send the text",
                 field="ids",
             )
-        if isinstance(dialogue, Dialogue) and dialogue.read_at != "end" and not self._reads_places:
+        if (
+            isinstance(dialogue, Dialogue)
+            and dialogue.read_at != "end"
+            and not self._reads_positions
+        ):
             raise ReadsWholeText(
                 "a loaded model reads the text as a whole, so that its tokens and steps have no "
                 "rewards of their own"
             )
         by_identity: dict[str, Encoded] = {}
-        by_role: dict[Role, Encoded] = {}
-        for role, model in self._models.items():
-            identity = self._text_identity[role]
+        by_model: dict[ModelName, Encoded] = {}
+        for name, model in self._models.items():
+            identity = self._text_identity[name]
             if identity not in by_identity:
                 by_identity[identity] = model.encoder.encode(dialogue, truncate=truncate)
-            by_role[role] = by_identity[identity]
+            by_model[name] = by_identity[identity]
             if _averages(model):
-                response_positions(by_role[role])  # refused here, not together with others later
-        return EncodedItem(by_role)
+                response_positions(by_model[name])  # refused here, not together with others later
+        return EncodedItem(by_model)
 
-    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
-        """Raw rewards of each item, in order; called from one thread.
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        """Raw rewards of each item where it is read, in order; called from one thread.
 
         Raises:
             OutOfMemory: the items don't fit the device together.
             EngineError: the forward failed, or the engine is closed.
         """
-        rewards: list[dict[Role, float]] = [{} for _ in items]
+        rewards: list[ItemRewards] = [dict.fromkeys(self._models, ()) for _ in items]
         for trunk, texts in self._texts(items):
-            values = _run(trunk, texts, trunk.forward.rewards)
-            for reward, row in zip(rewards, values, strict=True):
-                reward.update(zip(trunk.roles, row, strict=True))
-        return rewards
-
-    def forward_positions(
-        self, items: Sequence[EncodedItem]
-    ) -> list[dict[Role, tuple[float, ...]]]:
-        """Like `forward`: each model's raw reward, and those at its encoding's places after it."""
-        rewards: list[dict[Role, tuple[float, ...]]] = [{} for _ in items]
-        for trunk, texts in self._texts(items):
-            values = _run(trunk, texts, trunk.forward.rewards_at_positions)
-            for reward, rows in zip(rewards, values, strict=True):
-                reward.update(zip(trunk.roles, zip(*rows, strict=True), strict=True))
+            found = iter(_run(trunk, texts))
+            for own, text in zip(rewards, texts, strict=True):
+                rows = islice(found, 1 + len(text.extra_positions))
+                own.update(zip(trunk.names, zip(*rows, strict=True), strict=True))
         return rewards
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
         """Plan the packs of a coming forward of exactly these items; beside another forward."""
-        places = any(item.num_extra_positions for item in items)
         for trunk, texts in self._texts(items):
-            trunk.forward.plan_ahead(texts, places=places)
+            trunk.forward.plan_ahead(texts)
 
     def _texts(self, items: Sequence[EncodedItem]) -> Iterator[tuple[_Trunk, list[Encoded]]]:
         """The trunks with what each reads of the items; none where there are no items."""
         if self._closed:
             raise EngineClosed("the engine is closed")
         for trunk in self._trunks if items else ():
-            yield trunk, [item.by_role[trunk.roles[0]] for item in items]
+            yield trunk, [item.by_model[trunk.names[0]] for item in items]
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
+        trunks = {name: trunk for trunk in self._trunks for name in trunk.names}
         return {
-            role: _describe(self._models[role], trunk, self._precision, self._on_base_of(role))
-            for trunk in self._trunks
-            for role in trunk.roles
+            name: _describe(model, trunks[name], self._precision, self._on_base_of(name))
+            for name, model in self._models.items()
         }
 
     def close(self) -> None:
@@ -260,20 +261,19 @@ class Engine:
 
 
 def load_engine(
+    models: Mapping[ModelName, str | None],
     *,
-    safety: str | None = None,
-    helpfulness: str | None = None,
     device: str = "auto",
     dtype: DType = "auto",
     read: ReadRule | None = None,
     deterministic: bool = False,
     compile_layers: bool = False,
 ) -> Engine:
-    """Load one or two checkpoints and decide how each is run.
+    """Load checkpoints and decide how each is run.
 
     Args:
-        safety: directory or hub name of the safety model; None for none.
-        helpfulness: likewise.
+        models: directory or hub name of each model, by the name that it is loaded under; None for
+            none of that name.
         device: "auto" takes CUDA where there is one, else the CPU.
         dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU. Where another is
             asked for on the CPU, the rewards' error is measured while loading.
@@ -298,12 +298,13 @@ def load_engine(
     reduce = wanted != "float32" and where.type == "cpu"
     load_as = torch.float32 if reduce else getattr(torch, wanted)
     bases = SharedBases()
-    names: dict[Role, str | None] = {"safety": safety, "helpfulness": helpfulness}
     return Engine(
         {
-            role: load_reward_model(name, role, device=where, dtype=load_as, read=read, bases=bases)
-            for role, name in names.items()
-            if name is not None
+            name: load_reward_model(
+                checkpoint, name, device=where, dtype=load_as, read=read, bases=bases
+            )
+            for name, checkpoint in models.items()
+            if checkpoint is not None
         },
         precision=wanted if reduce else "float32",
         deterministic=deterministic,
@@ -361,24 +362,20 @@ def _text_identity(model: RewardModel) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _run(
-    trunk: _Trunk,
-    texts: list[Encoded],
-    forward: Callable[[Sequence[Encoded]], list[Row]],
-) -> list[Row]:
-    """What a forward gives for each text, with torch's failures told apart."""
+def _run(trunk: _Trunk, texts: list[Encoded]) -> list[list[float]]:
+    """A trunk's rewards of texts, with torch's failures told apart."""
     try:
-        return forward(texts)
+        return trunk.forward.rewards(texts)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{len(texts)} texts do not fit the device together") from error
     except RuntimeError as error:
         if "not enough memory" in str(error):  # the CPU allocator's words
             raise OutOfMemory(f"{len(texts)} texts do not fit in memory") from error
-        raise EngineError(f"the {trunk.roles[0]} model's forward failed: {error}") from error
+        raise EngineError(f"the {trunk.names[0]} model's forward failed: {error}") from error
 
 
 def _describe(
-    loaded: RewardModel, trunk: _Trunk, precision: Precision, shares_base_with: list[Role]
+    loaded: RewardModel, trunk: _Trunk, precision: Precision, shares_base_with: list[ModelName]
 ) -> dict[str, Any]:
     model = loaded.model
     return {
@@ -390,7 +387,7 @@ def _describe(
         "precision_error": None if trunk.precision_error is None else asdict(trunk.precision_error),
         "path": trunk.forward.path,
         "path_reason": trunk.forward.reason,
-        "shares_trunk_with": [role for role in trunk.roles if role != loaded.profile.role],
+        "shares_trunk_with": [name for name in trunk.names if name != loaded.profile.role],
         "adapter": loaded.base is not None,
         "base": loaded.base,
         "shares_base_with": shares_base_with,

@@ -1,4 +1,4 @@
-"""Which of several responses is better, and how surely: Bradley-Terry."""
+"""Rankings of responses, and the probability that one is better, by Bradley-Terry."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""From raw rewards to what a reply says of a response; shared by all scoring routes."""
+"""LLaMA-2's rule applied to raw rewards: calibration, scores and the selected model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,15 @@ from typing import Any, Literal
 from rm_core.errors import ConfigurationError
 from rm_core.rewards.calibration import Calibration, calibrate, sigmoid
 from rm_core.rewards.selection import DEFAULT_TAU, select
-from rm_core.types import ROLES, EncodedItem, ModelProfile, ReadPosition, Role
+from rm_core.types import (
+    ROLES,
+    EncodedItem,
+    ItemRewards,
+    ModelName,
+    ModelProfile,
+    ReadPosition,
+    Role,
+)
 
 TauSource = Literal["setting", "checkpoint", "default"]
 
@@ -16,28 +24,33 @@ TauSource = Literal["setting", "checkpoint", "default"]
 class RewardRule:
     """How raw rewards become scores and a selection.
 
+    Of the loaded models it chooses between those called "safety" and "helpfulness" alone; others
+    are calibrated and scored beside them.
+
     Attributes:
-        calibrations: of each loaded model.
+        calibrations: of each loaded model, in order.
         tau: the safety threshold on the score.
         tau_source: who set it: a setting, the safety checkpoint, or nobody (LLaMA-2's 0.15).
     """
 
-    calibrations: Mapping[Role, Calibration]
+    calibrations: Mapping[ModelName, Calibration]
     tau: float = DEFAULT_TAU
     tau_source: TauSource = "default"
 
     @classmethod
-    def of(cls, profiles: Mapping[Role, ModelProfile], *, tau: float | None = None) -> "RewardRule":
+    def of(
+        cls, profiles: Mapping[ModelName, ModelProfile], *, tau: float | None = None
+    ) -> "RewardRule":
         """The rule of the loaded models.
 
         Args:
-            profiles: the loaded models, by role; at least one.
+            profiles: the loaded models.
             tau: overrides the safety checkpoint's own threshold.
 
         Raises:
-            ConfigurationError: no model is loaded.
+            ConfigurationError: neither model of the rule's is loaded.
         """
-        if not profiles:
+        if not any(role in profiles for role in ROLES):
             raise ConfigurationError("no reward model is loaded; set a safety or helpfulness model")
         own = profiles["safety"].tau if "safety" in profiles else None
         candidates: tuple[tuple[float | None, TauSource], ...] = (
@@ -49,24 +62,28 @@ class RewardRule:
             (DEFAULT_TAU, "default"),
         )
         calibrations = {
-            role: Calibration(profiles[role].temperature, profiles[role].bias)
-            for role in ROLES
-            if role in profiles
+            name: Calibration(profile.temperature, profile.bias)
+            for name, profile in profiles.items()
         }
         return cls(calibrations, chosen, source)
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The loaded models that the rule knows, which alone stand in replies; safety first."""
+        return tuple(role for role in ROLES if role in self.calibrations)
+
 
 @dataclass(frozen=True, slots=True)
-class Within:
-    """What one model gives within a response, at the places that were asked for.
+class PositionRewards:
+    """One model's rewards of tokens or steps of a response.
 
     Attributes:
-        places: where.
-        ids: token ids at the places.
+        positions: where they are read.
+        ids: token ids there.
         rewards: raw rewards there, finite.
     """
 
-    places: tuple[ReadPosition, ...]
+    positions: tuple[ReadPosition, ...]
     ids: tuple[int, ...]
     rewards: tuple[float, ...]
 
@@ -76,31 +93,31 @@ class ScoredItem:
     """What the engine made of one dialogue.
 
     Attributes:
-        rewards: raw reward of each loaded model, finite.
+        rewards: raw reward of each loaded model, finite, in the models' order.
         num_tokens: tokens read, the longest of the models'.
         warnings: any of "missing_eos", "double_bos", "truncated".
-        within: each model's rewards at further places; empty unless they were asked for.
+        position_rewards: each model's rewards of tokens or steps; empty unless they were asked for.
     """
 
-    rewards: Mapping[Role, float]
+    rewards: Mapping[ModelName, float]
     num_tokens: int
     warnings: tuple[str, ...] = ()
-    within: Mapping[Role, Within] = field(default_factory=dict)
+    position_rewards: Mapping[ModelName, PositionRewards] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> "ScoredItem":
-        """The rewards of one item as `Scorer.forward_positions` gives them."""
-        within = {
-            role: Within(
+    def of(cls, item: EncodedItem, rewards: ItemRewards) -> "ScoredItem":
+        """The rewards of one item as `Scorer.forward` gives them."""
+        extra = {
+            name: PositionRewards(
                 encoded.extra_positions,
-                tuple(encoded.input_ids[place.position] for place in encoded.extra_positions),
-                rewards[role][1:],
+                tuple(encoded.input_ids[at.position] for at in encoded.extra_positions),
+                rewards[name][1:],
             )
-            for role, encoded in item.by_role.items()
+            for name, encoded in item.by_model.items()
             if encoded.extra_positions
         }
-        own = {role: values[0] for role, values in rewards.items()}
-        return cls(own, item.num_tokens, item.warnings, within)
+        own = {name: values[0] for name, values in rewards.items()}
+        return cls(own, item.num_tokens, item.warnings, extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +126,30 @@ class ScoredResponse:
 
     Attributes:
         scored: raw rewards, token count, warnings.
-        calibrated: calibrated reward of each model.
+        calibrated: calibrated reward of each loaded model, in the models' order.
         scores: σ of it.
         selected: whose reward the rule took.
         logit: LOGIT of the selected score, which is the selected calibrated reward.
-        scores_within: σ of each model's calibrated rewards at the places of `scored.within`.
+        position_scores: σ of each model's calibrated rewards of tokens or steps.
     """
 
     scored: ScoredItem
-    calibrated: Mapping[Role, float]
-    scores: Mapping[Role, float]
+    calibrated: Mapping[ModelName, float]
+    scores: Mapping[ModelName, float]
     selected: Role
     logit: float
-    scores_within: Mapping[Role, Sequence[float]] = field(default_factory=dict)
+    position_scores: Mapping[ModelName, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The models that the rule knows, as far as they are loaded; see `RewardRule.roles`."""
+        return tuple(role for role in ROLES if role in self.calibrated)
 
     def as_json(self) -> dict[str, Any]:
-        """The per-response part of a reply; a model that isn't loaded is absent."""
+        """The per-response part of a reply: the rule's models, as far as they are loaded."""
         reply: dict[str, Any] = {
             role: {"reward": self.scored.rewards[role], "score": self.scores[role]}
-            for role in self.calibrated
+            for role in self.roles
         }
         reply["selected"] = self.selected
         reply["selected_reward"] = self.logit
@@ -152,23 +174,23 @@ def apply_reward_rule(
     if not scored:
         return []
     calibrated = {
-        role: calibrate([item.rewards[role] for item in scored], calibration)
-        for role, calibration in rule.calibrations.items()
+        name: calibrate([item.rewards[name] for item in scored], calibration)
+        for name, calibration in rule.calibrations.items()
     }
-    scores = {role: sigmoid(values) for role, values in calibrated.items()}
+    scores = {name: sigmoid(values) for name, values in calibrated.items()}
     selection = select(
         calibrated.get("safety"), calibrated.get("helpfulness"), list(is_safety), tau=rule.tau
     )
     return [
         ScoredResponse(
             scored=item,
-            calibrated={role: float(values[index]) for role, values in calibrated.items()},
-            scores={role: float(values[index]) for role, values in scores.items()},
+            calibrated={name: float(values[index]) for name, values in calibrated.items()},
+            scores={name: float(values[index]) for name, values in scores.items()},
             selected="safety" if selection.use_safety[index] else "helpfulness",
             logit=float(selection.logit[index]),
-            scores_within={
-                role: sigmoid(calibrate(within.rewards, rule.calibrations[role])).tolist()
-                for role, within in item.within.items()
+            position_scores={
+                name: sigmoid(calibrate(extra.rewards, rule.calibrations[name])).tolist()
+                for name, extra in item.position_rewards.items()
             },
         )
         for index, item in enumerate(scored)

@@ -1,4 +1,4 @@
-"""Which of the two reward models speaks for a response: LLaMA-2's piecewise rule."""
+"""LLaMA-2's piecewise rule: whether safety or helpfulness is selected for a response."""
 
 from typing import NamedTuple
 

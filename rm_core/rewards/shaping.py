@@ -1,4 +1,4 @@
-"""What the trainer uses: the whitened reward less the KL penalty, per token and per sequence."""
+"""Shaped rewards for PPO: the whitened reward less the KL penalty, per token and per sequence."""
 
 import math
 from typing import NamedTuple

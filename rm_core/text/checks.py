@@ -1,4 +1,4 @@
-"""What no text may be, told before a tokenizer sees it: not valid Unicode, or absurdly long."""
+"""Checks of a text before a tokenizer sees it: valid Unicode, and not absurdly long."""
 
 from rm_core.errors import InputError
 from rm_core.types import Dialogue

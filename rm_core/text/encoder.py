@@ -24,7 +24,7 @@ from rm_core.text.checks import (
     too_many_characters,
 )
 from rm_core.text.contract import PositionContract
-from rm_core.text.positions import Offset, Tokenised, num_prompt_tokens, places_of
+from rm_core.text.positions import Offset, Tokenised, extra_positions_of, num_prompt_tokens
 from rm_core.text.special_tokens import added_around, find_frame
 from rm_core.types import (
     Dialogue,
@@ -133,7 +133,7 @@ class TextEncoder:
             )
         name_of = self._tokenizer.convert_ids_to_tokens
         return replace(
-            encoded, extra_positions=places_of(tokenised, encoded, name_of, stripped=chat)
+            encoded, extra_positions=extra_positions_of(tokenised, encoded, name_of, stripped=chat)
         )
 
     def _finish(self, ids: list[int], num_prompt: int | None, truncate: Truncation) -> Encoded:

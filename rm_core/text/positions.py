@@ -63,10 +63,10 @@ def response_positions(encoded: Encoded) -> range:
     return range(min(encoded.num_prompt_tokens, encoded.read_position), end)
 
 
-def places_of(
+def extra_positions_of(
     tokenised: Tokenised, encoded: Encoded, name_of: Callable[[int], str], *, stripped: bool
 ) -> tuple[ReadPosition, ...]:
-    """The places that `dialogue.read_at` asks for.
+    """The extra positions that `dialogue.read_at` asks for.
 
     Args:
         tokenised: what was tokenised.

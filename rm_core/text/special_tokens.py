@@ -1,4 +1,4 @@
-"""What stands before and behind a text once it is ready to be read, found by trying the tokenizer.
+"""The special tokens before and behind a text, found by trying the tokenizer.
 
 A text that somebody else rendered may have lost its BOS on the way (veRL strips it, expecting the
 server to put it back) or still have it; what is there already is never added again.

@@ -77,20 +77,23 @@ class DeviceThread:
 
     def _do(self, job: _Job) -> bool:
         """Settle the job; False if the thread is to end."""
-        call, loop, future = job
         self._busy_since = time.monotonic()
         try:
-            result = call()
+            result = job[0]()
         except Exception as exc:
-            _post(loop, _fail, future, exc)
+            self._done(job, _fail, exc)
         except BaseException:
-            _post(loop, _fail, future, EngineClosed("the device thread died"))
+            self._done(job, _fail, EngineClosed("the device thread died"))
             return False
         else:
-            _post(loop, _succeed, future, result)
-        finally:
-            self._busy_since = None
+            self._done(job, _succeed, result)
         return True
+
+    def _done(
+        self, job: _Job, settle: Callable[["asyncio.Future[Any]", Any], None], value: object
+    ) -> None:
+        self._busy_since = None  # first, so that whoever is told finds the thread idle
+        _post(job[1], settle, job[2], value)
 
     def _refuse_rest(self) -> None:
         while True:

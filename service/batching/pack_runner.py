@@ -2,16 +2,17 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import structlog
 
 from rm_core.engine.packing.cost import new_cost
+from rm_core.engine.packing.offline import halves
 from rm_core.engine.packing.policy import TokenBudgetController
 from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
 from rm_core.rewards.rule import ScoredItem
-from rm_core.types import EncodedItem, Role, Scorer
+from rm_core.types import EncodedItem, ItemRewards, Scorer
 from service.batching.admission import Admission
 from service.batching.device_thread import DeviceThread
 from service.batching.queue import Entry
@@ -36,24 +37,8 @@ NONFINITE = ItemFailure(
 )
 
 
-def forward_once(
-    scorer: Scorer, items: Sequence[EncodedItem]
-) -> list[dict[Role, tuple[float, ...]]]:
-    """Each item's raw rewards: the response's, and what else is to be read of that item.
-
-    Raises:
-        OutOfMemory: the items don't fit the device together.
-        EngineError: the forward failed.
-    """
-    if any(item.num_extra_positions for item in items):
-        return scorer.forward_positions(items)
-    return [
-        {role: (reward,) for role, reward in rewards.items()} for rewards in scorer.forward(items)
-    ]
-
-
-def outcome_of(item: EncodedItem, rewards: Mapping[Role, tuple[float, ...]]) -> ScoreOutcome:
-    """What `forward_once` means for one item: rewards, unless any is not finite."""
+def outcome_of(item: EncodedItem, rewards: ItemRewards) -> ScoreOutcome:
+    """What `Scorer.forward` means for one item: rewards, unless any is not finite."""
     if all(math.isfinite(reward) for own in rewards.values() for reward in own):
         return ScoredItem.of(item, rewards)
     return NONFINITE
@@ -105,11 +90,9 @@ class PackRunner:
                 if not part:
                     continue
                 tokens = self._cost([entry.item for entry in part])
-                # The cap may have been lowered since the pack was chosen.
-                too_large = len(part) > 1 and tokens > self._cap.tokens
+                too_large = self._cap.exceeded(tokens, len(part))
                 if too_large or not await self._forward(part, tokens):
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]  # the first half runs first
+                    parts += halves(part)
         finally:
             self.release(entry for part in parts for entry in part)
 
@@ -136,7 +119,7 @@ class PackRunner:
         items = [entry.item for entry in part]
         began = self._clock()
         try:
-            rewards = await self._device.run(lambda: forward_once(self._scorer, items))
+            rewards = await self._device.run(lambda: self._scorer.forward(items))
             if len(rewards) != len(items):
                 raise InvariantViolation("the scorer gave another number of rewards than items")
         except (EngineClosed, asyncio.CancelledError):
@@ -177,14 +160,14 @@ class PackRunner:
         self._metrics.tokens.labels("real").inc(tokens)
         self._metrics.tokens.labels("prefix_reused").inc(sequence_tokens - tokens)
 
-    def _outcome(self, entry: Entry, rewards: dict[Role, tuple[float, ...]]) -> ScoreOutcome:
+    def _outcome(self, entry: Entry, rewards: ItemRewards) -> ScoreOutcome:
         outcome = outcome_of(entry.item, rewards)
         if isinstance(outcome, ItemFailure):
             self._metrics.nonfinite.inc()
             self._metrics.failures.labels("nonfinite").inc()
             return outcome
-        for role, reward in outcome.rewards.items():
-            self._metrics.rewarded(role, reward)
+        for name, reward in outcome.rewards.items():
+            self._metrics.rewarded(name, reward)
         self._metrics.sequences.labels(entry.request.submission.route).inc()
         if "truncated" in entry.item.warnings:
             self._metrics.truncated.labels("prompt").inc()

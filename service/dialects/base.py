@@ -56,7 +56,7 @@ class TextReward:
     Attributes:
         reward: the composite, finite.
         score: σ of the calibrated reward that the composite came from, in (0, 1).
-        roles: of the loaded models.
+        roles: of the models that the rule selects among.
         scored_response: everything known; None where the text could not be scored.
         failure: why it could not be.
     """

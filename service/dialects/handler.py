@@ -108,7 +108,7 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
     stream = query.get("stream", settings.dialect_stream)
     if reward not in get_args(RewardKind):
         raise _bad_parameter("reward", f"one of {', '.join(get_args(RewardKind))}")
-    if reward in ("safety", "helpfulness") and reward not in state.scorer.roles:
+    if reward in ("safety", "helpfulness") and reward not in state.rule.roles:
         raise _bad_parameter("reward", "that of a loaded model; see GET /v1/info")
     if not is_name(stream):
         raise _bad_parameter("stream", "a stream's name: 1 to 64 of A-Z, a-z, 0-9, . _ -")

@@ -45,7 +45,7 @@ async def text_rewards(
         raise _unscorable(failures)
     scored_responses = [one for one in placed if isinstance(one, ScoredResponse)]
     rewards = iter(await _rewards(state, scored_responses, kind, stream))
-    roles = state.scorer.roles
+    roles = state.rule.roles
     found = []
     for one in placed:
         if isinstance(one, ScoredResponse):

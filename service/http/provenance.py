@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rm_core.types import ModelProfile, Role
+from rm_core.types import ModelName, ModelProfile
 
 PROVENANCE_HEADER = "X-Rewardd-Provenance"
 SIGNATURE_HEADER = "X-Rewardd-Signature"
@@ -21,16 +21,16 @@ _REQUEST_ID = b"x-request-id"
 _PUBLIC = ("/health/", "/metrics", "/docs", "/openapi.json")
 
 
-def provenance_of(profiles: Mapping[Role, ModelProfile]) -> str:
-    """The header's value: an RFC 9651 dictionary from role to weights, the template a parameter."""
+def provenance_of(profiles: Mapping[ModelName, ModelProfile]) -> str:
+    """The header's value: an RFC 9651 dictionary, weights by model, the template a parameter."""
     return ", ".join(
-        f'{role}="{profile.digest[:DIGEST_CHARACTERS]}"'
+        f'{name}="{profile.digest[:DIGEST_CHARACTERS]}"'
         + (
             f';template="{profile.template_hash[:DIGEST_CHARACTERS]}"'
             if profile.template_hash is not None
             else ""
         )
-        for role, profile in profiles.items()
+        for name, profile in profiles.items()
     )
 
 
@@ -56,7 +56,7 @@ class Provenance:
     """
 
     def __init__(
-        self, app: ASGIApp, profiles: Mapping[Role, ModelProfile], secret: bytes | None = None
+        self, app: ASGIApp, profiles: Mapping[ModelName, ModelProfile], secret: bytes | None = None
     ) -> None:
         self._app = app
         self._provenance = provenance_of(profiles)

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from rm_core.types import ModelProfile, ReferenceQuantiles, Role
+from rm_core.types import ModelName, ModelProfile, ReferenceQuantiles
 
 WINDOW_ITEMS = 4096
 """How many of the latest rewards are looked at."""
@@ -112,7 +112,9 @@ class RewardDrift:
         profiles: the loaded models.
     """
 
-    def __init__(self, registry: CollectorRegistry, profiles: Mapping[Role, ModelProfile]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, profiles: Mapping[ModelName, ModelProfile]
+    ) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, ("model", *labels), registry=registry)
 
@@ -134,28 +136,28 @@ class RewardDrift:
             "quantile",
         )
         self._windows = {
-            role: self._watch(role, profile, profile.reference_quantiles)
-            for role, profile in profiles.items()
+            name: self._watch(name, profile, profile.reference_quantiles)
+            for name, profile in profiles.items()
             if profile.reference_quantiles is not None
         }
 
-    def observe(self, role: Role, reward: float) -> None:
+    def observe(self, name: ModelName, reward: float) -> None:
         """Count one raw reward, finite."""
-        window = self._windows.get(role)
+        window = self._windows.get(name)
         if window is not None:
             window.observe(reward)
 
     def _watch(
-        self, role: Role, profile: ModelProfile, quantiles: ReferenceQuantiles
+        self, name: ModelName, profile: ModelProfile, quantiles: ReferenceQuantiles
     ) -> DriftWindow:
         window = DriftWindow(quantiles, temperature=profile.temperature, bias=profile.bias)
-        self._items.labels(role).set_function(lambda: window.items)
-        self._psi.labels(role).set_function(lambda: window.psi)
-        self._psi_expected.labels(role).set_function(lambda: window.psi_expected)
-        self._outside.labels(role, "below").set_function(lambda: window.below)
-        self._outside.labels(role, "above").set_function(lambda: window.above)
+        self._items.labels(name).set_function(lambda: window.items)
+        self._psi.labels(name).set_function(lambda: window.psi)
+        self._psi_expected.labels(name).set_function(lambda: window.psi_expected)
+        self._outside.labels(name, "below").set_function(lambda: window.below)
+        self._outside.labels(name, "above").set_function(lambda: window.above)
         for probability, value in _named(quantiles.probabilities, quantiles.values):
-            self._quantile.labels(role, probability).set(value)
+            self._quantile.labels(name, probability).set(value)
         return window
 
 

@@ -1,17 +1,17 @@
 """What the service tells Prometheus of HTTP, queue, engine and selection.
 
 Every app has its own registry (the client's default is a process global, which a second app in a
-test would break). Labels come from closed sets only (routes of the app, codes, roles, reasons),
+test would break). Labels come from closed sets only (routes of the app, codes, models, reasons),
 never from what a caller sent. Enumerated series start at 0, so that rates exist before the first
 event.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from rm_core.types import ModelProfile, Role
+from rm_core.types import ModelName, ModelProfile
 from service.errors import RejectionReason, Stage
 from service.observability.drift import RewardDrift
 
@@ -207,7 +207,7 @@ class Metrics:
             self.compare.labels(outcome)
 
     def prepare(
-        self, routes: Sequence[str], profiles: dict[Role, ModelProfile], capacity_items: int
+        self, routes: Sequence[str], profiles: Mapping[ModelName, ModelProfile], capacity_items: int
     ) -> None:
         """Start the enumerated series of the app's own routes and models at 0.
 
@@ -218,22 +218,22 @@ class Metrics:
         """
         self.queue_capacity_items.set(capacity_items)
         self._drift = RewardDrift(self.registry, profiles)
-        for role, profile in profiles.items():
-            self.model_info.labels(role, profile.digest).set(1)
-            self.reward.labels(role)
+        for name, profile in profiles.items():
+            self.model_info.labels(name, profile.digest).set(1)
+            self.reward.labels(name)
         for route in routes:
             self.sequences.labels(route)
             self.queue_wait.labels(route)
             for reason in _REJECTIONS:
                 self.rejections.labels(route, reason)
-            for role in profiles:
-                self.selection.labels(route, role)
+            for name in profiles:
+                self.selection.labels(route, name)
 
-    def rewarded(self, role: Role, reward: float) -> None:
+    def rewarded(self, name: ModelName, reward: float) -> None:
         """One model gave a finite raw reward."""
-        self.reward.labels(role).observe(reward)
+        self.reward.labels(name).observe(reward)
         if self._drift is not None:
-            self._drift.observe(role, reward)
+            self._drift.observe(name, reward)
 
     def watch_queue(
         self, items: Callable[[], float], tokens: Callable[[], float], age: Callable[[], float]
@@ -257,10 +257,10 @@ class Metrics:
         """A request of `num_items` ran out of time."""
         self.deadlines.labels(stage).inc(num_items)
 
-    def selected(self, route: str, roles: Sequence[Role]) -> None:
+    def selected(self, route: str, names: Sequence[ModelName]) -> None:
         """The rule selected these models for the responses of one request."""
-        for role in roles:
-            self.selection.labels(route, role).inc()
+        for name in names:
+            self.selection.labels(route, name).inc()
 
     def render(self) -> bytes:
         """The exposition text."""

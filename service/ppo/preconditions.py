@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
-from rm_core.types import ROLES, ModelProfile, Role
+from rm_core.types import ROLES, ModelName, ModelProfile, Role
 from service.problems import Problem, ProblemItem
 from service.schemas.ppo import ExpectVersion
 from service.streams.stream_table import Stream
 
 
-def require_models(expected: ExpectVersion | None, profiles: Mapping[Role, ModelProfile]) -> None:
+def require_models(
+    expected: ExpectVersion | None, profiles: Mapping[ModelName, ModelProfile]
+) -> None:
     """Compare the expected digests with those of the loaded models.
 
     Raises:

@@ -34,7 +34,7 @@ def comparison_json(
     selected = [scored_response.logit for scored_response in scored_responses]
     _count(selected, metrics)
     reply = _ranking(selected)
-    for role in scored_responses[0].calibrated:
+    for role in scored_responses[0].roles:
         reply[role] = _ranking(
             [scored_response.calibrated[role] for scored_response in scored_responses]
         )

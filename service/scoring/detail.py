@@ -1,11 +1,11 @@
-"""Rewards of tokens and steps: what is asked of an item's responses, and its place in the reply."""
+"""Rewards of tokens and steps: what is asked of an item's responses, and how it is replied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rm_core.rewards import aggregate_steps
-from rm_core.rewards.rule import ScoredResponse, Within
+from rm_core.rewards.rule import PositionRewards, ScoredResponse
 from rm_core.types import Dialogue, ReadAt
 from service.results import ItemFailure
 from service.schemas.options import DetailKind, ScoreOptions
@@ -13,7 +13,7 @@ from service.schemas.score import ScoreItem, StepsItem
 from service.scoring.score_items import ScorableItem
 
 # Of a response that is padding from its first token on: nothing of it is read.
-_NOTHING = Within((), (), ())
+_NOTHING = PositionRewards((), (), ())
 
 
 def detail_of(item: object, options: ScoreOptions) -> DetailKind | None:
@@ -46,18 +46,18 @@ def split_steps(response: str, separator: str) -> tuple[int, ...]:
     return tuple(ends)
 
 
-def within_json(
+def response_json(
     scored_response: ScoredResponse, item: object, options: ScoreOptions
 ) -> dict[str, Any]:
     """A judgement's part of the reply, with its rewards of tokens or steps."""
     reply = scored_response.as_json()
     kind = detail_of(item, options)
-    for role in scored_response.calibrated if kind else ():
-        within = scored_response.scored.within.get(role, _NOTHING)
+    for role in scored_response.roles if kind else ():
+        read = scored_response.scored.position_rewards.get(role, _NOTHING)
         if kind == "tokens":
-            reply[role]["tokens"] = _tokens_json(within)
+            reply[role]["tokens"] = _tokens_json(read)
         else:
-            reply[role]["steps"] = _steps_json(within, scored_response.scores_within[role], options)
+            reply[role]["steps"] = _steps_json(read, scored_response.position_scores[role], options)
     return reply
 
 
@@ -86,24 +86,26 @@ class _Detailed:
         return split_steps(dialogue.response, self.options.step_separator)
 
 
-def _tokens_json(within: Within) -> dict[str, Any]:
+def _tokens_json(read: PositionRewards) -> dict[str, Any]:
     return {
-        "ids": within.ids,
-        "texts": [place.text for place in within.places],
-        "offsets": _offsets(within),
-        "rewards": within.rewards,
+        "ids": read.ids,
+        "texts": [at.text for at in read.positions],
+        "offsets": _offsets(read),
+        "rewards": read.rewards,
     }
 
 
-def _steps_json(within: Within, scores: Sequence[float], options: ScoreOptions) -> dict[str, Any]:
+def _steps_json(
+    read: PositionRewards, scores: Sequence[float], options: ScoreOptions
+) -> dict[str, Any]:
     return {
-        "offsets": _offsets(within),
-        "rewards": within.rewards,
+        "offsets": _offsets(read),
+        "rewards": read.rewards,
         "scores": scores,
         "aggregation": options.aggregation,
         "score": aggregate_steps(scores, options.aggregation),
     }
 
 
-def _offsets(within: Within) -> list[list[int]]:
-    return [[place.start, place.end] for place in within.places]
+def _offsets(read: PositionRewards) -> list[list[int]]:
+    return [[at.start, at.end] for at in read.positions]

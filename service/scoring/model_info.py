@@ -6,29 +6,29 @@ from typing import Any
 
 from rm_core.rewards import raw_at_score
 from rm_core.rewards.rule import RewardRule
-from rm_core.types import ModelProfile, Role
+from rm_core.types import ModelName, ModelProfile
 
 
-def models_json(profiles: Mapping[Role, ModelProfile]) -> dict[str, dict[str, Any]]:
+def models_json(profiles: Mapping[ModelName, ModelProfile]) -> dict[str, dict[str, Any]]:
     """Each loaded model: weights, contract, calibration and how it was fitted, baseline, quantiles.
 
     Args:
-        profiles: the loaded models, by role.
+        profiles: the loaded models, by name.
     """
     models: dict[str, dict[str, Any]] = {}
-    for role, profile in profiles.items():
+    for name, profile in profiles.items():
         model = asdict(profile)
         del model["role"], model["safety_threshold"]  # the key, and the rule's in "selection"
-        models[role] = model
+        models[name] = model
     return models
 
 
-def selection_json(rule: RewardRule, profiles: Mapping[Role, ModelProfile]) -> dict[str, Any]:
+def selection_json(rule: RewardRule, profiles: Mapping[ModelName, ModelProfile]) -> dict[str, Any]:
     """The rule: τ on the score and on the raw reward, and whose it is.
 
     Args:
         rule: in force.
-        profiles: the loaded models, by role.
+        profiles: the loaded models, by name.
     """
     selection: dict[str, Any] = {
         "tau": rule.tau,

@@ -9,7 +9,7 @@ from service.observability.metrics import Metrics
 from service.results import ItemResult
 from service.schemas.options import ScoreOptions
 from service.schemas.score import GroupItem
-from service.scoring.detail import within_json
+from service.scoring.detail import response_json
 
 _DEFAULTS = ScoreOptions()
 
@@ -29,7 +29,7 @@ def item_json(
         options: what the request asks for.
     """
     responses = [
-        within_json(one, item, options) if isinstance(one, ScoredResponse) else one.as_json()
+        response_json(one, item, options) if isinstance(one, ScoredResponse) else one.as_json()
         for one in results
     ]
     if isinstance(item, GroupItem) and any(isinstance(one, ScoredResponse) for one in results):

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge
+from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
 from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.problems import Problem, ProblemItem
@@ -63,7 +64,7 @@ class StreamService:
 
 
 def baseline_statistics(scorer: Scorer) -> Statistics:
-    """What a new stream starts from: the loaded models' baselines.
+    """What a new stream starts from: the baselines of the models that the rule selects among.
 
     With two models the selected rewards are a mixture whose shares nobody knows beforehand: both
     baselines are merged with their own weights, so that the start's spread covers either model's
@@ -74,7 +75,7 @@ def baseline_statistics(scorer: Scorer) -> Statistics:
         ConfigurationError: a checkpoint's baseline is out of range.
     """
     merged = Statistics()
-    for role in scorer.roles:
+    for role in RewardRule.of(scorer.profiles).roles:
         baseline = scorer.profiles[role].baseline
         if baseline is None:
             return Statistics()

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rm_core.types import EncodedItem, Role
+from rm_core.types import EncodedItem, ItemRewards
 from service.observability.logs import configure_logging
 from service.server import serve
 from service.settings import Settings
@@ -17,7 +17,7 @@ from tests.fakes import FakeScorer
 
 
 class SlowScorer(FakeScorer):
-    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
         time.sleep(float(os.environ.get("FAKE_FORWARD_SECONDS", "0")))
         while os.path.exists(os.environ.get("FAKE_FORWARD_GATE", "")):  # noqa: PTH110 ("": never)
             time.sleep(0.005)

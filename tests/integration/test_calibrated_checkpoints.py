@@ -25,6 +25,7 @@ from rm_core.types import (
 from service.app import create_app
 from service.settings import Settings
 from tests.models import make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 RESPONSES = [f"answer number {n} of some length" for n in range(40)]
 SAFETY, HELPFULNESS = (2.5, -0.75), (0.5, 0.0)  # temperature, bias
@@ -51,9 +52,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     safety = save_checkpoint(directory / "safety", "llama", seed=0)
     helpfulness = save_checkpoint(directory / "helpfulness", "llama", seed=1)
     write_manifest(helpfulness, manifest("helpfulness", HELPFULNESS))
-    engine = load_engine(safety=str(safety), device="cpu")
+    engine = load_engine({"safety": str(safety)}, device="cpu")
     items = [engine.encode(Dialogue("p", response)) for response in RESPONSES]
-    raw = np.array([rewards["safety"] for rewards in engine.forward(items)])
+    raw = np.array([rewards["safety"] for rewards in own_rewards(engine, items)])
     engine.close()
     calibrated = np.sort(raw / SAFETY[0] + SAFETY[1])
     tau = float(expit((calibrated[19] + calibrated[20]) / 2))
@@ -74,7 +75,7 @@ async def served(
     models: dict[str, Path], state: Path, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
     engine = load_engine(
-        safety=str(models["safety"]), helpfulness=str(models["helpfulness"]), device="cpu"
+        {"safety": str(models["safety"]), "helpfulness": str(models["helpfulness"])}, device="cpu"
     )
     app = create_app(Settings(state_dir=state, **settings), engine)
     async with (

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rm_core.engine import load_engine
 from rm_core.errors import InputTooLong
 from rm_core.types import Dialogue, EncodedItem, Message
+from tests.rewards import own_rewards
 from tests.training.samples import preference_rows, write_jsonl
 from training.config import TrainingConfig
 from training.modeling.reward_model import reward_model_from
@@ -67,10 +68,10 @@ def checkpoint(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_served_rewards_are_transformers_own(checkpoint: Path) -> None:
-    engine = load_engine(helpfulness=str(checkpoint), device="cpu", dtype="float32")
+    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu", dtype="float32")
     items = [engine.encode(dialogue) for dialogue in DIALOGUES]
 
-    found = [rewards["helpfulness"] for rewards in engine.forward(items)]
+    found = [rewards["helpfulness"] for rewards in own_rewards(engine, items)]
 
     assert found == pytest.approx([_alone(checkpoint, item) for item in items], abs=1e-5)
     assert len({round(reward, 4) for reward in found}) == len(found)
@@ -107,7 +108,7 @@ def test_its_positions_end_at_512_whatever_is_asked_for(base: str) -> None:
 def _alone(checkpoint: Path, item: EncodedItem) -> float:
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    ids = torch.tensor([item.by_role["helpfulness"].input_ids])
+    ids = torch.tensor([item.by_model["helpfulness"].input_ids])
     assert tokenizer.cls_token_id == ids[0, 0]
     with torch.inference_mode():
         return float(model.eval()(input_ids=ids).logits)

@@ -19,9 +19,10 @@ from rm_core.types import (
     Baseline,
     Encoded,
     EncodedItem,
+    ItemRewards,
+    ModelName,
     ModelProfile,
     RewardInput,
-    Role,
     Truncation,
 )
 from service.app import create_app
@@ -35,24 +36,24 @@ _REWARD = re.compile(r"\b([sh])=([-+]?(?:nan|inf|\d+(?:\.\d+)?(?:e[-+]?\d+)?))")
 class ScriptedScorer:
     """See the module; `num_forwards` counts the texts that were scored."""
 
-    roles: tuple[Role, ...] = ("safety", "helpfulness")
-    baselines: Mapping[Role, Baseline] = field(default_factory=dict)
+    model_names: tuple[ModelName, ...] = ("safety", "helpfulness")
+    baselines: Mapping[ModelName, Baseline] = field(default_factory=dict)
     num_scored: int = 0
 
     shares_prefixes: ClassVar[bool] = False
 
     @property
-    def profiles(self) -> Mapping[Role, ModelProfile]:
+    def profiles(self) -> Mapping[ModelName, ModelProfile]:
         return {
-            role: ModelProfile(
-                role=role,
-                name=f"scripted-{role}",
-                digest=hashlib.sha256(role.encode()).hexdigest(),
+            name: ModelProfile(
+                role=name,
+                name=f"scripted-{name}",
+                digest=hashlib.sha256(name.encode()).hexdigest(),
                 template_hash=None,
                 max_length=100_000,
-                baseline=self.baselines.get(role),
+                baseline=self.baselines.get(name),
             )
-            for role in self.roles
+            for name in self.model_names
         }
 
     def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
@@ -60,16 +61,11 @@ class ScriptedScorer:
         if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
         ids = tuple((dialogue.response or " ").encode("utf-8", "replace"))
-        return EncodedItem({role: Encoded(ids, len(ids) - 1) for role in self.roles})
+        return EncodedItem({name: Encoded(ids, len(ids) - 1) for name in self.model_names})
 
-    def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
         self.num_scored += len(items)
         return [self._rewards(item) for item in items]
-
-    def forward_positions(
-        self, items: Sequence[EncodedItem]
-    ) -> list[dict[Role, tuple[float, ...]]]:
-        raise AssertionError("no test asks this scorer for rewards within a text")
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
         pass
@@ -77,10 +73,10 @@ class ScriptedScorer:
     def describe(self) -> dict[str, Any]:
         return {"engine": "scripted"}
 
-    def _rewards(self, item: EncodedItem) -> dict[Role, float]:
-        text = bytes(item.by_role[self.roles[0]].input_ids).decode("utf-8")
+    def _rewards(self, item: EncodedItem) -> ItemRewards:
+        text = bytes(item.by_model[self.model_names[0]].input_ids).decode("utf-8")
         found = {letter: float(number) for letter, number in _REWARD.findall(text)}
-        return {role: found.get(role[0], 0.0) for role in self.roles}
+        return {name: (found.get(name[0], 0.0),) for name in self.model_names}
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ import pytest
 
 import rm_core.engine
 import service.server
+from rm_core.errors import ConfigurationError
 from service.cli import run
 from service.settings import Settings
 
@@ -23,7 +24,7 @@ def test_the_models_are_loaded_by_a_thread_that_has_ended_when_serving_begins(
     loaders: list[threading.Thread] = []
     alive_while_serving: list[bool] = []
 
-    def load_engine(**_: Any) -> LoadedEngine:
+    def load_engine(*_: Any, **__: Any) -> LoadedEngine:
         loaders.append(threading.current_thread())
         return LoadedEngine()
 
@@ -46,8 +47,8 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def load_engine(**options: Any) -> LoadedEngine:
-        given.update(options)
+    def load_engine(models: dict[str, str | None], **options: Any) -> LoadedEngine:
+        given.update(options, models=models)
         return LoadedEngine()
 
     monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
@@ -60,11 +61,15 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
     )
 
     assert given == {
-        "safety": "models/safety",
-        "helpfulness": None,
+        "models": {"safety": "models/safety", "helpfulness": None},
         "device": "cuda:1",
         "dtype": "bfloat16",
         "read": None,
         "deterministic": False,
         "compile_layers": True,
     }
+
+
+def test_settings_without_a_model_are_refused_by_the_names_that_they_could_give() -> None:
+    with pytest.raises(ConfigurationError, match="name a safety or helpfulness model"):
+        run(Settings())

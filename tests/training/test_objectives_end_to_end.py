@@ -15,6 +15,7 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import load_engine
 from rm_core.types import Dialogue
+from tests.rewards import own_rewards
 from tests.training.samples import preference_rows, write_jsonl
 from training.cli.train import register
 from training.config import TrainingConfig, load_config
@@ -70,12 +71,12 @@ def test_ratings_of_single_responses_train_a_model_that_gives_them(
     assert manifest is not None
     assert manifest.head == "mean"
     assert "No pairs" in (Path(config.output) / "README.md").read_text()
-    engine = load_engine(helpfulness=config.output)
+    engine = load_engine({"helpfulness": config.output})
     kind, rude = (
         Dialogue("Tell me about maps.", text)
         for text in ("Gladly: maps are fine, let me explain.", "Go away: maps are dull.")
     )
-    rewards = engine.forward([engine.encode(kind), engine.encode(rude)])
+    rewards = own_rewards(engine, [engine.encode(kind), engine.encode(rude)])
     assert rewards[0]["helpfulness"] > 0 > rewards[1]["helpfulness"]
 
 
@@ -85,12 +86,12 @@ def test_what_is_measured_in_training_is_what_a_mean_head_serves(
     config, result = trained(
         tmp_path, tiny_base, preference_rows(16), head="mean", epochs=1.0, objective=["kwise"]
     )
-    engine = load_engine(helpfulness=config.output)
+    engine = load_engine({"helpfulness": config.output})
     heldout = [row for row in preference_rows(16) if row["split"] == "heldout"]
     items = [
         engine.encode(Dialogue(row["prompt"], text)) for row in heldout for text in row["responses"]
     ]
-    rewards = [found["helpfulness"] for found in engine.forward(items)]
+    rewards = [found["helpfulness"] for found in own_rewards(engine, items)]
     assert sum(rewards) / len(rewards) == pytest.approx(result.figures.reward_mean, abs=1e-5)
 
 
@@ -143,12 +144,12 @@ def test_tokens_of_pairs_train_a_model_that_orders_them(tiny_base: Path, tmp_pat
         head="per_token",
     )
     assert result.evaluation.accuracy.value == 1.0
-    engine = load_engine(helpfulness=config.output)
+    engine = load_engine({"helpfulness": config.output})
     kind, rude = (
         engine.encode(Dialogue("Tell me about maps.", text, read_at="tokens"))
         for text in ("Gladly: maps are fine.", "Go away: maps are dull.")
     )
-    better, worse = (found["helpfulness"] for found in engine.forward_positions([kind, rude]))
+    better, worse = (found["helpfulness"] for found in engine.forward([kind, rude]))
     assert sum(better[1:]) / len(better[1:]) > sum(worse[1:]) / len(worse[1:])
 
 

@@ -18,6 +18,7 @@ from transformers import (
 from rm_core.engine import load_engine
 from rm_core.types import Dialogue, Message
 from tests.models import make_tokenizer
+from tests.rewards import own_rewards
 from tests.training.made_up import (
     made_up_baselines,
     made_up_calibration,
@@ -115,10 +116,12 @@ def encoded_in_both(base: str, directory: Path, dialogues: list[Dialogue]) -> li
     config = TrainingConfig(role="safety", data=("d",), base=base, output=str(directory / "out"))
     figures, calibration = made_up_figures((2.0, 1.0)), made_up_calibration((2.0, 1.0))
     publish(start, config, made_up_report(), figures, made_up_baselines(), calibration)
-    engine = load_engine(safety=config.output)
+    engine = load_engine({"safety": config.output})
     trained = [start.encoder.encode(dialogue) for dialogue in dialogues]
-    assert [engine.encode(dialogue).by_role["safety"] for dialogue in dialogues] == trained
-    rewards = [float(found["safety"]) for found in engine.forward([*map(engine.encode, dialogues)])]
+    assert [engine.encode(dialogue).by_model["safety"] for dialogue in dialogues] == trained
+    rewards = [
+        float(found["safety"]) for found in own_rewards(engine, [*map(engine.encode, dialogues)])
+    ]
     plain = AutoModelForSequenceClassification.from_pretrained(config.output).eval()
     with torch.inference_mode():
         alone = [plain(input_ids=torch.tensor([one.input_ids])).logits.item() for one in trained]

@@ -23,6 +23,8 @@ from rm_core.checkpoint.load import RewardModel
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import choose_forward, run_by_transformers
+from rm_core.engine.packing.distinct import distinct_reads
+from rm_core.engine.packing.policy import consecutive_packs
 from rm_core.errors import NotSaved
 from rm_core.types import Encoded, ModelProfile, Role
 from training.batches.collator import reads_of
@@ -102,13 +104,17 @@ class CachedLayout:
         return nullcontext()
 
     def collate(self, encoded: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """`states`, (total reads, hidden), float32."""
-        return {"states": self.states.at(list(zip(encoded, reads, strict=True)))}
+        """`states`, (distinct reads, hidden), float32, and which each read is, `read_order`."""
+        once = distinct_reads(encoded, reads)
+        return {
+            "states": self.states.at(list(zip(once.texts, once.reads, strict=True))),
+            "read_order": torch.tensor(once.order),
+        }
 
     def rewards(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """Rewards at the read positions, (total reads,), float32; see `BatchLayout`."""
         rewards: Tensor = model(inputs["states"])
-        return rewards
+        return rewards[inputs["read_order"]]
 
 
 def read_in(
@@ -260,10 +266,12 @@ def _forwarded(
     try:
         with autocast():
             forward = _forward_of(start, role, reduced=bf16)
-        for batch in _batches(wanted):
-            texts = [Encoded(ids, wanted[ids][-1]) for ids in batch]
+        texts = [Encoded(ids, own[-1]) for ids, own in wanted.items()]
+        # Neighbours together, which share their prompts.
+        for batch in consecutive_packs([text.num_tokens for text in texts], _BATCH_TOKENS):
             with autocast():
-                states = forward.states(texts, [wanted[ids] for ids in batch]).float().cpu()
+                own = [texts[index] for index in batch]
+                states = forward.states(own, [wanted[text.input_ids] for text in own]).float().cpu()
             if not torch.isfinite(states).all():
                 raise TrainingDiverged("the base gives hidden states that are not finite")
             yield states
@@ -283,20 +291,6 @@ def _forward_of(start: TrainableModel, role: Role, *, reduced: bool) -> Forward:
         contract.max_length,
     )
     return choose_forward(RewardModel(start.model, start.encoder, profile, None), reduced=reduced)
-
-
-def _batches(texts: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Neighbours together, which share their prompts, as many as the budget holds."""
-    batch: list[tuple[int, ...]] = []
-    tokens = 0
-    for ids in texts:
-        if batch and tokens + len(ids) > _BATCH_TOKENS:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(ids)
-        tokens += len(ids)
-    if batch:
-        yield batch
 
 
 def _device() -> torch.device:

@@ -1,18 +1,15 @@
 """Which layout a model is trained with: packed wherever that gives its own rewards."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
 
-from rm_core.engine.forward.base import (
-    REDUCED_PRECISION_TOLERANCE,
-    SELF_TEST_TOLERANCE,
-    random_texts,
-)
 from rm_core.engine.forward.choose import trunk_obstacle
+from rm_core.engine.forward.self_test import random_texts, tried
+from rm_core.types import Encoded
 from training.batches.packed import PackedLayout
 from training.batches.padded import BatchLayout, PaddedLayout, bare_model
 
@@ -62,12 +59,12 @@ def choose_layout(
         return ChosenLayout(padded, "packing is switched off")
     bare = bare_model(model)
     obstacle = _obstacle(bare)
-    if obstacle is None:
-        packed = PackedLayout(max_pack_tokens=max_pack_tokens)
-        obstacle = _failed_trial(bare, packed, padded, bf16=bf16)
-        if obstacle is None:
-            return ChosenLayout(packed, "decoder with replaceable attention")
-    return ChosenLayout(padded, obstacle)
+    if obstacle is not None:
+        return ChosenLayout(padded, obstacle)
+    packed = _tried(bare, PackedLayout(max_pack_tokens=max_pack_tokens), padded, bf16=bf16)
+    if isinstance(packed, str):
+        return ChosenLayout(padded, packed)
+    return ChosenLayout(packed, "decoder with replaceable attention")
 
 
 def _obstacle(model: Any) -> str | None:
@@ -90,34 +87,28 @@ def _has_attention_dropout(model: Any) -> bool:
     return False
 
 
-def _failed_trial(
+def _tried(
     model: Any, packed: PackedLayout, padded: PaddedLayout, *, bf16: bool
-) -> str | None:
-    """What is wrong with the packed rewards of random texts; None: nothing."""
+) -> PackedLayout | str:
+    """The packed layout, or what is wrong with its rewards of random texts."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", _PROBE_TOKENS)
     texts = random_texts(model, min(limit or _PROBE_TOKENS, _PROBE_TOKENS), count=4)
     reads = [sorted({0, text.num_tokens // 2, text.read_position}) for text in texts]
-    device = model.device
-    autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+    def rewards(layout: BatchLayout, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
+        inputs = layout.collate(texts, reads)
+        return layout.rewards(model, send_to_device(inputs, model.device))
+
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), autocast:
-            alone = []
-            for text, own in zip(texts, reads, strict=True):
-                inputs = padded.collate([text], [own])
-                alone.append(padded.rewards(model, {k: v.to(device) for k, v in inputs.items()}))
-            inputs = packed.collate(texts, reads)
-            inputs["input_ids"] = inputs["input_ids"].to(device)
-            found = packed.rewards(model, inputs)
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        return f"the packed way raised {type(error).__name__}"
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            alone = [rewards(padded, [text], [own]) for text, own in zip(texts, reads, strict=True)]
+            return tried(
+                lambda: packed,
+                lambda made: rewards(made, texts, reads),
+                torch.cat(alone),
+                exact=model.dtype == torch.float32 and not bf16,
+            )
     finally:
         model.train(was_training)
-    expected = torch.cat(alone)
-    worst = float(((found - expected).abs() / (1 + expected.abs())).max())
-    exact = model.dtype == torch.float32 and not bf16
-    tolerance = SELF_TEST_TOLERANCE if exact else REDUCED_PRECISION_TOLERANCE
-    if worst <= tolerance:  # false for NaN
-        return None
-    return f"packed rewards differ by {worst:.1e} from those of each text alone"

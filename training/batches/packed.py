@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
 from rm_core.engine.forward.packed import TransformersTrunk, reading_order
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.plan import Pack, common_prefix_length, plan_pack
 from rm_core.engine.trunk.last_layer import read_all_rows
 from rm_core.types import Encoded
@@ -63,20 +64,28 @@ class PackedLayout:
                 read_all_rows(bare.base_model)
 
     def collate(self, encoded: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """`input_ids`, (1, tokens), int64, and `packs`, the plans of one pack after the other."""
+        """`input_ids`, (1, tokens), int64, and `packs`, the plans of one pack after the other.
+
+        `read_order` is, of each read, where among the distinct ones it stands, (total reads,).
+        """
+        once = distinct_reads(encoded, reads)
         packs = [
-            _pack(encoded[start:end], reads[start:end])
-            for start, end in self._cuts([item.input_ids for item in encoded])
+            _pack(once.texts[start:end], once.reads[start:end])
+            for start, end in self._cuts([item.input_ids for item in once.texts])
         ]
         row = np.concatenate([pack.input_ids for pack in packs])
-        return {"input_ids": torch.from_numpy(row)[None], "packs": tuple(packs)}
+        return {
+            "input_ids": torch.from_numpy(row)[None],
+            "packs": tuple(packs),
+            "read_order": torch.tensor(once.order),
+        }
 
     def rewards(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """Rewards at the read positions, (total reads,), float32; see `BatchLayout`."""
         own = {name: inputs[name] for name in ("input_ids", "packs")}
         with self.attached(model):
             rewards: Tensor = model(**own)
-        return rewards
+        return rewards[inputs["read_order"].to(rewards.device)]
 
     def _cuts(self, sequences: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
         """Ranges of sequences that go into one pack each."""

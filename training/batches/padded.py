@@ -15,6 +15,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
 
@@ -36,7 +37,7 @@ class BatchLayout(Protocol):
         ...
 
     def collate(self, encoded: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """A batch for `rewards`.
+        """A batch for `rewards`, in which equal responses stand once.
 
         Args:
             encoded: the responses with their prompts, at least one.
@@ -83,14 +84,18 @@ class PaddedLayout:
                 self._attached = None
 
     def collate(self, encoded: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """`input_ids` and `attention_mask`, (responses, longest), and `read_at`, (2, reads), int64.
+        """`input_ids` and `attention_mask`, (distinct responses, longest), and what is read there.
 
-        `read_at` is the row and the position of each read.
+        `read_at` is the row and the position of each distinct read, (2, reads); `read_order` is, of
+        each read, where among those it stands, (total reads,).
         """
-        rows = [row for row, own in enumerate(reads) for _ in own]
+        once = distinct_reads(encoded, reads)
+        rows = [row for row, own in enumerate(once.reads) for _ in own]
+        positions = list(chain.from_iterable(once.reads))
         return {
-            **pad_right(encoded, self._pad_token_id),
-            "read_at": torch.tensor([rows, list(chain.from_iterable(reads))], dtype=torch.long),
+            **pad_right(once.texts, self._pad_token_id),
+            "read_at": torch.tensor([rows, positions], dtype=torch.long),
+            "read_order": torch.tensor(once.order),
         }
 
     def rewards(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
@@ -98,7 +103,7 @@ class PaddedLayout:
         own = {name: inputs[name] for name in ("input_ids", "attention_mask", "read_at")}
         bare = bare_model(model)
         rewards: Tensor = model(**own) if bare is self._attached else _padded_rewards(bare, **own)
-        return rewards
+        return rewards[inputs["read_order"]]
 
 
 def pad_right(encoded: Sequence[Encoded], pad_token_id: int) -> dict[str, Tensor]:

@@ -126,10 +126,7 @@ def calibrate_checkpoint(
     references = read_references(request.reference)
     progress.say(f"scoring {sum(len(record.responses) for record in records)} responses")
     engine = load_engine(
-        safety=str(directory) if role == "safety" else None,
-        helpfulness=str(directory) if role == "helpfulness" else None,
-        device=request.device,
-        dtype=cast("DType", request.dtype),
+        {role: str(directory)}, device=request.device, dtype=cast("DType", request.dtype)
     )
     try:
         reader = served_reader(engine, role, truncate=request.truncate)

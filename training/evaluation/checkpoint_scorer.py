@@ -3,7 +3,7 @@
 The rewards are the calibrated ones, as a server would give them out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -13,17 +13,14 @@ import numpy as np
 from rm_core.checkpoint.files import resolve_directory
 from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import DType, load_engine
-from rm_core.engine.packing.cost import SharedPrefixCost, new_cost
-from rm_core.engine.packing.policy import TokenBudgetController, TokenSum
-from rm_core.errors import DetailUnavailable, EngineClosed, EngineError, InputError, OutOfMemory
+from rm_core.engine.packing.offline import OfflineOutcome, OfflineScorer
+from rm_core.errors import DetailUnavailable, EngineError, InputError
 from rm_core.rewards import Calibration, calibrate
 from rm_core.types import Dialogue, EncodedItem, Role, TokenIds, Truncation
 from rm_core.types import Scorer as EngineScorer
 from training.evaluation.scorer import Candidate, Reading, Refusal, ScorerInfo
 
 DEFAULT_PACK_TOKENS = 8192
-_MOST_PACK_ITEMS = 256
-_ENCODED_AT_ONCE = 1024
 
 
 class CheckpointScorer:
@@ -76,10 +73,7 @@ class CheckpointScorer:
         # A model without a manifest has no role; evaluation gives it either's.
         role: Role = self._info.role or "helpfulness"
         engine = load_engine(
-            safety=self._name if role == "safety" else None,
-            helpfulness=self._name if role == "helpfulness" else None,
-            device=self._device,
-            dtype=cast("DType", self._dtype),
+            {role: self._name}, device=self._device, dtype=cast("DType", self._dtype)
         )
         try:
             self._info = replace(self._info, digest=engine.profiles[role].digest)
@@ -112,35 +106,36 @@ class EngineReader:
         self._engine = engine
         self._role = role
         self._truncate: Truncation = truncate
-        self._cap = TokenBudgetController(max_pack_tokens)
+        self._packs: OfflineScorer[tuple[int, EncodedItem]] = OfflineScorer(
+            engine, max_pack_tokens=max_pack_tokens, remember=True
+        )
         profile = engine.profiles[role]
         self._calibration = calibration or Calibration(profile.temperature, profile.bias)
 
     def read(
         self, candidates: Sequence[Candidate], on_scored: Callable[[int], None]
     ) -> list[Reading | Refusal]:
-        """A reading or a refusal for each candidate, in order."""
-        readings: list[Reading | Refusal] = []
-        # Encodings of everything at once would fill the memory of long evaluations.
-        for start in range(0, len(candidates), _ENCODED_AT_ONCE):
-            readings += self._read_some(candidates[start : start + _ENCODED_AT_ONCE], on_scored)
-        return readings
+        """A reading or a refusal for each candidate, in order; equal texts run once."""
+        readings: dict[int, Reading | Refusal] = {}
 
-    def _read_some(
-        self, candidates: Sequence[Candidate], on_scored: Callable[[int], None]
-    ) -> list[Reading | Refusal]:
-        encoded = [self._encode(candidate) for candidate in candidates]
-        readings: list[Reading | Refusal] = [
-            entry if isinstance(entry, Refusal) else Refusal("engine_error") for entry in encoded
-        ]
-        on_scored(sum(isinstance(entry, Refusal) for entry in encoded))
-        items = [(i, item) for i, item in enumerate(encoded) if isinstance(item, EncodedItem)]
-        for pack in self._packs(items):
-            found = self._forward([item for _, item in pack])
-            for (index, _), reading in zip(pack, found, strict=True):
-                readings[index] = reading
-            on_scored(len(pack))
-        return readings
+        def run_pack() -> None:
+            settled = self._packs.run_next()
+            for (index, item), outcome in settled:
+                readings[index] = self._reading(outcome, item)
+            on_scored(len(settled))
+
+        for index, candidate in enumerate(candidates):
+            item = self._encode(candidate)
+            if isinstance(item, Refusal):
+                readings[index] = item
+                on_scored(1)
+                continue
+            self._packs.put((index, item), item, candidate.prompt)
+            while not self._packs.has_room:
+                run_pack()
+        while not self._packs.is_idle:
+            run_pack()
+        return [readings[index] for index in range(len(candidates))]
 
     def _encode(self, candidate: Candidate) -> EncodedItem | Refusal:
         try:
@@ -157,58 +152,10 @@ class EngineReader:
         except InputError as error:
             return Refusal(error.code)
 
-    def _packs(
-        self, items: Sequence[tuple[int, EncodedItem]]
-    ) -> Iterator[list[tuple[int, EncodedItem]]]:
-        """Runs of items within the budget; those of one prompt come together, and share it."""
-        pack: list[tuple[int, EncodedItem]] = []
-        tokens, growing = 0, self._new_cost()
-        for entry in items:
-            cost = growing.cost([entry[1]])
-            if pack and (tokens + cost > self._cap.tokens or len(pack) >= _MOST_PACK_ITEMS):
-                yield pack
-                pack, tokens, growing = [], 0, self._new_cost()
-                cost = growing.cost([entry[1]])
-            growing.add(entry[1])
-            pack.append(entry)
-            tokens += cost
-        if pack:
-            yield pack
-
-    def _new_cost(self) -> SharedPrefixCost | TokenSum:
-        return new_cost(shares_prefixes=self._engine.shares_prefixes)
-
-    def _forward(self, items: Sequence[EncodedItem]) -> list[Reading | Refusal]:
-        """Of one pack, in halves where it fails as a whole."""
-        tokens = self._new_cost().cost(items)
-        reason = EngineError.code
-        try:
-            rewards = self._rewards(items)
-        except EngineClosed:
-            raise
-        except OutOfMemory:
-            self._cap.failed(tokens)
-            reason = OutOfMemory.code
-        except EngineError:
-            pass
-        else:
-            self._cap.succeeded(tokens)
-            return [
-                self._reading(values, item) for values, item in zip(rewards, items, strict=True)
-            ]
-        if len(items) == 1:
-            return [Refusal(reason)]
-        middle = len(items) // 2
-        return self._forward(items[:middle]) + self._forward(items[middle:])
-
-    def _rewards(self, items: Sequence[EncodedItem]) -> list[tuple[float, ...]]:
-        """Raw rewards: the response's, then those of its steps."""
-        if not any(item.num_extra_positions for item in items):
-            return [(values[self._role],) for values in self._engine.forward(items)]
-        return [values[self._role] for values in self._engine.forward_positions(items)]
-
-    def _reading(self, values: tuple[float, ...], item: EncodedItem) -> Reading | Refusal:
-        rewards = calibrate(np.array(values), self._calibration)
+    def _reading(self, outcome: OfflineOutcome, item: EncodedItem) -> Reading | Refusal:
+        if isinstance(outcome, EngineError):
+            return Refusal(outcome.code)
+        rewards = calibrate(np.array(outcome[self._role]), self._calibration)
         if not np.isfinite(rewards).all():
             return Refusal("non_finite_reward")
         first, *steps = (float(value) for value in rewards)

@@ -1,6 +1,7 @@
 """Rewards of encoded responses by a model that is in memory, as training holds it."""
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from accelerate.utils import send_to_device
 
 from rm_core.checkpoint.manifest import HeadKind
+from rm_core.engine.packing.distinct import distinct_reads
+from rm_core.engine.packing.policy import consecutive_packs
 from rm_core.text.positions import response_positions
 from rm_core.types import Encoded
 from training.batches.choose import choose_layout
@@ -105,48 +108,36 @@ def _rewards_at(
     layout: BatchLayout,
     batch_tokens: int,
 ) -> list[list[float]]:
-    """Each response's rewards at the positions where it is read."""
-    rewards: list[list[float]] = [[] for _ in encoded]
+    """Each response's rewards at the positions where it is read; equal responses run once."""
+    once = distinct_reads(encoded, reads)
+    rewards: list[list[float]] = [[] for _ in once.texts]
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     # Packed, responses stay beside those that share their prompt; padded, beside those as long.
-    in_batches = _packs if layout.name == "packed" else _batches
+    in_batches = consecutive_packs if layout.name == "packed" else _batches
     with torch.inference_mode(), layout.attached(model):
-        for batch in in_batches(encoded, batch_tokens):
-            inputs = layout.collate([encoded[i] for i in batch], [reads[i] for i in batch])
+        for batch in in_batches([text.num_tokens for text in once.texts], batch_tokens):
+            inputs = layout.collate([once.texts[i] for i in batch], [once.reads[i] for i in batch])
             values = layout.rewards(model, send_to_device(inputs, device))
             if not torch.isfinite(values).all():
                 raise TrainingDiverged("the trained model gives rewards that are not finite")
             remaining = iter(values.tolist())
             for index in batch:
-                rewards[index] = [next(remaining) for _ in reads[index]]
+                rewards[index] = list(islice(remaining, len(once.reads[index])))
     model.train(was_training)
-    return rewards
+    found = iter(once.spread(list(chain.from_iterable(rewards))))
+    return [list(islice(found, len(own))) for own in reads]
 
 
-def _batches(encoded: Sequence[Encoded], batch_tokens: int) -> list[list[int]]:
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Indices in batches of similar length whose padded size stays within the budget."""
-    order = sorted(range(len(encoded)), key=lambda index: -encoded[index].num_tokens)
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batches: list[list[int]] = []
     for index in order:
-        longest = encoded[batches[-1][0]].num_tokens if batches else 0
+        longest = lengths[batches[-1][0]] if batches else 0
         if batches and (len(batches[-1]) + 1) * longest <= batch_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])
     return batches
-
-
-def _packs(encoded: Sequence[Encoded], batch_tokens: int) -> list[list[int]]:
-    """Indices in order, in runs whose tokens stay within the budget before any are shared."""
-    packs: list[list[int]] = []
-    tokens = 0
-    for index, item in enumerate(encoded):
-        tokens += item.num_tokens
-        if packs and tokens <= batch_tokens:
-            packs[-1].append(index)
-        else:
-            packs.append([index])
-            tokens = item.num_tokens
-    return packs

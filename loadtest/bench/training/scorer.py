@@ -32,12 +32,7 @@ class AccuracyScorer:
     def __init__(self, checkpoint: Path, role: Role) -> None:
         self._checkpoint = checkpoint
         self._role = role
-        self._engine = load_engine(
-            safety=str(checkpoint) if role == "safety" else None,
-            helpfulness=str(checkpoint) if role == "helpfulness" else None,
-            device="cpu",
-            dtype="float32",
-        )
+        self._engine = load_engine({role: str(checkpoint)}, device="cpu", dtype="float32")
 
     def right(self, rankings: Sequence[Ranking]) -> list[float]:
         """For every strict pair of every ranking 1 if it is ordered right, ½ for equal rewards.
@@ -49,7 +44,7 @@ class AccuracyScorer:
         for start in range(0, len(rankings), _PACK):
             part = rankings[start : start + _PACK]
             items = [self._engine.encode(dialogue) for each in part for dialogue in dialogues(each)]
-            rewards = [each[self._role] for each in self._engine.forward(items)]
+            rewards = [each[self._role][0] for each in self._engine.forward(items)]
             if start == 0:
                 self._check(part, rewards)
             given = iter(rewards)
@@ -61,7 +56,7 @@ class AccuracyScorer:
     def text_digests(self, rankings: Sequence[Ranking]) -> set[str]:
         """Digests of the token ids of every text, as the workers make them."""
         ids = (
-            self._engine.encode(dialogue).by_role[self._role].input_ids
+            self._engine.encode(dialogue).by_model[self._role].input_ids
             for ranking in rankings
             for dialogue in dialogues(ranking)
         )

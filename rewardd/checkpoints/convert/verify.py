@@ -176,8 +176,8 @@ def engine_rewards(
     with quiet_transformers():
         engine = Engine({role: load_reward_model(str(directory), role)})
     items = [engine.encode(dialogue) for dialogue in dialogues]
-    rewards = [by_role[role] for by_role in engine.forward(items)]
-    return [item.by_role[role].input_ids for item in items], rewards
+    rewards = [found[role][0] for found in engine.forward(items)]
+    return [item.by_model[role].input_ids for item in items], rewards
 
 
 def plain_rewards(directory: Path, texts: Sequence[Ids]) -> list[float]:

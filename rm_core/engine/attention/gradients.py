@@ -1,4 +1,4 @@
-"""Gradients of attention that was computed part by part.
+"""The backward pass of attention whose forward was computed in parts.
 
 Softmax over a union of key sets is the average of the parts weighted by exp(lse). Its gradient is a
 sum over the parts as well: with P = exp(s − lse) the probabilities of a part's keys under the

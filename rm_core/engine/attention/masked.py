@@ -1,4 +1,4 @@
-"""The general kernel: each segment against its ancestors' and its own keys, under a mask.
+"""The masked kernel: each segment against its ancestors' and its own keys, under a mask.
 
 Slower than the others, and right for every device, sliding window and soft-cap. Its gradients are
 autograd's own: nothing is written in place.

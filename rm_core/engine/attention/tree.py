@@ -1,4 +1,4 @@
-"""The entry: what transformers calls, the plan's tensors, and the choice of a kernel.
+"""Tree attention as transformers calls it: the plan's tensors and the choice of a kernel.
 
 The row holds segments in depth-first order (see `rm_core.engine.packing.plan`). Each segment
 attends to itself causally; everything below it attends to it fully.

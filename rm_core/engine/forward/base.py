@@ -1,25 +1,16 @@
-"""What every forward pass offers: rewards of encoded texts, and how it is run."""
+"""The interface of a trunk's forward pass: rewards of encoded texts, and how they are computed."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
+from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
-
-SELF_TEST_TOLERANCE = 1e-4
-
-
-REDUCED_PRECISION_TOLERANCE = 0.05
-
-
-TRIAL_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
-"""What a model raises whose attention, or whose parts, are not what they seem."""
 
 
 class Forward(Protocol):
-    """A way to run a trunk and the heads on it."""
+    """The forward pass of a trunk and the heads on it."""
 
     @property
     def path(self) -> str:
@@ -42,20 +33,18 @@ class Forward(Protocol):
         ...
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads), float32 values."""
-        ...
+        """Raw rewards at the positions where texts are read, float32 values.
 
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
-        ...
+        Returns:
+            (total reads, heads): texts in order, of each its read position, then its extra ones.
 
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
-        """Do beforehand what the next forward of exactly these texts needs.
-
-        Args:
-            texts: of the coming forward.
-            places: whether `rewards_at_positions` will be asked, else `rewards`.
+        Raises:
+            ConfigurationError: extra positions in a text that is read as a whole.
         """
+        ...
+
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
+        """Do beforehand what the next forward of exactly these texts needs."""
         ...
 
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
@@ -76,12 +65,19 @@ class Forward(Protocol):
         ...
 
 
-def random_texts(model: Any, max_length: int, *, count: int) -> list[Encoded]:
-    """Random texts that would show a neighbour's influence: shared prefixes, several lengths."""
-    longest = min(max_length, 80)
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = model.config.get_text_config().vocab_size
-    ids = torch.randint(0, vocabulary, (count, longest), generator=generator).tolist()
-    shared = longest // 2
-    rows = [ids[0], ids[0][:shared] + ids[1][shared:], ids[2][: longest // 3], ids[3][:1]]
-    return [Encoded(tuple(row), len(row) - 1) for row in (*rows, *ids[4:])]
+def reads_of(text: Encoded) -> list[int]:
+    """Where a text is read: its read position, then its extra ones."""
+    return [text.read_position, *(at.position for at in text.extra_positions)]
+
+
+def require_whole(model: Any, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> None:
+    """Refuse reads within texts of a model that reads a text as a whole.
+
+    Raises:
+        ConfigurationError: a text is read elsewhere than at its own read position, or twice.
+    """
+    if any(list(own) != [text.read_position] for text, own in zip(texts, reads, strict=True)):
+        raise ConfigurationError(
+            f"{type(model).__name__} reads a text as a whole; its head can't be read at tokens of "
+            "one's choice"
+        )

@@ -1,4 +1,4 @@
-"""Models whose positions mean another thing in long texts: only texts of one class go together.
+"""A forward for LongRoPE models, which batches short and long texts apart.
 
 LongRoPE (Ding et al. 2024, arXiv:2402.13753; Phi-3's long checkpoints) turns queries and keys by
 one set of frequencies in texts up to a length and by another beyond it. Transformers chooses the
@@ -9,15 +9,13 @@ reward.
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rm_core.engine.forward.base import Forward, reads_of
 from rm_core.types import Encoded, ReadPosition
-
-if TYPE_CHECKING:
-    from rm_core.engine.forward.base import Forward
 
 
 def class_borders(config: Any) -> tuple[int, ...]:
@@ -34,14 +32,14 @@ def class_borders(config: Any) -> tuple[int, ...]:
 
 
 class LengthClassForward:
-    """A way to run a trunk whose texts are of several classes by their length.
+    """A forward pass that runs texts of different length classes apart.
 
     Args:
-        forward: the way; its model is a decoder with a linear head.
+        forward: of one class; its model is a decoder with a linear head.
         borders: see `class_borders`; at least one.
     """
 
-    def __init__(self, forward: "Forward", borders: Sequence[int]) -> None:
+    def __init__(self, forward: Forward, borders: Sequence[int]) -> None:
         self._forward = forward
         self._borders = tuple(borders)
 
@@ -67,33 +65,20 @@ class LengthClassForward:
         return self._forward.reads_positions
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads); see `Forward`."""
-        rewards: list[list[float]] = [[] for _ in texts]
+        """Raw rewards, (total reads, heads); see `Forward.rewards`."""
+        by_text: list[list[list[float]]] = [[] for _ in texts]
         for members in self._classes(texts):
-            own = [texts[index] for index in members]
-            if not any(map(self._stops_short, own)):
-                found = self._forward.rewards(own)
-            else:
-                bare = [replace(text, extra_positions=()) for text in own]
-                found = [row for row, *_ in self._forward.rewards_at_positions(self._whole(bare))]
-            for index, row in zip(members, found, strict=True):
-                rewards[index] = row
-        return rewards
+            own = self._whole([texts[index] for index in members])
+            found = iter(self._forward.rewards(own))
+            for index, text in zip(members, own, strict=True):
+                rows = list(islice(found, 1 + len(text.extra_positions)))
+                by_text[index] = rows[: 1 + len(texts[index].extra_positions)]
+        return [row for rows in by_text for row in rows]
 
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the read position and of each place; see `Forward`."""
-        rewards: list[list[list[float]]] = [[] for _ in texts]
-        for members in self._classes(texts):
-            own = [texts[index] for index in members]
-            found = self._forward.rewards_at_positions(self._whole(own))
-            for index, text, rows in zip(members, own, found, strict=True):
-                rewards[index] = rows[: 1 + len(text.extra_positions)]
-        return rewards
-
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
         """Plan where the next forward takes these texts as they are: all of the first class."""
         if all(self._class_of(text) == 0 for text in texts):
-            self._forward.plan_ahead(texts, places=places)
+            self._forward.plan_ahead(texts)
 
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """See `Forward`."""
@@ -122,7 +107,7 @@ class LengthClassForward:
 
     def _stops_short(self, text: Encoded) -> bool:
         """Whether the part that is read would be of another class than the whole text."""
-        read = max([text.read_position, *(place.position for place in text.extra_positions)])
+        read = max(reads_of(text))
         return self._class_of(text) != sum(read + 1 > border for border in self._borders)
 
     def _whole(self, texts: Sequence[Encoded]) -> list[Encoded]:

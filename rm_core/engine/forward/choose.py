@@ -1,4 +1,4 @@
-"""Which way a reward model is run: packed without padding, or padded where it must be.
+"""The choice of a model's forward pass: packed without padding, or padded where it must be.
 
 `packed` is the way for models whose attention transformers lets us replace: decoders over trees of
 shared prefixes, encoders over texts end to end. `padded` serves every other model. `choose_forward`
@@ -16,18 +16,13 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import has_head_on_tokens
 from rm_core.checkpoint.load import RewardModel
-from rm_core.engine.forward.base import (
-    REDUCED_PRECISION_TOLERANCE,
-    SELF_TEST_TOLERANCE,
-    TRIAL_ERRORS,
-    Forward,
-    random_texts,
-)
+from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.by_length import LengthClassForward, class_borders
 from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
 from rm_core.engine.forward.packed import PackedForward, fastest_packed
 from rm_core.engine.forward.padded import PaddedForward
+from rm_core.engine.forward.self_test import TRIAL_ERRORS, random_texts, tried
 from rm_core.engine.trunk.last_layer import read_all_rows
 from rm_core.engine.trunk.sliding_window import hidden_windows
 from rm_core.errors import ConfigurationError
@@ -89,23 +84,16 @@ def _first_that_agrees(
     padded = PaddedForward(model, heads=heads, reason="the packed way failed its self-test")
     alone = torch.tensor([padded.rewards([text])[0] for text in probe])
     exact = model.dtype == torch.float32 and not reduced
-    tolerance = SELF_TEST_TOLERANCE if exact else REDUCED_PRECISION_TOLERANCE
     original = model.config._attn_implementation
     failures: list[str] = []
     for make in makers:
-        try:
-            packed = make()
-            found = torch.tensor(packed.rewards(probe))
-        except TRIAL_ERRORS as error:
-            failures.append(f"the packed way raised {type(error).__name__}")
-            continue
-        worst = float(((alone - found).abs() / (1 + alone.abs())).max())
-        if worst <= tolerance:  # false for NaN
+        packed = tried(make, lambda made: torch.tensor(made.rewards(probe)), alone, exact=exact)
+        if not isinstance(packed, str):
             packed.reason = "; ".join(
                 [packed.reason, *(f"not compiled, as {why}" for why in failures)]
             )
             return packed
-        failures.append(f"packed rewards differ by {worst:.1e} from those of each text alone")
+        failures.append(packed)
     padded.reason = failures[-1]
     run_by_transformers(model, original)
     return padded

@@ -1,4 +1,4 @@
-"""Encoders without padding: texts end to end in rows, each of which attends to itself alone.
+"""The forward pass of encoders: texts end to end in rows, each of which attends to itself alone.
 
 Nothing is shared between texts, since a token sees what comes after it. The layers work on rows of
 some thousand tokens. What stands between trunk and head reads each text's first token, so it is
@@ -19,7 +19,9 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, head_of
 from rm_core.engine.attention.blocks import BLOCKS_NAME, Blocks
-from rm_core.errors import ConfigurationError
+from rm_core.engine.forward.base import reads_of, require_whole
+from rm_core.engine.packing.distinct import distinct_reads
+from rm_core.engine.packing.policy import consecutive_packs
 from rm_core.types import Encoded
 
 CPU_ROW_TOKENS = 2048
@@ -27,7 +29,7 @@ CPU_ROW_TOKENS = 2048
 
 
 class EncoderRows:
-    """An encoder over rows of whole texts, and the heads that read each text's first token.
+    """Forward pass of an encoder over rows of whole texts; its heads read each text's first token.
 
     Args:
         model: an encoder for sequence classification whose attention can be replaced.
@@ -55,41 +57,31 @@ class EncoderRows:
         model.set_attn_implementation(BLOCKS_NAME)
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads), float32 values."""
-        return self._heads(self._states(texts)) if texts else []
+        """Raw rewards, (texts, heads); an encoder has none within a text: see `Forward.rewards`."""
+        reads = list(map(reads_of, texts))
+        require_whole(self._model, texts, reads)
+        if not texts:
+            return []
+        once = distinct_reads(texts, reads)
+        return once.spread(self._heads(self._states(once.texts)))
 
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of each text, (texts, 1, heads); an encoder has none within a text."""
-        return [[row] for row in self.rewards(texts)]
-
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
         """Nothing to do: laying texts end to end takes no planning."""
 
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What the head reads of each text, whose own read position is the only one it has."""
-        if any(list(own) != [text.read_position] for text, own in zip(texts, reads, strict=True)):
-            raise ConfigurationError(
-                f"{type(self._model).__name__} reads a text as a whole; its head can't be read at "
-                "tokens of one's choice"
-            )
-        return self._states(texts) if texts else torch.empty(0, 0)
+        require_whole(self._model, texts, reads)
+        if not texts:
+            return torch.empty(0, 0)
+        once = distinct_reads(texts, reads)
+        states = self._states(once.texts)
+        return states[torch.tensor(once.order, device=states.device)]
 
     @torch.inference_mode()
     def _states(self, texts: Sequence[Encoded]) -> Tensor:
         """What the head reads, (texts, hidden)."""
-        return torch.cat([self._row_states(row) for row in self._rows(texts)])
-
-    def _rows(self, texts: Sequence[Encoded]) -> Iterator[list[Encoded]]:
-        """Texts in order, as many in a row as its tokens allow."""
-        row: list[Encoded] = []
-        tokens = 0
-        for text in texts:
-            tokens += text.num_tokens
-            if row and self._row_tokens is not None and tokens > self._row_tokens:
-                yield row
-                row, tokens = [], text.num_tokens
-            row.append(text)
-        yield row
+        rows = consecutive_packs([text.num_tokens for text in texts], self._row_tokens)
+        return torch.cat([self._row_states([texts[i] for i in row]) for row in rows])
 
     def _row_states(self, texts: Sequence[Encoded]) -> Tensor:
         device = self._model.device
@@ -124,7 +116,7 @@ def _padding_position(trunk: Any) -> int | None:
 
 @contextmanager
 def _reading(trunk: Any, firsts: Tensor) -> Iterator[None]:
-    """For a while, what follows the trunk gets the row's first tokens as texts of one token."""
+    """Give what follows the trunk the row's first tokens, as texts of one token, for a while."""
 
     def only_firsts(_module: Any, _inputs: Any, output: Any) -> Any:
         states = output.last_hidden_state[0][firsts][:, None]
@@ -143,7 +135,7 @@ def _reading(trunk: Any, firsts: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _given(head: Linear) -> Iterator[list[Tensor]]:
-    """What a head is given in the meantime."""
+    """Record what a head is given, for a while."""
     given: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     try:

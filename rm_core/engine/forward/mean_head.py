@@ -1,12 +1,13 @@
-"""Heads that average: a response's reward as the mean of the rewards at its tokens.
+"""A forward for mean heads: a response's reward is the mean of the rewards at its tokens.
 
 With a linear head that is the head of the mean hidden state. Any way to run a trunk that can read
-places serves such a head; this one asks it for the response's tokens and takes their mean.
+positions serves such a head; this one asks it for the response's tokens and takes their mean.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from torch import Tensor
 
@@ -16,10 +17,10 @@ from rm_core.types import Encoded, ReadPosition
 
 
 class AveragingForward:
-    """A way to run a trunk, of whose heads some average over the response.
+    """A forward pass of whose heads some average over the response.
 
     Args:
-        forward: the way; its heads must be linear and read tokens.
+        forward: of the heads at tokens; its heads must be linear and read tokens.
         averages: of each head, whether it averages.
     """
 
@@ -48,18 +49,15 @@ class AveragingForward:
         return self._forward.reads_positions
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads); see `Forward`."""
-        bare = [
-            replace(text, extra_positions=()) if text.extra_positions else text for text in texts
-        ]
-        return [own for own, *_ in self.rewards_at_positions(bare)]
+        """Raw rewards, (total reads, heads): of the response, then at its extra positions."""
+        read = [_with_response(text) for text in texts]
+        found = iter(self._forward.rewards(read))
+        rewards: list[list[float]] = []
+        for text, wider in zip(texts, read, strict=True):
+            rewards += self._gathered(text, list(islice(found, 1 + len(wider.extra_positions))))
+        return rewards
 
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the response and of each place, (texts, 1 + places, heads)."""
-        read = self._forward.rewards_at_positions([_with_response(text) for text in texts])
-        return [self._gathered(text, rows) for text, rows in zip(texts, read, strict=True)]
-
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
         """Nothing to do: what is planned is made of the texts in the forward itself."""
 
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
@@ -67,20 +65,18 @@ class AveragingForward:
         return self._forward.states(texts, reads)
 
     def _gathered(self, text: Encoded, rows: Sequence[list[float]]) -> list[list[float]]:
-        """The rows of a text that `_with_response` was read of: reward and places."""
+        """The rows of a text that `_with_response` was read of: reward and extra positions."""
         own, *further = rows
-        places, response = (
-            further[: len(text.extra_positions)],
-            further[len(text.extra_positions) :],
-        )
+        num_extra = len(text.extra_positions)
+        extra, response = further[:num_extra], further[num_extra:]
         reward = [
             math.fsum(row[head] for row in response) / len(response) if averages else own[head]
             for head, averages in enumerate(self._averages)
         ]
-        return [reward, *places]
+        return [reward, *extra]
 
 
 def _with_response(text: Encoded) -> Encoded:
-    """The same text, read also at every token of its response, behind the places asked for."""
+    """The same text, read also at every token of its response, behind the positions asked for."""
     tokens = tuple(ReadPosition(position, 0, 0, "") for position in response_positions(text))
     return replace(text, extra_positions=(*text.extra_positions, *tokens))

@@ -1,8 +1,7 @@
-"""The packed way: all texts in one row without padding, shared prefixes once, tree attention."""
+"""The packed forward pass: all texts in one row, shared prefixes once, tree attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +10,8 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
+from rm_core.engine.forward.base import reads_of
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.plan import Pack, plan_pack
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.engine.trunk.deterministic import fix_product_shapes, in_fixed_chunks
@@ -53,7 +54,7 @@ class TransformersTrunk:
 
 
 class PackedForward:
-    """A trunk over packed rows, and the heads that read it.
+    """The forward pass of a trunk over packed rows, and of the heads that read it.
 
     Args:
         model: a decoder for sequence classification with a linear `score` head.
@@ -88,67 +89,43 @@ class PackedForward:
         self._run = TransformersTrunk(model) if run is None else run
         self._ahead: _PlannedTexts | None = None
 
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
-        """Plan the pack of the next forward of exactly these texts; from any thread.
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
+        """Plan the pack of the next forward of exactly these texts; from any thread."""
+        self._ahead = _PlannedTexts(tuple(texts), self._plan(texts, list(map(reads_of, texts))))
 
-        Args:
-            texts: of the coming forward.
-            places: whether `rewards_at_positions` will be asked, else `rewards`.
-        """
-        extra_positions = _places(texts) if places else None
-        self._ahead = _PlannedTexts(tuple(texts), places, self._plan(texts, extra_positions))
-
-    def _plan(
-        self, texts: Sequence[Encoded], extra_positions: Sequence[Sequence[int]] | None
-    ) -> Pack:
-        return plan_pack(
-            [text.input_ids for text in texts],
-            [text.read_position for text in texts],
-            extra_positions=extra_positions,
+    def _plan(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> "_Plan":
+        once = distinct_reads(texts, reads)
+        pack = plan_pack(
+            [text.input_ids for text in once.texts],
+            [own[0] for own in once.reads],
+            extra_positions=[own[1:] for own in once.reads],
             share=self.shares_prefixes,
         )
-
-    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads), float32 values."""
-        return self._read(texts, None)
+        # The pack's order: every text's first read, then what else is read of the first text, …
+        return _Plan(pack, once.spread(reading_order([len(own) for own in once.reads])))
 
     @torch.inference_mode()
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
-        pack = plan_pack(
-            [text.input_ids for text in texts],
-            [own[0] for own in reads],
-            extra_positions=[own[1:] for own in reads],
-            share=self.shares_prefixes,
-        )
-        run = self._run_pack(pack)
-        # The pack's order: every text's first read, then what else is read of the first text, …
-        order = reading_order([len(own) for own in reads])
-        return run[torch.tensor(order, device=run.device)]
-
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the read position and of each place, (texts, 1 + places, heads)."""
-        also = _places(texts)
-        rewards = self._read(texts, also)
-        further = iter(rewards[len(texts) :])
-        return [[own, *islice(further, len(a))] for own, a in zip(rewards, also, strict=False)]
+        plan = self._plan(texts, reads)
+        run = self._run_pack(plan.pack)
+        return run[torch.tensor(plan.order, device=run.device)]
 
     @torch.inference_mode()
-    def _read(
-        self, texts: Sequence[Encoded], extra_positions: Sequence[Sequence[int]] | None
-    ) -> list[list[float]]:
-        """Raw rewards, (reads, heads), in the order of `Pack.read_rows`."""
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """Raw rewards, (total reads, heads); see `Forward.rewards`."""
         ahead = self._ahead
-        if ahead is not None and ahead.is_of(texts, places=extra_positions is not None):
+        if ahead is not None and ahead.is_of(texts):
             self._ahead = None
-            pack = ahead.pack
+            plan = ahead.plan
         else:
-            pack = self._plan(texts, extra_positions)
-        read = self._run_pack(pack)
-        if not self._deterministic:
-            return self._heads(read)
-        rewards: list[list[float]] = in_fixed_chunks(self._heads.linear, read.float()).tolist()
-        return rewards
+            plan = self._plan(texts, list(map(reads_of, texts)))
+        read = self._run_pack(plan.pack)
+        if self._deterministic:
+            rewards = in_fixed_chunks(self._heads.linear, read.float()).tolist()
+        else:
+            rewards = self._heads(read)
+        return [rewards[index] for index in plan.order]
 
     def _run_pack(self, pack: Pack) -> Tensor:
         """Hidden states, (reads, hidden), in the order of `Pack.read_rows`."""
@@ -157,22 +134,29 @@ class PackedForward:
 
 
 @dataclass(frozen=True, slots=True)
+class _Plan:
+    """A pack of distinct texts.
+
+    Attributes:
+        pack: each read of each text once.
+        order: of each read that was asked for, text by text, its index among the pack's.
+    """
+
+    pack: Pack
+    order: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class _PlannedTexts:
     """A pack planned ahead, and for what."""
 
     texts: tuple[Encoded, ...]
-    places: bool
-    pack: Pack
+    plan: _Plan
 
-    def is_of(self, texts: Sequence[Encoded], *, places: bool) -> bool:
-        same = len(texts) == len(self.texts) and all(
+    def is_of(self, texts: Sequence[Encoded]) -> bool:
+        return len(texts) == len(self.texts) and all(
             one is other for one, other in zip(texts, self.texts, strict=True)
         )
-        return same and places == self.places
-
-
-def _places(texts: Sequence[Encoded]) -> list[list[int]]:
-    return [[place.position for place in text.extra_positions] for text in texts]
 
 
 def reading_order(counts: Sequence[int]) -> list[int]:

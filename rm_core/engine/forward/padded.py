@@ -1,11 +1,11 @@
-"""The padded way: batches of similar length through the model as transformers runs it.
+"""The padded forward pass: batches of similar length through the model as transformers runs it.
 
 For every model that can't be run packed.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
-from rm_core.errors import ConfigurationError
+from rm_core.engine.forward.base import reads_of, require_whole
+from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.types import Encoded, ReadPosition
 
 MAX_PADDING_RATIO = 0.1
@@ -25,7 +26,7 @@ _CAUSAL_TOLERANCE = 0.05
 
 
 class PaddedForward:
-    """Batches of similar length, right-padded, through the model as transformers runs it.
+    """Forward pass of right-padded batches of similar length, as transformers runs the model.
 
     Args:
         model: any model for sequence classification.
@@ -56,43 +57,33 @@ class PaddedForward:
             Encoded(tuple(row), 7, extra_positions=(ReadPosition(3, 0, 0, ""),)) for row in ids
         ]
         halves = [Encoded(tuple(row[:4]), 3) for row in ids]
-        within = torch.tensor(self.rewards_at_positions(whole))[:, 1]
+        within = torch.tensor(self.rewards(whole))[1::2]
         alone = torch.tensor(self.rewards(halves))
         return bool(((within - alone).abs() <= _CAUSAL_TOLERANCE * (1 + alone.abs())).all())
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
-        """Raw rewards in order, (texts, heads), float32 values."""
+        """Raw rewards, (total reads, heads); see `Forward.rewards`."""
+        reads = list(map(reads_of, texts))
+        if not self._on_tokens:
+            require_whole(self._model, texts, reads)
+        once = distinct_reads(texts, reads)
         if self._heads is None:
-            return self._logits(texts)
-        return self._heads(self.states(texts, [[text.read_position] for text in texts]))
+            return once.spread(self._logits(once.texts))
+        return once.spread(self._heads(self._states(once.texts, once.reads)))
 
-    def plan_ahead(self, texts: Sequence[Encoded], *, places: bool) -> None:
-        """Nothing to do: padding is part of the forward."""
-
-    def rewards_at_positions(self, texts: Sequence[Encoded]) -> list[list[list[float]]]:
-        """Raw rewards of the read position and of each place, (texts, 1 + places, heads).
-
-        Only for a model with a linear head; see `reads_positions`.
-        """
-        if self._heads is None:
-            return [[row] for row in self._logits(texts)]
-        reads = [
-            [text.read_position, *(place.position for place in text.extra_positions)]
-            for text in texts
-        ]
-        found = iter(self._heads(self.states(texts, reads)))
-        return [list(islice(found, len(own))) for own in reads]
-
-    @torch.inference_mode()
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
-        if not self._on_tokens and any(
-            list(own) != [text.read_position] for text, own in zip(texts, reads, strict=True)
-        ):
-            raise ConfigurationError(
-                f"{type(self._model).__name__} reads a text as a whole; its head can't be read at "
-                "tokens of one's choice"
-            )
+        if not self._on_tokens:
+            require_whole(self._model, texts, reads)
+        once = distinct_reads(texts, reads)
+        states = self._states(once.texts, once.reads)
+        return states[torch.tensor(once.order, device=states.device)] if once.order else states
+
+    def plan_ahead(self, texts: Sequence[Encoded]) -> None:
+        """Nothing to do: padding is part of the forward."""
+
+    @torch.inference_mode()
+    def _states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
         starts = list(accumulate((len(own) for own in reads), initial=0))
         states: Tensor | None = None
         for batch in padded_batches([text.num_tokens for text in texts]):
@@ -103,7 +94,7 @@ class PaddedForward:
             states[torch.tensor(at, device=states.device)] = found
         return torch.empty(0, 0) if states is None else states
 
-    def _batch_states(self, texts: list[Encoded], reads: list[Sequence[int]]) -> Tensor:
+    def _batch_states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
         ids, mask = self._padded(texts)
         rows = [row for row, own in enumerate(reads) for _ in own]
         flat = [position for own in reads for position in own]

@@ -1,4 +1,4 @@
-"""What a pack costs: its tokens after sharing, as the batching policy asks for them.
+"""The cost of a pack: its tokens after sharing, as the selection of packs asks for them.
 
 The radix tree itself would tell exactly, but the policy asks again and again while a pack grows.
 So prefixes are compared block by block: each block of `BLOCK` tokens is known by a hash of
@@ -50,7 +50,7 @@ class SharedPrefixCost:
     def _hashes_of(self, item: EncodedItem) -> list[int]:
         hashes = self._hashes.get(id(item))
         if hashes is None:
-            longest = max(item.by_role.values(), key=lambda encoded: encoded.num_tokens)
+            longest = max(item.by_model.values(), key=lambda encoded: encoded.num_tokens)
             hashes = self._hashes[id(item)] = prefix_hashes(longest.input_ids)
         return hashes
 

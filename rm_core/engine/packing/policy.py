@@ -1,4 +1,4 @@
-"""Which waiting sequences make the next pack. Policy alone: no threads, no clock, no torch.
+"""The selection of packs from a queue: policy alone, no threads, no clock, no torch.
 
 `select_pack` is FIFO within a class, and the first in line is in every pack; around it gather the
 members of its prompt group, which share a prefix, and then whole groups in order as long as they
@@ -7,15 +7,16 @@ Together they starve nobody: an entry with k others of its class before it is in
 (k + 1) · every packs.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Generic, Literal, Protocol, TypeVar
 
 Priority = Literal["interactive", "bulk"]
 
 MAX_MISSES = 8
-"""After so many groups that didn't fit, the pack is full enough: pricing the rest of a long queue
-would cost more than what is left of the budget."""
+"""After so many groups that didn't fit, the pack is full enough: trying the rest of a long queue
+would take more time than what is left of the budget saves."""
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
@@ -53,7 +54,7 @@ class Budget:
 
 @dataclass(slots=True)
 class PriorityRotation:
-    """Whose turn it is to stand first in line.
+    """The priority class that stands first in line, pack after pack.
 
     Attributes:
         every: of so many packs in a row one starts with bulk work if any waits; at least 1.
@@ -111,7 +112,7 @@ def select_pack(
     *,
     first: Priority = "interactive",
 ) -> list[int]:
-    """The next pack.
+    """Choose the next pack.
 
     Args:
         waiting: everything that waits, in any order.
@@ -188,6 +189,26 @@ class _PackBuilder(Generic[Item]):
                 self.take(index)
 
 
+def consecutive_packs(lengths: Iterable[int], max_tokens: int | None) -> list[range]:
+    """Packs of neighbours, for texts whose order is right already.
+
+    Args:
+        lengths: of the texts, in tokens.
+        max_tokens: of a pack, but for a single longer text; None: no limit.
+
+    Returns:
+        Indices of each pack, none empty; together all of them.
+    """
+    borders, tokens = [0], 0
+    count = 0
+    for count, length in enumerate(lengths, 1):
+        tokens += length
+        if max_tokens is not None and tokens > max_tokens and count - 1 > borders[-1]:
+            borders.append(count - 1)
+            tokens = length
+    return [range(start, end) for start, end in pairwise([*borders, count]) if start < end]
+
+
 def _place(entry: QueuedSequence[Item], first: Priority) -> tuple[bool, int]:
     return (entry.priority != first, entry.order)
 
@@ -205,7 +226,7 @@ def _exceeds_any_pack(
 
 @dataclass(slots=True)
 class TokenBudgetController:
-    """How many tokens a pack may hold after the device ran out of memory.
+    """The token budget of packs, lowered where the device runs out of memory, and raised again.
 
     A failure lowers the cap to half of what failed, or to the most that is known to fit; a run of
     successes at the cap raises it by a quarter, and each failed attempt doubles the next run.
@@ -238,6 +259,10 @@ class TokenBudgetController:
     def is_lowered(self) -> bool:
         """Whether memory, and not the settings, bounds the packs."""
         return self._cap < self.configured
+
+    def exceeded(self, tokens: int, num_items: int) -> bool:
+        """Whether a pack must be halved untried: the cap was lowered since the pack was chosen."""
+        return num_items > 1 and tokens > self._cap
 
     def failed(self, tokens: int) -> None:
         """A pack of `tokens` did not fit."""

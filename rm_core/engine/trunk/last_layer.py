@@ -1,4 +1,4 @@
-"""The last layer only where a head reads: its feed-forward half and the final norm on few rows.
+"""A trunk's last layer, computed only where a head reads: feed-forward half and final norm.
 
 After the last attention nothing mixes rows any more, so rows that no head reads need not go on.
 Recognised by the names of a block's parts; the forward's self-test proves each model's result.

@@ -54,9 +54,9 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
     # torchao is an extra; what is asked of the engine is the point here.
     asked = []
 
-    def engine(**options):
+    def engine(models, **options):
         asked.append(options["dtype"])
-        return load_engine(**{**options, "dtype": "float32"})
+        return load_engine(models, **{**options, "dtype": "float32"})
 
     monkeypatch.setattr("loadtest.bench.cpu.load_engine", engine)
     options = Options(**SMALL, shapes=("mixed",), dtype="int8", two=False)

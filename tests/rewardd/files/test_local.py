@@ -5,8 +5,8 @@ import pytest
 
 from rewardd.files.local import LocalScorer
 from rm_client.models import CompareItem, GroupItem, ResponseItem, ScoreItem, StepsItem
-from rm_core.types import Dialogue, EncodedItem, Role
-from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
+from rm_core.types import Dialogue, EncodedItem, ItemRewards
+from tests.fakes import ENCODE_ERROR_MARK, NAN_MARK, DriftingScorer, FakeScorer, fake_reward
 
 
 def responses(count: int) -> list[ResponseItem]:
@@ -131,6 +131,17 @@ def test_comparisons_rank_the_responses_and_fail_as_a_whole() -> None:
     assert bad["error"]["pointer"] == "/responses/1"
 
 
+def test_equal_responses_are_a_tie_though_their_packs_would_part_them() -> None:
+    scorer = DriftingScorer()
+    local = LocalScorer(scorer, max_pack_tokens=50, max_pack_items=1)
+
+    (found,) = local.compare(iter([CompareItem(prompt="p", responses=["a", "b", "a"])]), "error")
+
+    first, second, third = [one["selected_reward"] for one in found["responses"]]
+    assert first == third != second
+    assert scorer.forwards == [["a"], ["b"]]
+
+
 def test_the_safety_tag_decides_the_selection() -> None:
     items = [ResponseItem(prompt="p", response="r", is_safety=tag) for tag in (False, True)]
 
@@ -142,7 +153,7 @@ def test_the_safety_tag_decides_the_selection() -> None:
 
 def test_a_forward_that_breaks_ends_the_run_with_its_own_error() -> None:
     class Broken(FakeScorer):
-        def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

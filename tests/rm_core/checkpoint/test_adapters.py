@@ -25,6 +25,7 @@ from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, Role
 from tests.adapters import edit_config, edit_weights, save_adapter, save_base
 from tests.models import make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 TOLERANCE = 1e-5
 
@@ -60,7 +61,7 @@ def oracle(base: Path, adapter: Path, *, merged: bool = False) -> list[float]:
 
 def rewards_of(engine: Engine, role: Role) -> list[float]:
     items = [engine.encode(dialogue) for dialogue in dialogues()]
-    return [reward[role] for reward in engine.forward(items)]
+    return [reward[role] for reward in own_rewards(engine, items)]
 
 
 def base_weights(engine: Engine, role: Role) -> dict[str, int]:
@@ -102,7 +103,7 @@ def test_two_adapters_in_one_forward_score_as_peft_does_one_text_at_a_time(
         for seed, role in enumerate(("safety", "helpfulness"), start=1)
     }
 
-    engine = load_engine(**{role: str(name) for role, name in names.items()})
+    engine = load_engine({role: str(name) for role, name in names.items()})
 
     for role, name in names.items():
         expected = oracle(base, name)
@@ -131,14 +132,14 @@ def test_every_kind_of_lora_that_is_served_scores_as_peft_does(
 ) -> None:
     adapter = save_adapter(tmp_path / "a", base, seed=3, **options)
 
-    engine = load_engine(helpfulness=str(adapter))
+    engine = load_engine({"helpfulness": str(adapter)})
 
     assert rewards_of(engine, "helpfulness") == pytest.approx(oracle(base, adapter), abs=TOLERANCE)
     assert engine.describe()["helpfulness"]["path"] == "packed"
 
 
 def test_an_adapter_scores_as_its_merged_model(base: Path, adapter: Path) -> None:
-    rewards = rewards_of(load_engine(safety=str(adapter)), "safety")
+    rewards = rewards_of(load_engine({"safety": str(adapter)}), "safety")
 
     assert rewards == pytest.approx(oracle(base, adapter, merged=True), abs=TOLERANCE)
     assert rewards != pytest.approx(oracle_of_the_base_under_its_head(base, adapter), abs=0.01)
@@ -163,7 +164,7 @@ def test_a_base_that_is_a_reward_model_serves_as_well(tmp_path: Path) -> None:
     base = save_checkpoint(tmp_path / "base")
     adapter = save_adapter(tmp_path / "adapter", base, seed=1)
 
-    rewards = rewards_of(load_engine(safety=str(adapter)), "safety")
+    rewards = rewards_of(load_engine({"safety": str(adapter)}), "safety")
 
     assert rewards == pytest.approx(oracle(base, adapter), abs=TOLERANCE)
 
@@ -174,7 +175,9 @@ def test_two_adapters_on_one_base_hold_its_weights_once(
     adapter: Path, another: Path, dtype: Any, deterministic: bool
 ) -> None:
     engine = load_engine(
-        safety=str(adapter), helpfulness=str(another), dtype=dtype, deterministic=deterministic
+        {"safety": str(adapter), "helpfulness": str(another)},
+        dtype=dtype,
+        deterministic=deterministic,
     )
 
     weights = [set(base_weights(engine, role).values()) for role in ("safety", "helpfulness")]
@@ -186,7 +189,7 @@ def test_two_adapters_on_one_base_hold_its_weights_once(
 
 
 def test_the_second_adapter_costs_its_own_weights_and_no_more(adapter: Path, another: Path) -> None:
-    engine = load_engine(safety=str(adapter), helpfulness=str(another))
+    engine = load_engine({"safety": str(adapter), "helpfulness": str(another)})
     one, two = (engine._models[role].model for role in ("safety", "helpfulness"))
 
     held = {
@@ -207,7 +210,7 @@ def test_bases_of_equal_content_are_shared_wherever_they_lie(
     assert weights_digest(twin) == weights_digest(base)
     elsewhere = save_adapter(tmp_path / "elsewhere", twin, seed=2)
 
-    described = load_engine(safety=str(adapter), helpfulness=str(elsewhere)).describe()
+    described = load_engine({"safety": str(adapter), "helpfulness": str(elsewhere)}).describe()
 
     assert described["helpfulness"]["base"] == str(twin)
     assert described["helpfulness"]["shares_base_with"] == ["safety"]
@@ -218,7 +221,7 @@ def test_other_bases_are_not_shared(adapter: Path, change: dict[str, Any], tmp_p
     other = save_base(tmp_path / "other", **change)
     elsewhere = save_adapter(tmp_path / "elsewhere", other, seed=2)
 
-    engine = load_engine(safety=str(adapter), helpfulness=str(elsewhere))
+    engine = load_engine({"safety": str(adapter), "helpfulness": str(elsewhere)})
 
     assert engine.describe()["safety"]["shares_base_with"] == []
     assert rewards_of(engine, "helpfulness") == pytest.approx(
@@ -227,8 +230,8 @@ def test_other_bases_are_not_shared(adapter: Path, change: dict[str, Any], tmp_p
 
 
 def test_roles_may_be_swapped(adapter: Path, another: Path) -> None:
-    one = load_engine(safety=str(adapter), helpfulness=str(another))
-    other = load_engine(safety=str(another), helpfulness=str(adapter))
+    one = load_engine({"safety": str(adapter), "helpfulness": str(another)})
+    other = load_engine({"safety": str(another), "helpfulness": str(adapter)})
 
     assert rewards_of(one, "safety") == pytest.approx(rewards_of(other, "helpfulness"), abs=1e-6)
     assert rewards_of(one, "helpfulness") == pytest.approx(rewards_of(other, "safety"), abs=1e-6)
@@ -238,9 +241,9 @@ def test_an_adapter_stands_beside_a_full_checkpoint(
     base: Path, adapter: Path, tmp_path: Path
 ) -> None:
     full = save_checkpoint(tmp_path / "full", seed=5)
-    alone = rewards_of(load_engine(helpfulness=str(full)), "helpfulness")
+    alone = rewards_of(load_engine({"helpfulness": str(full)}), "helpfulness")
 
-    engine = load_engine(safety=str(adapter), helpfulness=str(full))
+    engine = load_engine({"safety": str(adapter), "helpfulness": str(full)})
 
     assert rewards_of(engine, "safety") == pytest.approx(oracle(base, adapter), abs=TOLERANCE)
     assert rewards_of(engine, "helpfulness") == pytest.approx(alone, abs=1e-6)
@@ -255,8 +258,8 @@ def test_one_adapter_in_both_roles_is_one_trunk_and_another_alpha_is_another(
 ) -> None:
     stronger = save_adapter(tmp_path / "stronger", base, seed=1, lora_alpha=16)
 
-    same = load_engine(safety=str(adapter), helpfulness=str(adapter))
-    other = load_engine(safety=str(adapter), helpfulness=str(stronger))
+    same = load_engine({"safety": str(adapter), "helpfulness": str(adapter)})
+    other = load_engine({"safety": str(adapter), "helpfulness": str(stronger)})
 
     assert weights_digest(adapter) == weights_digest(stronger)
     assert same.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
@@ -273,20 +276,20 @@ def test_adapted_projections_are_not_taken_for_plain_products(adapter: Path) -> 
 def test_deterministic_adapters_give_the_same_bits_in_any_company(
     adapter: Path, another: Path
 ) -> None:
-    engine = load_engine(safety=str(adapter), helpfulness=str(another), deterministic=True)
+    engine = load_engine({"safety": str(adapter), "helpfulness": str(another)}, deterministic=True)
     items = [engine.encode(dialogue) for dialogue in dialogues()]
 
-    together = engine.forward(items)
+    together = own_rewards(engine, items)
 
-    assert together == [engine.forward([item])[0] for item in items]
+    assert together == [own_rewards(engine, [item])[0] for item in items]
 
 
 def test_bfloat16_reduces_both_adapters_and_tells_the_error_of_each(
     adapter: Path, another: Path
 ) -> None:
     names = {"safety": str(adapter), "helpfulness": str(another)}
-    exact = load_engine(**names)
-    reduced = load_engine(**names, dtype="bfloat16")
+    exact = load_engine(names)
+    reduced = load_engine(names, dtype="bfloat16")
 
     for role in ("safety", "helpfulness"):
         told = reduced.describe()[role]
@@ -298,7 +301,7 @@ def test_bfloat16_reduces_both_adapters_and_tells_the_error_of_each(
 
 def test_int8_is_refused_for_adapters(adapter: Path) -> None:
     with pytest.raises(ConfigurationError, match="merge"):
-        load_engine(safety=str(adapter), dtype="int8")
+        load_engine({"safety": str(adapter)}, dtype="int8")
 
 
 def test_without_peft_it_says_what_to_install(
@@ -307,7 +310,7 @@ def test_without_peft_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "peft", None)
 
     with pytest.raises(ConfigurationError, match=r"rewardd\[lora\]"):
-        load_engine(safety=str(adapter))
+        load_engine({"safety": str(adapter)})
 
 
 def test_the_digest_covers_adapter_settings_and_base(

@@ -194,7 +194,7 @@ def test_packs_of_any_budget_planned_ahead_or_not_change_nothing(
         chosen = select_pack(waiting, Budget(tokens, items), SharedPrefixCost)
         pack = [texts[waiting[i].order] for i in chosen]
         if ahead:
-            forward.plan_ahead(pack, places=False)
+            forward.plan_ahead(pack)
         for at, row in zip(chosen, forward.rewards(pack), strict=True):
             found[waiting[at].order] = row[0]
         waiting = [entry for i, entry in enumerate(waiting) if i not in set(chosen)]

@@ -10,6 +10,7 @@ from rm_core.engine.forward.packed import PackedForward
 from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
 from rm_core.types import Dialogue, Scorer
 from tests.models import DECODERS, make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 DIALOGUE = Dialogue("what is it? ", "a test")
 HEAD_DIMS = ("qwen3", "gemma2")  # whose configs tell the width of a head
@@ -18,16 +19,16 @@ HEAD_DIMS = ("qwen3", "gemma2")  # whose configs tell the width of a head
 def test_two_models_score_one_text_each_with_its_own_weights(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "s", seed=1)
     save_checkpoint(tmp_path / "h", "gpt2", seed=2)
-    both: Scorer = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "h"))
-    safety = load_engine(safety=str(tmp_path / "s"))
-    helpfulness = load_engine(helpfulness=str(tmp_path / "h"))
+    both: Scorer = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "h")})
+    safety = load_engine({"safety": str(tmp_path / "s")})
+    helpfulness = load_engine({"helpfulness": str(tmp_path / "h")})
 
-    (reward,) = both.forward([both.encode(DIALOGUE)])
+    (reward,) = own_rewards(both, [both.encode(DIALOGUE)])
 
-    assert both.roles == ("safety", "helpfulness")
-    assert reward["safety"] == safety.forward([safety.encode(DIALOGUE)])[0]["safety"]
+    assert both.model_names == ("safety", "helpfulness")
+    assert reward["safety"] == own_rewards(safety, [safety.encode(DIALOGUE)])[0]["safety"]
     assert reward["helpfulness"] == pytest.approx(
-        helpfulness.forward([helpfulness.encode(DIALOGUE)])[0]["helpfulness"], abs=1e-6
+        own_rewards(helpfulness, [helpfulness.encode(DIALOGUE)])[0]["helpfulness"], abs=1e-6
     )
 
 
@@ -36,24 +37,24 @@ def test_models_that_read_alike_share_one_encoding(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "h", seed=2)
     save_checkpoint(tmp_path / "other", tokenizer=make_tokenizer(add_bos=True))
 
-    alike = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "h"))
-    differing = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "other"))
+    alike = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "h")})
+    differing = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "other")})
 
     item = alike.encode(DIALOGUE)
-    assert item.by_role["safety"] is item.by_role["helpfulness"]
+    assert item.by_model["safety"] is item.by_model["helpfulness"]
     item = differing.encode(DIALOGUE)
-    assert item.by_role["helpfulness"].num_tokens == item.by_role["safety"].num_tokens + 1
-    assert item.num_tokens == item.by_role["helpfulness"].num_tokens
+    assert item.by_model["helpfulness"].num_tokens == item.by_model["safety"].num_tokens + 1
+    assert item.num_tokens == item.by_model["helpfulness"].num_tokens
 
 
 def test_nothing_in_nothing_out(tmp_path: Path) -> None:
-    assert load_engine(safety=str(save_checkpoint(tmp_path))).forward([]) == []
+    assert own_rewards(load_engine({"safety": str(save_checkpoint(tmp_path))}), []) == []
 
 
 def test_out_of_memory_and_other_failures_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = load_engine(safety=str(save_checkpoint(tmp_path)))
+    engine = load_engine({"safety": str(save_checkpoint(tmp_path))})
     item = engine.encode(DIALOGUE)
     failures = [
         (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
@@ -67,21 +68,21 @@ def test_out_of_memory_and_other_failures_are_told_apart(
 
         monkeypatch.setattr(PackedForward, "rewards", fail)
         with pytest.raises(EngineError) as caught:
-            engine.forward([item])
+            own_rewards(engine, [item])
         assert type(caught.value) is expected
 
 
 def test_a_closed_engine_refuses_work(tmp_path: Path) -> None:
-    engine = load_engine(safety=str(save_checkpoint(tmp_path)))
+    engine = load_engine({"safety": str(save_checkpoint(tmp_path))})
     item = engine.encode(DIALOGUE)
     engine.close()
 
     with pytest.raises(EngineClosed):
-        engine.forward([item])
+        own_rewards(engine, [item])
 
 
 def test_the_description_tells_how_each_model_is_run(tmp_path: Path) -> None:
-    described = load_engine(safety=str(save_checkpoint(tmp_path))).describe()["safety"]
+    described = load_engine({"safety": str(save_checkpoint(tmp_path))}).describe()["safety"]
 
     assert described["architecture"] == "LlamaForSequenceClassification"
     assert described["dtype"] == "float32"
@@ -104,13 +105,13 @@ def test_a_configuration_that_can_not_work_is_refused(
     names = {"safety": str(save_checkpoint(tmp_path))} if options else {}
 
     with pytest.raises(ConfigurationError, match=word):
-        load_engine(**names, **options)  # type: ignore[arg-type]
+        load_engine(names, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_without_a_device_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="sees no CUDA device"):
-        load_engine(safety=str(save_checkpoint(tmp_path)), device="cuda")
+        load_engine({"safety": str(save_checkpoint(tmp_path))}, device="cuda")
 
 
 @pytest.mark.cuda
@@ -118,12 +119,12 @@ def test_cuda_without_a_device_is_a_configuration_error(tmp_path: Path) -> None:
 def test_cuda_in_float32_equals_the_cpu(tmp_path: Path) -> None:
     name = str(save_checkpoint(tmp_path))
     on_cpu, on_cuda = (
-        load_engine(safety=name, device=device, dtype="float32") for device in ("cpu", "cuda")
+        load_engine({"safety": name}, device=device, dtype="float32") for device in ("cpu", "cuda")
     )
     item = on_cpu.encode(DIALOGUE)
 
-    assert on_cuda.forward([item])[0]["safety"] == pytest.approx(
-        on_cpu.forward([item])[0]["safety"], abs=1e-4
+    assert own_rewards(on_cuda, [item])[0]["safety"] == pytest.approx(
+        own_rewards(on_cpu, [item])[0]["safety"], abs=1e-4
     )
 
 
@@ -135,11 +136,11 @@ def test_cuda_in_its_default_precision_stays_near_the_cpu(
 ) -> None:
     wide = {"hidden_size": 256, "head_dim": 64} if architecture in HEAD_DIMS else {}
     name = str(save_checkpoint(tmp_path, architecture, **(wide or {"hidden_size": 256})))
-    on_cpu, on_cuda = (load_engine(safety=name, device=device) for device in ("cpu", "cuda"))
+    on_cpu, on_cuda = (load_engine({"safety": name}, device=device) for device in ("cpu", "cuda"))
     items = [on_cpu.encode(Dialogue("what is it? " * 20, "a test " * n)) for n in range(1, 9)]
 
     described = on_cuda.describe()["safety"]
-    found = [reward["safety"] for reward in on_cuda.forward(items)]
+    found = [reward["safety"] for reward in own_rewards(on_cuda, items)]
 
     assert (described["dtype"], described["path"]) == ("bfloat16", "packed")
-    assert found == pytest.approx([r["safety"] for r in on_cpu.forward(items)], abs=0.1)
+    assert found == pytest.approx([r["safety"] for r in own_rewards(on_cpu, items)], abs=0.1)

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rm_core.engine import Engine, load_engine
 from rm_core.types import Dialogue
 from tests.models import ARCHITECTURES, DECODERS, make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 TOLERANCE = 1e-5
 
@@ -28,7 +29,7 @@ def oracle(directory: Path, texts: list[str]) -> list[float]:
 
 def rewards_of(engine: Engine, dialogues: list[Dialogue]) -> list[float]:
     items = [engine.encode(dialogue) for dialogue in dialogues]
-    return [reward["helpfulness"] for reward in engine.forward(items)]
+    return [reward["helpfulness"] for reward in own_rewards(engine, items)]
 
 
 def random_text(rng: random.Random, length: int) -> str:
@@ -57,7 +58,7 @@ def test_scores_in_any_batch_equal_the_text_alone(
 ) -> None:
     tokenizer = make_tokenizer(add_bos=add_bos, pad_is_eos=pad_is_eos)
     save_checkpoint(tmp_path, architecture, tokenizer=tokenizer)
-    engine = load_engine(helpfulness=str(tmp_path))
+    engine = load_engine({"helpfulness": str(tmp_path)})
     rng = random.Random(architecture)
     dialogues = mixture(rng)
     if pad_is_eos:  # a text that ends with EOS, which transformers takes for padding
@@ -74,7 +75,7 @@ def test_scores_in_any_batch_equal_the_text_alone(
 def test_decoders_go_the_packed_way(architecture: str, tmp_path: Path) -> None:
     save_checkpoint(tmp_path, architecture)
 
-    engine = load_engine(helpfulness=str(tmp_path))
+    engine = load_engine({"helpfulness": str(tmp_path)})
 
     assert engine.describe()["helpfulness"]["path"] == "packed"
 
@@ -82,7 +83,7 @@ def test_decoders_go_the_packed_way(architecture: str, tmp_path: Path) -> None:
 def test_an_encoder_goes_the_packed_way_and_shares_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "bert")
 
-    engine = load_engine(helpfulness=str(tmp_path))
+    engine = load_engine({"helpfulness": str(tmp_path)})
 
     assert engine.describe()["helpfulness"]["path"] == "packed"
     assert not engine.shares_prefixes
@@ -93,7 +94,7 @@ def test_an_encoder_whose_attention_is_its_own_goes_the_padded_way_and_says_why(
 ) -> None:
     save_checkpoint(tmp_path, "deberta-v2")
 
-    description = load_engine(helpfulness=str(tmp_path)).describe()["helpfulness"]
+    description = load_engine({"helpfulness": str(tmp_path)}).describe()["helpfulness"]
 
     assert description["path"] == "padded"
     assert "attention" in description["path_reason"]

@@ -1,6 +1,7 @@
 """Every token's reward is the head on transformers' own hidden state there, in any company."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rm_core.errors import ReadsWholeText
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, EncodedItem
 from tests.models import make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 TOLERANCE = 1e-5
 DECODERS = ("llama", "gpt2", "gemma2")
@@ -50,10 +52,10 @@ def check(
 ) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(directory).eval()
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    found = engine.forward_positions(items)
+    found = engine.forward(items)
     spread = []
     for dialogue, item, rewards in zip(dialogues, items, found, strict=True):
-        encoded = item.by_role["helpfulness"]
+        encoded = item.by_model["helpfulness"]
         expected = rewards_of_tokens(model, dialogue.prompt + dialogue.response, tokenizer)
         at = [encoded.read_position, *(place.position for place in encoded.extra_positions)]
         spread += expected
@@ -67,7 +69,7 @@ def test_packed_rewards_within_a_text_equal_the_text_alone(
     architecture: str, deterministic: bool, tmp_path: Path
 ) -> None:
     save_checkpoint(tmp_path, architecture, tokenizer=make_tokenizer(add_bos=True))
-    engine = load_engine(helpfulness=str(tmp_path), deterministic=deterministic)
+    engine = load_engine({"helpfulness": str(tmp_path)}, deterministic=deterministic)
     dialogues = company(random.Random(architecture))
     random.Random(1).shuffle(dialogues)
     items = [engine.encode(dialogue) for dialogue in dialogues]
@@ -84,20 +86,21 @@ def test_padded_decoders_give_the_same(
 ) -> None:
     monkeypatch.setattr("rm_core.engine.forward.choose.trunk_obstacle", lambda _: "this test")
     save_checkpoint(tmp_path, architecture)
-    engine = load_engine(helpfulness=str(tmp_path))
+    engine = load_engine({"helpfulness": str(tmp_path)})
     dialogues = company(random.Random(architecture))
 
     assert engine.describe()["helpfulness"]["path"] == "padded"
     check(tmp_path, dialogues, [engine.encode(dialogue) for dialogue in dialogues], engine)
 
 
-def test_the_first_reward_is_the_forwards_own(tmp_path: Path) -> None:
+def test_the_first_reward_is_the_one_without_extra_positions(tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
-    engine = load_engine(helpfulness=str(tmp_path))
-    items = [engine.encode(dialogue) for dialogue in company(random.Random(0))]
+    engine = load_engine({"helpfulness": str(tmp_path)})
+    dialogues = company(random.Random(0))
+    bare = [engine.encode(replace(dialogue, read_at="end")) for dialogue in dialogues]
 
-    plain = [reward["helpfulness"] for reward in engine.forward(items)]
-    within = engine.forward_positions(items)
+    plain = [reward["helpfulness"] for reward in own_rewards(engine, bare)]
+    within = engine.forward([engine.encode(dialogue) for dialogue in dialogues])
 
     assert [reward["helpfulness"][0] for reward in within] == pytest.approx(plain, abs=1e-6)
     assert within[0]["helpfulness"][-1] == pytest.approx(plain[0], abs=1e-6)
@@ -110,10 +113,10 @@ def test_two_heads_on_one_trunk_each_give_their_own(tmp_path: Path) -> None:
         loaded.model.score.weight.mul_(-2.0)
     loaded.model.save_pretrained(tmp_path / "h")
     make_tokenizer().save_pretrained(tmp_path / "h")
-    both = load_engine(safety=str(tmp_path / "s"), helpfulness=str(tmp_path / "h"))
+    both = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "h")})
     item = both.encode(Dialogue("p", "an answer", read_at="tokens"))
 
-    (rewards,) = both.forward_positions([item])
+    (rewards,) = both.forward([item])
 
     assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
     assert len(rewards["safety"]) == 1 + len("an answer")
@@ -127,12 +130,12 @@ def test_encoders_refuse_and_say_what_to_do(
     architecture: str, read_at: Any, tmp_path: Path
 ) -> None:
     save_checkpoint(tmp_path, architecture)
-    engine = load_engine(helpfulness=str(tmp_path))
+    engine = load_engine({"helpfulness": str(tmp_path)})
 
     with pytest.raises(ReadsWholeText, match="as a whole"):
         engine.encode(Dialogue("p", "answer", read_at=read_at))
     assert engine.describe()["helpfulness"]["reads_places"] is False
-    assert engine.forward([engine.encode(Dialogue("p", "answer"))])
+    assert own_rewards(engine, [engine.encode(Dialogue("p", "answer"))])
 
 
 def test_a_decoder_that_looks_ahead_is_found_by_trying(tmp_path: Path) -> None:
@@ -162,11 +165,13 @@ def test_a_checkpoint_with_a_head_for_every_token_is_loaded_and_read_at_the_end(
     save_checkpoint(tmp_path / "per-token")
     contract = default_contract(make_tokenizer(), max_length=512)
     write_manifest(tmp_path / "per-token", RewardModelManifest("safety", contract, "per_token"))
-    plain, per_token = (load_engine(safety=str(tmp_path / name)) for name in ("plain", "per-token"))
+    plain, per_token = (
+        load_engine({"safety": str(tmp_path / name)}) for name in ("plain", "per-token")
+    )
     dialogue = Dialogue("p", "an answer")
 
     assert per_token.describe()["safety"]["head"] == "per_token"
     assert plain.describe()["safety"]["head"] == "last_token"
-    assert per_token.forward([per_token.encode(dialogue)]) == plain.forward(
-        [plain.encode(dialogue)]
+    assert own_rewards(per_token, [per_token.encode(dialogue)]) == own_rewards(
+        plain, [plain.encode(dialogue)]
     )

@@ -64,3 +64,30 @@ def test_calibration_changes_score_and_selected_reward_and_not_the_raw_reward():
 
 def test_no_responses_have_no_judgements():
     assert apply_reward_rule(RewardRule(IDENTITY), [], []) == []
+
+
+def test_models_of_other_names_are_scored_in_order_and_do_not_touch_the_selection_or_the_reply():
+    two = RewardRule.of({"safety": profile("safety"), "helpfulness": profile("helpfulness")})
+    names = ("honesty", "safety", "brevity", "helpfulness")
+    four = RewardRule.of(
+        {name: profile(name, temperature=2.0 if name == "brevity" else 1.0) for name in names}
+    )
+    rewards = {"honesty": 9.0, "safety": 1.0, "brevity": -3.0, "helpfulness": 0.5}
+
+    (told,) = apply_reward_rule(four, [ScoredItem(rewards, 3)], [False])
+    (alone,) = apply_reward_rule(two, [ScoredItem({"safety": 1.0, "helpfulness": 0.5}, 3)], [False])
+
+    assert four.roles == two.roles == ("safety", "helpfulness")
+    assert list(told.calibrated.items()) == [
+        ("honesty", 9.0),
+        ("safety", 1.0),
+        ("brevity", -1.5),
+        ("helpfulness", 0.5),
+    ]
+    assert list(told.scores) == list(told.scored.rewards) == list(names)
+    assert list(told.as_json().items()) == list(alone.as_json().items())
+
+
+def test_without_a_model_that_the_rule_knows_there_is_no_rule():
+    with pytest.raises(ConfigurationError, match="safety or helpfulness"):
+        RewardRule.of({"honesty": profile("honesty")})

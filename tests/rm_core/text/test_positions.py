@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rm_core.errors import DetailUnavailable, InputError
 from rm_core.text.contract import PositionContract, default_contract
 from rm_core.text.encoder import TextEncoder
-from rm_core.text.positions import Tokenised, num_prompt_tokens, places_of
+from rm_core.text.positions import Tokenised, extra_positions_of, num_prompt_tokens
 from rm_core.types import Dialogue, Encoded, Message, ReadAt, ReadPosition
 from tests.models import BOS, EOS, PAD, make_tokenizer
 
@@ -105,7 +105,7 @@ def test_a_token_on_the_border_belongs_to_the_response_with_what_it_has_of_it() 
     tokenised = Tokenised(Dialogue("abc", "def", read_at="tokens"), 3, offsets)
     encoded = Encoded((7, 8, 9), 2, tokenised.num_prompt_tokens)
 
-    found = places_of(tokenised, encoded, str, stripped=False)
+    found = extra_positions_of(tokenised, encoded, str, stripped=False)
 
     assert encoded.num_prompt_tokens == 1
     assert found == (ReadPosition(1, 0, 2, "de"), ReadPosition(2, 2, 3, "f"))
@@ -138,7 +138,7 @@ def test_a_step_that_ends_within_a_token_is_read_there() -> None:
     offsets = [(0, 1), (1, 4), (4, 5)]  # "p", "a.\n", "b"
     tokenised = Tokenised(Dialogue("p", "a.\nb", read_at=(2, 4)), 1, offsets)
 
-    found = places_of(tokenised, Encoded((1, 2, 3), 2, 1), str, stripped=False)
+    found = extra_positions_of(tokenised, Encoded((1, 2, 3), 2, 1), str, stripped=False)
 
     assert [place.position for place in found] == [1, 2]
 
@@ -148,7 +148,7 @@ def test_white_space_without_offsets_ends_its_step() -> None:
     offsets = [(0, 1), (1, 3), (5, 5), (5, 6)]
     tokenised = Tokenised(Dialogue("p", "a.\n\nb", read_at=(2, 4, 5)), 1, offsets)
 
-    found = places_of(tokenised, Encoded((1, 2, 3, 4), 3, 1), str, stripped=False)
+    found = extra_positions_of(tokenised, Encoded((1, 2, 3, 4), 3, 1), str, stripped=False)
 
     assert [place.position for place in found] == [1, 2, 3]
 
@@ -207,7 +207,7 @@ def test_a_tokenizer_without_offsets_is_told() -> None:
     tokenised = Tokenised(Dialogue("p", "r", read_at="tokens"), 1, None)
 
     with pytest.raises(DetailUnavailable, match="fast tokenizer"):
-        places_of(tokenised, Encoded((1, 2), 1), str, stripped=False)
+        extra_positions_of(tokenised, Encoded((1, 2), 1), str, stripped=False)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rm_core.text.contract import PositionContract, default_contract
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Message, RenderedText, TokenIds
 from tests.models import BOS, CHAT_TEMPLATE, EOS, PAD, make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 RENDERED = "<s><user>ab</s><assistant>cd</s>"
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1, max_size=20)
@@ -220,7 +221,7 @@ def test_texts_and_ids_get_transformers_own_reward(tmp_path: Path, pad_is_eos: b
     ids = tokenizer(RENDERED, add_special_tokens=False).input_ids
     with torch.no_grad():
         expected = oracle(torch.tensor([ids])).logits.item()
-    engine = load_engine(helpfulness=str(where), device="cpu")
+    engine = load_engine({"helpfulness": str(where)}, device="cpu")
 
     inputs = [
         Dialogue("ab", "cd</s>"),
@@ -228,7 +229,7 @@ def test_texts_and_ids_get_transformers_own_reward(tmp_path: Path, pad_is_eos: b
         RenderedText(RENDERED.removeprefix("<s>")),
         TokenIds(tuple(ids)),
     ]
-    rewards = engine.forward([engine.encode(one) for one in inputs])
+    rewards = own_rewards(engine, [engine.encode(one) for one in inputs])
 
     assert [reward["helpfulness"] for reward in rewards] == pytest.approx([expected] * 4, abs=1e-5)
 
@@ -238,8 +239,8 @@ def test_ids_are_refused_where_two_models_cut_text_differently(tmp_path: Path) -
     other = save_checkpoint(
         tmp_path / "helpfulness", tokenizer=make_tokenizer(add_bos=True), seed=1
     )
-    engine = load_engine(safety=str(one), helpfulness=str(other), device="cpu")
+    engine = load_engine({"safety": str(one), "helpfulness": str(other)}, device="cpu")
 
     with pytest.raises(InputError, match="send the text"):
         engine.encode(TokenIds((1, 2)))
-    assert engine.encode(RenderedText("ab")).by_role["helpfulness"].input_ids[0] == BOS
+    assert engine.encode(RenderedText("ab")).by_model["helpfulness"].input_ids[0] == BOS

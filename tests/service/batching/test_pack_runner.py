@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from rm_core.engine.packing.policy import QueuedSequence, TokenBudgetController
 from rm_core.errors import EngineClosed
 from rm_core.rewards.rule import ScoredItem
-from rm_core.types import Dialogue, EncodedItem, Role
+from rm_core.types import Dialogue, EncodedItem, ItemRewards
 from service.batching.admission import Admission
 from service.batching.device_thread import DeviceThread
-from service.batching.pack_runner import NONFINITE, PackRunner, forward_once, outcome_of
+from service.batching.pack_runner import NONFINITE, PackRunner, outcome_of
 from service.batching.queue import Entry, PendingRequest, Submission
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
@@ -132,7 +132,7 @@ async def test_memory_that_ran_out_lowers_the_cap_for_the_packs_to_come(bench: B
 
 async def test_a_scorer_that_gives_too_few_rewards_gives_nobody_anothers() -> None:
     class Short(FakeScorer):
-        def forward(self, items: Sequence[EncodedItem]) -> list[dict[Role, float]]:
+        def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
             return super().forward(items)[: len(items) - 1]
 
     bench = Bench(Short())
@@ -143,19 +143,6 @@ async def test_a_scorer_that_gives_too_few_rewards_gives_nobody_anothers() -> No
     assert [code(entry) for entry in pack] == ["engine_error"] * 3
     assert bench.all_given_back()
     await bench.device.close(5)
-
-
-def test_one_forward_gives_all_that_is_asked_of_a_pack() -> None:
-    scorer = FakeScorer()
-    plain = scorer.encode(Dialogue("p", "a b"))
-    within = scorer.encode(Dialogue("p", "c d", read_at="tokens"))
-
-    mixed = forward_once(scorer, [plain, within])
-    alone = forward_once(scorer, [plain])
-
-    assert scorer.forwards == [["a b", "c d"], ["a b"]]
-    assert mixed[0] == alone[0] == {role: (alone[0][role][0],) for role in scorer.roles}
-    assert [len(rewards) for rewards in mixed[1].values()] == [3, 3]
 
 
 @pytest.mark.parametrize("rewards", [(math.nan, 0.5), (0.5, math.inf)])

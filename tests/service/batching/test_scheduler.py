@@ -117,8 +117,9 @@ async def test_closing_tells_everyone_who_waits():
     rig = Rig()
     async with rig:
         rig.scorer.gate.clear()
-        held, waiting = rig.send("held"), rig.send("waiting", prompt="other")
+        held = rig.send("held")
         await rig.begun()
+        waiting = rig.send("waiting", prompt="other")
         await rig.until_queued(1)
         closing = asyncio.create_task(rig.scheduler.close())
         outcomes = await asyncio.gather(held, waiting, return_exceptions=True)

@@ -25,7 +25,7 @@ MESSAGES = [{"role": "user", "content": PROMPT}]
 async def serving(directory: Path, state: Path, **values: Any) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         Settings(state_dir=state, max_wait_ms=0.0, **values),
-        load_engine(helpfulness=str(directory), device="cpu", dtype="float32"),
+        load_engine({"helpfulness": str(directory)}, device="cpu", dtype="float32"),
     )
     async with (
         app.router.lifespan_context(app),

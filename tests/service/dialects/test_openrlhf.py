@@ -90,7 +90,7 @@ async def test_labels_may_be_anything_also_what_is_no_strict_json(client):
 
 
 async def test_with_one_model_its_keys_alone_are_there(tmp_path):
-    async with serving(tmp_path, ScriptedScorer(roles=("helpfulness",))) as client:
+    async with serving(tmp_path, ScriptedScorer(model_names=("helpfulness",))) as client:
         reply = await post(client, query=["h=2"])
 
     assert set(reply["extra_logs"]) == {key for key in KEYS if not key.startswith("safety")}

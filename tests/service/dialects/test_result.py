@@ -79,7 +79,7 @@ async def test_a_request_that_fails_as_a_whole_counts_nothing(client):
 
 
 async def test_the_reward_of_a_model_that_is_not_loaded_is_refused(tmp_path):
-    scorer = ScriptedScorer(roles=("helpfulness",))
+    scorer = ScriptedScorer(model_names=("helpfulness",))
     with pytest.raises(ConfigurationError, match="dialect_reward"):
         create_app(Settings(state_dir=tmp_path, dialect_reward="safety"), scorer)
 

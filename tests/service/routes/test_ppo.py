@@ -151,7 +151,7 @@ async def test_a_chat_is_judged_by_its_last_turn(client: httpx.AsyncClient) -> N
 
 
 async def test_with_one_model_the_reward_is_its_own(tmp_path: Path) -> None:
-    async with serving(tmp_path, ScriptedScorer(roles=("helpfulness",))) as client:
+    async with serving(tmp_path, ScriptedScorer(model_names=("helpfulness",))) as client:
         reply = (await post(client, response_item(2.5), whiten={"mode": "none"})).json()
 
     assert reply["items"][0]["selected"] == "helpfulness"

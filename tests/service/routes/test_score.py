@@ -321,3 +321,20 @@ async def test_defaults_of_the_settings_admit_a_rollout_of_a_thousand(service):
     reply = await post(service, {"prompt": "p", "responses": [f"r{i}" for i in range(1000)]})
 
     assert len(reply.json()["responses"]) == 1000
+
+
+async def test_a_model_of_another_name_is_measured_and_changes_no_reply(start):
+    body = {"prompt": "q", "responses": ["a", "b c"], "detail": "tokens"}
+    compare = orjson.dumps({"prompt": "q", "responses": ["a", "b c"]})
+    replies = []
+    for names in (("safety", "helpfulness"), ("honesty", "safety", "helpfulness")):
+        async with start(FakeScorer(names)) as service:
+            scored = await post(service, body)
+            compared = await service.client.post("/compare", content=compare, headers=JSON)
+            replies.append((scored.json(), compared.json()))
+            if "honesty" in names:
+                assert await service.metric("rm_reward_raw_count", model="honesty") == 4.0
+                info = (await service.client.get("/v1/info")).json()
+                assert list(info["models"]) == list(names)
+
+    assert replies[0] == replies[1]

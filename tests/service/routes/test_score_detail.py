@@ -117,11 +117,18 @@ async def test_detail_is_for_all_items_and_steps_stay_as_they_were_given(service
 
 
 async def test_nothing_is_read_within_a_text_unless_it_is_asked_for(service, monkeypatch):
-    monkeypatch.setattr(service.scorer, "forward_positions", None)
+    forward, asked = service.scorer.forward, []
+
+    def counting(items):
+        asked.extend(item.num_extra_positions for item in items)
+        return forward(items)
+
+    monkeypatch.setattr(service.scorer, "forward", counting)
 
     found = await post(service, {"prompt": "p", "responses": ["a b", "c"]})
 
     assert set(found["responses"][0]["safety"]) == {"reward", "score"}
+    assert asked == [0, 0]
 
 
 async def test_a_line_of_a_file_may_ask_for_detail(service):
@@ -232,7 +239,7 @@ async def test_equal_responses_are_listed_and_counted(service):
 
 async def real(tmp_path: Path, architecture: str, body: Any) -> httpx.Response:
     save_checkpoint(tmp_path / "model", architecture, tokenizer=make_tokenizer(add_bos=True))
-    scorer = load_engine(helpfulness=str(tmp_path / "model"))
+    scorer = load_engine({"helpfulness": str(tmp_path / "model")})
     app = create_app(Settings(state_dir=tmp_path / "state"), scorer)
     async with (
         app.router.lifespan_context(app),

@@ -74,7 +74,7 @@ async def test_configuring_a_stream_keeps_its_statistics(client: httpx.AsyncClie
 
 async def test_a_reset_goes_back_to_the_checkpoints_baseline(tmp_path: Path) -> None:
     scorer = ScriptedScorer(
-        roles=("helpfulness",), baselines={"helpfulness": Baseline(0.5, 2.0, 64.0)}
+        model_names=("helpfulness",), baselines={"helpfulness": Baseline(0.5, 2.0, 64.0)}
     )
     async with serving(tmp_path, scorer) as client:
         await add(client, 1.0, 3.0, id="a")

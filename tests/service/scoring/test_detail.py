@@ -9,7 +9,7 @@ from rm_core.types import Dialogue
 from service.results import ItemFailure
 from service.schemas.options import ScoreOptions
 from service.schemas.score import GroupItem, ResponseItem, StepsItem
-from service.scoring.detail import detail_of, split_steps, with_detail, within_json
+from service.scoring.detail import detail_of, response_json, split_steps, with_detail
 
 STEPS = StepsItem(prompt="p", steps=["a. ", "b."])
 RESPONSE = ResponseItem(prompt="p", response="a. b.", is_safety=True)
@@ -66,7 +66,7 @@ def test_a_response_of_which_nothing_is_read_has_empty_lists() -> None:
         ScoredItem({"safety": 1.0}, 3), {"safety": 1.0}, {"safety": 0.7}, "safety", 1.0
     )
 
-    reply = within_json(scored_response, RESPONSE, ScoreOptions(detail="tokens"))
+    reply = response_json(scored_response, RESPONSE, ScoreOptions(detail="tokens"))
 
     assert reply["safety"]["tokens"] == {
         "ids": (),

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from rm_core.rewards.rule import ScoredItem, Within
+from rm_core.rewards.rule import PositionRewards, ScoredItem
 from rm_core.types import Dialogue, Encoded, EncodedItem, ReadPosition
 from service.batching.queue import Submission
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
@@ -122,5 +122,5 @@ def test_a_scored_item_parts_the_responses_reward_from_those_within_it() -> None
         {"safety": 0.5, "helpfulness": 1.5},
         3,
         ("missing_eos",),
-        {"safety": Within(places, (8, 9), (0.25, 0.75))},
+        {"safety": PositionRewards(places, (8, 9), (0.25, 0.75))},
     )

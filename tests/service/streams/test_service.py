@@ -18,7 +18,7 @@ SAFETY, HELPFULNESS = Baseline(1.0, 2.0, 50.0), Baseline(-1.0, 1.0, 150.0)
 
 
 def test_one_models_baseline_is_the_start() -> None:
-    scorer = ScriptedScorer(roles=("helpfulness",), baselines={"helpfulness": HELPFULNESS})
+    scorer = ScriptedScorer(model_names=("helpfulness",), baselines={"helpfulness": HELPFULNESS})
 
     assert baseline_statistics(scorer) == from_baseline(-1.0, 1.0, 150.0)
 
@@ -41,7 +41,7 @@ def test_without_both_baselines_there_is_none() -> None:
 
 def test_a_baseline_out_of_range_names_its_checkpoint() -> None:
     scorer = ScriptedScorer(
-        roles=("safety",), baselines={"safety": Baseline(mean=0.0, std=0.0, weight=64.0)}
+        model_names=("safety",), baselines={"safety": Baseline(mean=0.0, std=0.0, weight=64.0)}
     )
 
     with pytest.raises(ConfigurationError, match="safety checkpoint's baseline"):

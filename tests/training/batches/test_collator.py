@@ -48,10 +48,10 @@ def test_responses_stand_once_padded_right_and_pairs_point_to_them() -> None:
         [10, 11, 12, 13],
         [10, 11, 12, 0],
         [10, 0, 0, 0],
-        [10, 11, 0, 0],
-    ]
+    ]  # the last response is the first one again
     assert torch.equal(batch["attention_mask"], (batch["input_ids"] != 0).long())
-    assert batch["read_at"].tolist() == [[0, 1, 2, 3, 4], [1, 3, 2, 0, 1]]
+    assert batch["read_at"].tolist() == [[0, 1, 2, 3], [1, 3, 2, 0]]
+    assert batch["read_order"].tolist() == [0, 1, 2, 3, 0]
     assert batch["chosen"].tolist() == [1, 2, 2, 3]
     assert batch["rejected"].tolist() == [0, 3, 4, 4]
     assert batch["margin"].tolist() == [0.5, 0, 0, 0]

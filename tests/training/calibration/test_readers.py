@@ -34,7 +34,7 @@ def served(start: TrainableModel, tmp_path: Path) -> Reader:
     manifest = read_manifest(output)
     assert manifest is not None
     write_manifest(output, replace(manifest, temperature=3.0, bias=7.0))
-    return served_reader(load_engine(safety=str(output), device="cpu"), "safety")
+    return served_reader(load_engine({"safety": str(output)}, device="cpu"), "safety")
 
 
 def test_both_give_the_raw_reward_of_each_text_alone(start: TrainableModel, served: Reader) -> None:

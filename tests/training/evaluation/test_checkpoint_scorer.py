@@ -7,7 +7,7 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.errors import CheckpointNotFound
 from rm_core.rewards import Calibration
 from rm_core.types import Dialogue
-from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
+from tests.fakes import ERROR_MARK, NAN_MARK, DriftingScorer, FakeScorer, fake_reward
 from tests.models import save_checkpoint
 from training.evaluation.checkpoint_scorer import CheckpointScorer, EngineReader
 from training.evaluation.scorer import Candidate, Reading, Refusal
@@ -66,6 +66,18 @@ def test_an_absent_checkpoint_is_told_before_anything_is_scored(tmp_path: Path) 
 
 def reader(engine: FakeScorer, **options: Calibration) -> EngineReader:
     return EngineReader(engine, "safety", "error", 1000, **options)
+
+
+def test_equal_texts_have_one_reading_however_far_apart_they_stand() -> None:
+    engine = DriftingScorer()
+    given = [*candidates(1500), *candidates(3)]
+    told: list[int] = []
+
+    readings = EngineReader(engine, "safety", "error", 8).read(given, told.append)
+
+    assert readings[1500:] == readings[:3]
+    assert sum(told) == len(given)
+    assert sum(map(len, engine.forwards)) == 1500
 
 
 def test_what_can_not_be_read_is_refused_with_a_reason_and_costs_nobody_else() -> None:

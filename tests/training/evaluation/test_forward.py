@@ -1,14 +1,40 @@
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
 
 from rm_core.types import Dialogue
 from training.batches.packed import PackedLayout
-from training.batches.padded import BatchLayout, PaddedLayout
+from training.batches.padded import BatchLayout, PaddedLayout, read_head
 from training.data.examples import Comparison, Pair
 from training.evaluation import score_comparisons
 from training.modeling.reward_model import TrainableModel
+
+
+@pytest.mark.parametrize("layout", [PackedLayout(), PaddedLayout(0)], ids=["packed", "padded"])
+def test_equal_responses_have_equal_rewards_however_rows_are_rounded(
+    start: TrainableModel, layout: BatchLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = tuple(start.encoder.encode(Dialogue("p", text)) for text in ("a", "b", "a"))
+    one = Comparison("i", "k", "p", ("a", "b", "a"), encoded, (Pair(0, 1),), (None,) * 3)
+    exact = read_head
+    drift = count()
+    for module in ("training.batches.padded", "training.batches.packed"):
+        monkeypatch.setattr(
+            f"{module}.read_head",
+            lambda model, hidden: (
+                exact(model, hidden) + torch.tensor([float(next(drift)) for _ in hidden])
+            ),
+        )
+
+    in_one_batch = layout.rewards(start.model, layout.collate(encoded, [[1], [1], [1]])).tolist()
+    ((first, second, third),) = score_comparisons(
+        start.model, [one], pad_token_id=0, layout=layout, batch_tokens=1
+    )
+
+    assert in_one_batch[0] == in_one_batch[2] != in_one_batch[1]
+    assert first == third != second
 
 
 @pytest.mark.parametrize("way", ["usual", "packed", "padded"])

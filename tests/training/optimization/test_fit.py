@@ -15,6 +15,7 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import verify_files
 from rm_core.engine import load_engine
 from rm_core.types import Dialogue, Role
+from tests.rewards import own_rewards
 from tests.training.samples import preference_rows, write_jsonl
 from training import pipeline
 from training.config import TrainingConfig
@@ -131,8 +132,8 @@ def test_the_cards_lines_of_python_give_the_served_reward(
 
     exec(card.split("```python\n")[1].split("```")[0], names)  # as a reader would paste it
 
-    engine = load_engine(safety=config.output)
-    (served,) = engine.forward([engine.encode(Dialogue("Why?", "Because."))])
+    engine = load_engine({"safety": config.output})
+    (served,) = own_rewards(engine, [engine.encode(Dialogue("Why?", "Because."))])
     assert names["reward"].item() == pytest.approx(served["safety"], abs=1e-5)
 
 
@@ -158,14 +159,14 @@ def test_two_heads_trained_on_one_base_are_served_from_one_trunk(
         train_reward_model(config)
         outputs[role] = config.output
 
-    engine = load_engine(**outputs)
+    engine = load_engine(outputs)
 
     assert engine.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
     dialogue = Dialogue("Tell me about maps.", "Gladly: maps are fine.")
-    (both,) = engine.forward([engine.encode(dialogue)])
+    (both,) = own_rewards(engine, [engine.encode(dialogue)])
     for role, output in outputs.items():
-        alone = load_engine(**{role: output})
-        (own,) = alone.forward([alone.encode(dialogue)])
+        alone = load_engine({role: output})
+        (own,) = own_rewards(alone, [alone.encode(dialogue)])
         assert both[role] == pytest.approx(own[role], abs=1e-6)
     assert both["safety"] != both["helpfulness"]
 
@@ -179,7 +180,7 @@ def test_two_adapters_on_one_base_share_its_weights_in_the_server(
         train_reward_model(config)
         outputs[role] = config.output
 
-    described = load_engine(**outputs).describe()
+    described = load_engine(outputs).describe()
 
     assert described["safety"]["adapter"]
     assert described["safety"]["shares_base_with"] == ["helpfulness"]

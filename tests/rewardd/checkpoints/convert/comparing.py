@@ -10,6 +10,7 @@ from rewardd.checkpoints.convert.run import Conversion, ConvertOptions, convert
 from rm_core.engine.engine import Engine
 from rm_core.types import Dialogue
 from tests.rewardd.checkpoints.convert.foreign import Foreign
+from tests.rewards import own_rewards
 
 DIALOGUES = [
     Dialogue("How are you?", "Fine."),
@@ -26,8 +27,8 @@ def converted(source: Foreign, output: Path, **options: Any) -> Conversion:
 def ids_and_rewards(engine: Engine) -> list[tuple[tuple[int, ...], float]]:
     items = [engine.encode(dialogue) for dialogue in DIALOGUES]
     return [
-        (item.by_role["helpfulness"].input_ids, by_role["helpfulness"])
-        for item, by_role in zip(items, engine.forward(items), strict=True)
+        (item.by_model["helpfulness"].input_ids, rewards["helpfulness"])
+        for item, rewards in zip(items, own_rewards(engine, items), strict=True)
     ]
 
 

@@ -33,7 +33,7 @@ def test_an_adapter_stays_an_adapter_with_the_value_head_inside(
         "base_model.model.score.bias": source.bias,
     }
     assert_same(tensors(tmp_path / "ours"), {k: t for k, t in wanted.items() if t is not None})
-    found = ids_and_rewards(load_engine(helpfulness=str(tmp_path / "ours")))
+    found = ids_and_rewards(load_engine({"helpfulness": str(tmp_path / "ours")}))
     assert [reward for _, reward in found] == pytest.approx(
         [source.oracle(ids) for ids, _ in found], abs=1e-5
     )
@@ -63,4 +63,4 @@ def test_an_adapters_base_may_have_moved(tmp_path: Path) -> None:
         converted(source, tmp_path / "ours")
     converted(source, tmp_path / "ours", reading=ReadOptions(base=str(tmp_path / "elsewhere")))
 
-    ids_and_rewards(load_engine(helpfulness=str(tmp_path / "ours")))
+    ids_and_rewards(load_engine({"helpfulness": str(tmp_path / "ours")}))

@@ -34,6 +34,7 @@ from tests.rewardd.checkpoints.convert.comparing import (
     tensors,
 )
 from tests.rewardd.checkpoints.convert.foreign import Foreign
+from tests.rewards import own_rewards
 from tests.training.full_disk import disk_full_after
 from training.errors import ScoresDiffer
 
@@ -64,7 +65,7 @@ def test_the_engine_gives_the_projects_own_rewards(name: str, tmp_path: Path) ->
 
     result = converted(source, tmp_path / "ours")
 
-    found = ids_and_rewards(load_engine(helpfulness=str(tmp_path / "ours")))
+    found = ids_and_rewards(load_engine({"helpfulness": str(tmp_path / "ours")}))
     assert [reward for _, reward in found] == pytest.approx(
         [source.oracle(ids) for ids, _ in found], abs=1e-5
     )
@@ -178,25 +179,25 @@ def test_openrlhf_reads_the_eos_that_ends_the_template_and_no_line_break(tmp_pat
     text = tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
     wanted = tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    engine = load_engine(helpfulness=str(tmp_path / "ours"))
+    engine = load_engine({"helpfulness": str(tmp_path / "ours")})
     item = engine.encode(Dialogue("Hi", "Yo"))
-    assert list(item.by_role["helpfulness"].input_ids) == wanted
+    assert list(item.by_model["helpfulness"].input_ids) == wanted
     assert wanted[-1] == EOS
-    reward = engine.forward([item])[0]["helpfulness"]
+    reward = own_rewards(engine, [item])[0]["helpfulness"]
     assert reward == pytest.approx(source.oracle(wanted), abs=1e-5)
 
 
 def test_deepspeed_chat_reads_the_token_before_the_eos(tmp_path: Path) -> None:
     source = foreign.deepspeed_chat(tmp_path / "source")
     converted(source, tmp_path / "ours")
-    engine = load_engine(helpfulness=str(tmp_path / "ours"))
+    engine = load_engine({"helpfulness": str(tmp_path / "ours")})
 
     bare, ended = (engine.encode(Dialogue("a", f"bc{end}")) for end in ("", "</s>"))
 
-    rewards = [by_role["helpfulness"] for by_role in engine.forward([bare, ended])]
-    assert ended.by_role["helpfulness"].input_ids[-1] == EOS
+    rewards = [rewards["helpfulness"] for rewards in own_rewards(engine, [bare, ended])]
+    assert ended.by_model["helpfulness"].input_ids[-1] == EOS
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-6)
-    ids = ended.by_role["helpfulness"].input_ids
+    ids = ended.by_model["helpfulness"].input_ids
     assert rewards[1] == pytest.approx(source.oracle(ids), abs=1e-5)
 
 
@@ -206,8 +207,8 @@ def test_deepspeed_chat_told_to_skip_a_pad_reads_the_eos(tmp_path: Path) -> None
     result = converted(source, tmp_path / "ours", reading=ReadOptions(num_padding_at_beginning=1))
 
     assert (result.position.eos, result.position.read) == ("if_absent", "last_token")
-    engine = load_engine(helpfulness=str(tmp_path / "ours"))
-    ids = engine.encode(Dialogue("a", "b")).by_role["helpfulness"].input_ids
+    engine = load_engine({"helpfulness": str(tmp_path / "ours")})
+    ids = engine.encode(Dialogue("a", "b")).by_model["helpfulness"].input_ids
     assert ids[-1] == EOS
 
 
@@ -218,7 +219,7 @@ def test_bfloat16_stays_bfloat16_and_scores_in_float32(tmp_path: Path) -> None:
 
     kept = tensors(tmp_path / "ours")
     assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
-    found = ids_and_rewards(load_engine(helpfulness=str(tmp_path / "ours")))
+    found = ids_and_rewards(load_engine({"helpfulness": str(tmp_path / "ours")}))
     assert [reward for _, reward in found] == pytest.approx(
         [source.oracle(ids) for ids, _ in found], abs=1e-5
     )
@@ -351,4 +352,4 @@ def test_a_full_disk_leaves_no_converted_checkpoint(tmp_path: Path) -> None:
         assert list(output.parent.iterdir()) == []
 
     assert changes >= 4  # weights, config, tokenizer, manifest, rename: each has failed
-    assert load_engine(safety=str(output))
+    assert load_engine({"safety": str(output)})

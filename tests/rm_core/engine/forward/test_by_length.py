@@ -9,12 +9,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine import load_engine
+from rm_core.engine.forward.base import reads_of
 from rm_core.engine.forward.by_length import LengthClassForward, class_borders
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.packed import fastest_packed
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.types import Dialogue, Encoded, ReadPosition
 from tests.models import COMMON, make_model, make_tokenizer
+from tests.rewards import own_rewards
 
 BORDER = 128
 ROPE = {
@@ -69,19 +71,19 @@ def test_short_texts_keep_their_rewards_beside_long_ones(way: str) -> None:
     forward = LengthClassForward(inner, class_borders(model.config))
 
     rewards = forward.rewards(texts)
-    with_places = forward.rewards_at_positions(texts)
 
-    own = [float(tokens[t.read_position]) for t, tokens in zip(texts, expected, strict=True)]
-    assert [row[0] for row in rewards] == pytest.approx(own, abs=1e-5)
-    assert [rows[0][0] for rows in with_places] == pytest.approx(own, abs=1e-5)
-    assert [len(rows) for rows in with_places] == [1] * 8 + [3]
-    within = [float(expected[-1][place.position]) for place in PLACES]
-    assert [row[0] for row in with_places[-1][1:]] == pytest.approx(within, abs=1e-5)
+    read = [
+        float(tokens[position])
+        for text, tokens in zip(texts, expected, strict=True)
+        for position in reads_of(text)
+    ]
+    assert len(read) == len(texts) + len(PLACES)
+    assert [row[0] for row in rewards] == pytest.approx(read, abs=1e-5)
 
 
 def test_without_classes_the_rewards_would_differ() -> None:
     texts = texts_around_the_border()
-    expected = [float(alone(make_phi3(), text)[text.read_position]) for text in texts]
+    expected = [float(alone(make_phi3(), text)[i]) for text in texts for i in reads_of(text)]
 
     found = [row[0] for row in fastest_packed(make_phi3()).rewards(texts)]
 
@@ -108,14 +110,14 @@ def test_states_are_those_of_each_text_alone() -> None:
 def test_the_engine_takes_texts_of_two_classes_apart_and_says_so(tmp_path: Any) -> None:
     make_phi3().save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
-    engine = load_engine(safety=str(tmp_path))
+    engine = load_engine({"safety": str(tmp_path)})
     dialogues = [Dialogue("p" * 60, "r" * count) for count in (5, 200, 68, 69)]
     items = [engine.encode(dialogue) for dialogue in dialogues]
 
-    together = engine.forward(items)
+    together = own_rewards(engine, items)
 
     assert "texts up to 128 tokens apart" in engine.describe()["safety"]["path_reason"]
-    singly = [engine.forward([item])[0]["safety"] for item in items]
+    singly = [own_rewards(engine, [item])[0]["safety"] for item in items]
     assert [reward["safety"] for reward in together] == pytest.approx(singly, abs=1e-5)
 
 
@@ -126,14 +128,14 @@ def test_a_pack_planned_ahead_is_used_where_all_texts_are_short(
     planned: list[int] = []
     real = fastest_packed(make_phi3()).plan_ahead.__func__  # type: ignore[attr-defined]
 
-    def counting(self: Any, texts: Any, *, places: bool) -> None:
+    def counting(self: Any, texts: Any) -> None:
         planned.append(len(texts))
-        real(self, texts, places=places)
+        real(self, texts)
 
     monkeypatch.setattr("rm_core.engine.forward.packed.PackedForward.plan_ahead", counting)
     texts = texts_around_the_border()
-    forward.plan_ahead(texts[:2], places=False)
-    forward.plan_ahead(texts, places=False)
+    forward.plan_ahead(texts[:2])
+    forward.plan_ahead(texts)
 
     assert planned == [2]
 
@@ -142,7 +144,6 @@ def test_nothing_in_nothing_out() -> None:
     forward = LengthClassForward(fastest_packed(make_phi3()), [BORDER])
 
     assert forward.rewards([]) == []
-    assert forward.rewards_at_positions([]) == []
     assert forward.states([], []).shape == (0, 0)
 
 

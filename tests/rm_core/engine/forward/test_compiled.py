@@ -16,6 +16,7 @@ from rm_core.engine.forward.packed import PackedForward, TransformersTrunk
 from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue, Encoded
 from tests.models import make_model, save_checkpoint
+from tests.rewards import own_rewards
 
 
 @pytest.fixture(autouse=True)
@@ -97,21 +98,21 @@ def test_compiling_is_for_cuda(tmp_path: Path) -> None:
     name = str(save_checkpoint(tmp_path))
 
     with pytest.raises(ConfigurationError, match="CUDA"):
-        load_engine(safety=name, device="cpu", compile_layers=True)
+        load_engine({"safety": name}, device="cpu", compile_layers=True)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_compiled_layers_on_cuda_give_the_cpus_rewards(tmp_path: Path) -> None:
     name = str(save_checkpoint(tmp_path))
-    on_cpu = load_engine(safety=name, device="cpu")
-    compiled = load_engine(safety=name, device="cuda", dtype="float32", compile_layers=True)
+    on_cpu = load_engine({"safety": name}, device="cpu")
+    compiled = load_engine({"safety": name}, device="cuda", dtype="float32", compile_layers=True)
     items = [on_cpu.encode(Dialogue("what is it? " * n, "a test")) for n in range(1, 6)]
 
-    found = [reward["safety"] for reward in compiled.forward(items)]
+    found = [reward["safety"] for reward in own_rewards(compiled, items)]
 
     assert "compiled" in compiled.describe()["safety"]["path_reason"]
-    assert found == pytest.approx([r["safety"] for r in on_cpu.forward(items)], abs=1e-4)
+    assert found == pytest.approx([r["safety"] for r in own_rewards(on_cpu, items)], abs=1e-4)
 
 
 def test_a_trunk_without_a_list_of_layers_is_refused() -> None:

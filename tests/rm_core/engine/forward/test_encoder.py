@@ -1,6 +1,8 @@
 """Encoders over rows of whole texts give each text the reward it has alone."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.load import load_reward_model
+from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
 from rm_core.engine.forward.padded import PaddedForward
@@ -98,10 +101,21 @@ def test_further_heads_read_what_the_models_own_head_reads() -> None:
     found = rows.rewards(texts)
 
     assert found == [pytest.approx(row, abs=1e-5) for row in expected]
-    assert rows.rewards_at_positions(texts) == [[row] for row in found]
     states = rows.states(texts, [[text.read_position] for text in texts])
     with torch.inference_mode():
         assert further(states)[:, 0].tolist() == pytest.approx([row[1] for row in found], abs=1e-6)
+
+
+@pytest.mark.parametrize("way", [EncoderRows, partial(PaddedForward, reason="")])
+def test_equal_texts_run_once(way: Callable[[Any], Forward]) -> None:
+    model, (text, other) = make_encoder("bert"), texts_of([5, 9], alphabet=250)
+    forward, given = way(model), []
+    head_of(model).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+
+    first, second, third = forward.rewards([text, other, text])
+
+    assert sum(map(len, given)) == 2
+    assert first == third != second
 
 
 def test_positions_within_a_text_are_refused() -> None:

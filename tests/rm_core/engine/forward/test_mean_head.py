@@ -14,6 +14,7 @@ from rm_core.errors import CheckpointError, InputError
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, RenderedText, Role, TokenIds
 from tests.models import make_tokenizer, save_checkpoint
+from tests.rewards import own_rewards
 
 TOLERANCE = 1e-5
 
@@ -65,14 +66,14 @@ def test_the_reward_is_the_head_of_the_response_s_mean_hidden_state_in_any_compa
     if way == "padded":
         monkeypatch.setattr("rm_core.engine.forward.choose.trunk_obstacle", lambda _: "this test")
     name = checkpoint(tmp_path, architecture=architecture, add_bos=True)
-    engine = load_engine(helpfulness=name, deterministic=way == "deterministic")
+    engine = load_engine({"helpfulness": name}, deterministic=way == "deterministic")
     dialogues = company()
     expected = [head_of_the_mean(name, dialogue) for dialogue in dialogues]
     items = [engine.encode(dialogue) for dialogue in dialogues]
     engine.plan_ahead(items)
 
-    together = [rewards["helpfulness"] for rewards in engine.forward(items)]
-    alone = [engine.forward([item])[0]["helpfulness"] for item in items]
+    together = [rewards["helpfulness"] for rewards in own_rewards(engine, items)]
+    alone = [own_rewards(engine, [item])[0]["helpfulness"] for item in items]
 
     assert together == pytest.approx(expected, abs=TOLERANCE)
     assert alone == pytest.approx(expected, abs=TOLERANCE)
@@ -81,12 +82,12 @@ def test_the_reward_is_the_head_of_the_response_s_mean_hidden_state_in_any_compa
 
 
 def test_rewards_of_tokens_stay_their_own_and_their_mean_is_the_reward(tmp_path: Path) -> None:
-    mean = load_engine(helpfulness=checkpoint(tmp_path / "mean"))
-    last = load_engine(helpfulness=checkpoint(tmp_path / "last", "last_token"))
+    mean = load_engine({"helpfulness": checkpoint(tmp_path / "mean")})
+    last = load_engine({"helpfulness": checkpoint(tmp_path / "last", "last_token")})
     dialogue = Dialogue("a prompt", "an answer", read_at="tokens")
 
-    (found,) = mean.forward_positions([mean.encode(dialogue)])
-    (tokens,) = last.forward_positions([last.encode(dialogue)])
+    (found,) = mean.forward([mean.encode(dialogue)])
+    (tokens,) = last.forward([last.encode(dialogue)])
 
     reward, *within = found["helpfulness"]
     assert within == pytest.approx(tokens["helpfulness"][1:], abs=1e-6)
@@ -96,40 +97,40 @@ def test_rewards_of_tokens_stay_their_own_and_their_mean_is_the_reward(tmp_path:
 def test_a_head_that_averages_and_one_that_does_not_share_a_trunk(tmp_path: Path) -> None:
     mean = checkpoint(tmp_path / "mean")
     last = checkpoint(tmp_path / "last", "last_token", role="safety")
-    both = load_engine(safety=last, helpfulness=mean)
+    both = load_engine({"safety": last, "helpfulness": mean})
     dialogue = Dialogue("a prompt", "an answer")
 
-    (found,) = both.forward([both.encode(dialogue)])
+    (found,) = own_rewards(both, [both.encode(dialogue)])
 
     assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
-    alone = load_engine(safety=last)
-    (expected,) = alone.forward([alone.encode(dialogue)])
+    alone = load_engine({"safety": last})
+    (expected,) = own_rewards(alone, [alone.encode(dialogue)])
     assert found["safety"] == pytest.approx(expected["safety"], abs=TOLERANCE)
     assert found["helpfulness"] == pytest.approx(head_of_the_mean(mean, dialogue), abs=TOLERANCE)
     assert found["helpfulness"] != pytest.approx(found["safety"], abs=1e-3)
 
 
 def test_a_text_whose_response_cannot_be_told_is_refused_alone(tmp_path: Path) -> None:
-    engine = load_engine(helpfulness=checkpoint(tmp_path))
+    engine = load_engine({"helpfulness": checkpoint(tmp_path)})
     for unknown in (TokenIds((5, 6, 7)), RenderedText("a prompt an answer")):
         with pytest.raises(InputError, match="send prompt and response"):
             engine.encode(unknown)
     known = RenderedText("a prompt an answer", num_prompt_characters=len("a prompt "))
-    (found,) = engine.forward([engine.encode(known)])
-    (expected,) = engine.forward([engine.encode(Dialogue("a prompt ", "an answer"))])
+    (found,) = own_rewards(engine, [engine.encode(known)])
+    (expected,) = own_rewards(engine, [engine.encode(Dialogue("a prompt ", "an answer"))])
     assert found == pytest.approx(expected)
 
 
 def test_a_response_without_a_token_is_read_where_the_text_ends(tmp_path: Path) -> None:
-    engine = load_engine(helpfulness=checkpoint(tmp_path / "mean"))
-    last = load_engine(helpfulness=checkpoint(tmp_path / "last", "last_token"))
+    engine = load_engine({"helpfulness": checkpoint(tmp_path / "mean")})
+    last = load_engine({"helpfulness": checkpoint(tmp_path / "last", "last_token")})
     empty = Dialogue("a prompt", "", allow_empty=True)
-    assert engine.forward([engine.encode(empty)])[0]["helpfulness"] == pytest.approx(
-        last.forward([last.encode(empty)])[0]["helpfulness"], abs=1e-6
+    assert own_rewards(engine, [engine.encode(empty)])[0]["helpfulness"] == pytest.approx(
+        own_rewards(last, [last.encode(empty)])[0]["helpfulness"], abs=1e-6
     )
 
 
 def test_an_encoder_cannot_average_and_says_so_when_it_is_loaded(tmp_path: Path) -> None:
     name = checkpoint(tmp_path, architecture="bert")
     with pytest.raises(CheckpointError, match="reads the text as a whole"):
-        load_engine(helpfulness=name)
+        load_engine({"helpfulness": name})

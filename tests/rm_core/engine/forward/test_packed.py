@@ -1,6 +1,8 @@
 """The packed way gives the padded way's rewards, shared prefixes or not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import pytest
 import torch
 from torch.nn import Linear
 
+from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.checkpoint.load import load_reward_model
+from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.packed import PackedForward, fastest_packed, reading_order
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.packing.plan import Pack, plan_pack
@@ -85,6 +89,29 @@ def test_a_deterministic_way_shares_nothing_and_keeps_every_bit_in_any_company(
     assert [forward.rewards([text])[0] for text in texts] == together
 
 
+@pytest.mark.parametrize("way", [fastest_packed, partial(PaddedForward, reason="")])
+def test_equal_texts_are_one_row_of_the_head_so_that_rounding_by_row_keeps_them_equal(
+    way: Callable[[Any], Forward], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = encoded([[*range(40), 50], [7, 8, 9], [*range(40), 50], [7, 8, 9]])
+    texts[2] = replace(
+        texts[2], extra_positions=(ReadPosition(3, 0, 0, ""), ReadPosition(40, 0, 0, ""))
+    )
+    forward = way(load_reward_model(str(save_checkpoint(tmp_path)), "safety").model)
+    exact = ScalarHeads.linear
+    monkeypatch.setattr(
+        ScalarHeads,
+        "linear",
+        lambda self, hidden: exact(self, hidden) + torch.arange(len(hidden))[:, None],
+    )
+
+    first, second, *third, fourth = forward.rewards(texts)
+
+    assert third[0] == third[2] == first
+    assert third[1] != third[0]
+    assert second == fourth
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_states_are_what_transformers_trunk_gives_at_each_read_of_each_text(
     architecture: str, tmp_path: Path
@@ -122,7 +149,7 @@ def test_a_pack_planned_ahead_is_used_for_exactly_its_texts(
         return plan_pack(sequences, *rest, **options)
 
     monkeypatch.setattr("rm_core.engine.forward.packed.plan_pack", counting)
-    forward.plan_ahead(texts, places=False)
+    forward.plan_ahead(texts)
 
     assert forward.rewards(texts[:2]) == expected[1]
     assert forward.rewards(texts) == expected[0]

@@ -10,6 +10,7 @@ from rm_core.engine.packing.policy import (
     QueuedSequence,
     TokenBudgetController,
     TokenSum,
+    consecutive_packs,
     select_pack,
 )
 
@@ -238,3 +239,27 @@ def test_a_long_queue_is_not_priced_to_its_end() -> None:
 
     assert select_pack(waiting, Budget(100, 50), Counting) == [0]
     assert len(asked) < 50
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "packs"),
+    [
+        ([], 8, []),
+        ([4, 4, 1], 8, [[0, 1], [2]]),
+        ([9, 1, 9, 9], 8, [[0], [1], [2], [3]]),
+        ([9, 1, 9], None, [[0, 1, 2]]),
+    ],
+)
+def test_neighbours_go_together_as_far_as_the_budget_holds(lengths, max_tokens, packs):
+    assert [list(pack) for pack in consecutive_packs(lengths, max_tokens)] == packs
+
+
+@pytest.mark.parametrize(("items", "exceeded"), [(2, True), (1, False)])
+def test_a_pack_above_a_cap_that_was_lowered_is_halved_untried_unless_it_is_one_item(
+    items, exceeded
+):
+    cap = TokenBudgetController(100)
+    cap.failed(100)
+
+    assert cap.exceeded(51, items) is exceeded
+    assert not cap.exceeded(50, items)

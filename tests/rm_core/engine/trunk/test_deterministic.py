@@ -1,6 +1,9 @@
 """In deterministic mode the same text gets the same bits in any company."""
 
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -69,6 +72,33 @@ def test_every_product_has_the_same_shape(rows: int) -> None:
     assert set(shapes) == {(ROWS, 5)}
     assert found.shape == (1, rows, 5)
     assert bool((found == 2).all())
+
+
+ROW_BY_PLACE = """
+import torch
+from torch.nn.functional import linear
+from rm_core.engine.trunk.deterministic import ROWS
+torch.manual_seed(0)
+for features, out in [(32, 2), (32, 16), (64, 32), (100, 37), (768, 512)]:
+    chunk = torch.randn(features).expand(ROWS, features).contiguous()
+    rows = linear(chunk, torch.randn(out, features))
+    print(bool((rows == rows[0]).all()))
+"""
+
+
+@pytest.mark.parametrize("instructions", ["AVX512", "AVX2", "COMPATIBLE"])
+def test_a_row_has_the_same_bits_wherever_it_stands_on_processors_of_other_kinds(
+    instructions: str,
+) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", ROW_BY_PLACE],
+        env={**os.environ, "MKL_CBWR": instructions},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert found.stdout.split() == ["True"] * 5
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])

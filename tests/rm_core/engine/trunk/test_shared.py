@@ -10,6 +10,7 @@ from rm_core.engine import load_engine
 from rm_core.engine.trunk.shared import same_trunk
 from rm_core.types import Dialogue
 from tests.models import make_model, make_tokenizer
+from tests.rewards import own_rewards
 
 
 def save(directory: Path, model: Any) -> str:
@@ -52,20 +53,20 @@ def test_two_heads_on_one_trunk_run_it_once_and_score_as_two_models(
         "safety": save(tmp_path / "s", model),
         "helpfulness": save(tmp_path / "h", with_another_head(model)),
     }
-    both = load_engine(**names)
-    apart = {role: load_engine(**{role: name}) for role, name in names.items()}
+    both = load_engine(names)
+    apart = {role: load_engine({role: name}) for role, name in names.items()}
     calls: list[int] = []
     trunk = both._models["safety"].model.base_model
     trunk.norm.register_forward_hook(lambda *_: calls.append(1))
     dialogues = [Dialogue("a prompt ", f"answer {n}") for n in range(5)]
 
-    rewards = both.forward([both.encode(d) for d in dialogues])
+    rewards = own_rewards(both, [both.encode(d) for d in dialogues])
 
     assert len(calls) == 1
     assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
     assert both._models["helpfulness"].model.base_model is trunk
     for role, engine in apart.items():
-        alone = engine.forward([engine.encode(d) for d in dialogues])
+        alone = own_rewards(engine, [engine.encode(d) for d in dialogues])
         assert [r[role] for r in rewards] == pytest.approx([r[role] for r in alone], abs=1e-6)
     assert rewards[0]["safety"] != pytest.approx(rewards[0]["helpfulness"])
 
@@ -75,15 +76,15 @@ def test_two_heads_on_one_encoder_run_it_once_and_score_as_two_models(tmp_path: 
     twin.load_state_dict(model.state_dict())
     torch.nn.init.normal_(twin.classifier.weight, std=0.3)
     names = {"safety": save(tmp_path / "s", model), "helpfulness": save(tmp_path / "h", twin)}
-    both = load_engine(**names)
-    apart = {role: load_engine(**{role: name}) for role, name in names.items()}
+    both = load_engine(names)
+    apart = {role: load_engine({role: name}) for role, name in names.items()}
     dialogues = [Dialogue("a prompt ", "answer " * n) for n in range(1, 5)]
 
-    rewards = both.forward([both.encode(d) for d in dialogues])
+    rewards = own_rewards(both, [both.encode(d) for d in dialogues])
 
     assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
     for role, engine in apart.items():
-        alone = engine.forward([engine.encode(d) for d in dialogues])
+        alone = own_rewards(engine, [engine.encode(d) for d in dialogues])
         assert [r[role] for r in rewards] == pytest.approx([r[role] for r in alone], abs=1e-6)
     with torch.no_grad():
         twin.bert.pooler.dense.weight[3, 3] += 1e-6
@@ -95,8 +96,8 @@ def test_one_trunk_read_by_different_contracts_is_run_for_each(tmp_path: Path) -
     names = {"safety": save(tmp_path / "s", model), "helpfulness": save(tmp_path / "h", model)}
     make_tokenizer(add_bos=True).save_pretrained(tmp_path / "h")
 
-    engine = load_engine(**names)
+    engine = load_engine(names)
 
     assert engine.describe()["safety"]["shares_trunk_with"] == []
-    (reward,) = engine.forward([engine.encode(Dialogue("a ", "b"))])
+    (reward,) = own_rewards(engine, [engine.encode(Dialogue("a ", "b"))])
     assert reward["safety"] != reward["helpfulness"]

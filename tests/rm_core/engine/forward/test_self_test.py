@@ -1,0 +1,49 @@
+"""The trial that a packed forward must pass."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from rm_core.engine.forward.self_test import random_texts, tried
+from tests.models import make_model
+
+ALONE = torch.tensor([[1.0], [-3.0], [0.0]])
+
+
+def trial(found: Tensor, *, exact: bool = True) -> str:
+    return tried(lambda: "made", lambda _: found, ALONE, exact=exact)
+
+
+def test_what_gives_the_rewards_of_each_text_alone_is_taken() -> None:
+    assert trial(ALONE + 5e-5) == "made"
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_other_rewards_are_told_and_rounding_is_allowed_in_reduced_precision(exact: bool) -> None:
+    assert trial(ALONE + 0.02, exact=exact) == (
+        "packed rewards differ by 2.0e-02 from those of each text alone" if exact else "made"
+    )
+    assert "differ" in trial(ALONE + 0.2, exact=exact)
+
+
+def test_rewards_that_are_not_numbers_fail() -> None:
+    assert trial(torch.full((3, 1), torch.nan)) != "made"
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, RuntimeError])
+def test_what_raises_is_refused_by_the_errors_name(error: type[Exception]) -> None:
+    def broken(_: str = "") -> Tensor:
+        raise error("no such part")
+
+    told = f"the packed way raised {error.__name__}"
+    assert tried(broken, lambda _: ALONE, ALONE, exact=True) == told
+    assert tried(lambda: "made", broken, ALONE, exact=True) == told
+
+
+def test_the_texts_would_show_a_neighbours_influence() -> None:
+    first, second, *_ = texts = random_texts(make_model("llama"), 64, count=6)
+
+    assert first.input_ids[:32] == second.input_ids[:32]
+    assert first.input_ids[32:] != second.input_ids[32:]
+    assert len({text.num_tokens for text in texts}) > 2
+    assert all(text.read_position == text.num_tokens - 1 <= 63 for text in texts)
