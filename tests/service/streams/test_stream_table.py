@@ -186,14 +186,14 @@ def test_a_stream_comes_back_as_it_was_saved(connection: sqlite3.Connection) -> 
 
 
 def test_the_past_decays_before_the_new_is_merged() -> None:
-    stream = Stream("run", Statistics(8.0, 4.0, 7.0), half_life=2.0)
+    stream = Stream("run", Statistics(8.0, 4.0, 7.0), num_samples=8, half_life=2.0)
 
     later = stream.merged(statistics_of([0.0, 0.0]), num_samples=2, now=5.0)
 
     # one half-life: 8 samples count 4; mean (4·4 + 2·0) / 6
     assert later.statistics.count == 6.0
     assert later.statistics.mean == pytest.approx(16.0 / 6.0)
-    assert (later.version, later.num_samples, later.updated) == (1, 2, 5.0)
+    assert (later.version, later.num_samples, later.updated) == (1, 10, 5.0)
 
 
 def test_the_file_holds_no_id_as_it_was_sent(connection: sqlite3.Connection) -> None:
