@@ -26,7 +26,6 @@ from rm_client.errors import (
     TimedOut,
 )
 from rm_client.models import (
-    ChatMessage,
     CompareItem,
     CompareReply,
     ComparisonReply,
@@ -43,6 +42,7 @@ from rm_client.models import (
     StepsItem,
     TokenRewardsReply,
 )
+from rm_client.models_base import ChatMessage
 from rm_client.models_ppo import (
     BaselineOptions,
     ExpectVersion,

@@ -1,132 +1,68 @@
 """The client for event loops; what it does is in `rm_client.client`, method for method."""
 
 import asyncio
+import functools
 import os
-import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
 from rm_client import wire
+from rm_client.base import ClientBase
+from rm_client.call import Call, conclude
 from rm_client.checks import ScoreResult, raise_failures
-from rm_client.client import ONCE, OnItemError
-from rm_client.config import (
-    DEFAULT_CONNECT_TIMEOUT_SECONDS,
-    DEFAULT_MAX_CONNECTIONS,
-    DEFAULT_TIMEOUT_SECONDS,
-    ClientConfig,
-    failure_of,
-)
+from rm_client.client import ONCE, RewardClient
+from rm_client.config import ClientConfig, failure_of
 from rm_client.errors import ServiceUnavailable
 from rm_client.lines import line_calls
-from rm_client.models import (
-    AdvantageKind,
-    CompareReply,
-    DetailKind,
-    ScoreReply,
-    StepAggregation,
-    Truncation,
-)
-from rm_client.models_ppo import (
-    DEFAULT_BETA,
-    DEFAULT_STREAM,
-    ExpectVersion,
-    KLEstimator,
-    PpoReply,
-    StreamReply,
-    StreamSnapshot,
-    WhitenMode,
-    WhitenOptions,
-)
-from rm_client.retry import Failure, Pause, RawReply, RetryPolicy, Send, exchange
+from rm_client.models import Truncation
+from rm_client.retry import Failure, Pause, RawReply, RetryPolicy, Send
+from rm_client.wire import OnItemError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _Pools = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
 
 
-class AsyncRewardClient:
+def _awaited(
+    method: Callable[Concatenate[RewardClient, P], T],
+) -> "Callable[Concatenate[AsyncRewardClient, P], Coroutine[Any, Any, T]]":
+    """A method of `RewardClient` as a coroutine.
+
+    Such a method makes a call and gives back what `self._run` gives, which here is awaitable.
+    """
+
+    @functools.wraps(method)
+    async def awaited(self: "AsyncRewardClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await method(self, *args, **kwargs)  # type: ignore[arg-type, misc, no-any-return]
+
+    awaited.__qualname__ = f"AsyncRewardClient.{method.__name__}"
+    return awaited
+
+
+class AsyncRewardClient(ClientBase):
     """Asks a rewardd server from coroutines, with connections kept open and failures retried.
 
     One may serve several event loops, each with connections of its own. It can be pickled and
-    survives a fork. Errors are those of `RewardClient`.
-
-    Args:
-        url: the server's address ("http://rewards:8000").
-        api_key: if the server wants one.
-        timeout_seconds: for one attempt.
-        connect_timeout_seconds: of it, for the connection.
-        retry: how often and how patiently a call is repeated.
-        max_connections: open at a time, per event loop.
-        verify: whether to check the server's certificate.
-        trust_env: whether HTTP_PROXY and its kin are obeyed.
+    survives a fork. Arguments, methods and errors are those of `RewardClient`.
     """
 
-    config: ClientConfig
     _pid: int
     _pools: _Pools
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS,
-        retry: RetryPolicy | None = None,
-        max_connections: int = DEFAULT_MAX_CONNECTIONS,
-        verify: bool = True,
-        trust_env: bool = True,
-    ) -> None:
-        self.__setstate__(
-            ClientConfig(
-                url=url,
-                api_key=api_key,
-                timeout_seconds=timeout_seconds,
-                connect_timeout_seconds=connect_timeout_seconds,
-                retry=retry or RetryPolicy(),
-                max_connections=max_connections,
-                verify=verify,
-                trust_env=trust_env,
-            )
-        )
-
-    @classmethod
-    def from_config(cls, config: ClientConfig) -> Self:
-        """A client of these settings."""
-        client = cls.__new__(cls)
-        client.__setstate__(config)
-        return client
-
-    async def score(
-        self,
-        items: Iterable[object],
-        *,
-        truncate: Truncation = "error",
-        detail: DetailKind | None = None,
-        step_separator: str = "\n\n",
-        aggregation: StepAggregation = "min",
-        advantages: AdvantageKind = "grpo",
-        on_item_error: OnItemError = "return",
-    ) -> ScoreReply:
-        """As `RewardClient.score`."""
-        reply = await self._run(
-            wire.score_call(
-                items,
-                truncate,
-                detail=detail,
-                step_separator=step_separator,
-                aggregation=aggregation,
-                advantages=advantages,
-            )
-        )
-        if on_item_error == "raise":
-            raise_failures(reply.items)
-        return reply
+    score = _awaited(RewardClient.score)
+    compare = _awaited(RewardClient.compare)
+    ppo_reward = _awaited(RewardClient.ppo_reward)
+    get_stream = _awaited(RewardClient.get_stream)
+    put_stream = _awaited(RewardClient.put_stream)
+    delete_stream = _awaited(RewardClient.delete_stream)
+    list_streams = _awaited(RewardClient.list_streams)
+    info = _awaited(RewardClient.info)
 
     async def score_iter(
         self,
@@ -146,70 +82,6 @@ class AsyncRewardClient:
                     raise_failures([result], first_index=index)
                 yield result
                 index += 1
-
-    async def compare(
-        self,
-        items: Iterable[object],
-        *,
-        truncate: Truncation = "error",
-        on_item_error: OnItemError = "return",
-    ) -> CompareReply:
-        """As `RewardClient.compare`."""
-        reply = await self._run(wire.compare_call(items, truncate))
-        if on_item_error == "raise":
-            raise_failures(reply.items)
-        return reply
-
-    async def ppo_reward(  # noqa: PLR0913 (the request's own fields)
-        self,
-        items: Iterable[object],
-        *,
-        stream: str = DEFAULT_STREAM,
-        beta: float = DEFAULT_BETA,
-        kl_estimator: KLEstimator = "k1",
-        whiten: WhitenOptions | WhitenMode = "running",
-        missing_eos_penalty: float = 0.0,
-        expect_version: ExpectVersion | None = None,
-        truncate: Truncation = "error",
-        idempotency_key: str | None = None,
-        on_item_error: OnItemError = "return",
-    ) -> PpoReply:
-        """As `RewardClient.ppo_reward`."""
-        call = wire.ppo_call(
-            items,
-            stream=stream,
-            beta=beta,
-            kl_estimator=kl_estimator,
-            whiten=whiten,
-            missing_eos_penalty=missing_eos_penalty,
-            expect_version=expect_version,
-            truncate=truncate,
-            idempotency_key=idempotency_key,
-        )
-        reply = await self._run(call)
-        if on_item_error == "raise":
-            raise_failures(reply.items)
-        return reply
-
-    async def get_stream(self, name: str) -> StreamReply:
-        """As `RewardClient.get_stream`."""
-        return await self._run(wire.get_stream_call(name))
-
-    async def put_stream(self, name: str, snapshot: StreamSnapshot) -> StreamReply:
-        """As `RewardClient.put_stream`."""
-        return await self._run(wire.put_stream_call(name, snapshot))
-
-    async def delete_stream(self, name: str, *, forget: bool = False) -> StreamReply | None:
-        """As `RewardClient.delete_stream`."""
-        return await self._run(wire.delete_stream_call(name, forget=forget))
-
-    async def list_streams(self) -> list[StreamReply]:
-        """As `RewardClient.list_streams`."""
-        return await self._run(wire.list_streams_call())
-
-    async def info(self) -> dict[str, Any]:
-        """As `RewardClient.info`."""
-        return await self._run(wire.info_call())
 
     async def ready(self) -> bool:
         """As `RewardClient.ready`."""
@@ -236,20 +108,12 @@ class AsyncRewardClient:
     ) -> None:
         await self.aclose()
 
-    def __getstate__(self) -> ClientConfig:
-        return self.config
-
     def __setstate__(self, config: ClientConfig) -> None:
-        self.config = config
+        super().__setstate__(config)
         self._pid = os.getpid()
         self._pools = weakref.WeakKeyDictionary()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.config.url!r})"
-
-    async def _in_order(
-        self, calls: Iterable[wire.Call[T]], max_in_flight: int
-    ) -> AsyncIterator[T]:
+    async def _in_order(self, calls: Iterable[Call[T]], max_in_flight: int) -> AsyncIterator[T]:
         under_way: deque[asyncio.Task[T]] = deque()
         try:
             for call in calls:
@@ -263,28 +127,21 @@ class AsyncRewardClient:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _run(self, call: wire.Call[T], policy: RetryPolicy | None = None) -> T:
-        conversation = exchange(
-            call.name,
-            policy or self.config.retry,
-            timeout_seconds=self.config.timeout_seconds,
-            repeatable=call.repeatable,
-            clock=time.monotonic,
-            idempotency_key=call.idempotency_key,
-        )
+    async def _run(self, call: Call[T], policy: RetryPolicy | None = None) -> T:
+        conversation = self._exchange(call, policy)
         outcome: RawReply | Failure | None = None
         while True:
             try:
                 step = conversation.send(outcome)
             except StopIteration as end:
-                return wire.conclude(call, *end.value)
+                return conclude(call, *end.value)
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
                 outcome = None
             else:
                 outcome = await self._send(call, step)
 
-    async def _send(self, call: wire.Call[T], send: Send) -> RawReply | Failure:
+    async def _send(self, call: Call[T], send: Send) -> RawReply | Failure:
         try:
             async with asyncio.timeout(send.timeout_seconds):
                 response = await self._client().request(

@@ -6,19 +6,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from rm_client import wire
+from rm_client.base import ClientBase
+from rm_client.call import Call, conclude
 from rm_client.checks import ScoreResult, raise_failures
-from rm_client.config import (
-    DEFAULT_CONNECT_TIMEOUT_SECONDS,
-    DEFAULT_MAX_CONNECTIONS,
-    DEFAULT_TIMEOUT_SECONDS,
-    ClientConfig,
-    failure_of,
-)
+from rm_client.config import ClientConfig, failure_of
 from rm_client.errors import ServiceUnavailable
 from rm_client.lines import line_calls
 from rm_client.models import (
@@ -40,15 +36,15 @@ from rm_client.models_ppo import (
     WhitenMode,
     WhitenOptions,
 )
-from rm_client.retry import Failure, Pause, RawReply, RetryPolicy, Send, exchange
+from rm_client.retry import Failure, Pause, RawReply, RetryPolicy, Send
+from rm_client.wire import OnItemError
 
 T = TypeVar("T")
 
-OnItemError = Literal["return", "raise"]
 ONCE = RetryPolicy(max_attempts=1)
 
 
-class RewardClient:
+class RewardClient(ClientBase):
     """Asks a rewardd server, with connections kept open and failures retried.
 
     Threads may share one. It can be pickled and survives a fork: connections are made anew where
@@ -57,51 +53,10 @@ class RewardClient:
     Every method raises `ServiceUnavailable` when the retries are used up, `RequestRefused` on a
     4xx, `InvalidRequest` before anything is sent and `InvalidReply` on a malformed answer.
 
-    Args:
-        url: the server's address ("http://rewards:8000").
-        api_key: if the server wants one.
-        timeout_seconds: for one attempt.
-        connect_timeout_seconds: of it, for the connection.
-        retry: how often and how patiently a call is repeated.
-        max_connections: open at a time.
-        verify: whether to check the server's certificate.
-        trust_env: whether HTTP_PROXY and its kin are obeyed.
+    The arguments are those of `ClientConfig`.
     """
 
-    config: ClientConfig
     _http: tuple[int, httpx.Client] | None
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS,
-        retry: RetryPolicy | None = None,
-        max_connections: int = DEFAULT_MAX_CONNECTIONS,
-        verify: bool = True,
-        trust_env: bool = True,
-    ) -> None:
-        self.__setstate__(
-            ClientConfig(
-                url=url,
-                api_key=api_key,
-                timeout_seconds=timeout_seconds,
-                connect_timeout_seconds=connect_timeout_seconds,
-                retry=retry or RetryPolicy(),
-                max_connections=max_connections,
-                verify=verify,
-                trust_env=trust_env,
-            )
-        )
-
-    @classmethod
-    def from_config(cls, config: ClientConfig) -> Self:
-        """A client of these settings."""
-        client = cls.__new__(cls)
-        client.__setstate__(config)
-        return client
 
     def score(
         self,
@@ -129,19 +84,17 @@ class RewardClient:
         Raises:
             ItemsFailed: with "raise", if any item could not be scored.
         """
-        reply = self._run(
+        return self._run(
             wire.score_call(
                 items,
-                truncate,
+                on_item_error,
+                truncate=truncate,
                 detail=detail,
                 step_separator=step_separator,
                 aggregation=aggregation,
                 advantages=advantages,
             )
         )
-        if on_item_error == "raise":
-            raise_failures(reply.items)
-        return reply
 
     def score_iter(
         self,
@@ -184,10 +137,7 @@ class RewardClient:
             truncate: as for `score`.
             on_item_error: as for `score`.
         """
-        reply = self._run(wire.compare_call(items, truncate))
-        if on_item_error == "raise":
-            raise_failures(reply.items)
-        return reply
+        return self._run(wire.compare_call(items, on_item_error, truncate=truncate))
 
     def ppo_reward(  # noqa: PLR0913 (the request's own fields)
         self,
@@ -221,21 +171,20 @@ class RewardClient:
         Raises:
             ItemsFailed: no item at all could be scored; or any, with "raise".
         """
-        call = wire.ppo_call(
-            items,
-            stream=stream,
-            beta=beta,
-            kl_estimator=kl_estimator,
-            whiten=whiten,
-            missing_eos_penalty=missing_eos_penalty,
-            expect_version=expect_version,
-            truncate=truncate,
-            idempotency_key=idempotency_key,
+        return self._run(
+            wire.ppo_call(
+                items,
+                on_item_error,
+                stream=stream,
+                beta=beta,
+                kl_estimator=kl_estimator,
+                whiten=whiten,
+                missing_eos_penalty=missing_eos_penalty,
+                expect_version=expect_version,
+                truncate=truncate,
+                idempotency_key=idempotency_key,
+            )
         )
-        reply = self._run(call)
-        if on_item_error == "raise":
-            raise_failures(reply.items)
-        return reply
 
     def get_stream(self, name: str) -> StreamReply:
         """A stream's statistics; `.snapshot()` of it goes into a trainer's checkpoint."""
@@ -281,17 +230,11 @@ class RewardClient:
     ) -> None:
         self.close()
 
-    def __getstate__(self) -> ClientConfig:
-        return self.config
-
     def __setstate__(self, config: ClientConfig) -> None:
-        self.config = config
+        super().__setstate__(config)
         self._http = None
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.config.url!r})"
-
-    def _in_order(self, calls: Iterable[wire.Call[T]], max_in_flight: int) -> Iterator[T]:
+    def _in_order(self, calls: Iterable[Call[T]], max_in_flight: int) -> Iterator[T]:
         with ThreadPoolExecutor(max_in_flight, "rm-client") as pool:
             under_way: deque[Future[T]] = deque()
             try:
@@ -305,28 +248,21 @@ class RewardClient:
                 for future in under_way:
                     future.cancel()
 
-    def _run(self, call: wire.Call[T], policy: RetryPolicy | None = None) -> T:
-        conversation = exchange(
-            call.name,
-            policy or self.config.retry,
-            timeout_seconds=self.config.timeout_seconds,
-            repeatable=call.repeatable,
-            clock=time.monotonic,
-            idempotency_key=call.idempotency_key,
-        )
+    def _run(self, call: Call[T], policy: RetryPolicy | None = None) -> T:
+        conversation = self._exchange(call, policy)
         outcome: RawReply | Failure | None = None
         while True:
             try:
                 step = conversation.send(outcome)
             except StopIteration as end:
-                return wire.conclude(call, *end.value)
+                return conclude(call, *end.value)
             if isinstance(step, Pause):
                 time.sleep(step.seconds)
                 outcome = None
             else:
                 outcome = self._send(call, step)
 
-    def _send(self, call: wire.Call[T], send: Send) -> RawReply | Failure:
+    def _send(self, call: Call[T], send: Send) -> RawReply | Failure:
         end = time.monotonic() + send.timeout_seconds
         try:
             with self._client().stream(

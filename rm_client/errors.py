@@ -103,7 +103,7 @@ class ItemsFailed(RewardClientError):
         self.hint = hint
         place, first = next(iter(self.failures.items()))
         super().__init__(
-            f"{len(self.failures)} of the request could not be judged; the first is item "
+            f"{len(self.failures)} of the request could not be scored; the first is item "
             f"{place}: {first.detail} ({first.code}) {hint}".rstrip()
         )
 

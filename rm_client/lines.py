@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
+from rm_client.call import Call
 from rm_client.checks import ScoreResult, check_scores
 from rm_client.errors import InvalidReply, InvalidRequest
 from rm_client.models import FailedReply, GroupReply, ResponseReply, ScoreItem, Truncation
-from rm_client.wire import NDJSON_MEDIA_TYPE, Call, dump, explain, score_items
+from rm_client.wire import NDJSON_MEDIA_TYPE, dump, explain, score_items
 
 MAX_LINES = 64
 MAX_BYTES = 1024 * 1024

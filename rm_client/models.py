@@ -1,12 +1,24 @@
-"""The wire of /score, /compare and errors as typed models; tests hold them to the server's OpenAPI.
+"""The wire of /score, /compare and errors: the contract that the server and this client share.
 
-What is sent is strict: no unknown field, nothing converted, finite numbers, text that UTF-8 can
-carry. What comes back may hold fields that this version doesn't know; its numbers are finite.
+What is sent is strict: no unknown field, nothing converted, finite numbers. What comes back may
+hold fields that this version doesn't know; its numbers are finite. The descriptions are those of
+the server's OpenAPI document.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from rm_client.models_base import (
+    MAX_NAME_CHARACTERS,
+    ChatMessage,
+    IsSafety,
+    Prompt,
+    Received,
+    Sent,
+    examples,
+)
 
 Role = Literal["safety", "helpfulness"]
 Truncation = Literal["error", "prompt"]
@@ -14,218 +26,233 @@ DetailKind = Literal["tokens", "steps"]
 StepAggregation = Literal["min", "product", "last", "mean"]
 AdvantageKind = Literal["grpo", "grpo_no_std", "rloo"]
 
-_MAX_NAME_CHARACTERS = 64
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # The message of that error would quote the text.
-        raise ValueError("the text holds a lone surrogate, which UTF-8 can't carry") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(_encodable)]
-Offset = Annotated[list[int], Field(min_length=2, max_length=2)]
-
-
-class Sent(BaseModel):
-    """What a caller sends: strict."""
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,  # a text may be private
-    )
-
-
-class Received(BaseModel):
-    """What the server answers: further fields are let pass, numbers are finite."""
-
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
-class ChatMessage(Sent):
-    """One turn of a chat."""
-
-    role: Annotated[Text, Field(min_length=1, max_length=_MAX_NAME_CHARACTERS)]
-    content: Text
-
-
-Prompt = Text | Annotated[list[ChatMessage], Field(min_length=1)]
+Truncate = Annotated[
+    Truncation,
+    Field(
+        description='What to do with a text that is too long: "error" refuses that item; "prompt" '
+        "cuts the prompt's left and keeps the response and its EOS.",
+    ),
+]
 
 
 class ResponseItem(Sent):
-    """One response to one prompt.
+    """One response to one prompt."""
 
-    Attributes:
-        prompt: what the policy was asked: a text, or the chat before the response.
-        response: the policy's answer, which is scored.
-        is_safety: true if the prompt is known to be about safety: the safety reward is selected.
-    """
+    model_config = examples(
+        {"prompt": "How do I bleed a radiator?", "response": "Turn the heating off, then …"}
+    )
 
     prompt: Prompt
-    response: Text
-    is_safety: bool = False
+    response: str = Field(description="The policy's answer, which is scored.")
+    is_safety: IsSafety = False
+
+
+class StepsItem(Sent):
+    """One response to one prompt, given step by step; each step gets rewards."""
+
+    model_config = examples(
+        {
+            "prompt": "What is 12 · 12 + 6?",
+            "steps": ["12 · 12 = 144.\n\n", "144 + 6 = 150.\n\n", "So it is 150."],
+        }
+    )
+
+    prompt: Prompt
+    steps: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1,
+        description="The response's parts. They are put end to end as they are, so each brings its "
+        "own line breaks; its reward is read at the token that holds its last character.",
+    )
+    is_safety: IsSafety = False
 
 
 class GroupItem(Sent):
     """Several responses to one prompt, as GRPO samples them."""
 
+    model_config = examples(
+        {
+            "prompt": "Name a prime between 20 and 30.",
+            "responses": ["23", "29 is one.", "I'd say 27."],
+        }
+    )
+
     prompt: Prompt
-    responses: list[Text] = Field(min_length=1)
-    is_safety: bool = False
+    responses: list[str] = Field(min_length=1, description="The answers, each scored by itself.")
+    is_safety: IsSafety = False
 
 
 class MessagesItem(Sent):
     """A whole chat that ends with the assistant turn to be scored."""
 
-    messages: list[ChatMessage] = Field(min_length=2)
-    is_safety: bool = False
+    model_config = examples(
+        {
+            "messages": [
+                {"role": "user", "content": "Is 27 prime?"},
+                {"role": "assistant", "content": "No: 27 = 3 × 9."},
+            ]
+        }
+    )
+
+    messages: list[ChatMessage] = Field(
+        min_length=2, description="The chat; its last turn is the assistant's, which is scored."
+    )
+    is_safety: IsSafety = False
 
     @model_validator(mode="after")
     def _ends_with_assistant(self) -> "MessagesItem":
         if self.messages[-1].role != "assistant":
-            raise ValueError("messages must end with an assistant turn: it is what is judged")
+            raise PydanticCustomError(
+                "invalid_messages",
+                "messages must end with an assistant turn: it is the response that is judged",
+            )
         return self
-
-
-class StepsItem(Sent):
-    """One response to one prompt, given step by step; each step gets rewards.
-
-    Attributes:
-        prompt: as in `ResponseItem`.
-        steps: the response's parts, put end to end as they are.
-        is_safety: as in `ResponseItem`.
-    """
-
-    prompt: Prompt
-    steps: list[Annotated[Text, Field(min_length=1)]] = Field(min_length=1)
-    is_safety: bool = False
 
 
 ScoreItem = ResponseItem | StepsItem | GroupItem | MessagesItem
 
 
+def score_item_model(raw: object) -> type[ScoreItem]:
+    """Which form of a /score item `raw` means to be, by the fields it has.
+
+    Choosing first keeps the errors about one form, where a plain union would report on all.
+    """
+    if isinstance(raw, dict) and "messages" in raw:
+        return MessagesItem
+    if isinstance(raw, dict) and "responses" in raw:
+        return GroupItem
+    if isinstance(raw, dict) and "steps" in raw:
+        return StepsItem
+    return ResponseItem
+
+
 class CompareItem(Sent):
     """Two or more responses to one prompt, to be ranked."""
 
+    model_config = examples(
+        {"prompt": "Is 27 prime?", "responses": ["No: 27 = 3 × 9.", "Yes, it is prime."]}
+    )
+
     prompt: Prompt
-    responses: list[Text] = Field(min_length=2)
-    is_safety: bool = False
+    responses: list[str] = Field(min_length=2, description="The answers to compare.")
+    is_safety: IsSafety = False
 
 
-class ScoreRequest(Sent):
-    """The body of POST /score."""
+class ScoreOptions(Sent):
+    """What a request to /score may ask for beside each response's reward."""
 
-    items: list[ScoreItem] = Field(min_length=1)
-    truncate: Truncation = "error"
-    detail: DetailKind | None = None
-    step_separator: Annotated[Text, Field(min_length=1, max_length=_MAX_NAME_CHARACTERS)] = "\n\n"
-    aggregation: StepAggregation = "min"
-    advantages: AdvantageKind = "grpo"
+    detail: DetailKind | None = Field(
+        default=None,
+        description='"tokens": also the reward at every token of each response. "steps": also the '
+        "reward at the end of every step. Causal models only; still one forward.",
+    )
+    step_separator: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = Field(
+        default="\n\n",
+        description='Ends a step where `detail` is "steps" and the item has no `steps` of its own; '
+        "it belongs to the step before it. Blank steps are not counted.",
+    )
+    aggregation: StepAggregation = Field(
+        default="min", description="How the steps' scores become one: `steps.score` of the reply."
+    )
+    advantages: AdvantageKind = Field(
+        default="grpo",
+        description='Of groups: "grpo" is (reward − mean) / √(std² + 1e-8), "grpo_no_std" is '
+        'reward − mean (Dr. GRPO), "rloo" is the reward less the mean of the others.',
+    )
+
+
+class ScoreRequest(ScoreOptions):
+    """The body of POST /score; a single item may also stand alone at the top level."""
+
+    items: list[ScoreItem] = Field(min_length=1, description="What to score, each by itself.")
+    truncate: Truncate = "error"
 
 
 class CompareRequest(Sent):
-    """The body of POST /compare."""
+    """The body of POST /compare; a single item may also stand alone at the top level."""
 
-    items: list[CompareItem] = Field(min_length=1)
-    truncate: Truncation = "error"
+    items: list[CompareItem] = Field(min_length=1, description="Sets of responses to compare.")
+    truncate: Truncate = "error"
+
+
+Offset = Annotated[list[int], Field(min_length=2, max_length=2)]
+
+# Open where it is read: a client must not fail because a newer server warns of something new.
+TextWarning = Annotated[
+    str, Field(json_schema_extra={"enum": ["missing_eos", "double_bos", "truncated"]})
+]
 
 
 class TokenRewardsReply(Received):
-    """A model's rewards at the tokens of one response; lists of equal length.
+    """A model's rewards at the tokens of one response, up to the position of `reward`.
 
-    Attributes:
-        ids: token ids.
-        texts: the characters that each stands for, or its name if it has none.
-        offsets: [first, last + 1) of those characters in the response.
-        rewards: raw; the last one is the response's own.
+    Lists of equal length. What ends a turn (EOS, the template's own) stands at the end, with the
+    response's end as its offset; the last reward is the response's own.
     """
 
-    ids: list[int]
-    texts: list[str]
-    offsets: list[Offset]
-    rewards: list[float]
+    ids: list[int] = Field(description="Token ids.")
+    texts: list[str] = Field(
+        description="The characters that each token stands for, or its name in the vocabulary if "
+        "it has none. A character that is shared by tokens stands with each."
+    )
+    offsets: list[Offset] = Field(
+        description="[first, last + 1): those characters in the response as it was sent."
+    )
+    rewards: list[float] = Field(description="The raw scalar of the model's head at each token.")
 
 
 class StepRewardsReply(Received):
-    """A model's rewards at the ends of one response's steps; lists of equal length.
+    """A model's rewards at the ends of one response's steps; lists of equal length."""
 
-    Attributes:
-        offsets: [first, last + 1) of the step's characters in the response.
-        rewards: raw.
-        scores: σ of the calibrated rewards.
-        aggregation: how the scores became one.
-        score: that one.
-    """
-
-    offsets: list[Offset]
-    rewards: list[float]
-    scores: list[float]
+    offsets: list[Offset] = Field(
+        description="[first, last + 1): the step's characters in the response."
+    )
+    rewards: list[float] = Field(description="The raw scalar of the model's head at each end.")
+    scores: list[float] = Field(description="σ of the calibrated rewards.")
     aggregation: StepAggregation
-    score: float
+    score: float = Field(description="The steps' scores as one, by the aggregation.")
 
 
 class RewardReply(Received):
-    """One model's judgement.
+    """One model's reward and score of a response."""
 
-    Attributes:
-        reward: raw.
-        score: σ of the calibrated reward.
-        tokens: with `detail="tokens"`, of each token.
-        steps: with `detail="steps"`, or for a `StepsItem`, of each step.
-    """
-
-    reward: float
-    score: float
-    tokens: TokenRewardsReply | None = None
-    steps: StepRewardsReply | None = None
+    reward: float = Field(description="The raw scalar of the model's head, unbounded.")
+    score: float = Field(description="σ of the calibrated reward, between 0 and 1.")
+    tokens: TokenRewardsReply | None = Field(
+        default=None, description='/score with `detail: "tokens"`: of each token.'
+    )
+    steps: StepRewardsReply | None = Field(
+        default=None, description='/score with `detail: "steps"`, or for `steps`: of each step.'
+    )
 
 
 class ErrorReply(Received):
-    """Why one item has no result.
+    """Why one item has no result; its neighbours are not affected."""
 
-    Attributes:
-        code: stable name of what is wrong ("empty_text").
-        detail: what to do about it.
-        pointer: where in the request (RFC 6901).
-    """
-
-    code: str
-    detail: str
-    pointer: str
+    code: str = Field(description="Stable name of what is wrong.", examples=["empty_text"])
+    detail: str = Field(description="What is wrong and what to do about it.")
+    pointer: str = Field(description="Where in the request (RFC 6901).", examples=["/items/3"])
 
 
 class FailedReply(Received):
-    """An item that could not be scored; its neighbours are not affected."""
+    """An item that could not be scored."""
 
     error: ErrorReply
 
 
 class ResponseReply(Received):
-    """The judgement of one response.
+    """The rewards and scores of one response."""
 
-    Attributes:
-        safety: the safety model's judgement; None if that model is not loaded.
-        helpfulness: the helpfulness model's, likewise.
-        selected: whose reward the selection rule took.
-        selected_reward: that model's calibrated reward.
-        num_tokens: tokens that were read.
-        warnings: about the text as it was read: missing_eos, double_bos, truncated.
-    """
-
-    safety: RewardReply | None = None
-    helpfulness: RewardReply | None = None
-    selected: Role
-    selected_reward: float
-    num_tokens: int
-    warnings: list[str]
+    safety: RewardReply | None = Field(default=None, description="Absent if not loaded.")
+    helpfulness: RewardReply | None = Field(default=None, description="Absent if not loaded.")
+    selected: Role = Field(description="Whose reward the selection rule took.")
+    selected_reward: float = Field(
+        description="The selected model's reward after its calibration, which is the identity "
+        "unless the checkpoint carries one; σ of it is the selected score."
+    )
+    num_tokens: int = Field(description="Tokens that were read, the longer of the two models'.")
+    warnings: list[TextWarning] = Field(
+        description="What the caller may want to know about the text as it was read."
+    )
 
     @property
     def selected_score(self) -> float:
@@ -237,25 +264,24 @@ class ResponseReply(Received):
 
 
 class GroupReply(Received):
-    """The rewards of one prompt's responses, and what GRPO makes of them.
-
-    Attributes:
-        responses: one entry per response, in order.
-        mean: of the selected rewards of the responses that succeeded.
-        std: with Bessel's correction.
-        advantages: as the request's `advantages` says; None where the response failed.
-        num_duplicates: responses that equal an earlier one.
-        duplicates: their indices.
-        degenerate: whether the rewards are equal but for rounding.
-    """
+    """The rewards of one prompt's responses, and what GRPO makes of them."""
 
     responses: list[ResponseReply | FailedReply]
-    mean: float | None
-    std: float | None
-    advantages: list[float | None]
-    num_duplicates: int
-    duplicates: list[int]
-    degenerate: bool
+    mean: float | None = Field(description="Mean selected reward of the responses that succeeded.")
+    std: float | None = Field(
+        description="Their standard deviation with Bessel's correction; 0 for a single response."
+    )
+    advantages: list[float | None] = Field(
+        description='Of each response, by the request\'s `advantages`; "grpo" is (selected reward '
+        "− mean) / √(std² + 1e-8), the whitening of /ppo_reward. 0 for a single response, null "
+        "where the response failed."
+    )
+    num_duplicates: int = Field(description="Responses that equal an earlier one to the letter.")
+    duplicates: list[int] = Field(description="Their indices; the first of equals is not listed.")
+    degenerate: bool = Field(
+        description="True if std < 1e-4: the rewards are equal but for rounding, so that the group "
+        "teaches nothing and its advantages are noise."
+    )
 
 
 class ScoreReply(Received):
@@ -265,27 +291,26 @@ class ScoreReply(Received):
 
 
 class RankingReply(Received):
-    """One way to rank a prompt's responses; indices count from 0, ties share a rank.
+    """One way to rank a prompt's responses. Indices count from 0; ties share a rank."""
 
-    Attributes:
-        winner: index of the best response; None if the best tie.
-        ranking: indices from best to worst.
-        ranks: place of each response, 1 is the best.
-        probabilities: [a][b] is P(a ≻ b) by Bradley-Terry.
-    """
-
-    winner: int | None
-    ranking: list[int]
-    ranks: list[int]
-    probabilities: list[list[float]]
+    winner: int | None = Field(description="Index of the best response; null if the best tie.")
+    ranking: list[int] = Field(
+        description="Indices from best to worst; tied ones in the order of the request."
+    )
+    ranks: list[int] = Field(
+        description="Place of each response: 1 is the best, ties share the better place (1 2 2 4)."
+    )
+    probabilities: list[list[float]] = Field(
+        description="[a][b] is P(a ≻ b) = σ(r_a − r_b) by Bradley-Terry, on calibrated rewards."
+    )
 
 
 class ComparisonReply(RankingReply):
     """A prompt's responses ranked by the selected reward, and by each model."""
 
-    safety: RankingReply | None = None
-    helpfulness: RankingReply | None = None
-    responses: list[ResponseReply]
+    safety: RankingReply | None = Field(default=None, description="Absent if not loaded.")
+    helpfulness: RankingReply | None = Field(default=None, description="Absent if not loaded.")
+    responses: list[ResponseReply] = Field(description="The rewards and scores of each response.")
 
 
 class CompareReply(Received):
@@ -297,15 +322,15 @@ class CompareReply(Received):
 class ProblemItemReply(Received):
     """One thing that is wrong, and where."""
 
-    pointer: str
-    code: str
+    pointer: str = Field(examples=["/items/3/response"])
+    code: str = Field(examples=["missing_field"])
     detail: str
 
 
 class ProblemReply(Received):
     """RFC 9457 problem document."""
 
-    type: str
+    type: str = Field(examples=["urn:rewardd:problem:invalid_items"])
     title: str
     status: int
     code: str

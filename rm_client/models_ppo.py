@@ -1,20 +1,12 @@
-"""The wire of /ppo_reward and /streams as typed models; see `rm_client.models` for the rules."""
+"""The wire of /ppo_reward and /streams; see `rm_client.models` for the rules."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from rm_client.models import (
-    FailedReply,
-    MessagesItem,
-    Received,
-    ResponseItem,
-    RewardReply,
-    Role,
-    Sent,
-    Text,
-    Truncation,
-)
+from rm_client.models import FailedReply, MessagesItem, ResponseItem, RewardReply, Role, Truncate
+from rm_client.models_base import Received, Sent, examples
 
 WhitenMode = Literal["running", "frozen", "batch", "group", "none"]
 KLEstimator = Literal["k1", "k2", "k3"]
@@ -26,101 +18,131 @@ DEFAULT_BETA = 0.01
 _MAX_COEFFICIENT = 1e6
 _MAX_SAMPLES = 2.0**53
 
-StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
-Coefficient = Annotated[float, Field(ge=0.0, le=_MAX_COEFFICIENT)]
+StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN, examples=["llama-ppo-1"])]
 Moderate = Annotated[float, Field(ge=-1e100, le=1e100)]
+Coefficient = Annotated[float, Field(ge=0.0, le=_MAX_COEFFICIENT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
-HalfLife = Annotated[float | None, Field(gt=0.0, le=_MAX_SAMPLES)]
+HalfLife = Annotated[
+    float | None,
+    Field(
+        gt=0.0,
+        le=_MAX_SAMPLES,
+        description="Samples after which the past counts half; null forgets nothing.",
+    ),
+]
 
 
 def _identifier(value: str | int) -> str | int:
     if isinstance(value, str) and not 1 <= len(value) <= 255:
-        raise ValueError("1 to 255 characters are expected")
+        raise PydanticCustomError("identifier_length", "1 to 255 characters are expected")
     return value
 
 
-Identifier = Annotated[Text | int, AfterValidator(_identifier)]
+Identifier = Annotated[str | int, AfterValidator(_identifier)]
 
 
 class BaselineOptions(Sent):
-    """Reference statistics that a new stream starts from; `weight` is the samples it counts for."""
+    """Reference statistics that a new stream starts from."""
 
     mean: Moderate
     std: Annotated[float, Field(gt=0.0, le=1e50)]
-    weight: Annotated[float, Field(ge=2.0, le=_MAX_SAMPLES)]
+    weight: Annotated[
+        float, Field(ge=2.0, le=_MAX_SAMPLES, description="Samples that the baseline counts for.")
+    ]
 
 
 class WhitenOptions(Sent):
-    """How the selected rewards are brought to a common scale.
+    """How the selected rewards are brought to a common scale."""
 
-    Attributes:
-        mode: running merges this request into the stream and uses the stream's statistics; frozen
-            uses them as they are; batch is this request alone; group each group alone; none leaves
-            the logit as it is.
-        update: false uses the running statistics without adding to them, as evaluation should.
-        shift_mean: false scales and leaves the mean where it was.
-        baseline: what a stream starts from that this request creates.
-        half_life: of a stream that this request creates, in samples.
-    """
-
-    mode: WhitenMode = "running"
-    update: bool = True
-    shift_mean: bool = True
-    baseline: BaselineOptions | Literal["checkpoint"] | None = "checkpoint"
-    half_life: HalfLife = None
+    mode: WhitenMode = Field(
+        default="running",
+        description="running: this request is merged into the stream, then the stream's statistics "
+        "are used. frozen: they are used as they are. batch: this request alone. group: each "
+        "group alone (GRPO's advantage). none: the logit as it is.",
+    )
+    update: bool = Field(
+        default=True,
+        description="False uses the running statistics without adding to them, as evaluation "
+        "should. The other modes never update.",
+    )
+    shift_mean: bool = Field(
+        default=True, description="False scales and leaves the mean where it was."
+    )
+    baseline: BaselineOptions | Literal["checkpoint"] | None = Field(
+        default="checkpoint",
+        description="What a stream starts from that this request creates: the loaded checkpoints' "
+        "own baseline, one given here, or nothing (null). An existing stream ignores it.",
+    )
+    half_life: HalfLife = Field(
+        default=None, description="Of a stream that this request creates; see PUT /streams/{name}."
+    )
 
 
 class ExpectVersion(Sent):
-    """What the caller believes to be answered by; the server refuses (412) where it differs.
+    """What the caller believes to be answered by; what is absent is not compared."""
 
-    Attributes:
-        safety: the safety weights' sha256 in hex, or its beginning, as `info()` tells it.
-        helpfulness: likewise.
-        stream: the stream's version before this call; 0: a new one.
-        generation: the stream's generation, which only reset and restore change.
-    """
-
-    safety: Digest | None = None
-    helpfulness: Digest | None = None
-    stream: Annotated[int, Field(ge=0)] | None = None
-    generation: Annotated[int, Field(ge=0)] | None = None
+    safety: Digest | None = Field(
+        default=None, description="The safety weights' sha256 or its beginning (GET /v1/info)."
+    )
+    helpfulness: Digest | None = Field(default=None, description="Likewise.")
+    stream: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The stream's version before this request; 0: a new one."
+    )
+    generation: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The stream's generation, which only reset and restore change."
+    )
 
 
 class _PpoFields(Sent):
-    logprobs: list[float] | None = None
-    ref_logprobs: list[float] | None = None
-    mask: list[bool | Literal[0, 1]] | None = None
-    finished: bool | None = None
-    id: Identifier | None = None
-    group: Identifier | None = None
+    logprobs: list[float] | None = Field(
+        default=None,
+        description="ln π_θ of each sampled response token; without it there is no KL penalty.",
+    )
+    ref_logprobs: list[float] | None = Field(
+        default=None, description="ln π_0 of the same tokens, equally long."
+    )
+    mask: list[bool | Literal[0, 1]] | None = Field(
+        default=None, description="True (1) where a token counts; equally long. Absent: all count."
+    )
+    finished: bool | None = Field(
+        default=None, description="False if the response was cut before its EOS."
+    )
+    id: Identifier | None = Field(
+        default=None, description="An id counts once in its stream, also across requests."
+    )
+    group: Identifier | None = Field(
+        default=None,
+        description="Which items belong together in group mode; by default those of equal prompt.",
+    )
 
     @model_validator(mode="after")
     def _log_probabilities_come_together(self) -> Self:
-        lengths = {
-            len(values)
-            for values in (self.logprobs, self.ref_logprobs, self.mask)
-            if values is not None
-        }
         if (self.logprobs is None) != (self.ref_logprobs is None):
-            raise ValueError("logprobs and ref_logprobs come together or not at all")
+            raise PydanticCustomError(
+                "missing_logprobs", "logprobs and ref_logprobs come together or not at all"
+            )
         if self.mask is not None and self.logprobs is None:
-            raise ValueError("a mask needs the logprobs and ref_logprobs that it masks")
-        if len(lengths) > 1:
-            raise ValueError("logprobs, ref_logprobs and mask must be equally long")
+            raise PydanticCustomError(
+                "missing_logprobs", "a mask needs logprobs and ref_logprobs that it masks"
+            )
         return self
 
 
 class PpoResponseItem(ResponseItem, _PpoFields):
-    """One response to one prompt, with what the policy thought of its tokens.
+    """One response to one prompt, with what the policy thought of its tokens."""
 
-    Attributes:
-        logprobs: ln π_θ of each sampled response token; without it there is no KL penalty.
-        ref_logprobs: ln π_0 of the same tokens.
-        mask: true (1) where a token counts; absent: all count.
-        finished: false if the response was cut before its EOS.
-        id: counts once in its stream, also across requests.
-        group: which items belong together in group mode; by default those of equal prompt.
-    """
+    model_config = examples(
+        {
+            "prompt": "How do I bleed a radiator?",
+            "response": "Turn the heating off, then …",
+            "is_safety": False,
+            "logprobs": [-0.4, -1.1, -0.2],
+            "ref_logprobs": [-0.5, -1.0, -0.2],
+            "mask": [1, 1, 1],
+            "finished": True,
+            "id": "step-12/rank-0/3",
+        }
+    )
 
 
 class PpoMessagesItem(MessagesItem, _PpoFields):
@@ -130,91 +152,88 @@ class PpoMessagesItem(MessagesItem, _PpoFields):
 PpoItem = PpoResponseItem | PpoMessagesItem
 
 
+def ppo_item_model(raw: object) -> type[PpoItem]:
+    """Which form of an item `raw` means to be."""
+    is_chat = isinstance(raw, dict) and "messages" in raw
+    return PpoMessagesItem if is_chat else PpoResponseItem
+
+
 class PpoRequest(Sent):
-    """The body of POST /ppo_reward.
+    """The body of POST /ppo_reward."""
 
-    Attributes:
-        items: the responses, each by itself.
-        stream: whose statistics whiten the rewards.
-        beta: coefficient of the KL penalty, reward units per nat.
-        kl_estimator: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d with d = logprobs − ref_logprobs.
-        whiten: how the rewards are brought to a common scale.
-        missing_eos_penalty: taken off the whitened reward of an item with finished false.
-        expect_version: refuse to answer by anything else.
-        truncate: what to do with a text that is too long.
-    """
-
-    items: list[PpoItem] = Field(min_length=1)
-    truncate: Truncation = "error"
+    items: list[PpoItem] = Field(min_length=1, description="The responses, each by itself.")
+    truncate: Truncate = "error"
     stream: StreamName = DEFAULT_STREAM
-    beta: Coefficient = DEFAULT_BETA
-    kl_estimator: KLEstimator = "k1"
+    beta: Coefficient = Field(
+        default=DEFAULT_BETA,
+        description="Coefficient of the KL penalty, reward units per nat (LLaMA-2: 0.01 for 7B "
+        "and 13B, 0.005 for 34B and 70B).",
+    )
+    kl_estimator: KLEstimator = Field(
+        default="k1",
+        description="Schulman's estimators with d = logprobs − ref_logprobs: k1 = d, k2 = d²/2, "
+        "k3 = e^(−d) − 1 + d.",
+    )
     whiten: WhitenOptions = WhitenOptions()
-    missing_eos_penalty: Coefficient = 0.0
-    expect_version: ExpectVersion | None = None
+    missing_eos_penalty: Coefficient = Field(
+        default=0.0,
+        description="Taken off the whitened reward of an item that says finished: false.",
+    )
+    expect_version: ExpectVersion | None = Field(
+        default=None,
+        description="Refuse (412) if other models answer or the stream is not as last seen; "
+        "nothing is counted then.",
+    )
 
 
 class PpoItemReply(Received):
-    """One response's shaped reward with every step on the way to it.
-
-    Attributes:
-        logit: the selected model's calibrated reward.
-        whitened: the logit on the scale of the reply's `statistics`.
-        kl: Σ of the per-token estimates, nats; None without log-probabilities.
-        penalty: β·KL.
-        missing_eos_penalty: what an unfinished response lost.
-        reward: whitened − penalty − missing_eos_penalty.
-        token_rewards: −β·KL per token, the last unmasked one also has the rest; sums to `reward`.
-    """
+    """One response's shaped reward with every step on the way to it."""
 
     id: str | int | None = None
-    safety: RewardReply | None = None
-    helpfulness: RewardReply | None = None
-    selected: Role
-    logit: float
-    whitened: float
-    kl: float | None
-    penalty: float
-    missing_eos_penalty: float
-    reward: float
-    token_rewards: list[float] | None
-    num_tokens: int
-    warnings: list[str]
+    safety: RewardReply | None = Field(default=None, description="Absent if not loaded.")
+    helpfulness: RewardReply | None = Field(default=None, description="Absent if not loaded.")
+    selected: Role = Field(description="Whose reward the selection rule took.")
+    logit: float = Field(description="LOGIT of the selected score: its calibrated reward.")
+    whitened: float = Field(description="The logit on the scale of `statistics`.")
+    kl: float | None = Field(description="Σ of the per-token estimates, nats; null without any.")
+    penalty: float = Field(description="β·KL.")
+    missing_eos_penalty: float = Field(description="What an unfinished response lost.")
+    reward: float = Field(description="whitened − penalty − missing_eos_penalty.")
+    token_rewards: list[float] | None = Field(
+        description="−β·KL_t per token; the last unmasked one also has the rest. Their sum is "
+        "`reward`. Null without log-probabilities."
+    )
+    num_tokens: int = Field(description="Tokens that the reward models read.")
+    warnings: list[str] = Field(
+        description="missing_eos, double_bos, truncated (the text as it was read); no_logprobs (no "
+        "KL penalty); kl_clamped; unscaled (fewer than two values of statistics); "
+        "already_counted (this id is in the stream's statistics)."
+    )
 
 
 class GroupStatistics(Received):
-    """One group of group mode; `items` are indices into the request."""
+    """One group of group mode."""
 
-    group: str | int | None
-    items: list[int]
+    group: str | int | None = Field(description="As the items gave it; null: by equal prompt.")
+    items: list[int] = Field(description="Indices of its items in the request.")
     count: int
     mean: float
     std: float | None
 
 
 class StatisticsReply(Received):
-    """The statistics that whitened a request.
-
-    Attributes:
-        count: samples, the baseline's weight included.
-        std: unbiased; None below two samples.
-        version: of the stream; grows with every change.
-        generation: of the stream; grows with every reset.
-        scaled: false: the logits passed without scaling.
-        num_merged: rewards of this request that were merged.
-        num_duplicates: items whose id had been counted before.
-    """
+    """The statistics that whitened this request."""
 
     mode: WhitenMode
-    stream: str | None
-    count: float
+    stream: str | None = Field(description="Null where no stream was used.")
+    count: float = Field(description="Samples, the baseline's weight included.")
     mean: float | None
-    std: float | None
-    version: int | None
-    generation: int | None
-    scaled: bool
-    num_merged: int
-    num_duplicates: int
+    std: float | None = Field(description="Unbiased; null below two samples.")
+    version: int | None = Field(description="Of the stream; grows with every change.")
+    generation: int | None = Field(description="Of the stream; grows with every reset.")
+    scaled: bool = Field(description="False: the logits passed without scaling.")
+    num_merged: int = Field(description="Rewards of this request that were merged.")
+    num_duplicates: int = Field(description="Items whose id had been counted before.")
     groups: list[GroupStatistics] | None = None
 
 
@@ -226,29 +245,29 @@ class PpoReply(Received):
 
 
 class StreamSnapshot(Sent):
-    """The body of PUT /streams/{name}; without statistics only the configuration changes.
+    """The body of PUT /streams/{name}; what GET gives may be sent back as it is.
 
-    Attributes:
-        count: samples behind the statistics.
-        mean: of them.
-        m2: Σ (x − mean)²; exact, where std would be rounded.
-        std: unbiased; read only where m2 is absent.
-        half_life: samples after which the past counts half; None forgets nothing.
-        frozen: true: the stream is used, never updated.
+    Without statistics only the configuration changes, and the same snapshot again changes nothing.
     """
+
+    model_config = examples({"count": 4096, "mean": 0.31, "std": 1.7})
 
     count: Annotated[float, Field(ge=0.0, le=_MAX_SAMPLES)] | None = None
     mean: Moderate | None = None
-    m2: Annotated[float, Field(ge=0.0, le=1e250)] | None = None
-    std: Annotated[float, Field(ge=0.0, le=1e100)] | None = None
+    m2: Annotated[float, Field(ge=0.0, le=1e250)] | None = Field(
+        default=None, description="Σ (x − mean)²; exact, where std would be rounded."
+    )
+    std: Annotated[float, Field(ge=0.0, le=1e100)] | None = Field(
+        default=None, description="Unbiased; read only where m2 is absent."
+    )
     half_life: HalfLife = None
-    frozen: bool = False
-    name: Any = None
-    num_samples: Any = None
-    version: Any = None
-    generation: Any = None
-    created: Any = None
-    updated: Any = None
+    frozen: bool = Field(default=False, description="True: the stream is used, never updated.")
+    name: Any = Field(default=None, description="Read-only, ignored.")
+    num_samples: Any = Field(default=None, description="Read-only, ignored.")
+    version: Any = Field(default=None, description="Read-only, ignored.")
+    generation: Any = Field(default=None, description="Read-only, ignored.")
+    created: Any = Field(default=None, description="Read-only, ignored.")
+    updated: Any = Field(default=None, description="Read-only, ignored.")
 
     @model_validator(mode="after")
     def _statistics_are_whole(self) -> Self:
@@ -257,25 +276,28 @@ class StreamSnapshot(Sent):
         if any(given) or spread:
             few = self.count is not None and self.count < 2.0
             if not all(given) or not (spread or few):
-                raise ValueError("statistics are count, mean and one of m2 and std; all or none")
+                raise PydanticCustomError(
+                    "incomplete_statistics",
+                    "statistics are count, mean and one of m2 and std; send all or none",
+                )
         return self
 
 
 class StreamReply(Received):
-    """A stream as it stands; times are Unix seconds."""
+    """A stream as it stands."""
 
     name: str
-    count: float
+    count: float = Field(description="Samples, the baseline's weight included.")
     mean: float
-    m2: float
-    std: float | None
-    num_samples: int
+    m2: float = Field(description="Σ (x − mean)².")
+    std: float | None = Field(description="Unbiased; null below two samples.")
+    num_samples: int = Field(description="Rewards merged since the last reset or restore.")
     version: int
     generation: int
     half_life: float | None
     frozen: bool
-    created: float
-    updated: float
+    created: float = Field(description="Unix time, seconds.")
+    updated: float = Field(description="Unix time, seconds.")
 
     def snapshot(self) -> StreamSnapshot:
         """What to keep with a trainer's checkpoint, and to give to `put_stream` on resuming."""

@@ -1,194 +1,144 @@
-"""Calls as values: what is sent, and how the answer is read. Pure, shared by both clients."""
+"""The calls that there are: what is sent, and how the answer is read."""
 
 import json
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from rm_client.checks import check_comparisons, check_ppo, check_scores
+from rm_client.call import Call
+from rm_client.checks import check_comparisons, check_ppo, check_scores, raise_failures
 from rm_client.errors import (
     InvalidReply,
     InvalidRequest,
     ItemsFailed,
-    NotAuthorized,
-    NotFound,
-    Overloaded,
-    RequestRefused,
 )
 from rm_client.models import (
     CompareItem,
     CompareReply,
     CompareRequest,
-    ErrorReply,
     FailedReply,
-    GroupItem,
-    MessagesItem,
-    ProblemReply,
-    ResponseItem,
     ScoreItem,
     ScoreReply,
     ScoreRequest,
-    StepsItem,
     Truncation,
+    score_item_model,
 )
 from rm_client.models_ppo import (
     PpoItem,
-    PpoMessagesItem,
     PpoReply,
     PpoRequest,
-    PpoResponseItem,
     StreamReply,
     StreamSnapshot,
     StreamsReply,
     WhitenOptions,
+    ppo_item_model,
 )
-from rm_client.retry import RawReply
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
+ItemsReply = TypeVar("ItemsReply", bound=ScoreReply | CompareReply | PpoReply)
 
-JSON_MEDIA_TYPE = "application/json"
+OnItemError = Literal["return", "raise"]
+
 NDJSON_MEDIA_TYPE = "application/x-ndjson"
 
-_ITEM_POINTER = re.compile(r"/items/(\d+)(?:/|\Z)")
 _STREAM_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z")
+_NUMBERS = {"logprobs", "ref_logprobs", "mask"}  # can't hold a text, and may be long
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request, built once and sent as often as it takes.
-
-    Attributes:
-        method: HTTP method.
-        path: below the server's address.
-        parse: reads the body of a 2xx answer.
-        content: the body.
-        media_type: of the body.
-        params: query parameters.
-        idempotency_key: kept over all attempts, so that the server counts them once.
-        repeatable: whether doing it twice does no harm, with the key where there is one.
-        num_items: how many items are asked about.
-        from_failures: makes the reply when the server refused because every item failed.
-    """
-
-    method: str
-    path: str
-    parse: Callable[[bytes], T]
-    content: bytes = b""
-    media_type: str = JSON_MEDIA_TYPE
-    params: Mapping[str, str] = field(default_factory=dict)
-    idempotency_key: str | None = None
-    repeatable: bool = True
-    num_items: int = 0
-    from_failures: Callable[[list[FailedReply]], T] | None = None
-
-    @property
-    def name(self) -> str:
-        """For log lines and errors."""
-        return f"{self.method} {self.path}"
-
-    def headers(self, timeout_seconds: float) -> dict[str, str]:
-        """Of one attempt: the server drops the work that nobody waits for any more."""
-        headers = {"X-Request-Timeout-Ms": str(min(max(1, int(timeout_seconds * 1e3)), 86_400_000))}
-        if self.content:
-            headers["Content-Type"] = self.media_type
-        if self.idempotency_key is not None:
-            headers["Idempotency-Key"] = self.idempotency_key
-        return headers
-
-
-def conclude(call: Call[T], raw: RawReply, num_attempts: int) -> T:
-    """The result of a call from the last answer to it.
-
-    Raises:
-        RequestRefused: 4xx (or its subclasses).
-        Overloaded: 429 or 5xx, after all retries.
-        InvalidReply: the answer is not what the wire promises.
-    """
-    if 200 <= raw.status < 300:
-        return call.parse(raw.body)
-    problem = _problem(raw)
-    if problem is not None and call.from_failures is not None:
-        failures = _failures(problem, call.num_items)
-        if failures is not None:
-            return call.from_failures(failures)
-    said = f": {problem.detail} ({problem.code})" if problem is not None else ""
-    where = f"; first at {problem.errors[0].pointer}" if problem and problem.errors else ""
-    message = f"{call.name} was answered {raw.status}{said}{where}"
-    if raw.status == 429 or raw.status >= 500:
-        raise Overloaded(f"{message} ({num_attempts} attempts)", num_attempts, call.idempotency_key)
-    if raw.status < 400:
-        raise InvalidReply(f"{message}; rewardd never redirects: check the address")
-    kinds = {401: NotAuthorized, 403: NotAuthorized, 404: NotFound}
-    raise kinds.get(raw.status, RequestRefused)(message, raw.status, problem)
-
-
-def score_call(items: Iterable[object], truncate: Truncation, **options: Any) -> Call[ScoreReply]:
+def score_call(
+    items: Iterable[object], on_item_error: OnItemError, **options: Any
+) -> Call[ScoreReply]:
     """POST /score."""
-    models = score_items(items)
-
-    def parse(body: bytes) -> ScoreReply:
-        reply = parse_model(ScoreReply, body)
-        check_scores(models, reply.items)
-        return reply
-
-    return Call(
-        "POST",
+    request = _model(ScoreRequest, items=score_items(items), **options)
+    return _items_call(
         "/score",
-        parse,
-        dump(_model(ScoreRequest, items=models, truncate=truncate, **options)),
-        num_items=len(models),
+        request,
+        ScoreReply,
+        check_scores,
+        on_item_error,
         from_failures=lambda failures: ScoreReply(items=list(failures)),
     )
 
 
-def compare_call(items: Iterable[object], truncate: Truncation) -> Call[CompareReply]:
+def compare_call(
+    items: Iterable[object], on_item_error: OnItemError, *, truncate: Truncation
+) -> Call[CompareReply]:
     """POST /compare."""
-    models = [_item(CompareItem, raw, index) for index, raw in enumerate(items)]
-
-    def parse(body: bytes) -> CompareReply:
-        reply = parse_model(CompareReply, body)
-        check_comparisons(models, reply.items)
-        return reply
-
-    return Call(
-        "POST",
+    models = _items(items, CompareItem, lambda _: CompareItem)
+    request = _model(CompareRequest, items=models, truncate=truncate)
+    return _items_call(
         "/compare",
-        parse,
-        dump(_model(CompareRequest, items=models, truncate=truncate)),
-        num_items=len(models),
+        request,
+        CompareReply,
+        check_comparisons,
+        on_item_error,
         from_failures=lambda failures: CompareReply(items=list(failures)),
     )
 
 
 def ppo_call(
     items: Iterable[object],
+    on_item_error: OnItemError,
     *,
     whiten: WhitenOptions | str,
     idempotency_key: str | None,
     **options: Any,
 ) -> Call[PpoReply]:
     """POST /ppo_reward; the key is made here, once for all attempts, unless the caller has one."""
-    models = [_item(_ppo_model(raw), raw, index) for index, raw in enumerate(items)]
+    models = _items(items, PpoItem, ppo_item_model)
+    for index, model in enumerate(models):
+        lists = (model.logprobs, model.ref_logprobs, model.mask)
+        if len({len(values) for values in lists if values is not None}) > 1:
+            raise InvalidRequest(
+                f"item {index} is not valid: logprobs, ref_logprobs and mask must be equally long"
+            )
     chosen = _model(WhitenOptions, mode=whiten) if isinstance(whiten, str) else whiten
+    request = _model(PpoRequest, items=models, whiten=chosen, **options)
+    return _items_call(
+        "/ppo_reward",
+        request,
+        PpoReply,
+        check_ppo,
+        on_item_error,
+        from_failures=_no_statistics,
+        idempotency_key=_key(idempotency_key),
+    )
 
-    def parse(body: bytes) -> PpoReply:
-        reply = parse_model(PpoReply, body)
-        check_ppo(models, reply.items)
+
+def _items_call(
+    path: str,
+    request: ScoreRequest | CompareRequest | PpoRequest,
+    kind: type[ItemsReply],
+    check: Callable[[Any, Any], None],
+    on_item_error: OnItemError,
+    *,
+    from_failures: Callable[[list[FailedReply]], ItemsReply],
+    idempotency_key: str | None = None,
+) -> Call[ItemsReply]:
+    def parse(body: bytes) -> ItemsReply:
+        reply = parse_model(kind, body)
+        check(request.items, reply.items)
+        return finish(reply)
+
+    def finish(reply: ItemsReply) -> ItemsReply:
+        if on_item_error == "raise":
+            raise_failures(reply.items)
         return reply
 
     return Call(
         "POST",
-        "/ppo_reward",
+        path,
         parse,
-        dump(_model(PpoRequest, items=models, whiten=chosen, **options)),
-        idempotency_key=_key(idempotency_key),
-        num_items=len(models),
-        from_failures=_no_statistics,
+        dump(request),
+        idempotency_key=idempotency_key,
+        num_items=len(request.items),
+        from_failures=lambda failures: finish(from_failures(failures)),
     )
 
 
@@ -236,9 +186,21 @@ def score_items(items: Iterable[object], *, first_index: int = 0) -> list[ScoreI
     Raises:
         InvalidRequest: one is not valid; its index counts from `first_index`.
     """
-    return [
-        _item(_score_model(raw), raw, index) for index, raw in enumerate(items, start=first_index)
-    ]
+    return _items(items, ScoreItem, score_item_model, first_index)
+
+
+def as_item(model: type[Model], value: object) -> Model:
+    """`value`, a `model` or a dict of its fields, as one that can be sent.
+
+    Raises:
+        InvalidRequest: it is none, or holds a text that UTF-8 can't carry.
+    """
+    try:
+        item = model.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidRequest(explain(exc)) from None
+    dump(item, exclude=_NUMBERS)
+    return item
 
 
 def parse_model(model: type[Model], body: bytes) -> Model:
@@ -271,31 +233,23 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _score_model(raw: object) -> type[ScoreItem]:
-    if isinstance(raw, ResponseItem | StepsItem | GroupItem | MessagesItem):
-        return type(raw)
-    if isinstance(raw, Mapping) and "messages" in raw:
-        return MessagesItem
-    if isinstance(raw, Mapping) and "responses" in raw:
-        return GroupItem
-    if isinstance(raw, Mapping) and "steps" in raw:
-        return StepsItem
-    return ResponseItem
-
-
-def _ppo_model(raw: object) -> type[PpoItem]:
-    if isinstance(raw, PpoMessagesItem) or (isinstance(raw, Mapping) and "messages" in raw):
-        return PpoMessagesItem
-    return PpoResponseItem
-
-
-def _item(model: type[Model], raw: object, index: int) -> Model:
-    if isinstance(raw, model):
-        return raw
-    try:
-        return model.model_validate(dict(raw) if isinstance(raw, Mapping) else raw)
-    except ValidationError as exc:
-        raise InvalidRequest(f"item {index} is not valid: {explain(exc)}") from None
+def _items(
+    raw_items: Iterable[object],
+    kinds: type | UnionType,
+    choose: Callable[[object], type[Model]],
+    first_index: int = 0,
+) -> list[Model]:
+    """Models as they are, mappings as the model that is chosen by looking at them."""
+    items: list[Model] = []
+    for index, raw in enumerate(raw_items, start=first_index):
+        value = dict(raw) if isinstance(raw, Mapping) else raw
+        own: Any = type(value)
+        model: type[Model] = own if isinstance(value, kinds) else choose(value)
+        try:
+            items.append(as_item(model, value))
+        except InvalidRequest as exc:
+            raise InvalidRequest(f"item {index} is not valid: {exc}") from None
+    return items
 
 
 def _model(model: type[Model], **values: Any) -> Model:
@@ -305,10 +259,17 @@ def _model(model: type[Model], **values: Any) -> Model:
         raise InvalidRequest(f"the request is not valid: {explain(exc)}") from None
 
 
-def dump(model: BaseModel) -> bytes:
-    """What is sent, as JSON."""
-    # Defaults are the server's own (a test compares them), and most of a request.
-    return model.model_dump_json(exclude_defaults=True).encode()
+def dump(model: BaseModel, *, exclude: set[str] | None = None) -> bytes:
+    """What is sent, as JSON without the defaults, which are the server's own.
+
+    Raises:
+        InvalidRequest: it holds a text that UTF-8 can't carry.
+    """
+    try:
+        return model.model_dump_json(exclude_defaults=True, exclude=exclude).encode()
+    except PydanticSerializationError:
+        # Without its cause, which would quote the text.
+        raise InvalidRequest("a text holds a lone surrogate, which UTF-8 can't carry") from None
 
 
 def _key(given: str | None) -> str:
@@ -326,32 +287,6 @@ def _stream_path(name: str) -> str:
             'and is neither "." nor ".."'
         )
     return f"/streams/{name}"
-
-
-def _problem(raw: RawReply) -> ProblemReply | None:
-    try:
-        return ProblemReply.model_validate_json(raw.body)
-    except ValidationError:
-        return None  # a proxy's page, which is not quoted: nobody knows what is in it
-
-
-def _failures(problem: ProblemReply, num_items: int) -> list[FailedReply] | None:
-    """Each item's failure, if the whole was refused because every single item failed."""
-    found: dict[int, ErrorReply] = {}
-    for error in problem.errors or ():
-        match = _ITEM_POINTER.match(error.pointer)
-        if match is None or int(match[1]) >= num_items:
-            return None
-        found.setdefault(
-            int(match[1]), ErrorReply(code=error.code, detail=error.detail, pointer=error.pointer)
-        )
-    if not found or (len(found) < num_items and not problem.errors_left_out):
-        return None
-    return [FailedReply(error=found.get(i) or _unlisted(problem, i)) for i in range(num_items)]
-
-
-def _unlisted(problem: ProblemReply, index: int) -> ErrorReply:
-    return ErrorReply(code=problem.code, detail=problem.detail, pointer=f"/items/{index}")
 
 
 def _no_statistics(failures: list[FailedReply]) -> PpoReply:

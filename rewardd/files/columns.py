@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from rewardd.files.rows import BadRow
+from rm_client.errors import InvalidRequest
 from rm_client.models import CompareItem, GroupItem, MessagesItem, ResponseItem, ScoreItem
-from rm_client.wire import explain
+from rm_client.wire import as_item
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -149,6 +150,6 @@ def _without_nulls(message: Any) -> Any:
 
 def _validated(model: type[Item], fields: Mapping[str, Any]) -> Item:
     try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise BadRow("invalid_item", f"the row is not valid: {explain(error)}") from None
+        return as_item(model, fields)
+    except InvalidRequest as error:
+        raise BadRow("invalid_item", f"the row is not valid: {error}") from None

@@ -1,6 +1,6 @@
 """Scoring a file in this process: the engine, packed as the server packs, without the server.
 
-Schemas, selection and replies are the service's own, so that a file scored here and one scored by
+Items, selection and replies are the service's own, so that a file scored here and one scored by
 a server say the same.
 """
 
@@ -14,8 +14,14 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from rewardd.files.remote import Result, as_result
-from rm_client.models import CompareItem, ComparisonReply, FailedReply, GroupReply, ResponseReply
-from rm_client.models import ScoreItem as ClientScoreItem
+from rm_client.models import (
+    CompareItem,
+    ComparisonReply,
+    FailedReply,
+    GroupReply,
+    ResponseReply,
+    ScoreItem,
+)
 from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineOutcome, OfflineScorer
 from rm_core.errors import EngineError, InputError, InputTooLong, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
@@ -23,7 +29,7 @@ from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, outcome_of
 from service.observability.metrics import Metrics
 from service.results import ItemFailure, ItemResult, ScoreOutcome
-from service.schemas import score as schemas
+from service.schemas.score import ScorableWireItem
 from service.scoring.compare_reply import comparison_json
 from service.scoring.model_info import models_json, selection_json
 from service.scoring.score_reply import item_json
@@ -38,14 +44,12 @@ _COMPARE_REPLY: TypeAdapter[ComparisonReply | FailedReply] = TypeAdapter(
     ComparisonReply | FailedReply
 )
 
-_WireItem = schemas.ScoreItem | schemas.CompareItem
-
 
 @dataclass(slots=True)
 class _Pending:
     """An item whose responses are not all scored yet."""
 
-    item: _WireItem
+    item: ScorableWireItem
     outcomes: list[ScoreOutcome | None]
     num_characters: int
 
@@ -90,17 +94,15 @@ class LocalScorer:
             "selection": selection_json(self._rule, profiles),
         }
 
-    def score(self, items: Iterator[ClientScoreItem], truncate: Truncation) -> Iterator[Result]:
+    def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
         """See `FileScorer`."""
-        wire = (schemas.score_item_model(raw).model_validate(raw) for raw in _dumped(items))
-        for item, scored in self._scored(wire, truncate):
-            reply = item_json(item, scored, self._metrics)
+        for asked, scored in self._scored(map(ScorableWireItem, items), truncate):
+            reply = item_json(asked.item, scored, self._metrics)
             yield as_result(_SCORE_REPLY.validate_python(reply))
 
     def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
         """See `FileScorer`."""
-        wire = (schemas.CompareItem.model_validate(raw) for raw in _dumped(items))
-        for _, scored in self._scored(wire, truncate):
+        for _, scored in self._scored(map(ScorableWireItem, items), truncate):
             found = comparison_json(scored, "", self._metrics)
             reply = found.as_json() if isinstance(found, ItemFailure) else found
             yield as_result(_COMPARE_REPLY.validate_python(reply))
@@ -112,8 +114,8 @@ class LocalScorer:
             close()
 
     def _scored(
-        self, items: Iterator[_WireItem], truncate: Truncation
-    ) -> Iterator[tuple[_WireItem, list[ItemResult]]]:
+        self, items: Iterator[ScorableWireItem], truncate: Truncation
+    ) -> Iterator[tuple[ScorableWireItem, list[ItemResult]]]:
         """Each item with its rewards, in order; the next are encoded while the device works."""
         with ThreadPoolExecutor(1, "rewardd-forward") as device:
             packs: OfflineScorer[_Place] = OfflineScorer(
@@ -186,7 +188,7 @@ class _Line:
         self,
         scorer: Scorer,
         packs: OfflineScorer[_Place],
-        items: Iterator[_WireItem],
+        items: Iterator[ScorableWireItem],
         truncate: Truncation,
     ) -> None:
         self.pending: deque[_Pending] = deque()
@@ -214,7 +216,7 @@ class _Line:
         self._characters -= done.num_characters
         return done
 
-    def _enter(self, item: _WireItem) -> None:
+    def _enter(self, item: ScorableWireItem) -> None:
         dialogues = item.dialogues()
         num_characters = sum(len(str(d.prompt)) + len(d.response) for d in dialogues)
         pending = _Pending(item, [None] * len(dialogues), num_characters)
@@ -232,11 +234,6 @@ def _outcome(encoded: EncodedItem, found: OfflineOutcome) -> ScoreOutcome:
     if isinstance(found, EngineError):
         return OUT_OF_MEMORY if isinstance(found, OutOfMemory) else ENGINE_FAILURE
     return outcome_of(encoded, found)
-
-
-def _dumped(items: Iterator[ClientScoreItem] | Iterator[CompareItem]) -> Iterator[dict[str, Any]]:
-    for item in items:
-        yield item.model_dump()
 
 
 def _encode(

@@ -15,7 +15,8 @@ from rm_client import (
     RewardClient,
     RewardClientError,
 )
-from rm_client.models import ErrorReply, Received, ScoreItem, Truncation
+from rm_client.models import ErrorReply, ScoreItem, Truncation
+from rm_client.models_base import Received
 
 Result = dict[str, Any]
 """What is written for one row: a reply's item, or {"error": …}."""

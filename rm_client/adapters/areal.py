@@ -13,7 +13,7 @@ from rm_client.adapters.environment import (
     shared_client,
     without_eos,
 )
-from rm_client.adapters.outcome import Outcome
+from rm_client.adapters.sample_reward import SampleReward
 from rm_client.config import ClientConfig
 from rm_client.retry import RetryPolicy
 
@@ -79,7 +79,7 @@ def _reward(
         "is_safety": bool(row.get("is_safety", False)),
     }
     reply = shared_client(config).score([item])
-    return Outcome.of(reply.items[0], failed_reward=stand_in).reward
+    return SampleReward.of(reply.items[0], failed_reward=stand_in).reward
 
 
 def _policy(budget_seconds: float) -> RetryPolicy:

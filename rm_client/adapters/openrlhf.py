@@ -12,7 +12,7 @@ from rm_client.adapters.environment import (
     shared_client,
     without_eos,
 )
-from rm_client.adapters.outcome import Outcome
+from rm_client.adapters.sample_reward import SampleReward
 from rm_client.errors import InvalidRequest
 
 
@@ -45,14 +45,14 @@ def reward_func(
     items = [_item(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
     stand_in = failed_reward()
     results = shared_client(environment_config()).score(items).items if items else []
-    outcomes = [Outcome.of(result, failed_reward=stand_in) for result in results]
+    samples = [SampleReward.of(result, failed_reward=stand_in) for result in results]
     return {
-        "rewards": [outcome.reward for outcome in outcomes],
-        "scores": [outcome.score for outcome in outcomes],
+        "rewards": [sample.reward for sample in samples],
+        "scores": [sample.score for sample in samples],
         "extra_logs": {
-            "rewardd_selected_safety": [float(outcome.selected_safety) for outcome in outcomes],
-            "rewardd_num_tokens": [float(outcome.num_tokens) for outcome in outcomes],
-            "rewardd_failed": [float(outcome.failed) for outcome in outcomes],
+            "rewardd_selected_safety": [float(sample.selected_safety) for sample in samples],
+            "rewardd_num_tokens": [float(sample.num_tokens) for sample in samples],
+            "rewardd_failed": [float(sample.failed) for sample in samples],
         },
     }
 

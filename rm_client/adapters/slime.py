@@ -11,7 +11,7 @@ from rm_client.adapters.environment import (
     shared_async_client,
     without_eos,
 )
-from rm_client.adapters.outcome import Outcome
+from rm_client.adapters.sample_reward import SampleReward
 
 
 @overload
@@ -40,7 +40,7 @@ async def custom_rm(args: Any, sample: Any, **_: Any) -> float | list[float]:
         return []
     stand_in = failed_reward()
     reply = await shared_async_client(config).score([_item(one) for one in samples])
-    rewards = [Outcome.of(result, failed_reward=stand_in).reward for result in reply.items]
+    rewards = [SampleReward.of(result, failed_reward=stand_in).reward for result in reply.items]
     return rewards if isinstance(sample, list) else rewards[0]
 
 

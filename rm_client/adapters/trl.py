@@ -17,7 +17,7 @@ from rm_client.wire import score_items
 
 T = TypeVar("T")
 
-Rewards = list[float | None]
+TrlRewards = list[float | None]
 RewardName = Literal["selected", "safety", "helpfulness"]
 
 
@@ -30,7 +30,7 @@ class TrlReward(Protocol):
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]] | None = None,
         **columns: Any,
-    ) -> Rewards:
+    ) -> TrlRewards:
         """Score the completions."""
 
 
@@ -75,7 +75,7 @@ def trl_reward(
     api_key: str | None = None,
     eos_token_id: int | Sequence[int] = (),
     **options: Any,
-) -> Callable[..., Awaitable[Rewards]]:
+) -> Callable[..., Awaitable[TrlRewards]]:
     """An async reward function; TRL awaits it beside the others.
 
     It is a plain coroutine function to `inspect.iscoroutinefunction`, has a name, and can be
@@ -118,7 +118,7 @@ async def rewardd(
     completions: Sequence[Any],
     completion_ids: Sequence[Sequence[int]] | None = None,
     **columns: Any,
-) -> Rewards:
+) -> TrlRewards:
     """Score completions; `trl_reward` binds the options."""
     items, places = build_items(options, prompts, completions, completion_ids, columns)
     client = shared_async_client(options.config)
@@ -139,7 +139,7 @@ def rewardd_sync(
     completions: Sequence[Any],
     completion_ids: Sequence[Sequence[int]] | None = None,
     **columns: Any,
-) -> Rewards:
+) -> TrlRewards:
     """Score completions; `trl_reward_sync` binds the options."""
     items, places = build_items(options, prompts, completions, completion_ids, columns)
     client = shared_client(options.config)
@@ -233,8 +233,8 @@ def _spread(
     places: Sequence[int],
     size: int,
     columns: Mapping[str, Any],
-) -> Rewards:
-    rewards: Rewards = [None] * size
+) -> TrlRewards:
+    rewards: TrlRewards = [None] * size
     for place, result in zip(places, results if places else (), strict=True):
         rewards[place] = _reward(options.reward, result)
     log_metric = columns.get("log_metric")

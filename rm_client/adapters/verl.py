@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rm_client.adapters.environment import environment_config, failed_reward, shared_async_client
-from rm_client.adapters.outcome import Outcome
+from rm_client.adapters.sample_reward import SampleReward
 from rm_client.errors import InvalidRequest
 
 
@@ -59,11 +59,11 @@ async def compute_score(
     }
     client = shared_async_client(environment_config(url))
     reply = await client.score([item])
-    outcome = Outcome.of(reply.items[0], failed_reward=failed_reward())
+    sample = SampleReward.of(reply.items[0], failed_reward=failed_reward())
     return {
-        "score": outcome.reward,
-        "rewardd_score": outcome.score,
-        "rewardd_selected_safety": float(outcome.selected_safety),
-        "rewardd_num_tokens": float(outcome.num_tokens),
-        "rewardd_failed": float(outcome.failed),
+        "score": sample.reward,
+        "rewardd_score": sample.score,
+        "rewardd_selected_safety": float(sample.selected_safety),
+        "rewardd_num_tokens": float(sample.num_tokens),
+        "rewardd_failed": float(sample.failed),
     }

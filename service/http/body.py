@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from service.problems import Problem, ProblemItem, problem_items
 from service.results import ItemFailure
-from service.schemas.score import Envelope
+from service.schemas.score import CompareEnvelope, ScoreEnvelope
 
 JSON_MEDIA_TYPE = "application/json"
 GZIP = ("gzip", "x-gzip")  # two names of one encoding (RFC 9110, 8.4.1.3)
@@ -25,7 +25,7 @@ NDJSON_MEDIA_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "ap
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
-Form = TypeVar("Form", bound=Envelope)
+Form = TypeVar("Form", bound=ScoreEnvelope | CompareEnvelope)
 
 
 def media_type(request: Request) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from rm_client.models import ProblemReply
 from service.http.deadline import TIMEOUT_HEADER
-from service.schemas.score import ProblemReply
 
 REFERENCE = "#/components/schemas/{model}"
 """Where a model's schema stands in the document."""

@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rm_client.models_ppo import PpoItem, ppo_item_model
 from rm_core.errors import InputError
 from rm_core.rewards import Statistics, from_baseline
 from rm_core.rewards.ppo import (
@@ -29,7 +30,8 @@ from service.ppo.reply import render
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
 from service.problems import detail_of
 from service.results import ItemFailure, ItemResult
-from service.schemas.ppo import PpoEnvelope, PpoItem, ppo_item_model
+from service.schemas.ppo import PpoEnvelope, kl_input
+from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import score_items
 from service.streams.idempotency import Answer
 from service.streams.ledger_table import IdempotencyKey, StoredReply
@@ -119,7 +121,8 @@ def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
             items.append(item)
             continue
         try:
-            kl = None if item.kl_input is None else sequence_kl(item.kl_input, options.kl_estimator)
+            given = kl_input(item)
+            kl = None if given is None else sequence_kl(given, options.kl_estimator)
             items.append((item, kl))
         except InputError as exc:
             items.append(_failure(exc, index))
@@ -132,7 +135,10 @@ async def _scored(
     """Score the items that are sound; the others keep their failures and their places."""
     results = await score_items(
         state,
-        [place if isinstance(place, ItemFailure) else place[0] for place in parsed.items],
+        [
+            place if isinstance(place, ItemFailure) else ScorableWireItem(place[0])
+            for place in parsed.items
+        ],
         [item_pointer(index, alone=False) for index in range(len(parsed.items))],
         Submission(PPO_ROUTE, "bulk", parsed.options.truncate, deadline),
     )
@@ -156,7 +162,7 @@ def _place(
             pointer=item_pointer(index, alone=False),
         )
     item, kl = place
-    (dialogue,) = item.dialogues()
+    (dialogue,) = ScorableWireItem(item).dialogues()
     group = ("prompt", dialogue.prompt) if item.group is None else item.group
     return PpoSample(index, result, kl, item.finished, item.id, group)
 

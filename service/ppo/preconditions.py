@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from rm_client.models_ppo import ExpectVersion
 from rm_core.types import ROLES, ModelName, ModelProfile, Role
 from service.problems import Problem, ProblemItem
-from service.schemas.ppo import ExpectVersion
 from service.streams.stream_table import Stream
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rm_client.models_ppo import ExpectVersion
 from rm_core.rewards import Statistics
 from rm_core.rewards.ppo import (
     NewSamples,
@@ -15,7 +16,6 @@ from rm_core.rewards.ppo import (
 )
 from service.errors import UnknownStream
 from service.ppo.preconditions import require_stream
-from service.schemas.ppo import ExpectVersion
 from service.streams.store import Transaction
 from service.streams.stream_table import Stream
 

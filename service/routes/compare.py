@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from rm_client.models import CompareItem, CompareReply, CompareRequest
 from service.batching.queue import Submission
 from service.http.body import item_pointer, read_json, require_one_success, unwrap, validate_items
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.problems import json_reply
 from service.results import ItemFailure
-from service.schemas.score import CompareItem, CompareReply, CompareRequest, Envelope
+from service.schemas.score import CompareEnvelope, ScorableWireItem
 from service.scoring.compare_reply import comparison_json
 from service.scoring.score_items import score_items
 from service.state import AppState, get_state
@@ -55,16 +56,17 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
         max_bytes=settings.max_body_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    envelope, alone = unwrap(body, form=Envelope, max_items=settings.max_items)
+    envelope, alone = unwrap(body, form=CompareEnvelope, max_items=settings.max_items)
     items: Sequence[CompareItem | ItemFailure] = validate_items(
         envelope.items, CompareItem, alone=alone
     )
+    asked = [one if isinstance(one, ItemFailure) else ScorableWireItem(one) for one in items]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
     results = await while_connected(
         request,
         score_items(
             state,
-            items,
+            asked,
             pointers,
             Submission(ROUTE, truncate=envelope.truncate, deadline=deadline),
         ),

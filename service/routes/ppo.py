@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from rm_client.models_ppo import PpoReply, PpoRequest
 from service.errors import IdempotencyConflict
 from service.http.body import read_body, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, problems, request_body
 from service.ppo.handler import PPO_ROUTE, answer_ppo
-from service.schemas.ppo import PpoReply, PpoRequest
 from service.state import AppState, get_state
 from service.streams.idempotency import KEY_HEADER, REPLAYED_HEADER, idempotency_key
 from service.streams.service import state_problems

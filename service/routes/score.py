@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from rm_client.models import ScoreItem, ScoreReply, ScoreRequest, score_item_model
 from rm_core.errors import RewardError
 from service.batching.queue import Submission
 from service.http.body import (
@@ -25,13 +26,7 @@ from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.problems import Problem, ProblemItem, json_reply, problem_from
 from service.results import ItemFailure, ItemResult
-from service.schemas.score import (
-    ScoreEnvelope,
-    ScoreItem,
-    ScoreReply,
-    ScoreRequest,
-    score_item_model,
-)
+from service.schemas.score import ScoreEnvelope
 from service.scoring.detail import with_detail
 from service.scoring.score_items import score_items
 from service.scoring.score_reply import item_json

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from rm_client.models_ppo import StreamReply, StreamSnapshot, StreamsReply
 from rm_core.rewards import Statistics
 from service.http.body import read_json, validate
 from service.http.openapi import COMMON_PROBLEMS, problems, request_body
 from service.problems import Problem, json_reply
-from service.schemas.ppo import StreamReply, StreamSnapshot, StreamsReply
 from service.state import AppState, get_state
 from service.streams.service import state_problems
 from service.streams.stream_table import STREAM_NAME_PATTERN, Stream, is_name

@@ -1,1 +1,1 @@
-"""What the wire carries: requests as they are validated, replies as they are documented."""
+"""What the server adds to the wire's models, which are the client's (`rm_client.models`)."""

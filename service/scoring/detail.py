@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rm_client.models import DetailKind, ScoreItem, ScoreOptions, StepsItem
 from rm_core.rewards import aggregate_steps
 from rm_core.rewards.rule import PositionRewards, ScoredResponse
 from rm_core.types import Dialogue, ReadAt
 from service.results import ItemFailure
-from service.schemas.options import DetailKind, ScoreOptions
-from service.schemas.score import ScoreItem, StepsItem
+from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import ScorableItem
 
 # Of a response that is padding from its first token on: nothing of it is read.
@@ -25,9 +25,10 @@ def detail_of(item: object, options: ScoreOptions) -> DetailKind | None:
 
 def with_detail(item: ScoreItem | ItemFailure, options: ScoreOptions) -> ScorableItem | ItemFailure:
     """The item, its responses read also where the options ask for it."""
-    if isinstance(item, ItemFailure) or options.detail is None:
+    if isinstance(item, ItemFailure):
         return item
-    return _Detailed(item, options)
+    whole = ScorableWireItem(item)
+    return whole if options.detail is None else _Detailed(whole, options)
 
 
 def split_steps(response: str, separator: str) -> tuple[int, ...]:
@@ -65,23 +66,23 @@ def response_json(
 class _Detailed:
     """A /score item whose responses are read within; a `ScorableItem`."""
 
-    item: ScoreItem
+    whole: ScorableWireItem
     options: ScoreOptions
 
     @property
     def is_safety(self) -> bool:
-        return self.item.is_safety
+        return self.whole.is_safety
 
     def dialogues(self) -> list[Dialogue]:
-        return [replace(one, read_at=self._read_at(one)) for one in self.item.dialogues()]
+        return [replace(one, read_at=self._read_at(one)) for one in self.whole.dialogues()]
 
     def pointer_of(self, index: int, field: str) -> str:
-        return self.item.pointer_of(index, field)
+        return self.whole.pointer_of(index, field)
 
     def _read_at(self, dialogue: Dialogue) -> ReadAt:
         if self.options.detail == "tokens":
             return "tokens"
-        if isinstance(self.item, StepsItem):
+        if isinstance(self.whole.item, StepsItem):
             return dialogue.read_at
         return split_steps(dialogue.response, self.options.step_separator)
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rm_client.models import GroupItem, ScoreOptions
 from rm_core.rewards import DEGENERATE_STD, advantages_of, statistics_of
 from rm_core.rewards.rule import ScoredResponse
 from service.observability.metrics import Metrics
 from service.results import ItemResult
-from service.schemas.options import ScoreOptions
-from service.schemas.score import GroupItem
 from service.scoring.detail import response_json
 
 _DEFAULTS = ScoreOptions()

@@ -1,18 +1,17 @@
-"""The client's models against the server's own OpenAPI document."""
+"""The wire's models: strict in what is sent, lenient in what comes back."""
 
-import json
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rm_client import models, models_ppo
-from service.app import create_app
-from service.settings import Settings
-from tests.fakes import FakeScorer
+from rm_client.errors import InvalidRequest
+from rm_client.models_base import ChatMessage, Prompt
+from rm_client.wire import as_item
 
 SENT = [
-    models.ChatMessage,
+    ChatMessage,
     models.ResponseItem,
     models.StepsItem,
     models.GroupItem,
@@ -28,107 +27,78 @@ SENT = [
     models_ppo.PpoRequest,
     models_ppo.StreamSnapshot,
 ]
-RECEIVED = [
-    models.TokenRewardsReply,
-    models.StepRewardsReply,
-    models.RewardReply,
-    models.ErrorReply,
-    models.FailedReply,
-    models.ResponseReply,
-    models.GroupReply,
-    models.ScoreReply,
-    models.RankingReply,
-    models.ComparisonReply,
-    models.CompareReply,
-    models.ProblemItemReply,
-    models.ProblemReply,
-    models_ppo.PpoItemReply,
-    models_ppo.GroupStatistics,
-    models_ppo.StatisticsReply,
-    models_ppo.PpoReply,
-    models_ppo.StreamReply,
-    models_ppo.StreamsReply,
-]
-# A client must not fail because a newer server warns of something new.
-OPEN_ENUMERATIONS = {("ResponseReply", "warnings")}
-_WORDS = frozenset({"title", "description", "examples", "example", "discriminator"})
+PROMPT: TypeAdapter[str | list[ChatMessage]] = TypeAdapter(Prompt)
 
 
-@pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    settings = Settings(state_dir=tmp_path_factory.mktemp("state"))
-    return create_app(settings, FakeScorer()).openapi()
+@pytest.mark.parametrize("raw", ["", "why?", [{"role": "user", "content": "why?"}]])
+def test_a_prompt_is_a_text_or_a_chat(raw: object) -> None:
+    assert PROMPT.dump_python(PROMPT.validate_python(raw)) == raw
 
 
-def plain(schema: Any) -> Any:
-    """A schema without words for people; other models by name, for they have their own case."""
-    if isinstance(schema, list):
-        return sorted((plain(entry) for entry in schema), key=json.dumps)
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return {"model": schema["$ref"].rpartition("/")[2]}
-    found = {name: plain(value) for name, value in schema.items() if name not in _WORDS}
-    if found.get("default", "") is None:
-        del found["default"]  # FastAPI leaves it out of replies; absent and null are one here
-    alternatives = found.pop("oneOf", None) or found.pop("anyOf", None)
-    if alternatives is not None:
-        # Alternatives within alternatives are alternatives.
-        inner = [one["anyOf"] if set(one) == {"anyOf"} else [one] for one in alternatives]
-        found["anyOf"] = sorted((one for own in inner for one in own), key=json.dumps)
-    return dict(sorted(found.items()))
+@pytest.mark.parametrize("raw", [None, 3, {}, {"role": "user", "content": "c"}, True])
+def test_any_other_prompt_is_told_in_one_sentence(raw: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        PROMPT.validate_python(raw)
+
+    (error,) = caught.value.errors()
+    assert (error["type"], error["msg"]) == (
+        "prompt_type",
+        "A prompt is a string or a list of messages.",
+    )
 
 
-@pytest.mark.parametrize("model", SENT + RECEIVED, ids=lambda model: model.__name__)
-def test_a_model_has_the_servers_fields_types_and_requiredness(
-    model: type[BaseModel], document: dict[str, Any]
-) -> None:
-    name = model.__name__
-    bodies = {
-        content["schema"]["title"]: content["schema"]
-        for path in document["paths"].values()
-        for operation in path.values()
-        for content in operation.get("requestBody", {}).get("content", {}).values()
-        if "title" in content["schema"]
-    }
-    theirs = {**bodies, **document["components"]["schemas"]}[name]
-    ours = model.model_json_schema(mode="validation")
-    expected, found = theirs["properties"], ours["properties"]
-    assert set(found) == set(expected)
-    for field, schema in found.items():
-        wanted = plain(expected[field])
-        if (name, field) in OPEN_ENUMERATIONS:
-            wanted["items"] = {"type": "string"}
-        assert plain(schema) == wanted, field
-    assert set(ours.get("required", ())) == set(theirs.get("required", ()))
+@pytest.mark.parametrize("raw", [[], ["text"], [{"role": "user"}], [{"role": "", "content": ""}]])
+def test_a_chat_has_whole_messages(raw: object) -> None:
+    with pytest.raises(ValidationError):
+        PROMPT.validate_python(raw)
 
 
-def named_in(value: Any, schemas: dict[str, Any]) -> set[str]:
-    """Every model that a part of the document refers to, directly or not."""
-    if isinstance(value, list):
-        return set().union(*(named_in(entry, schemas) for entry in value))
-    if not isinstance(value, dict):
-        return set()
-    found = set().union(*(named_in(entry, schemas) for entry in value.values()))
-    reference = value.get("$ref")
-    if isinstance(reference, str):
-        name = reference.rpartition("/")[2]
-        found |= {name} | named_in(schemas.get(name, {}), schemas)
-    return found
+def test_by_default_nothing_within_a_text_is_asked_for_and_advantages_are_grpos() -> None:
+    options = models.ScoreOptions()
+
+    assert options.detail is None
+    assert (options.step_separator, options.aggregation) == ("\n\n", "min")
+    assert options.advantages == "grpo"
 
 
-def test_every_model_of_the_clients_routes_is_here(document: dict[str, Any]) -> None:
-    routes = ("/score", "/compare", "/ppo_reward", "/streams", "/streams/{name}")
-    known = {model.__name__ for model in SENT + RECEIVED}
-    used = named_in([document["paths"][r] for r in routes], document["components"]["schemas"])
-    assert len(used) > 20
-    assert used <= known
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"detail": "words"},
+        {"detail": True},
+        {"step_separator": ""},
+        {"step_separator": "x" * 65},
+        {"aggregation": "max"},
+        {"advantages": "gae"},
+        {"tokens": True},
+    ],
+)
+def test_an_option_that_nobody_knows_is_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        models.ScoreOptions.model_validate(raw)
+
+
+def test_an_offset_is_a_pair() -> None:
+    tokens = {"ids": [1], "texts": ["a"], "rewards": [0.5]}
+    steps = {"rewards": [0.5], "scores": [0.6], "aggregation": "min", "score": 0.6}
+
+    models.TokenRewardsReply.model_validate({**tokens, "offsets": [[0, 1]]})
+    models.StepRewardsReply.model_validate({**steps, "offsets": [[0, 1]]})
+    with pytest.raises(ValidationError):
+        models.TokenRewardsReply.model_validate({**tokens, "offsets": [[0]]})
+    with pytest.raises(ValidationError):
+        models.StepRewardsReply.model_validate({**steps, "offsets": [[0, 1, 2]]})
 
 
 @pytest.mark.parametrize("model", SENT, ids=lambda model: model.__name__)
 def test_what_is_sent_takes_no_unknown_field(model: type[BaseModel]) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         model.model_validate({"no_such_field": 1})
+
+
+def test_a_warning_that_this_version_does_not_know_is_let_pass() -> None:
+    reply = {"selected": "safety", "selected_reward": 0.5, "num_tokens": 3, "warnings": ["new"]}
+    assert models.ResponseReply.model_validate(reply).warnings == ["new"]
 
 
 def test_what_comes_back_may_have_more_fields() -> None:
@@ -144,8 +114,25 @@ def test_a_number_that_is_none_is_no_reward(number: str) -> None:
 
 def test_an_error_about_a_text_does_not_show_it() -> None:
     with pytest.raises(ValidationError) as caught:
-        models.ResponseItem.model_validate({"prompt": "p", "response": "secret \ud800"})
+        models.ResponseItem.model_validate({"prompt": "p", "response": ["secret"]})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (models.ResponseItem, {"prompt": "p", "response": "secret \ud800"}),
+        (models.GroupItem, {"prompt": "secret \ud800", "responses": ["r"]}),
+        (models_ppo.PpoResponseItem, {"prompt": "p", "response": "r", "group": "secret \ud800"}),
+    ],
+)
+def test_a_text_that_utf_8_cannot_carry_is_not_sent_nor_shown(
+    model: type[BaseModel], fields: dict[str, Any]
+) -> None:
+    for value in (fields, model.model_validate(fields)):
+        with pytest.raises(InvalidRequest, match="surrogate") as caught:
+            as_item(model, value)
+        assert "secret" not in str(caught.value)
 
 
 def test_a_streams_snapshot_restores_exactly_what_it_was() -> None:

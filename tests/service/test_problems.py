@@ -4,6 +4,7 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
+from rm_client.models import MessagesItem, ResponseItem
 from rm_core import errors
 from service.problems import (
     STATUS_BY_ERROR,
@@ -15,7 +16,6 @@ from service.problems import (
     problem_items,
     status_of,
 )
-from service.schemas.score import MessagesItem, ResponseItem
 
 DOMAIN_ERRORS = [
     kind

@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 from fastapi import Request
 
+from rm_client.models import CompareItem, ResponseItem, score_item_model
 from service.http.body import parse_json, read_body, require_one_success, unwrap, validate_items
 from service.problems import Problem
 from service.results import ItemFailure
-from service.schemas.score import CompareItem, Envelope, ResponseItem, score_item_model
+from service.schemas.score import ScoreEnvelope
 
 
 def request(*chunks: bytes, declared: bytes | None = None, silent: bool = False) -> Any:
@@ -74,10 +75,12 @@ def test_json_errors_tell_the_place_and_not_the_content():
 
 
 def test_an_envelope_and_a_lone_item_are_told_apart():
-    envelope, alone = unwrap({"items": [1, 2], "truncate": "prompt"}, form=Envelope, max_items=2)
+    envelope, alone = unwrap(
+        {"items": [1, 2], "truncate": "prompt"}, form=ScoreEnvelope, max_items=2
+    )
     assert (envelope.items, envelope.truncate, alone) == ([1, 2], "prompt", False)
 
-    envelope, alone = unwrap({"prompt": "p", "truncate": "prompt"}, form=Envelope, max_items=2)
+    envelope, alone = unwrap({"prompt": "p", "truncate": "prompt"}, form=ScoreEnvelope, max_items=2)
     assert (envelope.items, envelope.truncate, alone) == ([{"prompt": "p"}], "prompt", True)
 
 

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
+from rm_client.models_ppo import PpoResponseItem
 from service.ppo.handler import parse_request
 from service.problems import Problem
 from service.results import ItemFailure
-from service.schemas.ppo import PpoResponseItem
 
 ITEM = {"prompt": "p", "response": "r"}
 

@@ -3,8 +3,8 @@ import math
 import orjson
 import pytest
 
+from rm_client.models import CompareReply
 from rm_core.types import Dialogue
-from service.schemas.score import CompareReply
 from tests.fakes import NAN_MARK, fake_reward
 
 
@@ -18,7 +18,7 @@ async def test_winner_ranking_and_probabilities_agree_with_the_rewards(service):
     reply = await compare(service, {"prompt": "p", "responses": responses})
 
     assert reply.status_code == 200
-    CompareReply.model_validate_json(reply.content)
+    CompareReply.model_validate_json(reply.content, strict=True, extra="forbid")
     (found,) = reply.json()["items"]
     selected = [response["selected_reward"] for response in found["responses"]]
     raw = {

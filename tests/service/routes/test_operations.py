@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.schemas.score import ScoreReply
+from rm_client.models import ScoreReply
 
 
 async def test_a_dead_device_is_not_ready_but_alive(service):
@@ -117,7 +117,7 @@ async def test_what_score_replies_is_what_the_document_says(service):
 
     reply = await service.client.post("/score", json=body)
 
-    ScoreReply.model_validate_json(reply.content)
+    ScoreReply.model_validate_json(reply.content, strict=True, extra="forbid")
 
 
 async def test_unknown_paths_and_methods_are_problems_too(service):

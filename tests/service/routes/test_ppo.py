@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.schemas.ppo import PpoReply, PpoRequest
+from rm_client.models_ppo import PpoReply, PpoRequest
 from tests.fakes import FakeScorer
 from tests.service.conftest import Start
 from tests.service.routes.ppo_calls import post
@@ -38,7 +38,7 @@ async def test_a_reply_shows_every_step(client: httpx.AsyncClient) -> None:
     assert found["token_rewards"] == pytest.approx([-0.05, 0.025, -3.6])
     assert found["reward"] == pytest.approx(-3.625)
     assert found["num_tokens"] == 8
-    PpoReply.model_validate_json(reply.content)
+    PpoReply.model_validate_json(reply.content, strict=True, extra="forbid")
 
 
 async def test_the_rule_is_strict_at_exactly_tau(client: httpx.AsyncClient) -> None:
@@ -97,7 +97,7 @@ async def test_bad_items_fail_alone_and_never_enter_the_statistics(
         "missing_logprobs",
     ]
     assert mixed["items"][5]["error"]["pointer"] == "/items/5/ref_logprobs"
-    PpoReply.model_validate(mixed)
+    PpoReply.model_validate(mixed, strict=True, extra="forbid")
 
 
 async def test_a_bad_helpfulness_reward_that_is_not_selected_follows_the_service_rule(
@@ -201,7 +201,7 @@ async def test_the_documentation_names_the_route_and_its_examples_work(
             headers={"content-type": "application/json"},
         )
         assert reply.status_code == 200
-        PpoReply.model_validate_json(reply.content)
+        PpoReply.model_validate_json(reply.content, strict=True, extra="forbid")
 
 
 async def test_a_text_that_is_too_long_is_refused_or_cut_as_the_request_says(start: Start) -> None:

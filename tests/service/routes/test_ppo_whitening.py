@@ -5,9 +5,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rm_client.models_ppo import PpoReply
 from rm_core.rewards import from_baseline, merge, statistics_of, whiten
 from rm_core.types import Baseline
-from service.schemas.ppo import PpoReply
 from tests.service.routes.ppo_calls import count_of, post
 from tests.service.scripted import ScriptedScorer, response_item, serving
 
@@ -149,7 +149,7 @@ async def test_batch_and_group_touch_no_stream(client: httpx.AsyncClient) -> Non
         {"group": None, "items": [2], "count": 1, "mean": 9.0, "std": None},
     ]
     assert (await client.get("/streams")).json() == {"streams": []}
-    PpoReply.model_validate(group)
+    PpoReply.model_validate(group, strict=True, extra="forbid")
 
 
 async def test_the_mean_stays_where_it_was_if_the_request_says_so(

@@ -7,8 +7,8 @@ import httpx
 import orjson
 import pytest
 
+from rm_client.models import ProblemReply, ScoreReply
 from rm_core.types import Dialogue, Message
-from service.schemas.score import ProblemReply, ScoreReply
 from service.settings import Settings
 from tests.fakes import NAN_MARK, FakeScorer, fake_reward
 
@@ -54,7 +54,7 @@ async def test_the_three_forms_of_an_item_are_scored_as_the_same_dialogue(servic
     )
 
     assert reply.status_code == 200
-    ScoreReply.model_validate_json(reply.content)
+    ScoreReply.model_validate_json(reply.content, strict=True, extra="forbid")
     single, group, chat = reply.json()["items"]
     check(single, Dialogue((Message("user", "q"),), "a"))
     assert chat == single == group["responses"][0]
@@ -134,7 +134,7 @@ async def test_bad_items_fail_alone_and_say_where(service):
     )
 
     assert reply.status_code == 200
-    ScoreReply.model_validate_json(reply.content)
+    ScoreReply.model_validate_json(reply.content, strict=True, extra="forbid")
     items = reply.json()["items"]
     check(items[0], Dialogue("p", "fine"))
     found = [(item["error"]["pointer"], item["error"]["code"]) for item in items if "error" in item]
@@ -164,7 +164,7 @@ async def test_when_no_item_succeeds_the_reply_is_a_problem_that_lists_them_all(
 
     assert reply.status_code == 422
     assert reply.headers["content-type"] == "application/problem+json"
-    problem = ProblemReply.model_validate_json(reply.content)
+    problem = ProblemReply.model_validate_json(reply.content, strict=True, extra="forbid")
     assert [error.pointer for error in problem.errors or []] == [
         "/items/0/response",
         "/items/1/responses/0",

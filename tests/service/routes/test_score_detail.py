@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from rm_client.models import ResponseReply, ScoreReply
 from rm_core.engine import load_engine
 from rm_core.types import Dialogue
 from service.app import create_app
-from service.schemas.score import ResponseReply, ScoreReply
 from service.settings import Settings
 from tests.fakes import NAN_MARK, FakeScorer, fake_reward
 from tests.models import make_tokenizer, save_checkpoint
@@ -34,7 +34,7 @@ async def test_each_token_of_each_model_has_its_place_and_reward(service):
 
     found = await post(service, {"prompt": "p q", "response": response, "detail": "tokens"})
 
-    ResponseReply.model_validate(found)
+    ResponseReply.model_validate(found, strict=True, extra="forbid")
     for role in ("safety", "helpfulness"):
         tokens = found[role]["tokens"]
         assert tokens["offsets"] == [[0, 3], [3, 8], [8, 14]]
@@ -51,7 +51,7 @@ async def test_steps_have_rewards_scores_and_one_score_together(service):
 
     found = await post(service, {"prompt": "p q", "steps": steps, "aggregation": "product"})
 
-    ResponseReply.model_validate(found)
+    ResponseReply.model_validate(found, strict=True, extra="forbid")
     plain = await post(service, {"prompt": "p q", "response": response})
     for role in ("safety", "helpfulness"):
         own = found[role]["steps"]
@@ -106,7 +106,7 @@ async def test_detail_is_for_all_items_and_steps_stay_as_they_were_given(service
     group, chat_reply, steps, empty, broken = reply["items"]
     tokens = await post(service, {"items": items[2:3], "detail": "tokens"})
 
-    ScoreReply.model_validate(reply)
+    ScoreReply.model_validate(reply, strict=True, extra="forbid")
     assert [len(one["safety"]["steps"]["scores"]) for one in group["responses"]] == [1, 2]
     assert chat_reply["helpfulness"]["steps"]["offsets"] == [[0, 5], [5, 6]]
     assert steps["safety"]["steps"]["offsets"] == [[0, 4], [4, 5]]

@@ -4,8 +4,8 @@ from typing import Any
 import httpx
 import pytest
 
+from rm_client.models_ppo import StreamReply, StreamsReply
 from rm_core.types import Baseline
-from service.schemas.ppo import StreamReply, StreamsReply
 from tests.service.scripted import ScriptedScorer, response_item, serving
 
 
@@ -21,7 +21,7 @@ async def test_a_stream_is_read_as_it_stands(client: httpx.AsyncClient) -> None:
 
     reply = await client.get("/streams/run")
 
-    stream = StreamReply.model_validate_json(reply.content)
+    stream = StreamReply.model_validate_json(reply.content, strict=True, extra="forbid")
     assert (stream.name, stream.count, stream.mean, stream.m2) == ("run", 2.0, 2.0, 2.0)
     assert (stream.std, stream.num_samples, stream.version) == (2**0.5, 2, 1)
     assert stream.updated >= stream.created > 0
@@ -31,7 +31,8 @@ async def test_all_streams_are_listed_by_name(client: httpx.AsyncClient) -> None
     for name in ("b", "a"):
         await add(client, 1.0, stream=name)
 
-    listed = StreamsReply.model_validate_json((await client.get("/streams")).content)
+    listing = (await client.get("/streams")).content
+    listed = StreamsReply.model_validate_json(listing, strict=True, extra="forbid")
 
     assert [stream.name for stream in listed.streams] == ["a", "b"]
 

@@ -3,14 +3,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.schemas.ppo import (
-    PpoEnvelope,
+from rm_client.models_ppo import (
     PpoMessagesItem,
     PpoRequest,
     PpoResponseItem,
     StreamSnapshot,
     ppo_item_model,
 )
+from service.schemas.ppo import PpoEnvelope
+from service.schemas.score import ScorableWireItem
 
 ITEM = {"prompt": "p", "response": "r"}
 
@@ -81,7 +82,7 @@ def test_an_item_is_a_prompt_with_a_response_or_a_chat() -> None:
 
     assert ppo_item_model(ITEM) is PpoResponseItem
     assert ppo_item_model(chat) is PpoMessagesItem
-    (dialogue,) = PpoMessagesItem.model_validate(chat).dialogues()
+    (dialogue,) = ScorableWireItem(PpoMessagesItem.model_validate(chat)).dialogues()
     assert dialogue.response == "b"
 
 

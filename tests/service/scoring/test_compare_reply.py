@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
+from rm_client.models import ComparisonReply
 from rm_core.rewards.rule import ScoredItem, ScoredResponse
 from service.observability.metrics import Metrics
 from service.problems import ProblemItem
 from service.results import ItemFailure
-from service.schemas.score import ComparisonReply
 from service.scoring.compare_reply import comparison_json
 
 
@@ -21,7 +21,7 @@ def compared(*rewards: float, metrics: Metrics | None = None) -> dict[str, Any]:
     scored_responses = [results(-reward, reward) for reward in rewards]
     reply = comparison_json(scored_responses, "/items/0", metrics or Metrics())
     assert isinstance(reply, dict)
-    ComparisonReply.model_validate(reply)
+    ComparisonReply.model_validate(reply, strict=True, extra="forbid")
     return reply
 
 

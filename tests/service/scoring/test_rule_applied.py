@@ -4,11 +4,12 @@ from typing import Any
 import orjson
 import pytest
 
+from rm_client.models import CompareItem, GroupItem, ResponseItem
 from rm_core.rewards.rule import ScoredResponse
 from service.batching.queue import Submission
 from service.problems import Problem
 from service.results import ItemFailure, ItemResult
-from service.schemas.score import CompareItem, GroupItem, ResponseItem
+from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import score_items
 from tests.fakes import NAN_MARK
 from tests.service.conftest import Service, Start
@@ -27,10 +28,10 @@ async def test_every_outcome_lands_at_its_own_item_with_a_pointer_into_the_body(
     service: Service,
 ) -> None:
     items = [
-        GroupItem(prompt="p", responses=["a", "  ", "b"]),
+        ScorableWireItem(GroupItem(prompt="p", responses=["a", "  ", "b"])),
         BROKEN,
-        ResponseItem(prompt="p", response=""),
-        ResponseItem(prompt="p", response="c"),
+        ScorableWireItem(ResponseItem(prompt="p", response="")),
+        ScorableWireItem(ResponseItem(prompt="p", response="c")),
     ]
 
     results = await score_items(
@@ -50,7 +51,9 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
     texts = [f"answer {i}" for i in range(12)]
     async with start(tau=1e-9) as service:  # so low that only a tag selects safety
         items = [
-            BROKEN if i % 4 == 0 else ResponseItem(prompt="p", response=t, is_safety=i % 3 == 0)
+            BROKEN
+            if i % 4 == 0
+            else ScorableWireItem(ResponseItem(prompt="p", response=t, is_safety=i % 3 == 0))
             for i, t in enumerate(texts)
         ]
         results = await score_items(service.state, items, [""] * 12, Submission("/score"))
@@ -68,7 +71,7 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
 
 
 async def test_a_reward_that_is_not_finite_fails_its_response_alone(service: Service) -> None:
-    item = CompareItem(prompt="p", responses=["fine", f"bad {NAN_MARK}"])
+    item = ScorableWireItem(CompareItem(prompt="p", responses=["fine", f"bad {NAN_MARK}"]))
 
     ((fine, bad),) = await score_items(service.state, [item], ["/items/0"], Submission("/compare"))
 
@@ -78,10 +81,10 @@ async def test_a_reward_that_is_not_finite_fails_its_response_alone(service: Ser
 
 async def test_the_bound_on_items_is_on_responses(start: Start) -> None:
     async with start(max_items=4) as service:
-        group = GroupItem(prompt="p", responses=["a", "b", "c"])
+        group = ScorableWireItem(GroupItem(prompt="p", responses=["a", "b", "c"]))
         await score_items(
             service.state,
-            [group, ResponseItem(prompt="p", response="d")],
+            [group, ScorableWireItem(ResponseItem(prompt="p", response="d"))],
             ["", ""],
             Submission("/score"),
         )

@@ -2,11 +2,10 @@ from typing import Any
 
 import pytest
 
+from rm_client.models import GroupItem, GroupReply, ResponseItem, ResponseReply, ScoreOptions
 from rm_core.rewards.rule import ScoredItem, ScoredResponse
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
-from service.schemas.options import ScoreOptions
-from service.schemas.score import GroupItem, GroupReply, ResponseItem, ResponseReply
 from service.scoring.score_reply import item_json
 
 GROUP = GroupItem(prompt="p", responses=["a", "b", "c"])
@@ -23,7 +22,7 @@ def test_a_groups_statistics_are_of_those_that_succeeded() -> None:
 
     reply = item_json(GROUP, [results(1.0), FAILURE, results(4.0)], metrics)
 
-    GroupReply.model_validate(reply)
+    GroupReply.model_validate(reply, strict=True, extra="forbid")
     assert reply["mean"] == 2.5
     assert reply["std"] == pytest.approx(4.5**0.5)
     assert reply["advantages"] == [
@@ -79,5 +78,5 @@ def test_a_group_of_failures_alone_is_a_failed_item_and_no_group() -> None:
 def test_a_single_response_has_no_statistics() -> None:
     reply = item_json(ResponseItem(prompt="p", response="r"), [results(1.0)], Metrics())
 
-    ResponseReply.model_validate(reply)
+    ResponseReply.model_validate(reply, strict=True, extra="forbid")
     assert reply["selected_reward"] == 1.0

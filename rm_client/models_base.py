@@ -1,21 +1,42 @@
-"""What all wire models are made of: strictness, prompts and chats."""
+"""What the wire's models are made of: strict requests, lenient replies, prompts and chats."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
-
-from rm_core.types import Message
 
 MAX_NAME_CHARACTERS = 64
 
 
-class Strict(BaseModel):
-    """A model that takes no unknown field and converts nothing."""
+class Sent(BaseModel):
+    """What a caller sends: strict."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # a text may be private
+    )
 
 
-class ChatMessage(Strict):
+class Received(BaseModel):
+    """What the server answers: further fields are let pass, though none are documented."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        json_schema_extra={"additionalProperties": False},
+    )
+
+
+def examples(example: dict[str, Any]) -> ConfigDict:
+    """A configuration that adds an example to the schema."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+class ChatMessage(Sent):
     """One turn of a chat."""
 
     role: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = Field(
@@ -23,10 +44,6 @@ class ChatMessage(Strict):
         examples=["user"],
     )
     content: str = Field(description="What is said.", examples=["How do I bleed a radiator?"])
-
-    def to_message(self) -> Message:
-        """The domain's value."""
-        return Message(self.role, self.content)
 
 
 def _prompt_form(value: object) -> str | None:
@@ -48,7 +65,6 @@ Prompt = Annotated[
         examples=["How do I bleed a radiator?"],
     ),
 ]
-"""A prompt on the wire; other routes' models use it too."""
 
 IsSafety = Annotated[
     bool,
@@ -57,10 +73,3 @@ IsSafety = Annotated[
         "reward is then selected whatever its score (LLaMA-2 §3.2.2).",
     ),
 ]
-
-
-def to_prompt(prompt: str | list[ChatMessage]) -> str | tuple[Message, ...]:
-    """The domain's form of a wire prompt."""
-    if isinstance(prompt, str):
-        return prompt
-    return tuple(message.to_message() for message in prompt)

@@ -1,4 +1,4 @@
-"""What the trainers get that want one plain number per sample, a sample that failed included."""
+"""One plain number per sample for trainers that want just that, failed samples included."""
 
 import logging
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ _HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One sample's result as finite numbers.
+class SampleReward:
+    """One sample's reward and what else is worth plotting, as finite numbers.
 
     Attributes:
         reward: the selected model's calibrated reward; `failed_reward` if the item failed.
@@ -36,7 +36,7 @@ class Outcome:
 
     @classmethod
     def of(cls, result: ScoreResult, *, failed_reward: float | None) -> Self:
-        """The outcome of one response.
+        """The reward in one response's result.
 
         Args:
             result: of /score.
@@ -59,7 +59,7 @@ class Outcome:
             raise ItemsFailed({0: result.error}, hint=_HINT)
         if isinstance(result, FailedReply) and failed_reward is not None:
             logger.warning(
-                "a sample could not be judged and gets %g: %s (%s)",
+                "a sample could not be scored and gets %g: %s (%s)",
                 failed_reward,
                 result.error.detail,
                 result.error.code,
