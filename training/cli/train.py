@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.cli.ablate import ablate
 from training.cli.calibrate import calibrate_checkpoint_command
 from training.cli.data import report_data
 from training.cli.errors import exit_on_error
@@ -32,7 +31,6 @@ def register(app: typer.Typer) -> None:
     """Mount the commands of training on the command line."""
     app.command("train")(train)
     app.command("make-base")(make_base)
-    app.command("ablate")(ablate)
     app.command("eval")(evaluate_checkpoints)
     app.command("calibrate")(calibrate_checkpoint_command)
     app.command("data")(report_data)

@@ -176,6 +176,31 @@ def draws(num_prompts: int, *, seed: int, resamples: int = RESAMPLES) -> Iterabl
         yield counts.reshape(rows, num_prompts).astype(np.float64)
 
 
+def interval_over_seeds(
+    values: Floats, prompt_keys: Sequence[Hashable], *, seed: int = 0
+) -> Interval:
+    """Percentile interval of the mean over trainings and prompts, resampling both independently.
+
+    The pigeonhole bootstrap, which errs on the wide side. Equal prompts and numbers of trainings
+    meet equal draws, so that the interval of a difference is that of paired figures.
+
+    Source: Owen, Annals of Applied Statistics 1(2) (2007), 386-411.
+
+    Args:
+        values: a row for each training's seed, (seeds, n).
+        prompt_keys: the prompt of each column.
+        seed: of the resampling.
+    """
+    cluster = clusters(prompt_keys)
+    rows = (*values, np.ones(len(cluster)))
+    sums = np.stack([np.bincount(cluster, weights=row) for row in rows], axis=1)
+    # (resamples, seeds + 1): sums of values, the last of ones.
+    by_prompt = np.concatenate([drawn @ sums for drawn in draws(len(sums), seed=seed)])
+    by_seed = np.concatenate(list(draws(len(values), seed=seed + 1)))
+    totals = (by_prompt[:, :-1] * by_seed).sum(axis=1)
+    return percentile_interval(totals / (by_prompt[:, -1] * len(values)))
+
+
 def percentile_interval(figures: Floats, *, confidence: float = 0.95) -> Interval:
     """The middle share of resampled figures; resamples without a figure (NaN) are left out."""
     tail = (1 - confidence) / 2

@@ -9,6 +9,7 @@ from training.statistics.intervals import (
     draws,
     estimate,
     estimate_by_prompt,
+    interval_over_seeds,
     percentile_interval,
     wilson_interval,
 )
@@ -81,3 +82,48 @@ def test_resamples_without_a_figure_are_left_out() -> None:
     figures = np.array([0.0, np.nan, 1.0])
     interval = percentile_interval(figures)
     assert (interval.low, interval.high) == pytest.approx((0.025, 0.975))
+
+
+def test_the_interval_over_seeds_covers_the_truth_about_as_often_as_it_says() -> None:
+    """Credits are drawn from a known accuracy, with prompts and seeds that differ in difficulty."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    trials = 200
+    for trial in range(trials):
+        prompt = generator.normal(0, 1, size=(1, 80))
+        seeds = generator.normal(0, 0.3, size=(4, 1))
+        # By symmetry the accuracy over all prompts, seeds and noise is one half.
+        right = prompt + seeds + generator.normal(0, 1, size=(4, 80)) > 0
+        interval = interval_over_seeds(right.astype(np.float64), range(80), seed=trial)
+        covered += interval.low <= 0.5 <= interval.high
+
+    assert 0.90 * trials <= covered  # the method errs on the wide side
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    def width(*rows: list[float]) -> float:
+        found = interval_over_seeds(np.array(rows), range(len(rows[0])))
+        return found.high - found.low
+
+    assert width([1.0, 0.0] * 200, [1.0, 0.0] * 200) < 0.15
+    assert width([1.0] * 400, [0.0] * 400) == 1.0
+
+
+def test_values_of_one_prompt_are_drawn_together_over_seeds_too() -> None:
+    """Twenty copies of each of six prompts say no more than the six."""
+    once = np.array([[1.0, 1.0, 1.0, 0.0, 0.0, 1.0]])
+    keys = [index for index in range(6) for _ in range(20)]
+
+    assert interval_over_seeds(np.repeat(once, 20, axis=1), keys) == interval_over_seeds(
+        once, range(6)
+    )
+
+
+def test_equal_prompts_and_seeds_meet_equal_draws() -> None:
+    """The interval of a difference is paired: a second row that fails on one more prompt."""
+    first = np.where(np.arange(60) < 24, 0.0, 1.0)[None]
+    second = np.where(np.arange(60) == 59, 0.0, first)
+    apart, alone = (interval_over_seeds(v, range(60)) for v in (second - first, second))
+
+    assert apart.high == 0.0
+    assert apart.high - apart.low < 0.4 * (alone.high - alone.low)
