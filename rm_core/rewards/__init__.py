@@ -1,10 +1,8 @@
 """The reward mathematics of design.md §2: one file per formula, numpy only, pure functions."""
 
 from rm_core.rewards.calibration import (
-    DEFAULT_SCORE_EPS,
     Calibration,
     calibrate,
-    logit,
     raw_at_score,
     sigmoid,
 )
@@ -12,7 +10,6 @@ from rm_core.rewards.comparison import (
     pairwise_probabilities,
     rank,
     ranking,
-    win_probability,
     winner,
 )
 from rm_core.rewards.groups import (
@@ -27,7 +24,7 @@ from rm_core.rewards.groups import (
     whiten_groups,
 )
 from rm_core.rewards.kl import KL_ESTIMATORS, KLEstimator, TokenKL, token_kl
-from rm_core.rewards.selection import DEFAULT_TAU, Selection, select, select_scores
+from rm_core.rewards.selection import DEFAULT_TAU, Selection, select
 from rm_core.rewards.shaping import DEFAULT_BETA, Shaped, shape
 from rm_core.rewards.steps import StepAggregation, aggregate_steps
 from rm_core.rewards.whitening import (
@@ -40,13 +37,11 @@ from rm_core.rewards.whitening import (
     merge,
     statistics_of,
     whiten,
-    whiten_batch,
 )
 
 __all__ = [
     "DEFAULT_BETA",
     "DEFAULT_EPS",
-    "DEFAULT_SCORE_EPS",
     "DEFAULT_TAU",
     "DEGENERATE_STD",
     "KL_ESTIMATORS",
@@ -69,7 +64,6 @@ __all__ = [
     "from_baseline",
     "group_advantages",
     "leave_one_out_advantages",
-    "logit",
     "members",
     "merge",
     "pairwise_probabilities",
@@ -77,14 +71,11 @@ __all__ = [
     "ranking",
     "raw_at_score",
     "select",
-    "select_scores",
     "shape",
     "sigmoid",
     "statistics_of",
     "token_kl",
     "whiten",
-    "whiten_batch",
     "whiten_groups",
-    "win_probability",
     "winner",
 ]

@@ -1,4 +1,4 @@
-"""From a head's raw reward to the calibrated reward and its score, and back for foreign scores."""
+"""From a head's raw reward to the calibrated reward and its score, and back."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,6 @@ import numpy as np
 
 from rm_core.errors import InputError
 from rm_core.rewards.arrays import FloatArray, FloatsLike, as_floats
-
-DEFAULT_SCORE_EPS = 1e-6
-"""How far a foreign score is kept from 0 and 1; its logit then lies within ±13.82."""
 
 
 class Calibration(NamedTuple):
@@ -64,30 +61,6 @@ def sigmoid(x: FloatsLike) -> FloatArray:
     with np.errstate(under="ignore"):
         decayed = np.exp(-np.abs(values))
         return np.where(values >= 0.0, 1.0, decayed) / (1.0 + decayed)
-
-
-def logit(p: FloatsLike, *, eps: float = DEFAULT_SCORE_EPS) -> FloatArray:
-    """The inverse of the sigmoid, for scores that come from elsewhere.
-
-    logit(p) = ln p − ln(1 − p), with p clamped to [eps, 1 − eps]
-
-    Our own rewards never come this way: LOGIT of our score is the calibrated reward itself.
-
-    Args:
-        p: scores, (n,); NaN stays NaN.
-        eps: distance kept from 0 and 1, 0 < eps < 0.5.
-
-    Returns:
-        (n,), float64, finite wherever `p` is not NaN.
-
-    Raises:
-        InputError: `eps` is not between 0 and 0.5.
-    Source: LOGIT in LLaMA-2, arXiv:2307.09288 §3.2.3.
-    """
-    if not 0.0 < eps < 0.5:
-        raise InputError("eps must lie between 0 and 0.5", field="eps")
-    clamped = np.clip(as_floats(p, "p"), eps, 1.0 - eps)
-    return np.log(clamped) - np.log1p(-clamped)
 
 
 def raw_at_score(score: float, calibration: Calibration) -> float:

@@ -7,20 +7,6 @@ from rm_core.rewards.arrays import FloatArray, FloatsLike, as_floats
 from rm_core.rewards.calibration import sigmoid
 
 
-def win_probability(a: float, b: float) -> float:
-    """P(a ≻ b) = σ(r_a − r_b).
-
-    Args:
-        a: calibrated reward of the first response.
-        b: calibrated reward of the second.
-
-    Returns:
-        In [0, 1]; 0.5 for equal rewards.
-    Source: Bradley and Terry 1952, "Rank Analysis of Incomplete Block Designs: I".
-    """
-    return float(sigmoid([float(a) - float(b)])[0])
-
-
 def pairwise_probabilities(rewards: FloatsLike) -> FloatArray:
     """P(i ≻ j) for every pair.
 
@@ -33,6 +19,7 @@ def pairwise_probabilities(rewards: FloatsLike) -> FloatArray:
 
     Raises:
         InputError: a reward is not finite.
+    Source: Bradley and Terry 1952, "Rank Analysis of Incomplete Block Designs: I".
     """
     r = _finite(rewards)
     return sigmoid((r[:, None] - r[None, :]).ravel()).reshape(len(r), len(r))

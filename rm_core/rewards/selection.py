@@ -14,7 +14,7 @@ from rm_core.rewards.arrays import (
     as_floats,
     require_length,
 )
-from rm_core.rewards.calibration import DEFAULT_SCORE_EPS, logit, sigmoid
+from rm_core.rewards.calibration import sigmoid
 
 DEFAULT_TAU = 0.15
 """The safety threshold on the score (LLaMA-2 §3.2.2: precision 0.89, recall 0.55 on their test)."""
@@ -84,51 +84,6 @@ def select(
     below = (r_s < threshold) & (sigmoid(r_s) < tau)
     use_safety = tags | below | ~np.isfinite(r_s)
     return Selection(use_safety, _finite_or_nan(np.where(use_safety, r_s, r_h)))
-
-
-def select_scores(
-    safety: FloatsLike | None,
-    helpfulness: FloatsLike | None,
-    is_safety: BoolsLike,
-    *,
-    tau: float = DEFAULT_TAU,
-    eps: float = DEFAULT_SCORE_EPS,
-) -> Selection:
-    """The same rule for foreign models that give scores in (0, 1) and no rewards.
-
-    The comparison takes the score as it came; only the selected score's logit is clamped.
-
-    Args:
-        safety: scores, (n,), or None.
-        helpfulness: scores, (n,), or None.
-        is_safety: the caller's tag of each prompt, (n,).
-        tau: threshold on the score, 0 < τ < 1.
-        eps: distance kept from 0 and 1 before LOGIT.
-
-    Returns:
-        The selection; NaN logits where the score is not finite.
-
-    Raises:
-        InputError: as `select`, or a finite score lies outside [0, 1].
-        ShapeMismatch: the arrays differ in length.
-    """
-    for field, scores in (("safety", safety), ("helpfulness", helpfulness)):
-        if scores is not None:
-            given = as_floats(scores, field)
-            if np.any((given < 0.0) | (given > 1.0)):
-                raise InputError("a score lies between 0 and 1", field=field)
-    by_reward = select(
-        None if safety is None else logit(safety, eps=eps),
-        None if helpfulness is None else logit(helpfulness, eps=eps),
-        is_safety,
-        tau=tau,
-    )
-    if safety is None or helpfulness is None:
-        return by_reward
-    s = as_floats(safety, "safety")
-    use_safety = as_bools(is_safety, "is_safety") | (s < tau) | ~np.isfinite(s)
-    chosen = np.where(use_safety, s, as_floats(helpfulness, "helpfulness"))
-    return Selection(use_safety, logit(chosen, eps=eps))
 
 
 def _finite_or_nan(values: FloatArray) -> FloatArray:

@@ -190,10 +190,3 @@ def whiten(
         return Whitened(kept, scaled=False)
     whitened = (kept - statistics.mean) / math.sqrt(variance + eps)
     return Whitened(whitened if shift_mean else whitened + statistics.mean, scaled=True)
-
-
-def whiten_batch(
-    values: FloatsLike, *, shift_mean: bool = True, eps: float = DEFAULT_EPS
-) -> Whitened:
-    """Values whitened by their own statistics alone; see `whiten`."""
-    return whiten(values, statistics_of(values), shift_mean=shift_mean, eps=eps)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.stats import rankdata
+from scipy.stats import kendalltau, rankdata, spearmanr
 
 from training.evaluation.cases import Case, Rewards, labelled
 from training.statistics.intervals import Estimate, Floats, bootstrap, estimate, percentile_interval
@@ -89,35 +88,17 @@ def quality_by_rating(case: Case) -> Floats | None:
     return np.array(ratings, dtype=np.float64)
 
 
-def kendall_tau_b(x: ArrayLike, y: ArrayLike) -> float:
-    """Concordant less discordant pairs, over √(pairs untied in x · pairs untied in y).
+def rank_correlations(rewards: Sequence[float], quality: Floats) -> tuple[float, float]:
+    """Kendall's τ-b and Spearman's ρ, each in [−1, 1].
 
     Args:
-        x: (n,).
-        y: (n,).
-
-    Returns:
-        In [−1, 1]; 0 where either is constant, for which τ-b has no value.
-    Source: Kendall, "The treatment of ties in ranking problems", Biometrika 33 (1945), 239–251.
+        rewards: (n,); where they are all equal neither has a value, and both are 0.
+        quality: (n,), not all equal.
     """
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    upper = np.triu_indices(len(a), 1)
-    left, right = np.sign(a[upper[0]] - a[upper[1]]), np.sign(b[upper[0]] - b[upper[1]])
-    untied = np.sqrt(np.abs(left).sum() * np.abs(right).sum())
-    return float((left * right).sum() / untied) if untied else 0.0
-
-
-def spearman_rho(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation of mean ranks; 0 where either is constant.
-
-    Args:
-        x: (n,).
-        y: (n,).
-    """
-    a, b = rankdata(np.asarray(x)), rankdata(np.asarray(y))
-    a, b = a - a.mean(), b - b.mean()
-    scale = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / scale) if scale else 0.0
+    if len(set(rewards)) == 1:
+        return 0.0, 0.0
+    tau = kendalltau(rewards, quality, method="asymptotic")  # no exact p-value is needed
+    return float(tau.statistic), float(spearmanr(rewards, quality).statistic)
 
 
 def correlation_estimate(
@@ -168,8 +149,9 @@ def _within(
         if quality is None:
             continue
         constant += len(set(given)) == 1
-        kendall.append(kendall_tau_b(given, quality))
-        spearman.append(spearman_rho(given, quality))
+        tau_b, rank_correlation = rank_correlations(given, quality)
+        kendall.append(tau_b)
+        spearman.append(rank_correlation)
         keys.append(case.prompt_key)
     tau, rho = estimate(kendall, keys, seed=seed), estimate(spearman, keys, seed=seed)
     return None if tau is None or rho is None else RankCorrelation(tau, rho, constant)

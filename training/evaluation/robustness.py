@@ -7,7 +7,7 @@ stops being a tie counts half. Responses that a perturbation leaves as they are 
 neither do pairs of two such.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,20 +69,6 @@ def perturbation_figures(
         accuracy=accuracy_of(after, keys, seed=seed) if keys else None,
         accuracy_before=accuracy_of(before, keys, seed=seed) if keys else None,
     )
-
-
-def robustness_figures(
-    cases: Sequence[Case],
-    rewards: Rewards,
-    perturbed: Mapping[str, PerturbedRewards],
-    *,
-    seed: int = 0,
-) -> dict[str, PerturbationFigures]:
-    """Effects of every perturbation, by name; see `perturbation_figures`."""
-    return {
-        name: perturbation_figures(cases, rewards, given, seed=seed)
-        for name, given in perturbed.items()
-    }
 
 
 def _shifts(

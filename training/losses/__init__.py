@@ -17,11 +17,11 @@ from training.losses.objectives import (
     reads_margins,
     targets_of,
 )
-from training.losses.pairwise import bradley_terry_loss, bradley_terry_terms, hinge_terms
+from training.losses.pairwise import bradley_terry_terms, hinge_terms
 from training.losses.rankings import kwise_terms, listnet_terms, plackett_luce_terms
 from training.losses.ratings import regression_terms
 from training.losses.regularisers import centering_terms, l2_terms
-from training.losses.safety import safety_auxiliary_loss, safety_auxiliary_terms
+from training.losses.safety import safety_auxiliary_terms
 from training.losses.steps import step_terms
 from training.losses.tokens import compared_positions, token_terms
 from training.types import DEFAULT_OBJECTIVES, Margins, MarginTable
@@ -35,7 +35,6 @@ __all__ = [
     "Objective",
     "Rewards",
     "Target",
-    "bradley_terry_loss",
     "bradley_terry_terms",
     "centering_terms",
     "check_head",
@@ -50,7 +49,6 @@ __all__ = [
     "plackett_luce_terms",
     "reads_margins",
     "regression_terms",
-    "safety_auxiliary_loss",
     "safety_auxiliary_terms",
     "step_terms",
     "targets_of",

@@ -3,7 +3,6 @@
 from torch import Tensor
 from torch.nn import functional
 
-from rm_core.errors import ShapeMismatch
 from training.losses.shapes import precise, require_vectors
 
 
@@ -27,21 +26,6 @@ def bradley_terry_terms(chosen: Tensor, rejected: Tensor, margin: Tensor | float
     Source: arXiv 2203.02155 eq. 1 for K = 2; margin: arXiv 2307.09288 eq. 2.
     """
     return -functional.logsigmoid(_surplus(chosen, rejected, margin))
-
-
-def bradley_terry_loss(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0) -> Tensor:
-    """Mean of `bradley_terry_terms` over the pairs.
-
-    Returns:
-        Scalar, in nats; log 2 where every gap equals its margin.
-
-    Raises:
-        ShapeMismatch: see `bradley_terry_terms`; or no pairs at all.
-    """
-    terms = bradley_terry_terms(chosen, rejected, margin)
-    if not terms.numel():
-        raise ShapeMismatch("a loss over no pairs is undefined")
-    return terms.mean()
 
 
 def hinge_terms(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0) -> Tensor:

@@ -29,16 +29,3 @@ def safety_auxiliary_terms(rewards: Tensor, is_safe: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(
         rewards, is_safe.to(rewards.dtype), reduction="none"
     )
-
-
-def safety_auxiliary_loss(rewards: Tensor, is_safe: Tensor) -> Tensor:
-    """Mean of `safety_auxiliary_terms` over labelled responses.
-
-    Returns:
-        Scalar; 0 where there is no labelled response, with a gradient of 0.
-
-    Raises:
-        ShapeMismatch: see `safety_auxiliary_terms`.
-    """
-    terms = safety_auxiliary_terms(rewards, is_safe)
-    return terms.mean() if terms.numel() else terms.sum()

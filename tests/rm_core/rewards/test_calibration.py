@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.errors import InputError, ShapeMismatch
-from rm_core.rewards import Calibration, calibrate, logit, raw_at_score, sigmoid
+from rm_core.rewards import Calibration, calibrate, raw_at_score, sigmoid
 
 mpmath.mp.dps = 50
 
@@ -21,26 +21,6 @@ def test_sigmoid_equals_the_exact_one(x: float) -> None:
 def test_sigmoid_stays_in_the_unit_interval_without_warnings(x: float) -> None:
     with np.errstate(all="raise", under="ignore"):
         assert 0.0 <= sigmoid([x])[0] <= 1.0
-
-
-@given(st.floats(min_value=1e-6, max_value=1 - 1e-6))
-def test_logit_equals_the_exact_one_where_nothing_is_clamped(p: float) -> None:
-    exact = mpmath.log(mpmath.mpf(p)) - mpmath.log(1 - mpmath.mpf(p))
-
-    assert logit([p])[0] == pytest.approx(float(exact), rel=1e-14, abs=2e-16)
-
-
-@pytest.mark.parametrize(("p", "expected"), [(0.0, -13.815509557963773), (1.0, 13.815509557963773)])
-def test_logit_of_a_saturated_foreign_score_is_clamped(p: float, expected: float) -> None:
-    # ln(1e-6 / (1 - 1e-6)) = -13.8155095579637735
-    assert logit([p])[0] == pytest.approx(expected, rel=1e-10)
-
-
-def test_logit_refuses_a_clamp_that_leaves_nothing() -> None:
-    with pytest.raises(InputError) as caught:
-        logit([0.5], eps=0.5)
-
-    assert caught.value.field == "eps"
 
 
 def test_calibration_divides_first_and_then_adds() -> None:

@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.errors import InputError
-from rm_core.rewards import pairwise_probabilities, rank, ranking, win_probability, winner
+from rm_core.rewards import pairwise_probabilities, rank, ranking, winner
 
 mpmath.mp.dps = 50
 
 REWARDS = st.lists(st.floats(min_value=-1e4, max_value=1e4), min_size=1, max_size=12)
+
+
+def win_probability(a: float, b: float) -> float:
+    return float(pairwise_probabilities([a, b])[0, 1])
 
 
 @given(st.floats(min_value=-300, max_value=300), st.floats(min_value=-300, max_value=300))
@@ -42,7 +46,7 @@ def test_row_beats_column() -> None:
     table = pairwise_probabilities([1.0, 0.0])
 
     assert table[0, 1] == pytest.approx(0.7310585786300049)  # σ(1)
-    assert table[0, 1] == win_probability(1.0, 0.0)
+    assert table[1, 0] == win_probability(0.0, 1.0)
 
 
 def test_ties_share_the_better_place() -> None:

@@ -11,9 +11,15 @@ from rm_core.rewards import (
     group_advantages,
     leave_one_out_advantages,
     members,
-    whiten_batch,
+    statistics_of,
+    whiten,
     whiten_groups,
 )
+
+
+def whitened(*values: float) -> list[float]:
+    """A group's values whitened by their own statistics."""
+    return whiten(values, statistics_of(values)).values.tolist()
 
 
 def test_each_group_is_whitened_as_if_it_were_alone() -> None:
@@ -21,8 +27,8 @@ def test_each_group_is_whitened_as_if_it_were_alone() -> None:
 
     advantages = group_advantages(values, keys)
 
-    assert advantages[[0, 2, 4]].tolist() == whiten_batch([1.0, 2.0, 6.0]).values.tolist()
-    assert advantages[[1, 3, 5]].tolist() == whiten_batch([10.0, 30.0, 50.0]).values.tolist()
+    assert advantages[[0, 2, 4]].tolist() == whitened(1.0, 2.0, 6.0)
+    assert advantages[[1, 3, 5]].tolist() == whitened(10.0, 30.0, 50.0)
 
 
 def test_a_group_of_equal_rewards_has_no_advantage() -> None:
@@ -57,7 +63,7 @@ def test_a_bad_reward_leaves_its_group_alone() -> None:
     result = whiten_groups([1.0, math.nan, 3.0], ["a", "a", "a"])
 
     assert math.isnan(result.values[1])
-    assert result.values[[0, 2]].tolist() == whiten_batch([1.0, 3.0]).values.tolist()
+    assert result.values[[0, 2]].tolist() == whitened(1.0, 3.0)
 
 
 def test_leave_one_out_by_hand() -> None:

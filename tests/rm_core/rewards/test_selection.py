@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.errors import InputError, ShapeMismatch
-from rm_core.rewards import DEFAULT_TAU, select, select_scores, sigmoid
+from rm_core.rewards import DEFAULT_TAU, select, sigmoid
 
 mpmath.mp.dps = 50
 
@@ -95,21 +95,6 @@ def test_a_bad_helpfulness_reward_matters_only_where_it_is_selected() -> None:
 
     assert logits[:2].tolist() == [5.0, -5.0]
     assert math.isnan(logits[2])
-
-
-def test_foreign_scores_are_compared_as_they_came_and_clamped_only_for_the_logit() -> None:
-    selection = select_scores([0.15, 0.1499999, 0.0, 1.0], [0.5] * 4, [False, False, False, True])
-
-    assert selection.use_safety.tolist() == [False, True, True, True]
-    assert selection.logit[0] == 0.0
-    assert np.isfinite(selection.logit).all()
-
-
-def test_foreign_scores_outside_the_unit_interval_are_refused() -> None:
-    with pytest.raises(InputError) as caught:
-        select_scores([0.5], [1.5], [False])
-
-    assert caught.value.field == "helpfulness"
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, -1.0, NAN])

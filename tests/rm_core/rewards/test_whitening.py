@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from rm_core.errors import InputError
 from rm_core.rewards import (
     Statistics,
+    Whitened,
     decay,
     from_baseline,
     merge,
     statistics_of,
     whiten,
-    whiten_batch,
 )
 
 mpmath.mp.dps = 50
@@ -27,6 +27,11 @@ def exact_statistics(values: Sequence[float]) -> tuple[int, mpmath.mpf, mpmath.m
     exact = [mpmath.mpf(value) for value in values]
     mean = mpmath.fsum(exact) / len(exact)
     return len(exact), mean, mpmath.fsum((value - mean) ** 2 for value in exact)
+
+
+def whiten_batch(values: Sequence[float], **options: bool) -> Whitened:
+    """Values whitened by their own statistics."""
+    return whiten(values, statistics_of(values), **options)
 
 
 def scale_of(values: Sequence[float]) -> float:

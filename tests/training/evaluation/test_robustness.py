@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.training.evaluation.made_up_cases import case
-from training.evaluation.robustness import perturbation_figures, robustness_figures
+from training.evaluation.robustness import perturbation_figures
 
 
 def test_flips_and_shifts_are_those_counted_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_a_constant_scorer_neither_flips_nor_shifts() -> None:
 
 
 def test_nothing_perturbed_gives_absent_figures() -> None:
-    found = robustness_figures([case("a", ("x",))], [(1.0,)], {"half": [(None,)]})["half"]
+    found = perturbation_figures([case("a", ("x",))], [(1.0,)], [(None,)])
     assert found.shift is None
     assert found.flipped is None
     assert found.accuracy is None

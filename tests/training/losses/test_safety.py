@@ -3,17 +3,10 @@ import math
 import pytest
 
 from tests.training.losses.values import tensor
-from training.losses import safety_auxiliary_loss, safety_auxiliary_terms
+from training.losses import safety_auxiliary_terms
 
 
 def test_safety_loss_is_cross_entropy_of_the_score() -> None:
     terms = safety_auxiliary_terms(tensor(0, 2), tensor(1, 0))
     by_hand = [-math.log(0.5), -math.log(1 - 1 / (1 + math.exp(-2)))]
     assert terms.tolist() == pytest.approx(by_hand)
-    assert safety_auxiliary_loss(tensor(0, 2), tensor(1, 0)).item() == pytest.approx(
-        sum(by_hand) / 2
-    )
-
-
-def test_without_a_label_there_is_no_loss() -> None:
-    assert safety_auxiliary_loss(tensor(), tensor()).item() == 0.0

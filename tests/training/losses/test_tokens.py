@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.losses.values import tensor
-from training.losses import bradley_terry_loss, compared_positions, token_terms
+from training.losses import bradley_terry_terms, compared_positions, token_terms
 
 IDS = st.lists(st.integers(0, 2), min_size=1, max_size=7)
 
@@ -53,8 +53,8 @@ def test_every_pair_weighs_the_same_however_long_it_is() -> None:
     chosen, rejected = tensor(1, 2, 3, 0), tensor(0, 2, 1, 1)
     found = token_terms(chosen, rejected, torch.tensor([3, 1]))
     expected = [
-        bradley_terry_loss(chosen[:3], rejected[:3]).item(),
-        bradley_terry_loss(chosen[3:], rejected[3:]).item(),
+        bradley_terry_terms(chosen[:3], rejected[:3]).mean().item(),
+        bradley_terry_terms(chosen[3:], rejected[3:]).mean().item(),
     ]
     assert found.tolist() == pytest.approx(expected)
 
