@@ -17,7 +17,7 @@ from training.errors import DataError
 from training.evaluation.accuracy import credit_of
 from training.evaluation.heldout import measure
 from training.evaluation.rendering import markdown_table
-from training.evaluation.table_cells import ABSENT, Table, percent
+from training.evaluation.tables.cells import ABSENT, Table, percent
 from training.losses import parse_objectives, reads_margins, targets_of
 from training.modeling.reward_model import reward_model_from
 from training.modeling.trainable import quantisation_for

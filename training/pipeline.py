@@ -28,10 +28,10 @@ from training.data.prepare import DataOptions, PreparedData, prepare_data
 from training.data.report import DataReport
 from training.distributed import join_processes
 from training.errors import DataError
-from training.evaluation import Accuracy, Evaluation
+from training.evaluation import Accuracy, Figures
 from training.evaluation.baselines import baseline_accuracies
 from training.evaluation.cases import case_of_comparison
-from training.evaluation.heldout import HeldoutFigures, measure
+from training.evaluation.heldout import measure
 from training.evaluation.scorer import Candidate
 from training.losses import targets_of
 from training.modeling.reward_model import (
@@ -47,7 +47,7 @@ from training.optimization.resume import check_resumable
 from training.optimization.trainer import uses_bf16
 from training.progress import Progress, SilentProgress
 from training.publishing.publish import check_output, publish
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.all_plots import draw_plots
 from training.publishing.report.writer import card_pictures, report_directory, write_report
 
@@ -68,22 +68,11 @@ class TrainingResult:
 
     manifest: RewardModelManifest
     report: DataReport
-    figures: HeldoutFigures
+    figures: Figures
     baselines: dict[str, Accuracy]
     calibration: CalibrationResult
     seconds: float
     page: Path | None = None
-
-    @property
-    def evaluation(self) -> Evaluation:
-        """How well held-out pairs are ordered.
-
-        Raises:
-            DataError: no pairs were held out.
-        """
-        if self.figures.pairs is None:
-            raise DataError("no pairs were held out; there is no accuracy")
-        return self.figures.pairs
 
 
 def run_directory(output: Path) -> Path:
@@ -223,7 +212,7 @@ def _finished(
             truncate=config.truncate,
         ),
     )
-    material = Material(
+    inputs = ReportInputs(
         config=config,
         data=data.report,
         figures=figures,
@@ -233,33 +222,33 @@ def _finished(
         cases=[case_of_comparison(comparison) for comparison in data.heldout],
         rewards=rewards,
     )
-    manifest, page = _published(trained, material, progress)
+    manifest, page = _published(trained, inputs, progress)
     seconds = time.monotonic() - started
     return TrainingResult(manifest, data.report, figures, baselines, calibration, seconds, page)
 
 
 def _published(
-    trained: TrainableModel, material: Material, progress: Progress
+    trained: TrainableModel, inputs: ReportInputs, progress: Progress
 ) -> tuple[RewardModelManifest, Path | None]:
     """Write the checkpoint, then the report about it."""
-    config = material.config
+    config = inputs.config
     if config.report:
         progress.say("drawing the report")
-    plots = draw_plots(material) if config.report else {}
+    plots = draw_plots(inputs) if config.report else {}
     manifest = publish(
         trained,
         config,
-        material.data,
-        material.figures,
-        material.baselines,
-        material.calibration,
+        inputs.data,
+        inputs.figures,
+        inputs.baselines,
+        inputs.calibration,
         card_pictures(plots),
     )
     if not config.report:
         return manifest, None
     directory = report_directory(run_directory(Path(config.output)))
     progress.say(f"writing the report in {directory}")
-    return manifest, write_report(directory, material, manifest, plots)
+    return manifest, write_report(directory, inputs, manifest, plots)
 
 
 def calibrate_trained(

@@ -57,8 +57,9 @@ TESTED_IN = {
     "training/cli/errors.py": "training/cli/test_train.py",
     # What scorers take and give, and tables of one kind among all of them.
     "training/evaluation/scorer.py": "training/evaluation/test_run.py",
-    "training/evaluation/bias_tables.py": "training/evaluation/test_tables.py",
-    "training/evaluation/ranking_tables.py": "training/evaluation/test_tables.py",
+    "training/evaluation/tables/bias.py": "training/evaluation/tables/test_all_tables.py",
+    "training/evaluation/tables/rankings.py": "training/evaluation/tables/test_all_tables.py",
+    "training/evaluation/tables/scorers.py": "training/evaluation/tables/test_all_tables.py",
     # The report's plots, drawn together.
     "training/publishing/report/plots/accuracy.py": (
         "training/publishing/report/plots/test_all_plots.py"

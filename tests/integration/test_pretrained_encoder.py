@@ -63,7 +63,7 @@ def checkpoint(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         calibration="none",
     )
     result = train_reward_model(config)
-    assert result.evaluation.accuracy.value == 1.0  # kind answers against rude ones
+    assert result.figures.pairs.accuracy.value == 1.0  # kind answers against rude ones
     return place / "model"
 
 

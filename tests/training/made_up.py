@@ -1,7 +1,6 @@
 """Figures and a data report as a small training leaves them, without the training."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,16 +12,16 @@ from training.calibration.calibrate import (
 from training.calibration.observations import observations_of
 from training.data.examples import Comparison, Pair
 from training.data.report import DataReport, SplitCounts
-from training.evaluation import Accuracy, Evaluation, accuracy_of, evaluate
-from training.evaluation.heldout import HeldoutFigures
+from training.evaluation import Accuracy, Figures, accuracy_of
+from training.evaluation.heldout import heldout_figures
 from training.types import Strength
 
 
-def made_up_evaluation(
+def made_up_figures(
     gaps: Sequence[float] = (2.0, 1.0, -1.0, 3.0), strength: Strength | None = None
-) -> Evaluation:
-    """Figures on one pair a prompt, whose rewards differ by `gaps`."""
-    return evaluate(*_pairs(gaps, strength))
+) -> Figures:
+    """Held-out figures on one pair a prompt, whose rewards differ by `gaps`."""
+    return heldout_figures(*_pairs(gaps, strength))
 
 
 def _pairs(
@@ -35,14 +34,6 @@ def _pairs(
         for i in range(len(gaps))
     ]
     return comparisons, [(gap, 0.0) for gap in gaps]
-
-
-def made_up_figures(*args: Any, **options: Any) -> HeldoutFigures:
-    """Held-out figures on pairs alone; arguments as for `made_up_evaluation`."""
-    pairs = made_up_evaluation(*args, **options)
-    return HeldoutFigures(
-        pairs.prompts, pairs.responses, pairs.reward_mean, pairs.reward_std, pairs
-    )
 
 
 def made_up_calibration(

@@ -143,7 +143,7 @@ def test_tokens_of_pairs_train_a_model_that_orders_them(tiny_base: Path, tmp_pat
         objective=["token_bradley_terry", "centering=0.01"],
         head="per_token",
     )
-    assert result.evaluation.accuracy.value == 1.0
+    assert result.figures.pairs.accuracy.value == 1.0
     engine = load_engine({"helpfulness": config.output})
     kind, rude = (
         engine.encode(Dialogue("Tell me about maps.", text, read_at="tokens"))
@@ -237,5 +237,5 @@ def test_random_labels_leave_held_out_accuracy_at_chance(tiny_base: Path, tmp_pa
     for row in rows:
         row["ranking"] = rng.choice([[0, 1], [1, 0]])
     _, result = trained(tmp_path, tiny_base, rows, epochs=3.0)
-    assert not result.evaluation.accuracy.excludes_chance
-    assert result.evaluation.accuracy.pairs == 32
+    assert not result.figures.pairs.accuracy.excludes_chance
+    assert result.figures.pairs.accuracy.pairs == 32

@@ -81,7 +81,7 @@ def test_rewards_after_loading_equal_those_measured_before_saving(
         loaded.model, data.heldout, pad_token_id=loaded.model.config.pad_token_id
     )
     flat = torch.tensor([value for given in rewards for value in given], dtype=torch.float64)
-    assert flat.mean().item() == result.evaluation.reward_mean
+    assert flat.mean().item() == result.figures.reward_mean
     assert data.report.fingerprint == result.manifest.data["fingerprint"]
 
 
@@ -112,8 +112,8 @@ def test_the_checkpoint_holds_what_the_design_asks_for(
     assert raw["num_labels"] == 1
     assert raw["architectures"] == ["LlamaForSequenceClassification"]
     assert (raw["mean"], raw["std"]) == (
-        result.evaluation.reward_mean,
-        result.evaluation.reward_std,
+        result.figures.reward_mean,
+        result.figures.reward_std,
     )
     with safe_open(output / "model.safetensors", framework="pt") as file:
         assert "score.weight" in file.keys()  # noqa: SIM118 - no mapping
@@ -121,7 +121,7 @@ def test_the_checkpoint_holds_what_the_design_asks_for(
     assert manifest["role"] == "safety"
     assert manifest["base_model"]["name"] == config.base
     assert manifest["training"]["learning_rate"] == config.learning_rate
-    assert manifest["baseline"]["mean"] == result.evaluation.reward_mean
+    assert manifest["baseline"]["mean"] == result.figures.reward_mean
     assert "held-out" in manifest["baseline_source"]
     assert set(manifest["metrics"]["baselines"]) == {"longer_wins", "shorter_wins", "bag_of_words"}
     found = (path for path in output.rglob("*") if path.is_file())
@@ -136,7 +136,7 @@ def test_the_card_shows_the_model_beside_its_baselines(
 ) -> None:
     config, result = trained
     card = (Path(config.output) / "README.md").read_text()
-    for accuracy in (result.evaluation.accuracy, *result.baselines.values()):
+    for accuracy in (result.figures.pairs.accuracy, *result.baselines.values()):
         assert f"{accuracy.value:.1%}" in card
     for name in ("longer wins", "shorter wins", "bag of words"):
         assert name in card
@@ -147,7 +147,7 @@ def test_the_learnable_rule_is_learned_on_held_out_prompts(
     trained: tuple[TrainingConfig, TrainingResult],
 ) -> None:
     _, result = trained
-    assert result.evaluation.accuracy.value == 1.0
+    assert result.figures.pairs.accuracy.value == 1.0
     assert result.baselines["bag_of_words"].value == 1.0
     assert result.baselines["longer_wins"].value <= 0.7
 

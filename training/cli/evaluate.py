@@ -86,8 +86,9 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
         from training.evaluation.baselines import baseline_scorers
         from training.evaluation.cases import build_cases
         from training.evaluation.checkpoint_scorer import CheckpointScorer
-        from training.evaluation.rendering import WIDTH_OF_FILES, markdown, print_report
+        from training.evaluation.rendering import markdown, print_tables, results_console
         from training.evaluation.run import EvaluationOptions, evaluate_scorers
+        from training.evaluation.tables.all_tables import report_tables
         from training.modeling.token_decoder import BaseDecoder
 
         disable_progress_bar()  # there is one for each scorer
@@ -126,10 +127,7 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
                 facts=_facts(read, split),
                 on_progress=bars.update,
             )
-        results = Console()
-        if not results.is_terminal:
-            results.width = WIDTH_OF_FILES
-        print_report(run.report, results)
+        print_tables(report_tables(run.report), results_console())
         if json_file is not None:
             json_file.write_text(run.report.to_text(), encoding="utf-8")
         if markdown_file is not None:

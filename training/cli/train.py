@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from training.cli.calibrate import calibrate_checkpoint_command
 from training.cli.data import report_data
@@ -18,9 +17,6 @@ from training.cli.evaluate import evaluate_checkpoints
 from training.cli.options import with_training_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from training.evaluation import Accuracy, Evaluation
     from training.pipeline import TrainingResult
 
 _console = Console(stderr=True)  # progress and errors
@@ -97,9 +93,15 @@ def print_result(role: str, result: "TrainingResult") -> None:
         role: the model's role.
         result: of its training.
     """
+    from training.evaluation.rendering import print_tables, results_console
+    from training.evaluation.tables.heldout import accuracy_table, sentences
+    from training.evaluation.tables.scorers import strength_tables
+
     figures = result.figures
-    if figures.pairs is not None:
-        _results.print(_accuracy_table(role, figures.pairs, result.baselines))
+    accuracy = accuracy_table(figures, result.baselines)
+    if accuracy is not None and figures.pairs is not None:
+        _results.print(f"{role} reward model", style="bold", highlight=False)
+        print_tables([accuracy, *strength_tables([figures])], results_console())
         _results.print(
             f"loss {figures.pairs.loss:.4f} (a coin's is 0.6931); mean reward of chosen "
             f"{figures.pairs.mean_chosen:+.3f}, of rejected {figures.pairs.mean_rejected:+.3f}",
@@ -109,35 +111,9 @@ def print_result(role: str, result: "TrainingResult") -> None:
             _results.print(
                 "The interval includes 50 %: this model may be guessing.", style="yellow"
             )
-    for line in figures.lines():
+    for line in sentences(figures):
         _results.print(line, highlight=False)
     _results.print(result.calibration.to_text(), highlight=False, markup=False, soft_wrap=True)
     if result.page is not None:
         _results.print(f"report: {result.page}", highlight=False, markup=False, soft_wrap=True)
     _results.print(f"{result.seconds:.0f} s", highlight=False)
-
-
-def _accuracy_table(role: str, pairs: "Evaluation", baselines: "Mapping[str, Accuracy]") -> Table:
-    from training.evaluation.baselines import BASELINES
-
-    table = Table(title=f"{role} RM on {pairs.prompts} held-out prompts", title_justify="left")
-    for heading in ("", "accuracy", "95 % by prompts", "pairs", "how it chooses"):
-        table.add_column(heading)
-    rows = [("reward model", pairs.accuracy, "reads prompt and response")]
-    rows += [
-        (name.replace("_", " "), accuracy, BASELINES[name]) for name, accuracy in baselines.items()
-    ]
-    rows += [
-        (f"  {grade.replace('_', ' ')}", accuracy, "reward model, this grade only")
-        for grade, accuracy in pairs.by_strength.items()
-    ]
-    for name, accuracy, how in rows:
-        interval = accuracy.bootstrap
-        table.add_row(
-            name,
-            f"{accuracy.value:.1%}",
-            f"{interval.low:.1%} – {interval.high:.1%}",
-            str(accuracy.pairs),
-            how,
-        )
-    return table

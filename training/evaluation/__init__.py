@@ -5,18 +5,7 @@ where there is not enough data.
 """
 
 from training.evaluation.accuracy import Accuracy, accuracy_of
+from training.evaluation.figures import Figures, evaluate
 from training.evaluation.forward import score_comparisons
-from training.evaluation.pairs import Evaluation, evaluate
-from training.statistics.intervals import Estimate, Interval, bootstrap_interval, wilson_interval
 
-__all__ = [
-    "Accuracy",
-    "Estimate",
-    "Evaluation",
-    "Interval",
-    "accuracy_of",
-    "bootstrap_interval",
-    "evaluate",
-    "score_comparisons",
-    "wilson_interval",
-]
+__all__ = ["Accuracy", "Figures", "accuracy_of", "evaluate", "score_comparisons"]

@@ -1,23 +1,14 @@
-"""The figures of an evaluation: plain dataclasses, absent (None) where there is not enough data.
+"""An evaluation's report: scorers side by side on one data set.
 
-`EvaluationReport` is what tables, JSON, Markdown and the HTML report are made from.
+`EvaluationReport` is what its tables and its JSON are made from.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.best_of_n import BestOfN
-from training.evaluation.lengths import LengthFigures
-from training.evaluation.pairs import Evaluation
-from training.evaluation.rankings import RankingFigures
-from training.evaluation.robustness import PerturbationFigures
-from training.evaluation.safety import SafetyFigures
-from training.evaluation.scorer import ScorerInfo
-from training.evaluation.step_figures import StepFigures
-from training.evaluation.subsets import SubsetFigures
+from training.evaluation.figures import Figures
 
 REPORT_VERSION = 1
 
@@ -49,38 +40,6 @@ class DataSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class ScorerFigures:
-    """Everything measured of one scorer; a part is None where the data hold nothing for it.
-
-    Attributes:
-        scorer: what it is.
-        pairs: accuracy, loss, margins, and the spread of all rewards.
-        safety: by safety labels.
-        rankings: against rankings and ratings.
-        best_of_n: what its favourites are worth.
-        subsets: by source or tag, and sections.
-        lengths: rewards and length.
-        robustness: per perturbation, by name; empty where none was tried.
-        steps: at the ends of steps.
-    """
-
-    scorer: ScorerInfo
-    pairs: Evaluation | None
-    safety: SafetyFigures | None
-    rankings: RankingFigures | None
-    best_of_n: BestOfN | None
-    subsets: SubsetFigures | None
-    lengths: LengthFigures | None
-    robustness: Mapping[str, PerturbationFigures]
-    steps: StepFigures | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values: the field names as keys, never NaN."""
-        found: dict[str, Any] = json_of(asdict(self))
-        return found
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """Scorers side by side on one data set.
 
@@ -91,34 +50,18 @@ class EvaluationReport:
     """
 
     data: DataSummary
-    scorers: tuple[ScorerFigures, ...]
+    scorers: tuple[Figures, ...]
     seed: int
-
-    @property
-    def models(self) -> tuple[ScorerFigures, ...]:
-        """The reward models alone."""
-        return tuple(s for s in self.scorers if s.scorer.kind == "reward_model")
-
-    @property
-    def baselines(self) -> tuple[ScorerFigures, ...]:
-        """The baselines alone."""
-        return tuple(s for s in self.scorers if s.scorer.kind == "baseline")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values: the field names as keys, and the form's version."""
-        return {"version": REPORT_VERSION, **json_of(asdict(self))}
+        return {
+            "version": REPORT_VERSION,
+            "data": asdict(self.data),
+            "scorers": [one.to_json() for one in self.scorers],
+            "seed": self.seed,
+        }
 
     def to_text(self) -> str:
         """As a JSON document."""
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def json_of(value: Any) -> Any:
-    """A value of dicts, lists and numbers as strict JSON knows it: what is not finite is null."""
-    if isinstance(value, dict):
-        return {str(key): json_of(inside) for key, inside in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_of(inside) for inside in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

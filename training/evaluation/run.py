@@ -6,21 +6,17 @@ Every scorer is measured on the same responses: those that every reward model co
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from training.errors import DataError
-from training.evaluation.best_of_n import best_of_n
 from training.evaluation.cases import BuiltCases, Case, Rewards
-from training.evaluation.lengths import length_figures
-from training.evaluation.pairs import evaluate
+from training.evaluation.figures import Figures, evaluate
 from training.evaluation.perturbations import PERTURBATIONS
-from training.evaluation.rankings import ranking_figures
-from training.evaluation.report import DataSummary, EvaluationReport, ScorerFigures
+from training.evaluation.report import DataSummary, EvaluationReport
 from training.evaluation.robustness import PerturbationFigures, perturbation_figures
-from training.evaluation.safety import safety_figures
 from training.evaluation.scorer import Candidate, Reading, Refusal, Scorer, ScorerInfo
-from training.evaluation.step_figures import ReadSteps, step_figures
+from training.evaluation.step_figures import ReadSteps
 from training.evaluation.subsets import Grouping, subset_figures
 
 DEFAULT_ROBUSTNESS_PROMPTS = 200
@@ -272,19 +268,13 @@ def _read_by_all(
 
 def _figures(
     info: ScorerInfo, cases: Sequence[Case], found: _Found, options: EvaluationOptions
-) -> ScorerFigures:
+) -> Figures:
     rewards, seed = found.rewards(), options.seed
     robustness = {name: found.perturbation(name, seed) for name in PERTURBATIONS}
-    return ScorerFigures(
-        scorer=info,
-        pairs=evaluate(cases, rewards, seed=seed) if any(c.pairs for c in cases) else None,
-        safety=safety_figures(cases, rewards, has_scores=info.has_scores, seed=seed),
-        rankings=ranking_figures(cases, rewards, seed=seed),
-        best_of_n=best_of_n(cases, rewards, seed=seed),
+    return replace(
+        evaluate(cases, rewards, info, steps=found.steps(), seed=seed),
         subsets=subset_figures(
             cases, rewards, grouping=options.grouping, sections=options.sections, seed=seed
         ),
-        lengths=length_figures(cases, rewards, seed=seed),
         robustness={name: part for name, part in robustness.items() if part is not None},
-        steps=step_figures(found.steps(), has_scores=info.has_scores, seed=seed),
     )

@@ -6,10 +6,10 @@ from typing import Any
 
 from rm_core.checkpoint.manifest import RewardModelManifest
 from training.data.report import DataReport
-from training.evaluation import Accuracy, Evaluation
-from training.evaluation.baselines import BASELINES
-from training.evaluation.heldout import HeldoutFigures
-from training.evaluation.safety import SAFETY_BINS, SafetyFigures
+from training.evaluation import Accuracy, Figures
+from training.evaluation.rendering import markdown_table
+from training.evaluation.tables.heldout import accuracy_table, pairs_table, sentences
+from training.evaluation.tables.scorers import safety_tables, strength_tables
 from training.publishing.report.plots.drawing import Plot
 
 _FRONT_MATTER = """---
@@ -23,7 +23,7 @@ tags: [reward-model, rlhf, rewardd]
 def model_card(
     manifest: RewardModelManifest,
     report: DataReport,
-    figures: HeldoutFigures,
+    figures: Figures,
     baselines: Mapping[str, Accuracy],
     pictures: Mapping[str, Plot] | None = None,
 ) -> str:
@@ -42,9 +42,8 @@ def model_card(
         f"{'safer' if manifest.role == 'safety' else 'more helpful'}. Initialised from "
         f"`{manifest.base_model.get('name')}`, trained with rewardd.",
         "## Held-out figures",
-        *_of_pairs(figures.pairs, baselines),
-        safety_table(figures.safety),
-        " ".join(figures.lines()),
+        *_of_pairs(figures, baselines),
+        " ".join(sentences(figures)),
         *(f"![{plot.alt}]({path})" for path, plot in (pictures or {}).items()),
         *_calibration(manifest),
         _where_the_report_is(manifest),
@@ -62,70 +61,12 @@ def model_card(
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _of_pairs(evaluation: Evaluation | None, baselines: Mapping[str, Accuracy]) -> list[str]:
-    if evaluation is None:
+def _of_pairs(figures: Figures, baselines: Mapping[str, Accuracy]) -> list[str]:
+    accuracy, pairs = accuracy_table(figures, baselines), pairs_table(figures)
+    if accuracy is None or pairs is None:
         return ["No pairs were held out, so that nothing is known of how it orders responses."]
-    return [accuracy_table(evaluation, baselines), _figures(evaluation), _strengths(evaluation)]
-
-
-def accuracy_table(evaluation: Evaluation, baselines: Mapping[str, Accuracy]) -> str:
-    """Markdown table of the model's held-out accuracy beside the baselines'."""
-    rows = [("**this model**", "reads prompt and response", evaluation.accuracy)]
-    rows += [(name.replace("_", " "), BASELINES[name], baselines[name]) for name in baselines]
-    lines = [
-        "| | how it chooses | accuracy | 95 % by prompts | 95 % Wilson | pairs | ties |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, how, accuracy in rows:
-        by_prompts, wilson = accuracy.bootstrap, accuracy.wilson
-        lines.append(
-            f"| {name} | {how} | {accuracy.value:.1%} | {by_prompts.low:.1%} – "
-            f"{by_prompts.high:.1%} | {wilson.low:.1%} – {wilson.high:.1%} | {accuracy.pairs} | "
-            f"{accuracy.ties} |"
-        )
-    return "\n".join(lines)
-
-
-def _figures(evaluation: Evaluation) -> str:
-    quantiles = ", ".join(f"{q} {v:+.3f}" for q, v in evaluation.margin_quantiles.items())
-    return (
-        f"Loss {evaluation.loss:.4f} nats a pair (a coin's is 0.6931), "
-        f"{evaluation.loss_with_margin:.4f} with the margins of training. Mean reward of chosen "
-        f"responses {evaluation.mean_chosen:+.3f}, of rejected ones "
-        f"{evaluation.mean_rejected:+.3f}. Reward margins: mean {evaluation.margin_mean:+.3f}, "
-        f"standard deviation {evaluation.margin_std:.3f}, quantiles {quantiles}."
-    )
-
-
-def _strengths(evaluation: Evaluation) -> str:
-    if not evaluation.by_strength:
-        return ""
-    lines = ["| strength | accuracy | 95 % by prompts | pairs |", "|---|---:|---:|---:|"]
-    for grade, accuracy in evaluation.by_strength.items():
-        interval = accuracy.bootstrap
-        lines.append(
-            f"| {grade.replace('_', ' ')} | {accuracy.value:.1%} | {interval.low:.1%} – "
-            f"{interval.high:.1%} | {accuracy.pairs} |"
-        )
-    return "\n".join(lines)
-
-
-def safety_table(safety: SafetyFigures | None) -> str:
-    """Markdown table by safety bins; empty where no pair has both labels."""
-    if safety is None or not safety.bins:
-        return ""
-    lines = ["| safety of the pair | accuracy | 95 % by prompts | pairs |", "|---|---:|---:|---:|"]
-    for name, accuracy in safety.bins.items():
-        interval = accuracy.bootstrap
-        lines.append(
-            f"| {SAFETY_BINS[name]} | {accuracy.value:.1%} | {interval.low:.1%} – "
-            f"{interval.high:.1%} | {accuracy.pairs} |"
-        )
-    half = None if safety.labels is None else safety.labels.at_half
-    recall = None if half is None else half.recall_of_bad
-    if recall is not None:
-        lines.append(f"\nUnsafe responses below score 0.5 (recall): {recall.value:.1%}.")
-    return "\n".join(lines)
+    tables = [accuracy, pairs, *strength_tables([figures]), *safety_tables([figures])]
+    return [markdown_table(table, level=3) for table in tables]
 
 
 def _calibration(manifest: RewardModelManifest) -> list[str]:

@@ -20,8 +20,7 @@ from rm_core.errors import CheckpointError, ConfigurationError
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
 from training.data.report import DataReport
-from training.evaluation import Accuracy
-from training.evaluation.heldout import HeldoutFigures
+from training.evaluation import Accuracy, Figures
 from training.modeling.reward_model import TrainableModel, quiet_transformers
 from training.modeling.trainable import save_adapter
 from training.publishing.model_card import model_card
@@ -52,7 +51,7 @@ def publish(
     trained: TrainableModel,
     config: TrainingConfig,
     report: DataReport,
-    figures: HeldoutFigures,
+    figures: Figures,
     baselines: Mapping[str, Accuracy],
     calibration: CalibrationResult,
     pictures: Mapping[str, Plot] | None = None,
@@ -81,7 +80,7 @@ def publish(
         _write_json(partial / DATA_REPORT_NAME, report.to_json())
         metrics = {
             "split": "heldout",
-            **figures.to_json(),
+            **figures.to_metrics(),
             "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
         }
         manifest = RewardModelManifest(
@@ -115,7 +114,7 @@ def publish(
     return manifest
 
 
-def _write_model(trained: TrainableModel, directory: Path, figures: HeldoutFigures) -> None:
+def _write_model(trained: TrainableModel, directory: Path, figures: Figures) -> None:
     trained.tokenizer.save_pretrained(directory)
     if trained.adapter is not None:
         save_adapter(trained.adapter, trained, directory)

@@ -54,5 +54,4 @@ def test_a_subset_without_pairs_has_no_accuracy() -> None:
     gap = np.array([1.0, -1.0])
     assert accuracy_where(gap, ["a", "b"], np.array([False, False])) is None
     kept = accuracy_where(gap, ["a", "b"], np.array([True, False]))
-    assert kept is not None
     assert (kept.value, kept.pairs) == (1.0, 1)

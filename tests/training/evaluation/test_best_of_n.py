@@ -40,7 +40,6 @@ def test_curves_are_means_over_the_prompts_with_enough_responses() -> None:
     cases = [case("a", ("w", "x", "y", "z")), case("b", ("x", "y", "z"))]
     # The first is scored rightly, the second the wrong way round.
     found = best_of_n(cases, [(4.0, 3.0, 2.0, 1.0), (1.0, 2.0, 3.0)])
-    assert found is not None
     points = {point.n: point for point in found.by_rank}
     assert [points[n].picked.prompts for n in (1, 2, 3, 4)] == [2, 2, 2, 1]
     assert points[1].picked.value == pytest.approx(0.5)
@@ -54,7 +53,6 @@ def test_curves_are_means_over_the_prompts_with_enough_responses() -> None:
 def test_ratings_have_a_curve_of_their_own_in_their_unit() -> None:
     rated = case("a", ("x", "y", "z"), ratings=(10.0, 20.0, 60.0))
     found = best_of_n([rated], [(0.0, 1.0, 2.0)])
-    assert found is not None
     last = found.by_rating[-1]
     assert (last.n, last.picked.value, last.oracle) == (3, 60.0, 60.0)
     assert last.random == pytest.approx(30.0)
@@ -62,7 +60,6 @@ def test_ratings_have_a_curve_of_their_own_in_their_unit() -> None:
 
 def test_a_constant_scorer_gains_nothing() -> None:
     found = best_of_n([case("a", tuple("vwxyz"))], [(1.0,) * 5])
-    assert found is not None
     assert [point.picked.value for point in found.by_rank] == pytest.approx([0.5] * 5)
 
 

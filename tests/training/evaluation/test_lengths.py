@@ -29,10 +29,7 @@ def simulated(
 
 def test_accuracy_at_equal_length_is_that_of_the_model_that_made_the_data() -> None:
     found = length_figures(*simulated(4000, right=1.0, effect=2.0))
-    assert found is not None
     at_equal = found.at_equal_length
-    assert at_equal is not None
-    assert at_equal.interval is not None
     truth = 1 / (1 + np.exp(-1.0))
     assert at_equal.interval.low < truth < at_equal.interval.high
     assert at_equal.value == pytest.approx(truth, abs=0.02)
@@ -44,9 +41,6 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(60):
         found = length_figures(*simulated(100, right=0.5, effect=1.0, seed=seed))
-        assert found is not None
-        assert found.at_equal_length is not None
-        assert found.at_equal_length.interval is not None
         covered += found.at_equal_length.interval.low < truth < found.at_equal_length.interval.high
     assert covered >= 53  # of 60 at 95 %: fewer once in a hundred tests with other seeds
 
@@ -55,12 +49,8 @@ def test_a_rule_by_length_alone_is_one_half_when_balanced() -> None:
     cases = cases_of([(30, 10)] * 30 + [(10, 30)] * 5)
     rewards = [tuple(float(len(text)) for text in one.responses) for one in cases]
     found = length_figures(cases, rewards)
-    assert found is not None
-    assert found.balanced is not None
     assert found.balanced.value == 0.5
-    assert found.prefers_longer is not None
     assert found.prefers_longer.value == 1.0
-    assert found.chosen_longer is not None
     assert found.chosen_longer.value == pytest.approx(30 / 35)
     assert found.strata["chosen_longer"].value == 1.0
     assert found.strata["chosen_shorter"].value == 0.0
@@ -69,27 +59,21 @@ def test_a_rule_by_length_alone_is_one_half_when_balanced() -> None:
 def test_a_constant_scorer_is_exactly_one_half_at_equal_length() -> None:
     cases, _ = simulated(50, right=0.0, effect=0.0)
     found = length_figures(cases, [(2.0, 2.0)] * 50)
-    assert found is not None
-    assert found.at_equal_length is not None
     assert found.at_equal_length.value == 0.5
     assert found.length_effect == 0.0
     assert found.correlation is None
-    assert found.prefers_longer is not None
     assert found.prefers_longer.value == 0.5
 
 
 def test_a_perfect_scorer_stays_finite() -> None:
     cases, _ = simulated(50, right=0.0, effect=0.0)
     found = length_figures(cases, [(1.0, 0.0)] * 50)
-    assert found is not None
-    assert found.at_equal_length is not None
     assert 0.95 < found.at_equal_length.value < 1.0
 
 
 def test_strata_take_lengths_within_a_tenth_for_similar() -> None:
     cases = cases_of([(110, 100), (111, 100), (100, 111), (100, 100)])
     found = length_figures(cases, [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
-    assert found is not None
     counts = {name: (one.pairs, one.value) for name, one in found.strata.items()}
     assert counts == {"similar": (2, 0.75), "chosen_longer": (1, 1.0), "chosen_shorter": (1, 0.0)}
 
@@ -98,8 +82,6 @@ def test_the_correlation_is_scipys_over_all_responses() -> None:
     cases = cases_of([(10, 40), (20, 5), (7, 7)])
     rewards = [(1.0, 3.0), (2.0, 2.0), (0.0, 9.0)]
     found = length_figures(cases, rewards)
-    assert found is not None
-    assert found.correlation is not None
     expected = spearmanr([1, 3, 2, 2, 0, 9], [10, 40, 20, 5, 7, 7]).statistic
     assert found.correlation.value == pytest.approx(expected)
 
@@ -108,17 +90,13 @@ def test_within_prompts_only_differences_inside_a_prompt_count() -> None:
     """Across these prompts longer is better, inside each the shorter one is."""
     cases = cases_of([(10, 20), (100, 200), (1000, 2000)])
     found = length_figures(cases, [(1.0, 0.0), (11.0, 10.0), (101.0, 100.0)])
-    assert found is not None
-    assert found.correlation is not None
     assert found.correlation.value > 0.8
-    assert found.correlation_within is not None
     assert found.correlation_within.value == pytest.approx(-1.0)
 
 
 def test_tiny_data_give_what_they_can() -> None:
     assert length_figures([], []) is None
     alone = length_figures([case("a", ("x",))], [(1.0,)])
-    assert alone is not None
     assert alone.correlation is None
     assert alone.chosen_longer is None
     assert alone.at_equal_length is None

@@ -46,8 +46,6 @@ def test_the_mean_is_over_prompts_of_three_and_more() -> None:
     ]
     rewards = [(3.0, 2.0, 1.0), (0.0, 1.0, 2.0), (0.0, 9.0), (1.0, 2.0, 3.0), (5.0, 5.0, 5.0)]
     found = ranking_figures(cases, rewards)
-    assert found is not None
-    assert found.rankings is not None
     expected = [1.0, kendalltau([0, 1, 2], [0, -1, -1]).statistic, 0.0]
     assert found.rankings.kendall.value == pytest.approx(np.mean(expected))
     assert found.rankings.kendall.prompts == 3
@@ -63,8 +61,6 @@ def test_ratings_are_compared_within_prompts_and_across_those_of_one_source() ->
     ]
     rewards = [(1.0, 2.0, 3.0), (2.5, 9.0, 0.0), (1.0,)]
     found = ranking_figures(cases, rewards)
-    assert found is not None
-    assert found.ratings is not None
     assert found.ratings.spearman.value == 1.0
     assert found.ratings.spearman.prompts == 1  # the other prompt has two ratings only
     assert set(found.rated_sources) == {"one"}
@@ -91,8 +87,6 @@ def test_a_correlation_has_fishers_interval_where_theory_gives_it() -> None:
     x = generator.normal(size=500)
     y = x + generator.normal(size=500)
     found = correlation_estimate(x, y, [str(i) for i in range(500)], seed=0)
-    assert found is not None
-    assert found.interval is not None
     theirs = pearsonr(x, y)
     expected = theirs.confidence_interval()
     assert found.value == pytest.approx(theirs.statistic)

@@ -4,10 +4,11 @@ from rich.console import Console
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case
 from training.evaluation.cases import BuiltCases
-from training.evaluation.rendering import WIDTH_OF_FILES, markdown, markdown_table, print_report
+from training.evaluation.rendering import html_table, markdown, markdown_table, print_tables
 from training.evaluation.report import EvaluationReport
 from training.evaluation.run import DataFacts, evaluate_scorers
-from training.evaluation.table_cells import Table
+from training.evaluation.tables.all_tables import report_tables
+from training.evaluation.tables.cells import Table
 
 
 def report(source: str = "a_source") -> EvaluationReport:
@@ -20,7 +21,7 @@ def report(source: str = "a_source") -> EvaluationReport:
 
 def test_the_terminal_shows_titles_figures_and_names() -> None:
     out = io.StringIO()
-    print_report(report("[bold]not markup"), Console(file=out, width=WIDTH_OF_FILES))
+    print_tables(report_tables(report("[bold]not markup")), Console(file=out, width=160))
     text = out.getvalue()
     for words in ("Accuracy: 4 pairs of 4 prompts", "my model", "100.0 %", "[bold]not markup"):
         assert words in text
@@ -29,7 +30,7 @@ def test_the_terminal_shows_titles_figures_and_names() -> None:
 
 def test_a_narrow_terminal_loses_no_digit() -> None:
     out = io.StringIO()
-    print_report(report(), Console(file=out, width=40))
+    print_tables(report_tables(report()), Console(file=out, width=40))
     assert "…" not in out.getvalue()
 
 
@@ -48,3 +49,19 @@ def test_what_data_files_name_can_not_break_a_markdown_table() -> None:
     assert (
         markdown_table(table) == "## T\n\n|  | x |\n| --- | ---: |\n| a\\|b \\<i\\> | 1 |\n\nnote"
     )
+
+
+def test_html_escapes_what_data_files_name_and_sets_words_flush_left() -> None:
+    table = Table("<T>", ("", "n", "a & b"), (("<i>", "1", "w"), ('"', "–", "2")), "n > 1")
+    html = html_table(table)
+    assert "<caption>&lt;T&gt;</caption>" in html
+    assert '<th scope="col">n</th><th scope="col" class="words">a &amp; b</th>' in html
+    assert '<th scope="row">&lt;i&gt;</th><td>1</td><td class="words" dir="auto">w</td>' in html
+    assert '<th scope="row">&#34;</th>' in html
+    assert '<p class="note">n &gt; 1</p>' in html
+    assert "note" not in html_table(Table("T", ("",), (("a",),)))
+
+
+def test_markdown_sets_words_flush_left_and_headings_as_deep_as_asked() -> None:
+    text = markdown_table(Table("T", ("", "n", "how"), (("a", "1", "w"),)), level=3)
+    assert text == "### T\n\n|  | n | how |\n| --- | ---: | --- |\n| a | 1 | w |"

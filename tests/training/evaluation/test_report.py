@@ -1,15 +1,8 @@
 import json
-import math
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case
 from training.evaluation.cases import BuiltCases
-from training.evaluation.report import json_of
 from training.evaluation.run import DataFacts, evaluate_scorers
-
-
-def test_what_is_not_finite_is_null_in_json_at_any_depth() -> None:
-    value = {"a": [1.0, math.nan, (math.inf, {"b": -math.inf})], 2: "c", "d": None}
-    assert json_of(value) == {"a": [1.0, None, [None, {"b": None}]], "2": "c", "d": None}
 
 
 def test_every_figure_of_the_report_is_in_its_json_under_its_own_name() -> None:

@@ -11,21 +11,15 @@ def test_steps_are_judged_one_by_one_and_by_their_first_error() -> None:
         ReadSteps("d", (0.5, 0), (1.0, 4.0)),  # a doubt, and an error that is not found
     ]
     found = step_figures(responses, has_scores=True)
-    assert found is not None
     assert (found.steps.good, found.steps.bad) == (5, 3)
-    assert found.steps.at_half is not None
     assert found.steps.at_half.accuracy.value == pytest.approx(6 / 8)
-    assert found.first_error is not None
     assert found.first_error.value == pytest.approx(2 / 4)
-    assert found.steps.auc is not None
     # Good: 2, 1, −1, 1, 3. Bad: −1, −2, 4. Of 15 pairs 9 are in order and one is a tie.
     assert found.steps.auc.value == pytest.approx(9.5 / 15)
 
 
 def test_a_rule_without_scores_has_an_auc_alone() -> None:
     found = step_figures([ReadSteps("a", (1, 0), (5.0, 9.0))], has_scores=False)
-    assert found is not None
-    assert found.steps.auc is not None
     assert found.steps.auc.value == 0.0
     assert found.first_error is None
 

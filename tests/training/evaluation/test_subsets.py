@@ -17,7 +17,6 @@ REWARDS = [(3.0, 2.0, 1.0), (0.0, 1.0), (1.0, 0.0), (1.0, 0.0), (0.0, 0.0), (5.0
 
 def test_every_prompt_of_a_subset_weighs_the_same() -> None:
     found = subset_figures(CASES, REWARDS, grouping="source")
-    assert found is not None
     assert set(found.subsets) == {"chat", "chat-hard", "code"}
     chat = found.subsets["chat"]
     assert chat.accuracy.value == pytest.approx(3 / 4)  # by pairs
@@ -29,7 +28,6 @@ def test_every_prompt_of_a_subset_weighs_the_same() -> None:
 def test_sections_pool_the_prompts_of_their_subsets_and_the_average_is_their_plain_mean() -> None:
     sections = {"Chat": ["chat", "chat-hard"], "Code": ["code"], "Absent": ["maths"]}
     found = subset_figures(CASES, REWARDS, grouping="source", sections=sections)
-    assert found is not None
     assert {name: part.value for name, part in found.sections.items()} == {
         "Chat": pytest.approx(2 / 3),
         "Code": pytest.approx(3 / 4),
@@ -41,21 +39,18 @@ def test_sections_pool_the_prompts_of_their_subsets_and_the_average_is_their_pla
 
 def test_a_case_of_several_tags_is_in_several_subsets_and_untagged_ones_in_none() -> None:
     found = subset_figures(CASES, REWARDS, grouping="tag")
-    assert found is not None
     pairs = {name: one.accuracy.pairs for name, one in found.subsets.items()}
     assert pairs == {"easy": 4, "hard": 2, "short": 3}
 
 
 def test_an_average_over_a_subset_of_one_prompt_has_no_interval() -> None:
     found = subset_figures(CASES[2:], REWARDS[2:], grouping="source")
-    assert found is not None
     assert found.average.interval is None
 
 
 def test_a_constant_scorer_has_one_half_everywhere() -> None:
     constant = [(0.0,) * len(given) for given in REWARDS]
     found = subset_figures(CASES, constant, grouping="source")
-    assert found is not None
     assert {one.by_prompt.value for one in found.subsets.values()} == {0.5}
     assert found.average.value == 0.5
 

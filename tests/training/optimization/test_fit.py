@@ -90,7 +90,7 @@ def test_what_is_loaded_scores_to_the_bit_as_what_was_trained(
     # Measured on cached states the head alone gives the same but for rounding.
     tolerance = 1e-5 if config.trainable == "head" else 0.0
     assert flat.mean().item() == pytest.approx(result.figures.reward_mean, abs=tolerance)
-    assert result.evaluation.accuracy.value >= 0.9  # it has learned what can be learned
+    assert result.figures.pairs.accuracy.value >= 0.9  # it has learned what can be learned
     verify_files(Path(config.output), result.manifest)
     assert loaded.encoder.contract == fitted.trained.encoder.contract
 

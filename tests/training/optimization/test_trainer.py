@@ -16,7 +16,8 @@ from training.data.examples import Comparison
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.errors import TrainingDiverged
-from training.evaluation import evaluate, score_comparisons
+from training.evaluation import score_comparisons
+from training.evaluation.pairs import pair_figures
 from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.optimization.trainer import RewardTrainer, train, training_arguments, warmup_steps
 
@@ -55,7 +56,7 @@ def test_eight_pairs_are_learned_by_heart(
     config = recipe(epochs=15.0, learning_rate=5e-3, margins="none")
     train(start, eight, config, run_directory=tmp_path)
     rewards = score_comparisons(start.model, eight, pad_token_id=start.pad_token_id)
-    assert evaluate(eight, rewards).accuracy.value == 1.0
+    assert pair_figures(eight, rewards).accuracy.value == 1.0
 
 
 def first_gradient(trainer: RewardTrainer) -> torch.Tensor:
@@ -207,4 +208,4 @@ def test_on_a_gpu_the_forward_runs_in_bf16_and_the_weights_stay_float32(
     train(start, comparisons[:8], config, run_directory=tmp_path)
     assert {tensor.dtype for tensor in start.model.state_dict().values()} == {torch.float32}
     rewards = score_comparisons(start.model, comparisons[:8], pad_token_id=start.pad_token_id)
-    assert evaluate(comparisons[:8], rewards).accuracy.value == 1.0
+    assert pair_figures(comparisons[:8], rewards).accuracy.value == 1.0

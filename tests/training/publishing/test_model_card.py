@@ -9,13 +9,15 @@ from rm_core.text.contract import PositionContract
 from rm_core.types import Role
 from tests.training.made_up import (
     made_up_baselines,
-    made_up_evaluation,
     made_up_figures,
     made_up_report,
 )
-from tests.training.publishing.report.made_up_material import manifest_of, material
-from training.evaluation.heldout import HeldoutFigures, RatingFigures
-from training.publishing.model_card import accuracy_table, model_card
+from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs
+from training.evaluation import Figures
+from training.evaluation.figures import RatingFigures
+from training.evaluation.heldout import TRAINED_MODEL
+from training.evaluation.tables.cells import accuracy_cell
+from training.publishing.model_card import model_card
 from training.publishing.report.plots.drawing import Plot
 
 CHAT: dict[str, Any] = {
@@ -30,7 +32,7 @@ CHAT: dict[str, Any] = {
 def card(
     *,
     role: Role = "safety",
-    figures: HeldoutFigures | None = None,
+    figures: Figures | None = None,
     head: HeadKind = "last_token",
     **position: Any,
 ) -> str:
@@ -44,13 +46,11 @@ def card(
 
 
 def test_the_model_stands_first_in_the_table_and_each_baseline_below_it() -> None:
-    table = accuracy_table(made_up_evaluation(), made_up_baselines()).splitlines()
+    table = card().split("### Accuracy on ")[1].split("\n\n")[1].splitlines()
 
     assert len({line.count("|") for line in table}) == 1
-    assert "**this model**" in table[2]
-    assert "75.0%" in table[2]
-    assert "longer wins" in table[3]
-    assert "0.0%" in table[3]
+    assert table[2].startswith("| reward model | 75.0 % |")
+    assert table[3].startswith("| longer wins | 0.0 % |")
 
 
 @pytest.mark.parametrize(("role", "word"), [("safety", "safer"), ("helpfulness", "more helpful")])
@@ -67,9 +67,9 @@ def test_the_card_counts_what_was_left_out_and_names_no_id() -> None:
 
 
 def test_strengths_have_a_table_only_where_the_data_has_strengths() -> None:
-    assert "| strength |" not in card()
+    assert "grade of strength" not in card()
     graded = card(figures=made_up_figures(strength="slightly_better"))
-    assert "| slightly better | 75.0% |" in graded
+    assert "|  | slightly better (4) | avg |" in graded
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_front_matter_is_what_the_hub_reads() -> None:
 
 
 def test_a_model_of_ratings_alone_tells_its_error_and_claims_no_accuracy() -> None:
-    figures = HeldoutFigures(4, 9, 1.0, 2.0, ratings=RatingFigures(9, 0.25, 1.5, 0.875))
+    figures = Figures(TRAINED_MODEL, 4, 9, 1.0, 2.0, ratings=RatingFigures(9, 0.25, 1.5, 0.875))
     text = card(figures=figures)
     assert "No pairs were held out" in text
     assert "0.2500" in text
@@ -112,7 +112,7 @@ def test_a_model_of_ratings_alone_tells_its_error_and_claims_no_accuracy() -> No
 
 
 def test_the_card_tells_calibration_threshold_and_safety_bins_and_shows_its_pictures() -> None:
-    given = material()
+    given = report_inputs()
     manifest = manifest_of(given)
     plot = Plot("accuracy", "", "", "how accurate it is", "", b"")
 
@@ -122,20 +122,17 @@ def test_the_card_tells_calibration_threshold_and_safety_bins_and_shows_its_pict
 
     before, after = given.calibration.pairs.before, given.calibration.pairs.after
     found, safety = manifest.safety_threshold, given.figures.safety
-    assert before is not None
-    assert after is not None
-    assert found is not None
-    assert safety is not None
     assert f"{before.ece:.3f} before, {after.ece:.3f} after" in text
     assert f"τ = {found.tau:.4f}" in text
     assert f"precision {found.precision:.1%}, recall {found.recall:.1%}" in text
-    assert f"| both safe | {safety.bins['both_safe'].value:.1%} |" in text
+    assert f"both safe ({safety.bins['both_safe'].pairs})" in text
+    assert accuracy_cell(safety.bins["both_safe"]) in text
     assert "![how accurate it is](figures/accuracy.png)" in text
     assert "(../safety.run/report/report.html)" in text
 
 
 def test_the_card_names_no_report_where_none_was_written() -> None:
-    given = material(report=False)
+    given = report_inputs(report=False)
 
     assert "report.html" not in model_card(
         manifest_of(given), given.data, given.figures, given.baselines

@@ -112,8 +112,6 @@ def test_the_baseline_counts_for_no_more_samples_than_were_measured(
     capped = published(start, tmp_path / "a", baseline_weight=100.0).baseline
     asked = published(start, tmp_path / "b", baseline_weight=3.0).baseline
 
-    assert capped is not None
-    assert asked is not None
     assert (capped.weight, asked.weight) == (8.0, 3.0)
     assert capped.mean == pytest.approx((2.0 + 1.0 - 1.0 + 3.0) / 8)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+from training.evaluation.figures import Figures
 from training.evaluation.lengths import STRATA, LengthFigures
 from training.evaluation.perturbations import PERTURBATIONS
-from training.evaluation.report import EvaluationReport, ScorerFigures
+from training.evaluation.report import DataSummary
 from training.evaluation.robustness import PerturbationFigures
-from training.evaluation.table_cells import (
+from training.evaluation.tables.cells import (
     ABSENT,
     Table,
     accuracy_cell,
@@ -16,15 +17,12 @@ from training.evaluation.table_cells import (
     share,
     signed,
 )
+from training.evaluation.tables.scorers import having
 
 
-def length_tables(report: EvaluationReport) -> list[Table]:
+def length_tables(scorers: Sequence[Figures]) -> list[Table]:
     """What rewards have to do with length; a column for each scorer."""
-    given = [
-        (one, one.lengths)
-        for one in report.scorers
-        if one.lengths is not None and one.pairs is not None
-    ]
+    given = having(scorers, lambda one: one.lengths if one.pairs else None)
     if not given:
         return []
     measures: list[tuple[str, Callable[[LengthFigures], str]]] = [
@@ -48,9 +46,9 @@ def length_tables(report: EvaluationReport) -> list[Table]:
     return [Table("Length", ("", *(name_of(one) for one, _ in given)), tuple(rows), note)]
 
 
-def robustness_tables(report: EvaluationReport) -> list[Table]:
+def robustness_tables(scorers: Sequence[Figures], data: DataSummary) -> list[Table]:
     """What perturbations do: one table for each measure, a column for each scorer."""
-    given = [one for one in report.scorers if one.robustness]
+    given = [one for one in scorers if one.robustness]
     if not given:
         return []
     measures: list[tuple[str, Callable[[PerturbationFigures], str], str]] = [
@@ -76,7 +74,7 @@ def robustness_tables(report: EvaluationReport) -> list[Table]:
         ),
     ]
     columns = ("", *(name_of(one) for one in given))
-    prompts = counted(report.data.robustness_prompts, "prompt")
+    prompts = counted(data.robustness_prompts, "prompt")
     return [
         Table(f"{title} ({prompts})", columns, _perturbation_rows(given, show), note)
         for title, show, note in measures
@@ -84,7 +82,7 @@ def robustness_tables(report: EvaluationReport) -> list[Table]:
 
 
 def _perturbation_rows(
-    given: Sequence[ScorerFigures], show: Callable[[PerturbationFigures], str]
+    given: Sequence[Figures], show: Callable[[PerturbationFigures], str]
 ) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (

@@ -1,9 +1,9 @@
-"""A table of text, and how figures are written in it."""
+"""A table as plain data, and how figures are written in its cells."""
 
 from dataclasses import dataclass
 
 from training.evaluation.accuracy import Accuracy
-from training.evaluation.report import ScorerFigures
+from training.evaluation.figures import Figures
 from training.statistics.intervals import Estimate, Interval
 
 ABSENT = "–"
@@ -68,11 +68,16 @@ def number(estimate: Estimate | None) -> str:
     return ABSENT if estimate is None else signed(estimate.value, estimate.interval)
 
 
+def interval_cell(interval: Interval) -> str:
+    """An interval of a share by itself: "76.3–85.7 %"."""
+    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f} %"
+
+
 def accuracy_cell(accuracy: Accuracy | None) -> str:
     """An accuracy with its interval by prompts."""
     return ABSENT if accuracy is None else percent(accuracy.value, accuracy.bootstrap)
 
 
-def name_of(figures: ScorerFigures) -> str:
+def name_of(figures: Figures) -> str:
     """What a table calls a scorer."""
     return figures.scorer.name.replace("_", " ")

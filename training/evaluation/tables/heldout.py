@@ -1,33 +1,30 @@
-"""Tables of what was measured on the held-out split."""
+"""Tables and sentences of a trained model's figures on the held-out split."""
 
+from collections.abc import Mapping
+
+from training.evaluation.accuracy import Accuracy
 from training.evaluation.baselines import BASELINES
-from training.evaluation.report import DataSummary, EvaluationReport, ScorerFigures
-from training.evaluation.scorer import ScorerInfo
-from training.evaluation.table_cells import ABSENT, Table, percent
-from training.evaluation.tables import particular_tables
-from training.publishing.report.inputs import Material
-from training.statistics.intervals import Interval
+from training.evaluation.figures import Figures
+from training.evaluation.tables.cells import ABSENT, Table, interval_cell, name_of, percent
 
 
-def accuracy_table(material: Material) -> Table | None:
+def accuracy_table(figures: Figures, baselines: Mapping[str, Accuracy]) -> Table | None:
     """The model's accuracy beside the baselines'; None where no pairs were held out."""
-    pairs = material.figures.pairs
+    pairs = figures.pairs
     if pairs is None:
         return None
-    rows = [("reward model", pairs.accuracy, "reads prompt and response")]
-    rows += [
-        (name.replace("_", " "), found, BASELINES[name])
-        for name, found in material.baselines.items()
-    ]
+    rows = [(name_of(figures), pairs.accuracy, figures.scorer.how)]
+    rows += [(name.replace("_", " "), found, BASELINES[name]) for name, found in baselines.items()]
     return Table(
         f"Accuracy on {pairs.accuracy.pairs:,} held-out pairs of {pairs.prompts:,} prompts",
-        ("", "accuracy", "95 % by prompts", "95 % Wilson", "ties", "how it chooses"),
+        ("", "accuracy", "95 % by prompts", "95 % Wilson", "pairs", "ties", "how it chooses"),
         tuple(
             (
                 name,
                 percent(found.value),
-                _interval(found.bootstrap),
-                _interval(found.wilson),
+                interval_cell(found.bootstrap),
+                interval_cell(found.wilson),
+                f"{found.pairs:,}",
                 f"{found.ties:,}",
                 how,
             )
@@ -38,9 +35,9 @@ def accuracy_table(material: Material) -> Table | None:
     )
 
 
-def pairs_table(material: Material) -> Table | None:
-    """Loss, rewards and margins over pairs."""
-    pairs = material.figures.pairs
+def pairs_table(figures: Figures) -> Table | None:
+    """Loss, rewards and margins over pairs; None where no pairs were held out."""
+    pairs = figures.pairs
     if pairs is None:
         return None
     rows = [
@@ -58,9 +55,8 @@ def pairs_table(material: Material) -> Table | None:
     return Table("Loss, rewards and margins", ("", "held out"), tuple(rows))
 
 
-def responses_table(material: Material) -> Table:
+def responses_table(figures: Figures) -> Table:
     """The spread of all rewards, and ratings where there are any."""
-    figures = material.figures
     rows = [
         ("prompts", f"{figures.prompts:,}"),
         ("responses", f"{figures.responses:,}"),
@@ -69,36 +65,32 @@ def responses_table(material: Material) -> Table:
     ]
     if figures.ratings is not None:
         ratings = figures.ratings
+        rank = ABSENT if ratings.spearman is None else f"{ratings.spearman:+.3f}"
         rows += [
             ("rated responses", f"{ratings.responses:,}"),
             ("mean squared error to ratings", f"{ratings.mean_squared_error:.4f}"),
             ("the same of always guessing their mean", f"{ratings.variance:.4f}"),
-            (
-                "Spearman ρ with ratings",
-                ABSENT if ratings.spearman is None else f"{ratings.spearman:+.3f}",
-            ),
+            ("Spearman ρ with ratings", rank),
         ]
     return Table("All held-out responses", ("", "held out"), tuple(rows))
 
 
-def further_tables(material: Material) -> list[Table]:
-    """Grades, safety, rankings, best of n, length and steps, as `rewardd eval` prints them."""
-    figures = material.figures
-    scorer = ScorerFigures(
-        scorer=ScorerInfo("reward model", "reward_model", "this model", material.config.role),
-        pairs=figures.pairs,
-        safety=figures.safety,
-        rankings=figures.rankings,
-        best_of_n=figures.best_of_n,
-        subsets=None,
-        lengths=figures.lengths,
-        robustness={},
-        steps=figures.steps,
-    )
-    pairs = 0 if figures.pairs is None else figures.pairs.accuracy.pairs
-    data = DataSummary({}, "heldout", figures.prompts, figures.responses, pairs, 0, {})
-    return particular_tables(EvaluationReport(data, (scorer,), material.config.seed))
-
-
-def _interval(interval: Interval) -> str:
-    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f} %"
+def sentences(figures: Figures) -> list[str]:
+    """What is known of responses and steps that were scored by themselves."""
+    found = []
+    if figures.ratings is not None:
+        rank = figures.ratings.spearman
+        found.append(
+            f"Ratings: over {figures.ratings.responses} rated responses the mean squared error is "
+            f"{figures.ratings.mean_squared_error:.4f}, where always guessing the mean has "
+            f"{figures.ratings.variance:.4f}"
+            + (f"; Spearman's ρ {rank:+.3f}." if rank is not None else ".")
+        )
+    steps = None if figures.steps is None else figures.steps.steps
+    if steps is not None and steps.at_half is not None:
+        found.append(
+            f"Steps: of {steps.good} good and {steps.bad} bad ones "
+            f"{steps.at_half.accuracy.value:.1%} fall on their side of score 0.5, where "
+            f"always saying what is more frequent has {steps.majority:.1%}."
+        )
+    return found

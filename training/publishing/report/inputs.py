@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
 from training.data.report import DataReport
-from training.evaluation import Accuracy
+from training.evaluation import Accuracy, Figures
 from training.evaluation.cases import Case, Rewards, length_of
-from training.evaluation.heldout import HeldoutFigures
 from training.optimization.history import LogRow
 from training.types import STRENGTHS, Strength
 
@@ -48,7 +47,7 @@ class PairRewards:
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportInputs:
     """Everything that a report tells.
 
     Attributes:
@@ -64,7 +63,7 @@ class Material:
 
     config: TrainingConfig
     data: DataReport
-    figures: HeldoutFigures
+    figures: Figures
     baselines: Mapping[str, Accuracy]
     calibration: CalibrationResult
     history: Sequence[LogRow]

@@ -1,6 +1,5 @@
 """The page: one HTML file that loads nothing, runs nothing and reads well on any screen."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,16 @@ from markupsafe import Markup
 from scipy.special import expit
 
 from rm_core.checkpoint.manifest import RewardModelManifest
-from training.evaluation.table_cells import Table, percent
-from training.publishing.report.inputs import Material
+from training.evaluation.rendering import html_table
+from training.evaluation.tables.all_tables import model_tables
+from training.evaluation.tables.cells import Table, percent
+from training.evaluation.tables.heldout import accuracy_table, pairs_table, responses_table
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.mistakes import Mistake, Mistakes, worst_mistakes
 from training.publishing.report.plots.drawing import Absent, Plot
 from training.publishing.report.summary import summary_of
 from training.publishing.report.tables.calibration import calibration_tables
 from training.publishing.report.tables.data import data_tables
-from training.publishing.report.tables.heldout import (
-    accuracy_table,
-    further_tables,
-    pairs_table,
-    responses_table,
-)
 from training.publishing.report.tables.learning import learning_table
 from training.publishing.report.tables.provenance import (
     configuration_table,
@@ -32,7 +28,6 @@ from training.publishing.report.tables.provenance import (
 from training.publishing.report.texts import readable, shown
 
 _HERE = Path(__file__).parent
-_FIGURE = re.compile(r"[-+−\[]?\d|$|–$|null$|true$|false$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ class Section:
 
 
 def html_page(
-    material: Material,
+    inputs: ReportInputs,
     manifest: RewardModelManifest,
     plots: Mapping[str, Plot | Absent],
     *,
@@ -81,7 +76,7 @@ def html_page(
     """The report as an HTML document; the same input gives the same text.
 
     Args:
-        material: the figures.
+        inputs: the figures.
         manifest: as published.
         plots: by name, as `plots.all_plots.draw_plots` gives them.
         most_mistakes: held-out pairs ordered wrong to quote; 0: none, and no text of the data
@@ -96,29 +91,30 @@ def html_page(
     )
     environment.filters["shown"] = shown
     environment.filters["readable"] = readable
-    environment.filters["columns_of_words"] = columns_of_words
+    environment.filters["html_table"] = html_table
     environment.filters["signed"] = lambda value: f"{value:+.3f}"
-    mistakes = worst_mistakes(material.cases, material.rewards, most=most_mistakes)
-    temperature = material.calibration.fit.calibration.temperature
+    mistakes = worst_mistakes(inputs.cases, inputs.rewards, most=most_mistakes)
+    temperature = inputs.calibration.fit.calibration.temperature
     return environment.get_template("page.html.jinja").render(
         # Ours, and made of numbers and names of our own: the only things that are not escaped.
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
         svg=lambda plot: Markup(plot.svg),  # noqa: S704
-        summary=summary_of(material, manifest),
-        sections=_sections(material, manifest, plots),
+        summary=summary_of(inputs, manifest),
+        sections=_sections(inputs, manifest, plots),
         provenance=_provenance(manifest),
         mistakes=mistakes,
-        mistakes_intro=_mistakes_intro(material, mistakes, most_mistakes),
+        mistakes_intro=_mistakes_intro(inputs, mistakes, most_mistakes),
         facts=lambda one: _facts(one, temperature),
     )
 
 
 def _sections(
-    material: Material, manifest: RewardModelManifest, plots: Mapping[str, Plot | Absent]
+    inputs: ReportInputs, manifest: RewardModelManifest, plots: Mapping[str, Plot | Absent]
 ) -> list[Section]:
-    accuracy, pairs = accuracy_table(material), pairs_table(material)
-    responses = responses_table(material)
-    further = further_tables(material)
+    figures = inputs.figures
+    accuracy, pairs = accuracy_table(figures, inputs.baselines), pairs_table(figures)
+    responses = responses_table(figures)
+    further = model_tables(figures)
     length = [table for table in further if table.title == "Length"]
     rest = [table for table in further if table.title != "Length"]
     folded = metrics_table(manifest)
@@ -144,7 +140,7 @@ def _sections(
             "Calibration",
             "What the probabilities σ(reward) promise, and what came true.",
             [plots["reliability"], plots["precision-recall"]],
-            calibration_tables(material.calibration),
+            calibration_tables(inputs.calibration),
         ),
         Section(
             "length",
@@ -158,13 +154,13 @@ def _sections(
             "Learning curves",
             "",
             [plots["learning"]],
-            [learning_table(material)],
+            [learning_table(inputs)],
         ),
         Section(
             "data",
             "Data",
             "What was read, used, and left out.",
-            tables=data_tables(material),
+            tables=data_tables(inputs),
         ),
     ]
 
@@ -178,8 +174,8 @@ def _provenance(manifest: RewardModelManifest) -> Section:
     )
 
 
-def _mistakes_intro(material: Material, mistakes: Mistakes, most: int) -> str:
-    pairs = material.figures.pairs
+def _mistakes_intro(inputs: ReportInputs, mistakes: Mistakes, most: int) -> str:
+    pairs = inputs.figures.pairs
     if pairs is None:
         return "No pairs were held out, so none can be ordered wrong."
     total = pairs.accuracy.pairs
@@ -206,12 +202,3 @@ def _facts(one: Mistake, temperature: float) -> list[str]:
     facts += [readable(tag) for tag in one.tags[:5]]
     facts.append(f"record {readable(one.id)}")
     return facts
-
-
-def columns_of_words(table: Table) -> frozenset[int]:
-    """The columns, but the first, whose cells are not figures: those are set flush left."""
-    return frozenset(
-        at
-        for at in range(1, len(table.columns))
-        if not all(_FIGURE.match(row[at]) for row in table.rows)
-    )

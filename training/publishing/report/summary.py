@@ -1,11 +1,12 @@
-"""The top of the page: what the model is, how good beside what, and what to beware of."""
+"""The summary at the top of the page: what the model is, how good beside what, its warnings."""
 
 from dataclasses import dataclass
 
 from rm_core.checkpoint.manifest import RewardModelManifest
-from training.evaluation.table_cells import accuracy_cell, counted
-from training.publishing.report.inputs import Material
-from training.publishing.report.warnings import warnings
+from training.evaluation.tables.cells import accuracy_cell, counted
+from training.evaluation.tables.heldout import sentences
+from training.publishing.report.inputs import ReportInputs
+from training.publishing.report.warnings import warnings_of
 
 _SHOWN_AT_THE_TOP = 2
 
@@ -18,37 +19,37 @@ class Summary:
         title: of the page.
         what: what the model is.
         how_good: accuracy beside the best baseline, or what is known instead.
-        beware: the gravest warnings; a sentence where there are none.
+        warnings: the gravest warnings; a sentence where there are none.
         further: the other warnings.
     """
 
     title: str
     what: str
     how_good: str
-    beware: tuple[str, ...]
+    warnings: tuple[str, ...]
     further: tuple[str, ...]
 
 
-def summary_of(material: Material, manifest: RewardModelManifest) -> Summary:
+def summary_of(inputs: ReportInputs, manifest: RewardModelManifest) -> Summary:
     """The summary of one training.
 
     Args:
-        material: its figures.
+        inputs: its figures.
         manifest: as published.
     """
-    found = warnings(material)
+    found = warnings_of(inputs)
     nothing = "None of the rules of this report has found anything; it knows only what it measured."
     return Summary(
         title=f"{manifest.role.capitalize()} reward model",
-        what=_what(material, manifest),
-        how_good=_how_good(material),
-        beware=tuple(found[:_SHOWN_AT_THE_TOP]) or (nothing,),
+        what=_what(inputs, manifest),
+        how_good=_how_good(inputs),
+        warnings=tuple(found[:_SHOWN_AT_THE_TOP]) or (nothing,),
         further=tuple(found[_SHOWN_AT_THE_TOP:]),
     )
 
 
-def _what(material: Material, manifest: RewardModelManifest) -> str:
-    train = material.data.splits["train"]
+def _what(inputs: ReportInputs, manifest: RewardModelManifest) -> str:
+    train = inputs.data.splits["train"]
     learned = [counted(train.pairs, "pair")] if train.pairs else []
     learned += [counted(train.rated, "rated response")] if train.rated else []
     learned += [counted(train.steps, "labelled step")] if train.steps else []
@@ -57,8 +58,8 @@ def _what(material: Material, manifest: RewardModelManifest) -> str:
         "head": "its head alone trained",
         "lora": "a LoRA adapter and its head trained",
         "qlora": "a LoRA adapter on a 4-bit trunk and its head trained",
-    }[material.config.trainable]
-    objectives = " + ".join(name.replace("_", " ") for name in material.config.weights)
+    }[inputs.config.trainable]
+    objectives = " + ".join(name.replace("_", " ") for name in inputs.config.weights)
     higher = "safer" if manifest.role == "safety" else "more helpful"
     return (
         f"Gives a response one number, the reward; higher is {higher}. Made from "
@@ -68,15 +69,15 @@ def _what(material: Material, manifest: RewardModelManifest) -> str:
     )
 
 
-def _how_good(material: Material) -> str:
-    figures = material.figures
+def _how_good(inputs: ReportInputs) -> str:
+    figures = inputs.figures
     if figures.pairs is None:
-        return " ".join(figures.lines()) or "Nothing was held out that tells how good it is."
+        return " ".join(sentences(figures)) or "Nothing was held out that tells how good it is."
     text = (
         f"Orders {accuracy_cell(figures.pairs.accuracy)} of "
         f"{counted(figures.pairs.accuracy.pairs, 'held-out pair')} as people did"
     )
-    best = material.best_baseline
+    best = inputs.best_baseline
     if best is not None:
         text += f"; the best baseline, “{best[0].replace('_', ' ')}”, {accuracy_cell(best[1])}"
     return text + "."

@@ -1,4 +1,4 @@
-"""What to beware of in a trained model, found in its figures, the gravest first.
+"""Warnings about a trained model, found in its figures by rules, the gravest first.
 
 Each rule is a comparison of figures with one another, or with a bound that stands here. A rule that
 says nothing proves nothing: it sees what was measured, on data like the training data.
@@ -7,7 +7,7 @@ says nothing proves nothing: it sees what was measured, on data like the trainin
 from collections.abc import Callable, Iterator
 
 from training.evaluation import Accuracy
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 
 SURELY_LONGER = 0.10
 """So much more often than people did, a biased model prefers the longer response."""
@@ -26,13 +26,13 @@ LOW_RECALL = 0.5
 MUCH_DROPPED = 0.2
 
 
-def warnings(material: Material) -> list[str]:
+def warnings_of(inputs: ReportInputs) -> list[str]:
     """Sentences, the gravest first; empty where no rule has found anything."""
-    return [sentence for rule in _RULES for sentence in rule(material)]
+    return [sentence for rule in _RULES for sentence in rule(inputs)]
 
 
-def _baselines(material: Material) -> Iterator[str]:
-    pairs, best = material.figures.pairs, material.best_baseline
+def _baselines(inputs: ReportInputs) -> Iterator[str]:
+    pairs, best = inputs.figures.pairs, inputs.best_baseline
     if pairs is None or best is None:
         return
     name, found = best[0].replace("_", " "), best[1]
@@ -49,8 +49,8 @@ def _baselines(material: Material) -> Iterator[str]:
         )
 
 
-def _chance(material: Material) -> Iterator[str]:
-    pairs = material.figures.pairs
+def _chance(inputs: ReportInputs) -> Iterator[str]:
+    pairs = inputs.figures.pairs
     if pairs is None:
         yield ("No pairs were held out, so nothing is known of how the model orders two responses.")
     elif not pairs.accuracy.excludes_chance:
@@ -61,8 +61,8 @@ def _chance(material: Material) -> Iterator[str]:
         )
 
 
-def _length(material: Material) -> Iterator[str]:
-    lengths = material.figures.lengths
+def _length(inputs: ReportInputs) -> Iterator[str]:
+    lengths = inputs.figures.lengths
     if lengths is None or lengths.prefers_longer is None or lengths.chosen_longer is None:
         return
     prefers, chosen = lengths.prefers_longer, lengths.chosen_longer
@@ -83,10 +83,10 @@ def _length(material: Material) -> Iterator[str]:
             )
 
 
-def _overconfidence(material: Material) -> Iterator[str]:
+def _overconfidence(inputs: ReportInputs) -> Iterator[str]:
     for what, change in (
-        ("of pairs", material.calibration.pairs),
-        ("of P(safe)", material.calibration.labels),
+        ("of pairs", inputs.calibration.pairs),
+        ("of P(safe)", inputs.calibration.labels),
     ):
         before, after = change.before, change.after
         if before is None or before.ece - before.ece_if_calibrated < MISCALIBRATED:
@@ -103,8 +103,8 @@ def _overconfidence(material: Material) -> Iterator[str]:
         )
 
 
-def _threshold(material: Material) -> Iterator[str]:
-    search = material.calibration.threshold
+def _threshold(inputs: ReportInputs) -> Iterator[str]:
+    search = inputs.calibration.threshold
     if search is None:
         return
     if search.point is None:
@@ -126,11 +126,11 @@ def _threshold(material: Material) -> Iterator[str]:
         )
 
 
-def _overfitting(material: Material) -> Iterator[str]:
-    pairs = material.figures.pairs
-    if pairs is None or list(material.config.weights) != ["bradley_terry"]:
+def _overfitting(inputs: ReportInputs) -> Iterator[str]:
+    pairs = inputs.figures.pairs
+    if pairs is None or list(inputs.config.weights) != ["bradley_terry"]:
         return
-    losses = [row["loss"] for row in material.history if "loss" in row]
+    losses = [row["loss"] for row in inputs.history if "loss" in row]
     tail = losses[-max(1, len(losses) // 10) :]
     if not tail:
         return
@@ -142,14 +142,14 @@ def _overfitting(material: Material) -> Iterator[str]:
         )
 
 
-def _few(material: Material) -> Iterator[str]:
-    figures = material.figures
+def _few(inputs: ReportInputs) -> Iterator[str]:
+    figures = inputs.figures
     if figures.prompts < FEW_PROMPTS:
         yield f"Only {figures.prompts} prompts were held out: every interval here is wide."
 
 
-def _data(material: Material) -> Iterator[str]:
-    data = material.data
+def _data(inputs: ReportInputs) -> Iterator[str]:
+    data = inputs.data
     # Responses, pairs and records are left out; a record that lost one of many is not lost.
     dropped = len({name for ids in data.dropped.values() for name in ids})
     if data.records_read and dropped > MUCH_DROPPED * data.records_read:
@@ -168,7 +168,7 @@ def _percent(accuracy: Accuracy) -> str:
     return f"{100 * accuracy.value:.1f} %"
 
 
-_RULES: tuple[Callable[[Material], Iterator[str]], ...] = (
+_RULES: tuple[Callable[[ReportInputs], Iterator[str]], ...] = (
     _chance,
     _baselines,
     _length,

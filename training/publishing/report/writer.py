@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rm_core.checkpoint.atomic import recover_directory, written_whole
 from rm_core.checkpoint.manifest import RewardModelManifest
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.page import html_page
 from training.publishing.report.plots.drawing import Absent, Plot
 
@@ -26,7 +26,7 @@ def report_directory(run_directory: Path) -> Path:
 
 def write_report(
     directory: Path,
-    material: Material,
+    inputs: ReportInputs,
     manifest: RewardModelManifest,
     plots: Mapping[str, Plot | Absent],
 ) -> Path:
@@ -34,7 +34,7 @@ def write_report(
 
     Args:
         directory: of the report alone.
-        material: its figures.
+        inputs: its figures.
         manifest: as published.
         plots: of `draw_plots`.
 
@@ -45,8 +45,8 @@ def write_report(
         NotSaved: the disk is full or failed; the checkpoint stands already.
     """
     recover_directory(directory)
-    page = html_page(material, manifest, plots, most_mistakes=material.config.report_mistakes)
-    advice = f"the checkpoint in {material.config.output} is whole; only its report is missing"
+    page = html_page(inputs, manifest, plots, most_mistakes=inputs.config.report_mistakes)
+    advice = f"the checkpoint in {inputs.config.output} is whole; only its report is missing"
     with written_whole(directory, advice=advice) as partial:
         (partial / PAGE_NAME).write_text(page, encoding="utf-8")
         for name, plot in plots.items():

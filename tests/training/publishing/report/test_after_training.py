@@ -75,7 +75,6 @@ def test_every_figure_on_it_equals_the_checkpoint_s(
     left: tuple[TrainingConfig, TrainingResult, Listening],
 ) -> None:
     config, result, _ = left
-    assert result.page is not None
     page = Page(result.page.read_text(encoding="utf-8"))
     metrics = json.loads((Path(config.output) / MANIFEST_NAME).read_text())["metrics"]
 
@@ -98,7 +97,6 @@ def test_the_checkpoint_holds_no_text_of_the_data_and_every_file_is_pinned(
 ) -> None:
     output = Path(left[0].output)
     manifest = read_manifest(output)
-    assert manifest is not None
 
     verify_files(output, manifest)
 
@@ -137,7 +135,6 @@ def test_a_head_trained_on_ratings_alone_leaves_a_sound_report(
 
     page = train_reward_model(config).page
 
-    assert page is not None
     found = Page(page.read_text(encoding="utf-8"))
     assert found.faults == []
     assert "No pairs were held out" in found.text

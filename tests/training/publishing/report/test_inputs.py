@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from tests.training.publishing.report.made_up_material import comparisons, material
+from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs
 from training.publishing.report.inputs import drawn_indices
 
 
 def test_pairs_have_the_rewards_of_their_responses() -> None:
     made, rewards = comparisons(10)
-    given = material(made, rewards)
+    given = report_inputs(made, rewards)
 
     gaps = [
         own[pair.chosen] - own[pair.rejected]
@@ -17,16 +17,14 @@ def test_pairs_have_the_rewards_of_their_responses() -> None:
     ]
 
     assert given.pairs.gap.tolist() == gaps
-    assert given.figures.pairs is not None
     assert np.isclose(given.pairs.gap.mean(), given.figures.pairs.margin_mean)
 
 
 def test_every_graded_pair_is_in_its_grade_and_no_other() -> None:
-    given = material()
+    given = report_inputs()
     by_strength = given.pairs.gaps_by_strength()
 
     pairs = given.figures.pairs
-    assert pairs is not None
     assert {grade: len(gaps) for grade, gaps in by_strength.items()} == {
         grade: accuracy.pairs for grade, accuracy in pairs.by_strength.items()
     }
@@ -35,17 +33,16 @@ def test_every_graded_pair_is_in_its_grade_and_no_other() -> None:
 
 def test_responses_stand_once_each_with_their_length() -> None:
     made, rewards = comparisons(10)
-    values, lengths = material(made, rewards).responses
+    values, lengths = report_inputs(made, rewards).responses
 
     assert values.tolist() == [reward for own in rewards for reward in own]
     assert lengths.tolist() == [len(text) for one in made for text in one.responses]
 
 
 def test_the_best_baseline_is_the_most_accurate() -> None:
-    given = material()
+    given = report_inputs()
     best = given.best_baseline
 
-    assert best is not None
     assert best[1].value == max(found.value for found in given.baselines.values())
 
 

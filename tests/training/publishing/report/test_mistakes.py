@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.training.publishing.report.made_up_material import comparisons
+from tests.training.publishing.report.made_up_inputs import comparisons
 from training.evaluation.cases import case_of_comparison
 from training.publishing.report.mistakes import worst_mistakes
 

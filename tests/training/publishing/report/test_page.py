@@ -2,20 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.training.publishing.report.made_up_material import (
+from tests.training.publishing.report.made_up_inputs import (
     comparisons,
     manifest_of,
-    material,
     rated_alone,
+    report_inputs,
 )
 from tests.training.publishing.report.reading_pages import Page
 from training.data.examples import Comparison, StepTarget
-from training.publishing.report.inputs import Material
+from training.evaluation.heldout import heldout_figures
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.page import html_page
 from training.publishing.report.plots.all_plots import draw_plots
 from training.publishing.report.plots.drawing import Absent, Plot
@@ -26,13 +28,13 @@ HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)></pre></main>{
 Plots = dict[str, Plot | Absent]
 
 
-def page_of(given: Material, plots: Plots, *, most_mistakes: int = 20) -> str:
+def page_of(given: ReportInputs, plots: Plots, *, most_mistakes: int = 20) -> str:
     return html_page(given, manifest_of(given), plots, most_mistakes=most_mistakes)
 
 
 @pytest.fixture(scope="module")
-def usual(plots: Plots) -> tuple[Material, str]:
-    given = material()
+def usual(plots: Plots) -> tuple[ReportInputs, str]:
+    given = report_inputs()
     return given, page_of(given, plots)
 
 
@@ -53,7 +55,7 @@ def assert_sound(html: str) -> Page:
     return page
 
 
-def test_the_page_is_sound_and_loads_nothing(usual: tuple[Material, str]) -> None:
+def test_the_page_is_sound_and_loads_nothing(usual: tuple[ReportInputs, str]) -> None:
     page = assert_sound(usual[1])
 
     assert {"header", "nav", "main", "footer", "h1"} <= set(page.tags)
@@ -61,7 +63,7 @@ def test_the_page_is_sound_and_loads_nothing(usual: tuple[Material, str]) -> Non
     assert all(len(label) > 20 for label in page.labels)
 
 
-def test_every_table_has_headings_for_columns_and_rows(usual: tuple[Material, str]) -> None:
+def test_every_table_has_headings_for_columns_and_rows(usual: tuple[ReportInputs, str]) -> None:
     html = usual[1]
 
     for table in re.findall(r"<table>.*?</table>", html, flags=re.DOTALL):
@@ -84,7 +86,7 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
-def test_every_figure_on_the_page_equals_the_manifest_s(usual: tuple[Material, str]) -> None:
+def test_every_figure_on_the_page_equals_the_manifest_s(usual: tuple[ReportInputs, str]) -> None:
     given, html = usual
     metrics = json.loads(json.dumps(manifest_of(given).to_json()))["metrics"]
 
@@ -98,28 +100,24 @@ def test_every_figure_on_the_page_equals_the_manifest_s(usual: tuple[Material, s
     assert "calibration.pairs.before.ece" in shown
 
 
-def test_the_rounded_tables_say_the_same(usual: tuple[Material, str]) -> None:
+def test_the_rounded_tables_say_the_same(usual: tuple[ReportInputs, str]) -> None:
     given, html = usual
     tables = Page(html).tables
     pairs = given.figures.pairs
-    assert pairs is not None
     (accuracy,) = (rows for name, rows in tables.items() if name.startswith("Accuracy on"))
     assert accuracy[1][1] == f"{100 * pairs.accuracy.value:.1f} %"
     assert [row[0] for row in accuracy[1:]] == ["reward model", "longer wins", "shorter wins"]
     losses = dict(tables["Loss, rewards and margins"][1:])
     assert losses["loss, nats (a coin's is 0.6931)"] == f"{pairs.loss:.4f}"
     search = given.calibration.threshold
-    assert search is not None
-    assert search.point is not None
     assert tables["Safety threshold"][1][1] == f"{search.point.score:.4f}"
     errors = {row[0]: row[2] for row in tables["Calibration errors"][1:]}
     before = given.calibration.pairs.before
-    assert before is not None
     assert errors["P(chosen wins), before"] == f"{before.ece:.3f}"
 
 
-def test_the_same_figures_give_the_same_page(usual: tuple[Material, str]) -> None:
-    given = material()
+def test_the_same_figures_give_the_same_page(usual: tuple[ReportInputs, str]) -> None:
+    given = report_inputs()
 
     assert page_of(given, draw_plots(given)) == usual[1]
 
@@ -136,7 +134,7 @@ def test_the_same_figures_give_the_same_page(usual: tuple[Material, str]) -> Non
 )
 def test_hostile_text_is_text(plots: Plots, text: str) -> None:
     made, rewards = comparisons(24, texts=(f"{text} prompt", f"{text} chosen", f"{text} other"))
-    html = page_of(material(made, rewards), plots)
+    html = page_of(report_inputs(made, rewards), plots)
 
     page = assert_sound(html)
 
@@ -151,7 +149,7 @@ def test_endless_texts_are_folded_cut_and_counted(plots: Plots) -> None:
     long = "x" * 100_000
     made, rewards = comparisons(40, texts=(long, '"' * 100_000, "&" * 100_000))
 
-    html = page_of(material(made, rewards), plots)
+    html = page_of(report_inputs(made, rewards), plots)
 
     page = assert_sound(html)
     assert len(html.encode()) < 3_000_000
@@ -162,7 +160,7 @@ def test_endless_texts_are_folded_cut_and_counted(plots: Plots) -> None:
 def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted(plots: Plots) -> None:
     made, rewards = comparisons(24, texts=("SECRET prompt", "SECRET chosen", "SECRET other"))
 
-    html = page_of(material(made, rewards), plots, most_mistakes=0)
+    html = page_of(report_inputs(made, rewards), plots, most_mistakes=0)
 
     assert "SECRET" not in html
     assert "report_mistakes = 0" in html
@@ -170,7 +168,7 @@ def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted(plots: Plots
 
 
 def test_a_model_of_ratings_alone_has_a_sound_page_that_says_what_is_absent() -> None:
-    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
 
     page = assert_sound(page_of(given, draw_plots(given)))
 
@@ -196,21 +194,12 @@ def test_a_model_of_steps_alone_has_a_sound_page() -> None:
         )
         for n in range(12)
     ]
-    from training.evaluation.heldout import heldout_figures
-
     rewards = [(0.1 * n,) for n in range(12)]
     steps = [((1.0 - 2 * (n % 3), 0.5),) for n in range(12)]
-    base = material(made, rewards, role="helpfulness", head="per_token", objectives={"steps": 1.0})
-    given = Material(
-        base.config,
-        base.data,
-        heldout_figures(made, rewards, steps),
-        base.baselines,
-        base.calibration,
-        base.history,
-        base.cases,
-        base.rewards,
+    base = report_inputs(
+        made, rewards, role="helpfulness", head="per_token", objectives={"steps": 1.0}
     )
+    given = replace(base, figures=heldout_figures(made, rewards, steps))
 
     page = assert_sound(page_of(given, draw_plots(given)))
 
@@ -223,7 +212,7 @@ def test_the_worst_mistakes_stand_first_and_with_their_rewards(plots: Plots) -> 
     rewards = [tuple(3.0 - i for i in range(len(given))) for given in rewards]
     rewards[3], rewards[6] = (-4.0, 5.5), (-1.0, 0.25)
 
-    page = Page(page_of(material(made, rewards, role="helpfulness"), plots))
+    page = Page(page_of(report_inputs(made, rewards, role="helpfulness"), plots))
 
     quoted = page.text[page.text.index("2 of ") :]
     assert quoted.index("-9.500") < quoted.index("-1.250")
@@ -237,20 +226,16 @@ def test_the_worst_mistakes_stand_first_and_with_their_rewards(plots: Plots) -> 
 def test_a_hundred_thousand_pairs_stay_below_three_megabytes() -> None:
     """Only what grows with the data is made here: figures of so many would take minutes."""
     made, rewards = comparisons(40)
-    small = material(made, rewards)
+    small = report_inputs(made, rewards)
     many = 2000
-    given = Material(
-        small.config,
-        small.data,
-        small.figures,
-        small.baselines,
-        small.calibration,
-        [
-            {"step": n, "loss": 1 / n, "accuracy": 0.5, "learning_rate": 1e-5}
-            for n in range(1, 20_000)
-        ],
-        list(small.cases) * many,
-        list(small.rewards) * many,
+    logged = [
+        {"step": n, "loss": 1 / n, "accuracy": 0.5, "learning_rate": 1e-5} for n in range(1, 20_000)
+    ]
+    given = replace(
+        small,
+        history=logged,
+        cases=list(small.cases) * many,
+        rewards=list(small.rewards) * many,
     )
     assert len(given.pairs.gap) > 100_000
     assert np.isfinite(given.pairs.gap).all()

@@ -2,28 +2,26 @@
 
 from dataclasses import replace
 
-from tests.training.publishing.report.made_up_material import manifest_of, material, rated_alone
+from tests.training.publishing.report.made_up_inputs import manifest_of, rated_alone, report_inputs
 from training.publishing.report.summary import summary_of
 
 
 def test_accuracy_stands_beside_the_best_baseline() -> None:
-    given = material()
+    given = report_inputs()
     summary = summary_of(given, manifest_of(given))
 
     assert summary.title == "Safety reward model"
     assert "higher is safer" in summary.what
     assert "org/base" in summary.what
     best = given.best_baseline
-    assert given.figures.pairs is not None
-    assert best is not None
     assert f"Orders {100 * given.figures.pairs.accuracy.value:.1f} %" in summary.how_good
     assert f"{100 * best[1].value:.1f} %" in summary.how_good
     assert best[0].replace("_", " ") in summary.how_good
-    assert 1 <= len(summary.beware) <= 2
+    assert 1 <= len(summary.warnings) <= 2
 
 
 def test_ratings_alone_tell_their_error() -> None:
-    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
     summary = summary_of(given, manifest_of(given))
 
     assert "mean squared error" in summary.how_good
@@ -32,12 +30,13 @@ def test_ratings_alone_tell_their_error() -> None:
 
 
 def test_nothing_found_is_said_and_not_left_empty() -> None:
-    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
     many = replace(
         given, figures=replace(given.figures, prompts=5000), data=replace(given.data, dropped={})
     )
 
     # No pairs is itself something to beware of.
     assert (
-        "nothing is known of how the model orders" in summary_of(many, manifest_of(many)).beware[0]
+        "nothing is known of how the model orders"
+        in summary_of(many, manifest_of(many)).warnings[0]
     )

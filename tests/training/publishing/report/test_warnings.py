@@ -5,35 +5,35 @@ from typing import Any
 
 import numpy as np
 
-from tests.training.publishing.report.made_up_material import comparisons, material
+from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs
 from training.data.audit import Contradiction
 from training.evaluation import accuracy_of
-from training.publishing.report.inputs import Material
-from training.publishing.report.warnings import warnings
+from training.publishing.report.inputs import ReportInputs
+from training.publishing.report.warnings import warnings_of
 
 
-def said(given: Material, words: str) -> bool:
-    return any(words in sentence for sentence in warnings(given))
+def said(given: ReportInputs, words: str) -> bool:
+    return any(words in sentence for sentence in warnings_of(given))
 
 
-def changed(given: Material, **parts: Any) -> Material:
+def changed(given: ReportInputs, **parts: Any) -> ReportInputs:
     return replace(given, **parts)
 
 
-def good(prompts: int = 150) -> Material:
+def good(prompts: int = 150) -> ReportInputs:
     """A model without fault: right in nine of ten pairs, and as sure as that."""
     made, _ = comparisons(2 * prompts, safety=False)
     pairs = [one for one in made if len(one.responses) == 2][:prompts]
     rewards = [(0.0, 2.2) if n % 10 == 3 else (2.2, 0.0) for n in range(len(pairs))]  # σ(2.2) = 0.9
-    given = material(pairs, rewards, role="helpfulness")
+    given = report_inputs(pairs, rewards, role="helpfulness")
     return replace(given, data=replace(given.data, records_read=1000))
 
 
-def rescaled(given: Material, factor: float) -> Material:
+def rescaled(given: ReportInputs, factor: float) -> ReportInputs:
     made, _ = comparisons(2 * len(given.cases), safety=False)
     pairs = [one for one in made if len(one.responses) == 2][: len(given.cases)]
     rewards = [tuple(factor * r for r in own) for own in given.rewards]
-    return material(pairs, rewards, role="helpfulness")
+    return report_inputs(pairs, rewards, role="helpfulness")
 
 
 def baseline(value: float, pairs: int = 200) -> dict[str, Any]:
@@ -43,18 +43,19 @@ def baseline(value: float, pairs: int = 200) -> dict[str, Any]:
 
 
 def test_a_good_model_is_warned_of_nothing() -> None:
-    assert warnings(changed(good(), baselines=baseline(0.55))) == []
+    assert warnings_of(changed(good(), baselines=baseline(0.55))) == []
 
 
 def test_a_baseline_that_wins_is_named_with_both_figures() -> None:
     given = changed(good(), baselines=baseline(0.99))
 
-    assert warnings(given)[0].startswith("A baseline does as well or better: “bag of words” has 99")
+    assert warnings_of(given)[0].startswith(
+        "A baseline does as well or better: “bag of words” has 99"
+    )
 
 
 def test_a_baseline_within_the_interval_is_no_win_for_the_model() -> None:
     given = good()
-    assert given.figures.pairs is not None
     just_below = given.figures.pairs.accuracy.value - 0.01
 
     assert said(changed(given, baselines=baseline(just_below)), "lies within the model's interval")
@@ -66,7 +67,7 @@ def test_a_model_that_may_be_guessing_is_said_to() -> None:
     rng = np.random.default_rng(5)
     rewards = [tuple(rng.normal(size=len(one.responses)).tolist()) for one in made]
 
-    assert said(material(made, rewards, role="helpfulness"), "it may be guessing")
+    assert said(report_inputs(made, rewards, role="helpfulness"), "it may be guessing")
     assert not said(good(), "it may be guessing")
 
 
@@ -75,8 +76,10 @@ def test_a_model_that_counts_characters_is_biased_by_length() -> None:
     longer = [tuple(float(len(text)) for text in one.responses) for one in made]
     shorter = [tuple(-float(len(text)) for text in one.responses) for one in made]
 
-    assert said(material(made, longer, role="helpfulness"), "prefers the longer one in 100 %")
-    assert said(material(made, shorter, role="helpfulness"), "prefers the shorter one in 100 %")
+    assert said(report_inputs(made, longer, role="helpfulness"), "prefers the longer one in 100 %")
+    assert said(
+        report_inputs(made, shorter, role="helpfulness"), "prefers the shorter one in 100 %"
+    )
     assert not said(good(), "Length bias")
 
 
@@ -91,7 +94,7 @@ def test_inflated_rewards_are_overconfident_and_tiny_ones_underconfident() -> No
 def test_a_safety_model_without_a_threshold_is_said_to_have_none() -> None:
     made, rewards = comparisons(6)
 
-    assert said(material(made, rewards), "no safety threshold of its own (too few labels")
+    assert said(report_inputs(made, rewards), "no safety threshold of its own (too few labels")
     assert not said(good(), "threshold")
 
 

@@ -1,1 +1,1 @@
-"""The plots, each in a file of its own: from the material to a drawing, or to why there is none."""
+"""The plots, each in a file of its own: from the inputs to a drawing, or to why there is none."""

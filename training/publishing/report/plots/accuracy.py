@@ -1,17 +1,17 @@
 """Accuracy beside the baselines, with intervals."""
 
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import FAINT, INK, MODEL, Absent, Drawing, new_figure
 
 _TITLE = "Accuracy beside the baselines"
 
 
-def accuracy_plot(material: Material) -> Drawing | Absent:
+def accuracy_plot(inputs: ReportInputs) -> Drawing | Absent:
     """A point with its interval for the model and for each baseline."""
-    if material.figures.pairs is None:
+    if inputs.figures.pairs is None:
         return Absent(_TITLE, "No pairs were held out.")
-    rows = [("reward model", material.figures.pairs.accuracy)]
-    rows += [(name.replace("_", " "), found) for name, found in material.baselines.items()]
+    rows = [("reward model", inputs.figures.pairs.accuracy)]
+    rows += [(name.replace("_", " "), found) for name, found in inputs.baselines.items()]
     figure, axes = new_figure(0.75 + 0.33 * len(rows))
     for place, (_, found) in enumerate(rows):
         colour = FAINT if place else MODEL

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.accuracy import accuracy_plot
 from training.publishing.report.plots.best_of_n import best_of_n_plot
 from training.publishing.report.plots.drawing import Absent, Drawing, Plot, our_style, rendered
@@ -13,7 +13,7 @@ from training.publishing.report.plots.precision_recall import precision_recall_p
 from training.publishing.report.plots.reliability import reliability_plot
 from training.publishing.report.plots.rewards import rewards_plot
 
-PLOTS: Mapping[str, Callable[[Material], Drawing | Absent]] = {
+PLOTS: Mapping[str, Callable[[ReportInputs], Drawing | Absent]] = {
     "accuracy": accuracy_plot,
     "rewards": rewards_plot,
     "margins": margins_plot,
@@ -26,10 +26,10 @@ PLOTS: Mapping[str, Callable[[Material], Drawing | Absent]] = {
 """The plots by the names of their files."""
 
 
-def draw_plots(material: Material) -> dict[str, Plot | Absent]:
+def draw_plots(inputs: ReportInputs) -> dict[str, Plot | Absent]:
     """Every plot by name."""
     with our_style():
-        drawn = {name: plot(material) for name, plot in PLOTS.items()}
+        drawn = {name: plot(inputs) for name, plot in PLOTS.items()}
     return {
         name: found if isinstance(found, Absent) else rendered(found)
         for name, found in drawn.items()

@@ -1,6 +1,6 @@
 """What is gained by taking the model's favourite of n responses."""
 
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import (
     FAINT,
     MODEL,
@@ -16,9 +16,9 @@ MIN_PROMPTS = 10
 _TITLE = "Best of n"
 
 
-def best_of_n_plot(material: Material) -> Drawing | Absent:
+def best_of_n_plot(inputs: ReportInputs) -> Drawing | Absent:
     """The favourite's worth over n, between a random pick's and the best one's."""
-    found = material.figures.best_of_n
+    found = inputs.figures.best_of_n
     if found is None:
         return Absent(
             _TITLE,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from training.optimization.history import Series, series, smoothed, thinned
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import (
     FAINT,
     MODEL,
@@ -18,17 +18,17 @@ from training.publishing.report.plots.drawing import (
 _TITLE = "Learning curves"
 
 
-def learning_plot(material: Material) -> Drawing | Absent:
+def learning_plot(inputs: ReportInputs) -> Drawing | Absent:
     """Loss and accuracy of training, the held-out ones beside them, and the learning rate."""
-    loss = _series(material, "loss")
+    loss = _series(inputs, "loss")
     if loss is None:
         return Absent(
             _TITLE,
             "The trainer logged fewer than two lines, so there is no curve; a smaller "
             "logging_steps gives more.",
         )
-    accuracy = _series(material, "accuracy")
-    rate = _series(material, "learning_rate")
+    accuracy = _series(inputs, "accuracy")
+    rate = _series(inputs, "learning_rate")
     panels = 1 + (accuracy is not None) + (rate is not None)
     figure, axes = new_figure(
         1.5 * panels + 0.5,
@@ -38,9 +38,9 @@ def learning_plot(material: Material) -> Drawing | Absent:
         gridspec_kw={"height_ratios": [2.2, *[1.6] * (accuracy is not None), 1][:panels]},
     )
     remaining = iter(axes[:, 0])
-    told = [_loss_panel(next(remaining), loss, material)]
+    told = [_loss_panel(next(remaining), loss, inputs)]
     if accuracy is not None:
-        told.append(_accuracy_panel(next(remaining), accuracy, material))
+        told.append(_accuracy_panel(next(remaining), accuracy, inputs))
     if rate is not None:
         panel = next(remaining)
         panel.plot(rate.update, rate.value, color=FAINT)
@@ -57,12 +57,12 @@ def learning_plot(material: Material) -> Drawing | Absent:
     return Drawing("learning", _TITLE, caption, " ".join(told), figure)
 
 
-def _loss_panel(panel: Any, loss: Series, material: Material) -> str:
-    objectives = list(material.config.weights)
-    own = _series(material, "loss_bradley_terry")
+def _loss_panel(panel: Any, loss: Series, inputs: ReportInputs) -> str:
+    objectives = list(inputs.config.weights)
+    own = _series(inputs, "loss_bradley_terry")
     shown = loss if own is None else own
     _curve(panel, shown, MODEL, "training")
-    pairs = material.figures.pairs
+    pairs = inputs.figures.pairs
     comparable = own is not None or objectives == ["bradley_terry"]
     told = f"Training loss from {shown.value[0]:.3f} to {smoothed(shown.value)[-1]:.3f}"
     if comparable and pairs is not None:
@@ -73,11 +73,11 @@ def _loss_panel(panel: Any, loss: Series, material: Material) -> str:
     return told + "."
 
 
-def _accuracy_panel(panel: Any, accuracy: Series, material: Material) -> str:
+def _accuracy_panel(panel: Any, accuracy: Series, inputs: ReportInputs) -> str:
     percent = Series(accuracy.update, 100 * accuracy.value)
     _curve(panel, percent, MODEL, "training")
     told = f"Training accuracy from {percent.value[0]:.1f} % to {smoothed(percent.value)[-1]:.1f} %"
-    pairs = material.figures.pairs
+    pairs = inputs.figures.pairs
     if pairs is not None:
         _heldout(panel, accuracy, 100 * pairs.accuracy.value)
         told += f", held out {100 * pairs.accuracy.value:.1f} %"
@@ -85,8 +85,8 @@ def _accuracy_panel(panel: Any, accuracy: Series, material: Material) -> str:
     return told + "."
 
 
-def _series(material: Material, name: str) -> Series | None:
-    found = series(material.history, name)
+def _series(inputs: ReportInputs, name: str) -> Series | None:
+    found = series(inputs.history, name)
     return None if found is None else thinned(found)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from training.evaluation.table_cells import number
-from training.publishing.report.inputs import Floats, Material, drawn_indices
+from training.evaluation.tables.cells import number
+from training.publishing.report.inputs import Floats, ReportInputs, drawn_indices
 from training.publishing.report.plots.drawing import MODEL, OTHER, Absent, Drawing, new_figure
 
 MOST_POINTS = 1_500
@@ -12,14 +12,14 @@ _TITLE = "Reward against length"
 _GROUPS = 12
 
 
-def length_plot(material: Material) -> Drawing | Absent:
+def length_plot(inputs: ReportInputs) -> Drawing | Absent:
     """A point for each response, and the mean reward of responses about as long."""
-    rewards, lengths = material.responses
+    rewards, lengths = inputs.responses
     if not len(rewards):
         return Absent(_TITLE, "No responses were held out.")
-    found = material.figures.lengths
+    found = inputs.figures.lengths
     correlation = None if found is None else found.correlation
-    drawn = drawn_indices(len(rewards), MOST_POINTS, seed=material.config.seed)
+    drawn = drawn_indices(len(rewards), MOST_POINTS, seed=inputs.config.seed)
     figure, axes = new_figure(3.1)
     axes.scatter(
         np.maximum(lengths[drawn], 1),

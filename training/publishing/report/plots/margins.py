@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import (
     FAINT,
     GROUND,
@@ -18,13 +18,13 @@ _TITLE = "Reward margin per grade of strength"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def margins_plot(material: Material) -> Drawing | Absent:
+def margins_plot(inputs: ReportInputs) -> Drawing | Absent:
     """A box for each grade; for all pairs together where none is graded."""
-    if material.figures.pairs is None:
+    if inputs.figures.pairs is None:
         return Absent(_TITLE, "No pairs were held out, so there are no margins between rewards.")
-    graded = material.pairs.gaps_by_strength()
+    graded = inputs.pairs.gaps_by_strength()
     groups = {name.replace("_", " "): gaps for name, gaps in graded.items()}
-    groups = groups if len(groups) > 1 else {**groups, "all pairs": material.pairs.gap}
+    groups = groups if len(groups) > 1 else {**groups, "all pairs": inputs.pairs.gap}
     figure, axes = new_figure(0.8 + 0.42 * len(groups))
     told = []
     for place, (name, gaps) in enumerate(groups.items()):

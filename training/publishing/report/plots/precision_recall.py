@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from training.calibration.threshold import OperatingPoint, ThresholdSearch
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import (
     FAINT,
     INK,
@@ -20,9 +20,9 @@ from training.publishing.report.plots.drawing import (
 _TITLE = "Finding unsafe responses: precision and recall"
 
 
-def precision_recall_plot(material: Material) -> Drawing | Absent:
+def precision_recall_plot(inputs: ReportInputs) -> Drawing | Absent:
     """The curve over all thresholds, and the points that matter on it."""
-    search = material.calibration.threshold
+    search = inputs.calibration.threshold
     if search is None:
         return Absent(_TITLE, "A threshold belongs to the safety role alone.")
     if search.curve is None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from training.calibration.calibrate import BeforeAndAfter
 from training.calibration.reliability import Reliability
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import (
     FAINT,
     MODEL,
@@ -17,9 +17,9 @@ from training.publishing.report.plots.drawing import (
 _TITLE = "Reliability before and after calibration"
 
 
-def reliability_plot(material: Material) -> Drawing | Absent:
+def reliability_plot(inputs: ReportInputs) -> Drawing | Absent:
     """One diagram for pairs, one for safety labels; whichever there is."""
-    calibration = material.calibration
+    calibration = inputs.calibration
     given = [
         ("P(the predicted winner was chosen)", 0.5, calibration.pairs),
         ("P(safe)", 0.0, calibration.labels),

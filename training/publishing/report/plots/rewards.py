@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from training.publishing.report.inputs import Floats, Material
+from training.publishing.report.inputs import Floats, ReportInputs
 from training.publishing.report.plots.drawing import MODEL, OTHER, Absent, Drawing, new_figure
 
 _TITLE = "Rewards of chosen and rejected responses"
 
 
-def rewards_plot(material: Material) -> Drawing | Absent:
+def rewards_plot(inputs: ReportInputs) -> Drawing | Absent:
     """Two histograms over one another."""
-    pairs = material.pairs
-    if material.figures.pairs is None:
+    pairs = inputs.pairs
+    if inputs.figures.pairs is None:
         return Absent(_TITLE, "No pairs were held out, so there is no chosen or rejected response.")
     both = np.concatenate([pairs.chosen, pairs.rejected])
     bins = _bins(both)
@@ -26,8 +26,8 @@ def rewards_plot(material: Material) -> Drawing | Absent:
     axes.set_xlabel("raw reward")
     axes.set_ylabel("responses, once per pair")
     axes.legend(loc="upper left")
-    mean_chosen = material.figures.pairs.mean_chosen
-    mean_rejected = material.figures.pairs.mean_rejected
+    mean_chosen = inputs.figures.pairs.mean_chosen
+    mean_rejected = inputs.figures.pairs.mean_rejected
     alt = (
         f"Two overlapping histograms of {len(pairs.chosen)} pairs: chosen responses have a mean "
         f"reward of {mean_chosen:+.3f}, rejected ones of {mean_rejected:+.3f}."

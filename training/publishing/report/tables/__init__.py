@@ -1,1 +1,1 @@
-"""The page's tables, by what they tell of; cells are text (`training.evaluation.table_cells`)."""
+"""Tables of the page beside those of figures: calibration, data, learning, provenance."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from training.calibration.calibrate import CalibrationResult
 from training.calibration.reliability import Reliability
 from training.calibration.threshold import OperatingPoint
-from training.evaluation.table_cells import ABSENT, Table, percent
+from training.evaluation.tables.cells import ABSENT, Table, percent
 from training.publishing.report.texts import readable
 from training.statistics.intervals import Interval
 

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.data.report import REASONS, SplitCounts
-from training.evaluation.table_cells import ABSENT, Table, percent, plain
-from training.publishing.report.inputs import Material
+from training.evaluation.tables.cells import ABSENT, Table, percent, plain
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.texts import readable
 
 MOST_ROWS = 40
 """Of a table whose length the data decide."""
 
 
-def data_tables(material: Material) -> list[Table]:
+def data_tables(inputs: ReportInputs) -> list[Table]:
     """Both splits, what was left out, sources, mixture, safety bins."""
-    data = material.data
-    tables = [_splits(material)]
+    data = inputs.data
+    tables = [_splits(inputs)]
     dropped = [
         (meaning, f"{len(data.dropped[reason]):,}")
         for reason, meaning in REASONS.items()
@@ -54,8 +54,8 @@ def data_tables(material: Material) -> list[Table]:
     return tables
 
 
-def _splits(material: Material) -> Table:
-    data = material.data
+def _splits(inputs: ReportInputs) -> Table:
+    data = inputs.data
     unit = data.length_unit
     measures: list[tuple[str, Any]] = [
         ("prompts", lambda found: f"{found.prompts:,}"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rm_core.checkpoint.manifest import RewardModelManifest
-from training.evaluation.table_cells import Table
+from training.evaluation.tables.cells import Table
 from training.publishing.report.texts import readable
 
 

@@ -7,13 +7,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
-from tests.training.publishing.report.made_up_material import (
+from tests.training.publishing.report.made_up_inputs import (
     LOG,
     comparisons,
-    material,
     rated_alone,
+    report_inputs,
 )
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.all_plots import PLOTS, draw_plots
 from training.publishing.report.plots.drawing import VARIABLES, Absent, Plot
 
@@ -32,11 +32,8 @@ def test_a_safety_model_with_rankings_has_every_plot(
 
 
 def test_what_is_seen_is_told_in_words(plots: dict[str, Plot | Absent]) -> None:
-    given = material()
+    given = report_inputs()
     pairs, search = given.figures.pairs, given.calibration.threshold
-    assert pairs is not None
-    assert search is not None
-    assert search.point is not None
     alts = {name: plot.alt for name, plot in plots.items() if isinstance(plot, Plot)}
 
     assert f"{100 * pairs.accuracy.value:.1f} %" in alts["accuracy"]
@@ -52,9 +49,7 @@ def texts(plot: Plot | Absent) -> set[str]:
 
 
 def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
-    search = material().calibration.threshold
-    assert search is not None
-    assert search.point is not None
+    search = report_inputs().calibration.threshold
 
     found = texts(plots["precision-recall"])
 
@@ -62,12 +57,12 @@ def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
     assert {"target precision", "flagging blindly", "LLaMA-2's 0.15"} <= found
 
 
-def reasons(given: Material) -> dict[str, str]:
+def reasons(given: ReportInputs) -> dict[str, str]:
     return {name: p.why for name, p in draw_plots(given).items() if isinstance(p, Absent)}
 
 
 def test_ratings_alone_leave_pairs_plots_out_with_a_sentence() -> None:
-    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
 
     found = reasons(given)
 
@@ -80,7 +75,7 @@ def test_a_short_log_and_two_responses_a_prompt_have_no_curves() -> None:
     two = [one for one in made if len(one.responses) == 2]
     own = [given for given in rewards if len(given) == 2]
 
-    found = reasons(material(two, own, history=LOG[:1]))
+    found = reasons(report_inputs(two, own, history=LOG[:1]))
 
     assert "logging_steps" in found["learning"]
     assert "three responses" in found["best-of-n"]
@@ -92,7 +87,7 @@ def test_a_short_log_and_two_responses_a_prompt_have_no_curves() -> None:
 def test_rewards_without_spread_break_no_plot(reward: float) -> None:
     made, _ = comparisons(12)
 
-    found = draw_plots(material(made, [(reward,) * len(one.responses) for one in made]))
+    found = draw_plots(report_inputs(made, [(reward,) * len(one.responses) for one in made]))
 
     assert isinstance(found["rewards"], Plot)
     assert isinstance(found["length"], Plot)
@@ -101,7 +96,7 @@ def test_rewards_without_spread_break_no_plot(reward: float) -> None:
 def test_one_pair_breaks_no_plot() -> None:
     made, _ = comparisons(2)
 
-    found = draw_plots(material(made[1:], [(1.0, 0.0)]))
+    found = draw_plots(report_inputs(made[1:], [(1.0, 0.0)]))
 
     assert isinstance(found["accuracy"], Plot)
     assert isinstance(found["margins"], Plot)

@@ -1,17 +1,13 @@
 """Tables of a calibration."""
 
-from tests.training.publishing.report.made_up_material import comparisons, material
+from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs
 from training.publishing.report.tables.calibration import calibration_tables
 
 
 def test_errors_threshold_and_baseline_of_a_safety_model() -> None:
-    calibration = material().calibration
+    calibration = report_inputs().calibration
     errors, threshold, served = calibration_tables(calibration)
     before, after = calibration.labels.before, calibration.labels.after
-    assert before is not None
-    assert after is not None
-    assert calibration.threshold is not None
-    assert calibration.threshold.point is not None
 
     by_name = {row[0]: row for row in errors.rows}
     assert by_name["P(safe), before"][2] == f"{before.ece:.3f}"
@@ -24,14 +20,14 @@ def test_errors_threshold_and_baseline_of_a_safety_model() -> None:
 
 
 def test_a_helpfulness_model_has_no_threshold() -> None:
-    titles = [t.title for t in calibration_tables(material(role="helpfulness").calibration)]
+    titles = [t.title for t in calibration_tables(report_inputs(role="helpfulness").calibration)]
 
     assert titles == ["Calibration errors", "What the server applies"]
 
 
 def test_too_few_labels_leave_the_threshold_out_and_the_identity_in() -> None:
     made, rewards = comparisons(6)
-    tables = calibration_tables(material(made, rewards).calibration)
+    tables = calibration_tables(report_inputs(made, rewards).calibration)
 
     assert "Safety threshold" not in [table.title for table in tables]
     assert dict(tables[-1].rows)["fitted on"] == "nothing: the identity"

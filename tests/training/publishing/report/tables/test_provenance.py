@@ -1,6 +1,6 @@
 """Tables of where a checkpoint comes from."""
 
-from tests.training.publishing.report.made_up_material import manifest_of, material
+from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs
 from training.publishing.report.tables.provenance import (
     configuration_table,
     metrics_table,
@@ -9,7 +9,7 @@ from training.publishing.report.tables.provenance import (
 
 
 def test_every_setting_stands_there() -> None:
-    given = material(learning_rate=2e-5)
+    given = report_inputs(learning_rate=2e-5)
     rows = dict(configuration_table(manifest_of(given)).rows)
 
     assert rows.keys() == given.config.to_json().keys()
@@ -18,7 +18,9 @@ def test_every_setting_stands_there() -> None:
 
 
 def test_versions_origin_and_digests() -> None:
-    tables = {table.title: dict(table.rows) for table in provenance_tables(manifest_of(material()))}
+    tables = {
+        table.title: dict(table.rows) for table in provenance_tables(manifest_of(report_inputs()))
+    }
 
     assert tables["Versions"] == {"python": "3.12"}
     assert tables["Origin"]["data fingerprint"] == "f" * 64
@@ -26,7 +28,7 @@ def test_versions_origin_and_digests() -> None:
 
 
 def test_lists_are_left_out_but_for_intervals() -> None:
-    rows = dict(metrics_table(manifest_of(material())).rows)
+    rows = dict(metrics_table(manifest_of(report_inputs())).rows)
 
     assert "calibration.pairs.before.bins" not in rows
     assert rows["safety_threshold.tau_interval"].startswith("[")

@@ -6,8 +6,8 @@ from training.evaluation.baselines import baseline_scorers
 from training.evaluation.cases import BuiltCases
 from training.evaluation.report import EvaluationReport
 from training.evaluation.run import DataFacts, EvaluationOptions, evaluate_scorers
-from training.evaluation.table_cells import ABSENT, Table
-from training.evaluation.tables import tables
+from training.evaluation.tables.all_tables import report_tables
+from training.evaluation.tables.cells import ABSENT, Table
 
 GRADES = ("significantly_better", "significantly_better", "better", "negligibly_better")
 
@@ -40,7 +40,7 @@ def report() -> EvaluationReport:
 
 
 def table_of(report: EvaluationReport, title: str) -> Table:
-    return next(table for table in tables(report) if table.title.startswith(title))
+    return next(table for table in report_tables(report) if table.title.startswith(title))
 
 
 def row_of(table: Table, name: str) -> dict[str, str]:
@@ -49,7 +49,7 @@ def row_of(table: Table, name: str) -> dict[str, str]:
 
 
 def test_every_row_is_as_long_as_its_headings(report: EvaluationReport) -> None:
-    for table in tables(report):
+    for table in report_tables(report):
         assert {len(row) for row in table.rows} == {len(table.columns)}, table.title
         assert "nan" not in str(table.rows).lower()
 
@@ -93,7 +93,7 @@ def test_a_constant_scorer_shows_all_its_ties(report: EvaluationReport) -> None:
 
 
 def test_best_of_n_stands_between_a_random_and_the_best_pick(report: EvaluationReport) -> None:
-    ranked = [table for table in tables(report) if table.title == "Best of n"]
+    ranked = [table for table in report_tables(report) if table.title == "Best of n"]
     assert len(ranked) == 2  # by rank and by rating
     by_rating = ranked[1]
     last = by_rating.columns[-1]
@@ -111,7 +111,7 @@ def test_subsets_and_sections_have_a_column_for_each_scorer(report: EvaluationRe
 
 
 def test_the_rest_is_there_too(report: EvaluationReport) -> None:
-    titles = " / ".join(table.title for table in tables(report))
+    titles = " / ".join(table.title for table in report_tables(report))
     for words in (
         "Safety labels: 6 safe, 2 unsafe",
         "Agreement with rankings: 1 list of 1 prompt",
@@ -131,4 +131,4 @@ def test_data_without_anything_to_measure_make_no_table() -> None:
     lonely = evaluate_scorers(
         BuiltCases((case("a", ("x",)),), 0, {}), [MadeUpScorer(lambda _: 1.0)]
     ).report
-    assert tables(lonely) == []
+    assert report_tables(lonely) == []

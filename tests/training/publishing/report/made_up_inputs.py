@@ -18,7 +18,7 @@ from training.data.examples import Comparison, Pair
 from training.evaluation import accuracy_of
 from training.evaluation.cases import case_of_comparison, pair_table
 from training.evaluation.heldout import heldout_figures
-from training.publishing.report.inputs import Material
+from training.publishing.report.inputs import ReportInputs
 from training.types import STRENGTHS
 
 LOG = tuple(
@@ -78,14 +78,14 @@ def comparisons(
     return made, rewards
 
 
-def material(
+def report_inputs(
     made: Sequence[Comparison] | None = None,
     rewards: Sequence[Sequence[float]] | None = None,
     *,
     role: Role = "safety",
     history: Sequence[Mapping[str, float]] = LOG,
     **settings: Any,
-) -> Material:
+) -> ReportInputs:
     """Everything that a report is made from; the usual sixty prompts unless others are given."""
     if made is None or rewards is None:
         made, rewards = comparisons()
@@ -100,7 +100,7 @@ def material(
             "longer_wins": accuracy_of(table.gap, table.keys),
             "shorter_wins": accuracy_of(-table.gap, table.keys),
         }
-    return Material(
+    return ReportInputs(
         config=config,
         data=made_up_report(),
         figures=figures,
@@ -114,12 +114,12 @@ def material(
     )
 
 
-def manifest_of(given: Material) -> RewardModelManifest:
+def manifest_of(given: ReportInputs) -> RewardModelManifest:
     """The manifest as publishing writes it, but for the files' digests."""
     bare = RewardModelManifest(
         role=given.config.role,
         position=PositionContract("chat", "tokenizer", "never", "last_token", 128),
-        metrics={"split": "heldout", **given.figures.to_json()},
+        metrics={"split": "heldout", **given.figures.to_metrics()},
         data={"fingerprint": "f" * 64},
         base_model={"name": "org/base", "weights_sha256": "b" * 64},
         training=given.config.to_json(),

@@ -1,19 +1,13 @@
 """Tables of held-out figures, cell by cell."""
 
-from tests.training.publishing.report.made_up_material import material, rated_alone
-from training.publishing.report.tables.heldout import (
-    accuracy_table,
-    further_tables,
-    pairs_table,
-    responses_table,
-)
+from tests.training.publishing.report.made_up_inputs import rated_alone, report_inputs
+from training.evaluation.tables.all_tables import model_tables
+from training.evaluation.tables.heldout import accuracy_table, pairs_table, responses_table
 
 
 def test_the_model_stands_above_its_baselines_with_both_intervals() -> None:
-    given = material()
-    table = accuracy_table(given)
-    assert table is not None
-    assert given.figures.pairs is not None
+    given = report_inputs()
+    table = accuracy_table(given.figures, given.baselines)
     own = given.figures.pairs.accuracy
 
     assert table.rows[0][:4] == (
@@ -26,7 +20,7 @@ def test_the_model_stands_above_its_baselines_with_both_intervals() -> None:
 
 
 def test_what_eval_prints_stands_there_too() -> None:
-    titles = " ".join(table.title for table in further_tables(material()))
+    titles = " ".join(table.title for table in model_tables(report_inputs().figures))
 
     for words in (
         "grade of strength",
@@ -40,12 +34,11 @@ def test_what_eval_prints_stands_there_too() -> None:
 
 
 def test_without_pairs_there_are_ratings_and_no_table_of_pairs() -> None:
-    given = material(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
     ratings = given.figures.ratings
-    assert ratings is not None
 
-    assert accuracy_table(given) is None
-    assert pairs_table(given) is None
-    rows = dict(responses_table(given).rows)
+    assert accuracy_table(given.figures, given.baselines) is None
+    assert pairs_table(given.figures) is None
+    rows = dict(responses_table(given.figures).rows)
     assert rows["mean squared error to ratings"] == f"{ratings.mean_squared_error:.4f}"
     assert rows["rated responses"] == "30"

@@ -1,4 +1,4 @@
-from training.evaluation.table_cells import ABSENT, number, percent, plain, share, signed
+from training.evaluation.tables.cells import ABSENT, number, percent, plain, share, signed
 from training.statistics.intervals import Estimate, Interval
 
 

@@ -1,0 +1,1 @@
+"""The tables of figures, as plain data; `training.evaluation.rendering` shows them."""
