@@ -1,4 +1,4 @@
-"""How good a reward model is, beside what it must beat, and how sure that is.
+"""Evaluation of reward models: figures with intervals, beside baselines, and their tables.
 
 Everything but the scorers is arithmetic on rewards; figures are frozen dataclasses, absent (None)
 where there is not enough data.

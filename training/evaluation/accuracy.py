@@ -1,4 +1,4 @@
-"""The share of pairs that rewards order as people did; equal rewards count half."""
+"""Pairwise accuracy: the share of pairs that rewards order as people did, ties half."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -72,5 +72,5 @@ def accuracy_where(
 
 
 def credit_of(gap: Floats) -> Floats:
-    """1 for a pair ordered right, ½ for a tie, 0 for one ordered wrong, (pairs,)."""
+    """Credit of each pair: 1 ordered right, ½ a tie, 0 ordered wrong, (pairs,)."""
     return np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0))

@@ -1,4 +1,4 @@
-"""What a reward model must beat: length rules, words without order or prompt, and giving up."""
+"""Baselines that a reward model must beat: length rules, a bag of words, a constant."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ class BaselineScorer:
 
 
 def baseline_scorers(train: Sequence[PairedTexts] = ()) -> list[BaselineScorer]:
-    """Every baseline that can be had.
+    """The baseline scorers; a bag of words only where there are pairs to fit it on.
 
     Args:
         train: what the bag of words is fitted on; without any pair there is none.
@@ -92,7 +92,7 @@ def baseline_scorers(train: Sequence[PairedTexts] = ()) -> list[BaselineScorer]:
 def baseline_accuracies(
     train: Sequence[Comparison], heldout: Sequence[Comparison], *, seed: int = 0
 ) -> dict[str, Accuracy]:
-    """Held-out accuracy of each baseline that has something to tell, ties counted half.
+    """Held-out accuracy of each baseline but the constant, ties counted half.
 
     None at all where no pairs are held out.
 
@@ -113,7 +113,7 @@ def baseline_accuracies(
 
 
 def bag_of_words(train: Sequence[PairedTexts]) -> RewardOfTexts:
-    """A reward linear in log word counts, fitted on pairs.
+    """Fit a reward that is linear in log word counts, on pairs.
 
     A logistic regression without intercept on x_c − x_r is Bradley-Terry with that reward; the
     prompt cancels out.

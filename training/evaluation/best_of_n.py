@@ -1,4 +1,4 @@
-"""What is gained by taking the reward model's favourite of n responses.
+"""Best of n: the expected quality of the response with the highest reward among n.
 
 For each prompt with K responses of known quality, and each n from 1 to K: the expected quality of
 the response with the highest reward among n drawn without replacement, exactly, over all C(K, n)

@@ -1,4 +1,4 @@
-"""How well rewards tell good from bad where each response (or step) has a label of its own."""
+"""Binary classification by rewards: AUC, and recall and precision at score 0.5."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class AtHalf:
-    """The decision "bad below score 0.5", which is reward 0: "negative values before Sigmoid".
+    """Figures of the decision "bad below score 0.5", which is reward 0.
 
     Attributes:
         accuracy: share decided right.
@@ -39,7 +39,7 @@ class AtHalf:
 
 @dataclass(frozen=True, slots=True)
 class Discrimination:
-    """Rewards against labels, good or bad.
+    """Figures of rewards against labels, good or bad.
 
     Attributes:
         good: labelled good.

@@ -1,4 +1,4 @@
-"""Everything that is measured of one scorer, from its rewards: plain dataclasses."""
+"""The figures of one scorer, and how they are made from its rewards."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ def evaluate(
     steps: Sequence[ReadSteps] = (),
     seed: int = 0,
 ) -> Figures:
-    """Figures from rewards, but for those that need more than rewards of the responses.
+    """Compute the figures that need no more than rewards of responses and steps.
 
     Args:
         cases: at least one.

@@ -1,4 +1,4 @@
-"""What a training measures on its held-out split: whatever its data allow."""
+"""Figures of a trained model on its held-out split."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ def heldout_figures(
     *,
     seed: int = 0,
 ) -> Figures:
-    """Figures from rewards.
+    """Compute the figures of the held-out split from rewards.
 
     Args:
         comparisons: at least one.
@@ -55,7 +55,7 @@ def measure(
     layout: BatchLayout | None = None,
     seed: int = 0,
 ) -> tuple[Figures, list[tuple[float, ...]]]:
-    """Figures of a model in memory, and the raw rewards that they are of, by comparison.
+    """Score the held-out split by a model in memory; figures, and raw rewards by comparison.
 
     Args:
         model: as it will be published.

@@ -1,4 +1,4 @@
-"""Whether rewards measure length: correlation, accuracy by who is longer, accuracy at equal length.
+"""Length bias of rewards: correlation, accuracy by who is longer, accuracy at equal length.
 
 **Strata.** Pairs whose chosen response is shorter, of similar length (within a tenth), or longer.
 Their `balanced` mean weighs shorter and longer alike, so that a rule by length alone gets ½.

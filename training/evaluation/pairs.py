@@ -14,7 +14,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class PairFigures:
-    """How rewards order pairs.
+    """Figures of pairs: accuracy, loss, rewards and margins.
 
     Attributes:
         prompts: different prompts that the pairs are of.
@@ -42,7 +42,7 @@ class PairFigures:
 
 
 def pair_figures(cases: Sequence[Paired], rewards: Rewards, *, seed: int = 0) -> PairFigures | None:
-    """Figures of pairs, every mean over pairs and not over batches; None of none.
+    """Compute figures of pairs, means over pairs and not over batches; None of no pair.
 
     Args:
         cases: with or without pairs.

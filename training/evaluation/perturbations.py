@@ -1,4 +1,4 @@
-"""Changes to a response that should not change who is better: each a pure function of the text.
+"""Perturbations of responses that should change no preference: pure functions of the text.
 
 No paraphrases: they would need a model, whose own mistakes would be counted as the reward model's.
 """
@@ -25,38 +25,38 @@ class Perturbation:
 
 
 def with_extra_white_space(text: str) -> str:
-    """Every space doubled, and a blank line more between lines."""
+    """Double every space and line break."""
     return text.replace(" ", "  ").replace("\n", "\n\n")
 
 
 def in_lower_case(text: str) -> str:
-    """Without capital letters."""
+    """Lower-case all letters."""
     return text.lower()
 
 
 def with_filler(text: str) -> str:
-    """A polite sentence that says nothing at the end."""
+    """Append a polite sentence that says nothing."""
     return f"{text.rstrip()}\n\n{FILLER}"
 
 
 def truncated_to_half(text: str) -> str:
-    """The first half of the characters, rounded up; never without text if there was any."""
+    """Keep the first half of the characters, rounded up, and some text if there was any."""
     bare = text.strip()
     return bare[: (len(bare) + 1) // 2]
 
 
 def repeated(text: str) -> str:
-    """The whole answer twice."""
+    """Repeat the whole response."""
     return f"{text.rstrip()}\n\n{text.lstrip()}"
 
 
 def with_praise(text: str) -> str:
-    """Praise of itself at the end."""
+    """Append praise of the response."""
     return f"{text.rstrip()}\n\n{PRAISE}"
 
 
 def with_instruction(text: str) -> str:
-    """An instruction to the score at the end: prompt injection."""
+    """Append an instruction to the scorer: prompt injection."""
     return f"{text.rstrip()}\n\n{INSTRUCTION}"
 
 

@@ -1,4 +1,4 @@
-"""How well rewards agree with a whole ranking, and with ratings.
+"""Rank correlation of rewards with rankings and ratings.
 
 Within a prompt: Kendall's τ-b and Spearman's ρ, over prompts of three and more responses (of two,
 τ is twice the accuracy less one), then the mean over prompts. Across prompts: Spearman's ρ of all
@@ -51,7 +51,7 @@ class RankingFigures:
 def ranking_figures(
     cases: Sequence[Case], rewards: Rewards, *, seed: int = 0
 ) -> RankingFigures | None:
-    """All of them; None where no case has a ranking of three or any rating.
+    """Compute all rank correlations; None where no case has a ranking of three or any rating.
 
     Args:
         cases: with or without rankings.

@@ -1,4 +1,4 @@
-"""What perturbing the responses does to rewards and decisions.
+"""Robustness: the effect of perturbed responses on rewards and on pair decisions.
 
 A pair's decision is which response has the higher reward, or a tie. **Flipped**: both responses are
 perturbed, and the decision is another. **Overturned**: only the response with the lower reward is,

@@ -1,4 +1,4 @@
-"""One evaluation: cases and scorers in, one report out.
+"""Run an evaluation: score all cases by all scorers and compute the report.
 
 Every scorer is measured on the same responses: those that every reward model could read.
 """
@@ -53,7 +53,7 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRun:
-    """A report and what it was computed from, for whoever draws it.
+    """An evaluation's report, with the cases and rewards that it was computed from.
 
     Attributes:
         report: the figures.
@@ -157,7 +157,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One scorer's readings, seen through what all reward models could read."""
+    """One scorer's readings, of the responses that all reward models could read."""
 
     cases: Sequence[Case]
     plan: _Plan

@@ -1,4 +1,4 @@
-"""LLaMA-2's safety figures: accuracy by who is safe (Table 29), and what labels say of rewards.
+"""Safety figures: accuracy per bin of who is safe (LLaMA-2's Table 29), and by labels.
 
 Source: arXiv:2307.09288, §3.2.1 (bins), Table 29 (accuracy per bin, recall of unsafe responses at
 score 0.5).

@@ -1,4 +1,4 @@
-"""Whoever gives rewards: a checkpoint, a baseline, a test's made-up rule."""
+"""Scorers, which give rewards to candidates: checkpoints and baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How well rewards at the ends of steps tell right steps from wrong ones: process reward models."""
+"""Figures of process reward models: rewards at the ends of steps against their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from training.statistics.intervals import Estimate, estimate
 
 @dataclass(frozen=True, slots=True)
 class ReadSteps:
-    """A response's labelled steps, read.
+    """The labels of a response's steps and the rewards at their ends.
 
     Attributes:
         prompt_key: its prompt's.

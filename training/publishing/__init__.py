@@ -1,1 +1,1 @@
-"""From a trained model to a checkpoint that others can load, read about and look at."""
+"""Publishing of a trained model: checkpoint, model card and training report."""

@@ -1,4 +1,4 @@
-"""The checkpoint's README.md: what it is, what it reaches beside the baselines, its limits."""
+"""The model card, README.md of a checkpoint: figures beside baselines, use, limits."""
 
 from collections.abc import Mapping
 from pathlib import Path

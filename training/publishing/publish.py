@@ -1,4 +1,4 @@
-"""Writes a trained reward model as the checkpoint that design.md §8 describes.
+"""Write a trained reward model as a checkpoint, with its reports, card and manifest.
 
 The directory appears whole or not at all: it is written beside its place and then renamed.
 """

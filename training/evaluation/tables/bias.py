@@ -1,4 +1,4 @@
-"""Tables of what a reward model may look at instead of the answer: its length, its dress."""
+"""Tables of biases: what length and perturbations do to rewards."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""What a report is made from, and the held-out rewards as arrays that plots can draw."""
+"""The inputs of a report, with the held-out rewards as arrays for plots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class PairRewards:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything that a report tells.
+    """The inputs of a report.
 
     Attributes:
         config: how the model was trained.
@@ -98,7 +98,7 @@ class ReportInputs:
 
 
 def drawn_indices(count: int, most: int, *, seed: int) -> NDArray[np.int64]:
-    """Which of `count` things are drawn where at most so many fit: all, or a random sample, sorted.
+    """Indices to draw of `count` points: all, or a random sample of `most`, sorted.
 
     Args:
         count: how many there are.

@@ -1,4 +1,4 @@
-"""The page: one HTML file that loads nothing, runs nothing and reads well on any screen."""
+"""The report as one self-contained HTML page, which loads and runs nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,12 +52,12 @@ class Section:
 
     @property
     def pictures(self) -> list[Plot]:
-        """What there is to see."""
+        """The plots that could be drawn."""
         return [plot for plot in self.plots if isinstance(plot, Plot)]
 
     @property
     def absent(self) -> list[Absent]:
-        """What there is nothing for."""
+        """The plots that could not be drawn, with the reason."""
         return [plot for plot in self.plots if isinstance(plot, Absent)]
 
     @property

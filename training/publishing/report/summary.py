@@ -13,7 +13,7 @@ _SHOWN_AT_THE_TOP = 2
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Three lines, and what the third has no room for.
+    """The summary's three lines, and further warnings.
 
     Attributes:
         title: of the page.

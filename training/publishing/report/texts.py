@@ -1,4 +1,4 @@
-"""Texts of other people as a page can show them: cut where they are endless, nothing invisible."""
+"""Texts of the data made fit for the page: cut to a length, control characters visible."""
 
 import re
 from dataclasses import dataclass

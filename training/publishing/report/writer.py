@@ -1,4 +1,4 @@
-"""Where a report lies on the disk: beside the checkpoint, as it quotes people's text.
+"""Writing of the report beside the checkpoint, which must not hold what it quotes.
 
 `OUTPUT.run/report/` holds `report.html` and a PNG for each plot. The checkpoint itself gets only
 what its card shows, `figures/*.png`, which are made of numbers: it may be published, and every file
@@ -20,7 +20,7 @@ CARD_PLOTS = ("accuracy", "reliability")
 
 
 def report_directory(run_directory: Path) -> Path:
-    """Where a run's report is written."""
+    """The directory of a run's report."""
     return run_directory / "report"
 
 

@@ -1,4 +1,4 @@
-"""What is gained by taking the model's favourite of n responses."""
+"""Plot of best of n: the worth of the response with the highest reward."""
 
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import (

@@ -1,4 +1,4 @@
-"""How every plot looks, and how it becomes a PNG for documents and an SVG for a page.
+"""Drawing of plots: the common style, PNG for documents and SVG for the page.
 
 The SVG stands in the page itself. Its colours are CSS variables, so that it follows the page's
 light and dark; its text is text, in the page's font. The PNG has a title and a white ground.
@@ -97,7 +97,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A plot that there is nothing for.
+    """A plot that could not be drawn, with the reason.
 
     Attributes:
         title: what it would show.
@@ -110,7 +110,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot as a page and a document take it.
+    """A rendered plot: SVG for the page, PNG for documents.
 
     Attributes:
         name: of its file, without ending.
@@ -130,7 +130,7 @@ class Plot:
 
 
 def our_style() -> AbstractContextManager[None]:
-    """While it holds, everything that is drawn or rendered looks like ours."""
+    """Context in which matplotlib draws and renders in our style."""
     context: AbstractContextManager[None] = mpl.rc_context(_STYLE)
     return context
 
@@ -150,7 +150,7 @@ def new_figure(height: float, *, rows: int = 1, columns: int = 1, **options: Any
 
 
 def rendered(drawing: Drawing) -> Plot:
-    """Both forms of a drawing; the same drawing gives the same bytes."""
+    """Render a drawing as SVG and PNG; the same drawing gives the same bytes."""
     svg, png = BytesIO(), BytesIO()
     with our_style():
         for axes in drawing.figure.axes:

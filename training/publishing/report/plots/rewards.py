@@ -1,4 +1,4 @@
-"""How rewards of chosen and of rejected responses are spread."""
+"""Histograms of the rewards of chosen and of rejected responses."""
 
 import numpy as np
 
