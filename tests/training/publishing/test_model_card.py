@@ -12,7 +12,7 @@ from tests.training.made_up import (
     made_up_figures,
     made_up_report,
 )
-from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs
+from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs, usual_inputs
 from training.evaluation import Figures
 from training.evaluation.figures import RatingFigures
 from training.evaluation.heldout import TRAINED_MODEL
@@ -112,7 +112,7 @@ def test_a_model_of_ratings_alone_tells_its_error_and_claims_no_accuracy() -> No
 
 
 def test_the_card_tells_calibration_threshold_and_safety_bins_and_shows_its_pictures() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     manifest = manifest_of(given)
     plot = Plot("accuracy", "", "", "how accurate it is", "", b"")
 

@@ -1,12 +1,12 @@
 """Tables of held-out figures, cell by cell."""
 
-from tests.training.publishing.report.made_up_inputs import rated_alone, report_inputs
+from tests.training.publishing.report.made_up_inputs import rated_alone, report_inputs, usual_inputs
 from training.evaluation.tables.all_tables import model_tables
 from training.evaluation.tables.heldout import accuracy_table, pairs_table, responses_table
 
 
 def test_the_model_stands_above_its_baselines_with_both_intervals() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     table = accuracy_table(given.figures, given.baselines)
     own = given.figures.pairs.accuracy
 
@@ -20,7 +20,7 @@ def test_the_model_stands_above_its_baselines_with_both_intervals() -> None:
 
 
 def test_what_eval_prints_stands_there_too() -> None:
-    titles = " ".join(table.title for table in model_tables(report_inputs().figures))
+    titles = " ".join(table.title for table in model_tables(usual_inputs().figures))
 
     for words in (
         "grade of strength",

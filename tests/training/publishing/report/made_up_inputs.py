@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,12 @@ def report_inputs(
         cases=[case_of_comparison(one) for one in made],
         rewards=rewards,
     )
+
+
+@cache
+def usual_inputs(role: Role = "safety") -> ReportInputs:
+    """The inputs of the usual sixty prompts, made once."""
+    return report_inputs(role=role)
 
 
 def manifest_of(given: ReportInputs) -> RewardModelManifest:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs
+from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs, usual_inputs
 from training.publishing.report.inputs import drawn_indices
 
 
@@ -21,7 +21,7 @@ def test_pairs_have_the_rewards_of_their_responses() -> None:
 
 
 def test_every_graded_pair_is_in_its_grade_and_no_other() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     by_strength = given.pairs.gaps_by_strength()
 
     pairs = given.figures.pairs
@@ -40,7 +40,7 @@ def test_responses_stand_once_each_with_their_length() -> None:
 
 
 def test_the_best_baseline_is_the_most_accurate() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     best = given.best_baseline
 
     assert best[1].value == max(found.value for found in given.baselines.values())

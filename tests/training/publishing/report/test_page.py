@@ -13,6 +13,7 @@ from tests.training.publishing.report.made_up_inputs import (
     manifest_of,
     rated_alone,
     report_inputs,
+    usual_inputs,
 )
 from tests.training.publishing.report.reading_pages import Page
 from training.data.examples import Comparison, StepTarget
@@ -34,7 +35,7 @@ def page_of(given: ReportInputs, plots: Plots, *, most_mistakes: int = 20) -> st
 
 @pytest.fixture(scope="module")
 def usual(plots: Plots) -> tuple[ReportInputs, str]:
-    given = report_inputs()
+    given = usual_inputs()
     return given, page_of(given, plots)
 
 

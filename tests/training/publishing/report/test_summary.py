@@ -2,12 +2,17 @@
 
 from dataclasses import replace
 
-from tests.training.publishing.report.made_up_inputs import manifest_of, rated_alone, report_inputs
+from tests.training.publishing.report.made_up_inputs import (
+    manifest_of,
+    rated_alone,
+    report_inputs,
+    usual_inputs,
+)
 from training.publishing.report.summary import summary_of
 
 
 def test_accuracy_stands_beside_the_best_baseline() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     summary = summary_of(given, manifest_of(given))
 
     assert summary.title == "Safety reward model"

@@ -6,7 +6,7 @@ import pytest
 
 from rm_core.errors import NotSaved
 from tests.training.full_disk import disk_full_after
-from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs
+from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs, usual_inputs
 from training.publishing.report.plots.drawing import Absent, Plot
 from training.publishing.report.writer import (
     CARD_PLOTS,
@@ -19,7 +19,7 @@ from training.publishing.report.writer import (
 def test_the_page_and_a_picture_of_every_plot(
     tmp_path: Path, plots: dict[str, Plot | Absent]
 ) -> None:
-    given = report_inputs()
+    given = usual_inputs()
     directory = report_directory(tmp_path / "safety.run")
 
     page = write_report(directory, given, manifest_of(given), plots)
@@ -35,7 +35,7 @@ def test_the_page_and_a_picture_of_every_plot(
 def test_a_full_disk_leaves_the_older_report_and_says_that_the_checkpoint_stands(
     tmp_path: Path, plots: dict[str, Plot | Absent]
 ) -> None:
-    given = report_inputs()
+    given = usual_inputs()
     directory = tmp_path / "report"
     write_report(directory, given, manifest_of(given), plots)
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_the_older_report_and_says_that_the_checkpoint_stands
 def test_an_older_report_s_pictures_do_not_stay(
     tmp_path: Path, plots: dict[str, Plot | Absent]
 ) -> None:
-    given = report_inputs()
+    given = usual_inputs()
     write_report(tmp_path / "report", given, manifest_of(given), plots)
     write_report(
         tmp_path / "report", given, manifest_of(given), {**plots, "rewards": Absent("", "")}

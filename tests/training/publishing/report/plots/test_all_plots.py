@@ -12,6 +12,7 @@ from tests.training.publishing.report.made_up_inputs import (
     comparisons,
     rated_alone,
     report_inputs,
+    usual_inputs,
 )
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.all_plots import PLOTS, draw_plots
@@ -32,7 +33,7 @@ def test_a_safety_model_with_rankings_has_every_plot(
 
 
 def test_what_is_seen_is_told_in_words(plots: dict[str, Plot | Absent]) -> None:
-    given = report_inputs()
+    given = usual_inputs()
     pairs, search = given.figures.pairs, given.calibration.threshold
     alts = {name: plot.alt for name, plot in plots.items() if isinstance(plot, Plot)}
 
@@ -49,7 +50,7 @@ def texts(plot: Plot | Absent) -> set[str]:
 
 
 def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
-    search = report_inputs().calibration.threshold
+    search = usual_inputs().calibration.threshold
 
     found = texts(plots["precision-recall"])
 

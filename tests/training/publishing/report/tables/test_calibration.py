@@ -1,11 +1,11 @@
 """Tables of a calibration."""
 
-from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs
+from tests.training.publishing.report.made_up_inputs import comparisons, report_inputs, usual_inputs
 from training.publishing.report.tables.calibration import calibration_tables
 
 
 def test_errors_threshold_and_baseline_of_a_safety_model() -> None:
-    calibration = report_inputs().calibration
+    calibration = usual_inputs().calibration
     errors, threshold, served = calibration_tables(calibration)
     before, after = calibration.labels.before, calibration.labels.after
 
@@ -20,7 +20,7 @@ def test_errors_threshold_and_baseline_of_a_safety_model() -> None:
 
 
 def test_a_helpfulness_model_has_no_threshold() -> None:
-    titles = [t.title for t in calibration_tables(report_inputs(role="helpfulness").calibration)]
+    titles = [t.title for t in calibration_tables(usual_inputs("helpfulness").calibration)]
 
     assert titles == ["Calibration errors", "What the server applies"]
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from tests.training.publishing.report.made_up_inputs import report_inputs
+from tests.training.publishing.report.made_up_inputs import usual_inputs
 from training.data.accounting import DrawnPart, MixtureCounts
 from training.publishing.report.tables.data import MOST_ROWS, data_tables
 
 
 def test_both_splits_and_what_was_left_out_with_its_reason() -> None:
-    tables = {table.title: table for table in data_tables(report_inputs())}
+    tables = {table.title: table for table in data_tables(usual_inputs())}
 
     assert tables["Both splits"].columns == ("", "train", "held out")
     assert ("pairs", "4", "4") in tables["Both splits"].rows
@@ -17,13 +17,13 @@ def test_both_splits_and_what_was_left_out_with_its_reason() -> None:
 
 
 def test_no_id_stands_there() -> None:
-    cells = [cell for table in data_tables(report_inputs()) for row in table.rows for cell in row]
+    cells = [cell for table in data_tables(usual_inputs()) for row in table.rows for cell in row]
 
     assert not any("private-id" in cell for cell in cells)
 
 
 def test_many_sources_are_cut_the_largest_first_and_the_rest_counted() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     sources = {f"source {n:03}": n + 1 for n in range(100)}
     given = replace(given, data=replace(given.data, sources=sources))
 
@@ -35,7 +35,7 @@ def test_many_sources_are_cut_the_largest_first_and_the_rest_counted() -> None:
 
 
 def test_a_mixture_shows_what_was_drawn() -> None:
-    given = report_inputs()
+    given = usual_inputs()
     mixture = MixtureCounts("weights", 0, (DrawnPart("harmless", ("a",), 0.9, 100, 90, 0.9),))
     given = replace(given, data=replace(given.data, mixture=mixture))
 

@@ -1,6 +1,6 @@
 """Tables of where a checkpoint comes from."""
 
-from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs
+from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs, usual_inputs
 from training.publishing.report.tables.provenance import (
     configuration_table,
     metrics_table,
@@ -19,7 +19,7 @@ def test_every_setting_stands_there() -> None:
 
 def test_versions_origin_and_digests() -> None:
     tables = {
-        table.title: dict(table.rows) for table in provenance_tables(manifest_of(report_inputs()))
+        table.title: dict(table.rows) for table in provenance_tables(manifest_of(usual_inputs()))
     }
 
     assert tables["Versions"] == {"python": "3.12"}
@@ -28,7 +28,7 @@ def test_versions_origin_and_digests() -> None:
 
 
 def test_lists_are_left_out_but_for_intervals() -> None:
-    rows = dict(metrics_table(manifest_of(report_inputs())).rows)
+    rows = dict(metrics_table(manifest_of(usual_inputs())).rows)
 
     assert "calibration.pairs.before.bins" not in rows
     assert rows["safety_threshold.tau_interval"].startswith("[")
