@@ -129,11 +129,6 @@ class Scheduler:
         """How long the present forward pass has run; 0 while idle."""
         return self._device.busy_seconds
 
-    @property
-    def num_admitted(self) -> int:
-        """Items admitted and not finished."""
-        return self._admission.items
-
     async def score(
         self,
         dialogues: Sequence[RewardInput],

@@ -40,6 +40,10 @@ class Rig:
         self.scorer.gate.set()
         await self.scheduler.close()
 
+    @property
+    def num_admitted(self) -> int:
+        return self.scheduler._admission.items
+
     async def score(self, *responses: str, prompt: str = "p", **options: Any) -> list[Any]:
         patience = options.pop("patience_seconds", 60.0)
         submission = Submission("/score", **options)

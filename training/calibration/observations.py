@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.examples import Pair
-from training.statistics.intervals import FloatArray, IntArray
+from training.statistics.intervals import Floats, Ints
 
 BoolArray = NDArray[np.bool_]
 
@@ -40,8 +40,8 @@ class Pairs(NamedTuple):
         prompt: number of the prompt that each pair is of, (pairs,).
     """
 
-    gap: FloatArray
-    prompt: IntArray
+    gap: Floats
+    prompt: Ints
 
 
 class Labels(NamedTuple):
@@ -53,9 +53,9 @@ class Labels(NamedTuple):
         prompt: number of the prompt that each response is to, (labels,).
     """
 
-    reward: FloatArray
+    reward: Floats
     is_safe: BoolArray
-    prompt: IntArray
+    prompt: Ints
 
     @property
     def num_safe(self) -> int:
@@ -81,7 +81,7 @@ class Observations:
 
     pairs: Pairs
     labels: Labels
-    rewards: FloatArray
+    rewards: Floats
     num_prompts: int
 
     def of_prompts(self, kept: BoolArray) -> "Observations":

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 RESAMPLES = 2000
 _BLOCK_DRAWS = 2_000_000  # draws held at once: 16 MB
@@ -206,9 +207,3 @@ def percentile_interval(figures: Floats, *, confidence: float = 0.95) -> Interva
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(figures, [tail, 1 - tail])
     return Interval(float(low), float(high))
-
-
-FloatArray = NDArray[np.float64]
-
-
-IntArray = NDArray[np.int64]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from training.statistics.intervals import FloatArray, IntArray
+from training.statistics.intervals import Floats, Ints
 
 
 class LogisticFit(NamedTuple):
@@ -17,11 +17,11 @@ class LogisticFit(NamedTuple):
         standard_errors: the larger of the model's and the cluster-robust one, (columns,).
     """
 
-    coefficients: FloatArray
-    standard_errors: FloatArray
+    coefficients: Floats
+    standard_errors: Floats
 
 
-def fit_logistic(columns: FloatArray, target: FloatArray, cluster: IntArray) -> LogisticFit | None:
+def fit_logistic(columns: Floats, target: Floats, cluster: Ints) -> LogisticFit | None:
     """Minimise Σ ln(1 + e^z) − t·z, z = xβ, which is convex in β.
 
     Args:
@@ -41,14 +41,14 @@ def fit_logistic(columns: FloatArray, target: FloatArray, cluster: IntArray) -> 
     if np.linalg.matrix_rank(x) < x.shape[1]:
         return None
 
-    def negative_log_likelihood(beta: FloatArray) -> float:
+    def negative_log_likelihood(beta: Floats) -> float:
         z = x @ beta
         return float(np.mean(np.logaddexp(0.0, z) - target * z))
 
-    def gradient(beta: FloatArray) -> FloatArray:
+    def gradient(beta: Floats) -> Floats:
         return np.asarray(x.T @ (expit(x @ beta) - target) / len(x))
 
-    def hessian(beta: FloatArray) -> FloatArray:
+    def hessian(beta: Floats) -> Floats:
         p = expit(x @ beta)
         return np.asarray((x.T * (p * (1 - p))) @ x / len(x))
 

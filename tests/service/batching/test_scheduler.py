@@ -127,4 +127,4 @@ async def test_closing_tells_everyone_who_waits():
         await closing
 
     assert all(isinstance(outcome, EngineClosed) for outcome in outcomes)
-    assert rig.scheduler.num_admitted == 0
+    assert rig.num_admitted == 0

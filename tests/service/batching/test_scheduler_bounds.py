@@ -18,14 +18,14 @@ async def test_the_bound_on_items_is_exact(repetition):
 
         rejected = [task for task in sent if task.done()]
         assert all(isinstance(task.exception(), QueueFull) for task in rejected)
-        assert rig.scheduler.num_admitted == 20
+        assert rig.num_admitted == 20
 
         rig.scorer.gate.set()
         accepted = {i: task for i, task in enumerate(sent) if task not in rejected}
         for index, task in accepted.items():
             right(await task, f"r{index}")
         assert len(accepted) == 20
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0
 
 
 async def test_the_bound_on_tokens_refuses_and_gives_the_places_back():
@@ -38,7 +38,7 @@ async def test_the_bound_on_tokens_refuses_and_gives_the_places_back():
             await rig.score("one two three")
 
         assert refused.value.reason == "token_budget"
-        assert rig.scheduler.num_admitted == 1
+        assert rig.num_admitted == 1
         rig.scorer.gate.set()
         await held
 
@@ -47,7 +47,7 @@ async def test_a_request_with_too_many_tokens_is_refused():
     async with Rig(max_request_tokens=5) as rig:
         with pytest.raises(RequestTooLarge):
             await rig.score("one two", "three four")
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0
 
 
 async def test_a_queue_that_is_too_slow_refuses_with_an_estimate():
@@ -76,7 +76,7 @@ async def test_a_request_that_waits_too_long_is_given_up_and_leaves_the_queue():
             await rig.score("late", patience_seconds=0.05)
 
         assert rig.value("rm_queue_items") == 0
-        assert rig.scheduler.num_admitted == 1
+        assert rig.num_admitted == 1
         rig.scorer.gate.set()
         await held
         assert rig.scorer.forwards == [["held"]]
@@ -113,7 +113,7 @@ async def test_cancelled_requests_free_their_places_at_once():
         await asyncio.gather(*gone, return_exceptions=True)
 
         assert rig.value("rm_queue_items") == 0
-        assert rig.scheduler.num_admitted == 1
+        assert rig.num_admitted == 1
         assert rig.value("rm_cancelled_total", stage="queue") == 50
         rig.scorer.gate.set()
         await held

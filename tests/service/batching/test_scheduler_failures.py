@@ -42,7 +42,7 @@ async def test_what_nobody_waits_for_any_more_is_dropped_between_the_halves_of_a
         assert rig.scorer.failed == [2]
         assert rig.scorer.forwards == [["kept"], ["probe"]]
         assert rig.value("rm_cancelled_total", stage="inference") == 1
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0
 
 
 async def test_an_item_that_does_not_fit_even_alone_fails_alone():
@@ -54,7 +54,7 @@ async def test_an_item_that_does_not_fit_even_alone_fails_alone():
         assert [outcome.code for outcome in outcomes] == ["out_of_memory"] * 2
         rig.scorer.max_fitting = 100
         right(await rig.score("a"), "a")
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0
 
 
 async def test_a_failing_item_is_isolated_and_its_neighbours_are_right():
@@ -69,7 +69,7 @@ async def test_a_failing_item_is_isolated_and_its_neighbours_are_right():
         assert ERROR_MARK not in failure.detail
         del responses[11]
         right(outcomes, *responses)
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0
 
 
 async def test_a_reward_that_is_not_finite_fails_its_item_only():
@@ -88,7 +88,7 @@ async def test_texts_that_cannot_be_encoded_fail_alone():
         assert (empty.code, empty.pointer) == ("empty_text", "response")
         assert (bug.code, bug.status) == ("tokenizing_failed", 500)
         right([fine], "fine")
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0
 
 
 async def test_a_dead_device_thread_fails_who_waits_and_who_comes():
@@ -107,4 +107,4 @@ async def test_a_dead_device_thread_fails_who_waits_and_who_comes():
         with pytest.raises(EngineClosed):
             await rig.score("late")
         assert not rig.scheduler.is_alive
-        assert rig.scheduler.num_admitted == 0
+        assert rig.num_admitted == 0

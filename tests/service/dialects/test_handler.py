@@ -34,7 +34,7 @@ async def test_a_caller_that_leaves_takes_its_texts_along(start):
             json={"query": ["a", "b", "c"]},
             headers={"X-Request-Timeout-Ms": "1"},
         )
-        left = service.state.scheduler.num_admitted
+        left = service.state.scheduler._admission.items
         service.scorer.gate.set()
         await held
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
@@ -13,9 +12,8 @@ from training.data.report import DataReport
 from training.evaluation import Accuracy, Figures
 from training.evaluation.cases import Case, Rewards, length_of
 from training.optimization.history import LogRow
+from training.statistics.intervals import Floats, Ints
 from training.types import STRENGTHS, Strength
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class PairRewards:
 
     chosen: Floats
     rejected: Floats
-    strength: NDArray[np.int64]
+    strength: Ints
 
     @property
     def gap(self) -> Floats:
@@ -97,7 +95,7 @@ class ReportInputs:
         return np.array(rewards, dtype=np.float64), np.array(lengths, dtype=np.float64)
 
 
-def drawn_indices(count: int, most: int, *, seed: int) -> NDArray[np.int64]:
+def drawn_indices(count: int, most: int, *, seed: int) -> Ints:
     """Indices to draw of `count` points: all, or a random sample of `most`, sorted.
 
     Args:

@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from training.evaluation.tables.cells import number
-from training.publishing.report.inputs import Floats, ReportInputs, drawn_indices
+from training.publishing.report.inputs import ReportInputs, drawn_indices
 from training.publishing.report.plots.drawing import MODEL, OTHER, Absent, Drawing, new_figure
+from training.statistics.intervals import Floats
 
 MOST_POINTS = 1_500
 _TITLE = "Reward against length"

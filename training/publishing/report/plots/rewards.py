@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from training.publishing.report.inputs import Floats, ReportInputs
+from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.drawing import MODEL, OTHER, Absent, Drawing, new_figure
+from training.statistics.intervals import Floats
 
 _TITLE = "Rewards of chosen and rejected responses"
 
