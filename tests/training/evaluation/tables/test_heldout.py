@@ -17,6 +17,9 @@ def test_the_model_stands_above_its_baselines_with_both_intervals() -> None:
         f"{100 * own.wilson.low:.1f}–{100 * own.wilson.high:.1f} %",
     )
     assert [row[0] for row in table.rows[1:]] == ["longer wins", "shorter wins"]
+    losses = dict(pairs_table(given.figures).rows)
+    assert losses["loss, nats (a coin's is 0.6931)"] == f"{given.figures.pairs.loss:.4f}"
+    assert losses["95 % of margins are below"].startswith("+")
 
 
 def test_what_eval_prints_stands_there_too() -> None:

@@ -101,22 +101,6 @@ def test_every_figure_on_the_page_equals_the_manifest_s(usual: tuple[ReportInput
     assert "calibration.pairs.before.ece" in shown
 
 
-def test_the_rounded_tables_say_the_same(usual: tuple[ReportInputs, str]) -> None:
-    given, html = usual
-    tables = Page(html).tables
-    pairs = given.figures.pairs
-    (accuracy,) = (rows for name, rows in tables.items() if name.startswith("Accuracy on"))
-    assert accuracy[1][1] == f"{100 * pairs.accuracy.value:.1f} %"
-    assert [row[0] for row in accuracy[1:]] == ["reward model", "longer wins", "shorter wins"]
-    losses = dict(tables["Loss, rewards and margins"][1:])
-    assert losses["loss, nats (a coin's is 0.6931)"] == f"{pairs.loss:.4f}"
-    search = given.calibration.threshold
-    assert tables["Safety threshold"][1][1] == f"{search.point.score:.4f}"
-    errors = {row[0]: row[2] for row in tables["Calibration errors"][1:]}
-    before = given.calibration.pairs.before
-    assert errors["P(chosen wins), before"] == f"{before.ece:.3f}"
-
-
 def test_the_same_figures_give_the_same_page(usual: tuple[ReportInputs, str]) -> None:
     given = report_inputs()
 
