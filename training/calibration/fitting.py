@@ -23,7 +23,7 @@ import numpy as np
 from rm_core.rewards import Calibration
 from rm_core.types import Role
 from training.calibration.observations import BoolArray, Labels, Observations, Pairs
-from training.statistics.intervals import FloatArray, IntArray
+from training.statistics.intervals import Floats, Ints
 from training.statistics.logistic import LogisticFit, fit_logistic
 from training.types import CalibrationMethod
 
@@ -84,7 +84,7 @@ def fit_calibration(
 
 def crossfitted(
     observations: Observations, method: str, *, folds: int, seed: int
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Floats, Floats]:
     """Each pair's gap and each label's reward, calibrated by data of other prompts only.
 
     A fold whose other folds don't determine a calibration keeps its raw rewards.
@@ -109,7 +109,7 @@ def crossfitted(
 
 def prompt_folds(num_prompts: int, *, folds: int, seed: int) -> list[BoolArray]:
     """Parts of the prompts, as equal as can be: for each, which prompts are in it."""
-    order: IntArray = np.random.default_rng(seed).permutation(num_prompts)
+    order: Ints = np.random.default_rng(seed).permutation(num_prompts)
     parts = []
     for part in range(min(folds, num_prompts)):
         held = np.zeros(num_prompts, dtype=np.bool_)
@@ -220,9 +220,9 @@ def _calibration(fit: LogisticFit) -> Calibration:
     return Calibration(1 / float(fit.coefficients[0]), bias)
 
 
-def _separated(safe: FloatArray, unsafe: FloatArray) -> bool:
+def _separated(safe: Floats, unsafe: Floats) -> bool:
     return bool(safe.min() > unsafe.max())
 
 
-def _num_prompts(prompt: IntArray) -> int:
+def _num_prompts(prompt: Ints) -> int:
     return len(np.unique(prompt))

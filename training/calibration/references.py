@@ -15,7 +15,7 @@ from training.calibration.readers import Reader
 from training.data.formats import read_records
 from training.errors import DataError
 from training.evaluation.scorer import Candidate, Reading, Refusal
-from training.statistics.intervals import FloatArray
+from training.statistics.intervals import Floats
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 MIN_RESPONSES = 20
@@ -31,11 +31,11 @@ class ReferenceRewards:
         source: which responses they are, for a person to read.
     """
 
-    rewards: FloatArray
+    rewards: Floats
     source: str
 
 
-def heldout_rewards(rewards: FloatArray) -> ReferenceRewards:
+def heldout_rewards(rewards: Floats) -> ReferenceRewards:
     """The held-out responses as references, where no samples of a policy were given."""
     return ReferenceRewards(
         rewards,
@@ -90,7 +90,7 @@ def reference_rewards(
     return ReferenceRewards(rewards, f"{len(rewards)} reference responses from {names}{left_out}")
 
 
-def baseline_of(rewards: FloatArray, *, weight: float) -> Baseline | None:
+def baseline_of(rewards: Floats, *, weight: float) -> Baseline | None:
     """Mean and unbiased deviation of calibrated rewards; None where they don't spread.
 
     Args:
@@ -103,7 +103,7 @@ def baseline_of(rewards: FloatArray, *, weight: float) -> Baseline | None:
     return Baseline(float(rewards.mean()), std, min(weight, float(len(rewards))))
 
 
-def quantiles_of(rewards: FloatArray) -> ReferenceQuantiles | None:
+def quantiles_of(rewards: Floats) -> ReferenceQuantiles | None:
     """Quantiles of calibrated rewards; None for fewer than 20, or where they don't spread.
 
     Where many rewards are equal, a quantile stands with the share that really lies up to it, so

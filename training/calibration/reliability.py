@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit
 
 from training.calibration.observations import BoolArray
-from training.statistics.intervals import FloatArray, IntArray
+from training.statistics.intervals import Floats, Ints
 
 MAX_BINS = 15
 MIN_PER_BIN = 20
@@ -70,7 +70,7 @@ class Reliability:
         return asdict(self)
 
 
-def pair_reliability(gap: FloatArray, *, seed: int = 0) -> Reliability | None:
+def pair_reliability(gap: Floats, *, seed: int = 0) -> Reliability | None:
     """Of P(chosen ≻ rejected) = σ(gap).
 
     Args:
@@ -93,9 +93,7 @@ def pair_reliability(gap: FloatArray, *, seed: int = 0) -> Reliability | None:
     )
 
 
-def label_reliability(
-    reward: FloatArray, is_safe: BoolArray, *, seed: int = 0
-) -> Reliability | None:
+def label_reliability(reward: Floats, is_safe: BoolArray, *, seed: int = 0) -> Reliability | None:
     """Of P(safe) = σ(reward).
 
     Args:
@@ -119,7 +117,7 @@ def label_reliability(
     )
 
 
-def equal_mass_bins(probability: FloatArray) -> IntArray:
+def equal_mass_bins(probability: Floats) -> Ints:
     """The bin of each probability; equal probabilities are in one bin, (n,).
 
     Args:
@@ -130,15 +128,13 @@ def equal_mass_bins(probability: FloatArray) -> IntArray:
     return np.searchsorted(inner, probability, side="left")
 
 
-def equal_width_bins(probability: FloatArray, *, lowest: float) -> IntArray:
+def equal_width_bins(probability: Floats, *, lowest: float) -> Ints:
     """The bin of each probability among 15 of equal width in [lowest, 1], (n,)."""
     place = (probability - lowest) / (1 - lowest) * MAX_BINS
     return np.clip(np.floor(place), 0, MAX_BINS - 1).astype(np.int64)
 
 
-def expected_calibration_error(
-    probability: FloatArray, came_true: FloatArray, bins: IntArray
-) -> float:
+def expected_calibration_error(probability: Floats, came_true: Floats, bins: Ints) -> float:
     """Mean over all entries of |mean probability − share that came true| of their bins.
 
     Args:
@@ -151,8 +147,8 @@ def expected_calibration_error(
 
 
 def _reliability(
-    probability: FloatArray,
-    came_true: FloatArray,
+    probability: Floats,
+    came_true: Floats,
     *,
     lowest: float,
     nll: float,
@@ -173,7 +169,7 @@ def _reliability(
     )
 
 
-def _ece_if_calibrated(probability: FloatArray, bins: IntArray, *, seed: int) -> float:
+def _ece_if_calibrated(probability: Floats, bins: Ints, *, seed: int) -> float:
     generator = np.random.default_rng(seed)
     errors = []
     for _ in range(_DRAWS):
@@ -182,9 +178,7 @@ def _ece_if_calibrated(probability: FloatArray, bins: IntArray, *, seed: int) ->
     return float(np.mean(errors))
 
 
-def _diagram(
-    probability: FloatArray, came_true: FloatArray, bins: IntArray
-) -> tuple[ReliabilityBin, ...]:
+def _diagram(probability: Floats, came_true: Floats, bins: Ints) -> tuple[ReliabilityBin, ...]:
     counts = np.bincount(bins)
     predicted, observed = np.bincount(bins, probability), np.bincount(bins, came_true)
     return tuple(

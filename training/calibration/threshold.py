@@ -18,7 +18,7 @@ from rm_core.rewards import DEFAULT_TAU, Calibration, calibrate, sigmoid
 from rm_core.types import SafetyThreshold
 from training.calibration.fitting import prompt_folds
 from training.calibration.observations import Labels
-from training.statistics.intervals import FloatArray, IntArray
+from training.statistics.intervals import Floats, Ints
 from training.types import DEFAULT_TARGET_PRECISION
 
 MIN_LABELS_OF_CLASS = 20
@@ -172,7 +172,7 @@ class _Resamples:
         reached: share of resamples in which it was found.
     """
 
-    weights: IntArray
+    weights: Ints
     tau_interval: tuple[float, float] | None
     reached: float
 
@@ -191,11 +191,11 @@ class _Ordered:
     """
 
     calibration: Calibration
-    reward: FloatArray
-    unsafe: IntArray
-    prompt: IntArray
-    distinct: FloatArray
-    end: IntArray
+    reward: Floats
+    unsafe: Ints
+    prompt: Ints
+    distinct: Floats
+    end: Ints
 
     @classmethod
     def of(cls, labels: Labels, calibration: Calibration) -> "_Ordered":
@@ -294,7 +294,7 @@ def _crossfitted(
     return precision, hits / labels.num_unsafe
 
 
-def _interval(values: FloatArray) -> tuple[float, float] | None:
+def _interval(values: Floats) -> tuple[float, float] | None:
     known = values[np.isfinite(values)]
     if not len(known):
         return None
