@@ -103,6 +103,9 @@ TESTED_IN = {
     "rewardd/demo/server_process.py": "integration/test_demo.py",
     # The clients' own parts, tested through both clients against a real socket.
     "rm_client/async_client.py": "rm_client/test_client.py",
+    "rm_client/base.py": "rm_client/test_client.py",
+    "rm_client/call.py": "rm_client/test_client.py",
+    "rm_client/models_base.py": "rm_client/test_models.py",
     "rm_client/checks.py": "rm_client/test_replies.py",
     "rm_client/config.py": "rm_client/test_client.py",
     "rm_client/errors.py": "rm_client/test_replies.py",
@@ -113,7 +116,7 @@ TESTED_IN = {
     "rm_client/adapters/areal.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/environment.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/openrlhf.py": "rm_client/adapters/test_by_path.py",
-    "rm_client/adapters/outcome.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/sample_reward.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/slime.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/verl.py": "rm_client/adapters/test_by_path.py",
     # The load tests' command line, and what each peer is sent.
