@@ -156,18 +156,17 @@ def test_a_pack_planned_ahead_is_used_for_exactly_its_texts(
     assert planned == [4, 2]
 
 
-def test_a_pack_planned_ahead_is_used_for_no_other_texts_and_no_other_places() -> None:
+def test_a_pack_planned_ahead_is_used_for_no_other_texts_and_no_other_positions() -> None:
     forward = PackedForward(make_model("llama"))
+    texts = [Encoded((1, 2, 3, n), 3) for n in range(4, 8)]
     extra = (ReadPosition(1, 0, 1, "b"),)
-    texts = [Encoded((1, 2, 3, n), 3, extra_positions=extra) for n in range(4, 8)]
-    expected = forward.rewards(texts)
-    at_places = forward.rewards_at_positions(texts)
+    wider = [replace(text, extra_positions=extra) for text in texts]
+    expected, expected_wider = forward.rewards(texts), forward.rewards(wider)
+    assert len(expected_wider) == 2 * len(expected)
 
-    forward.plan_ahead(texts, places=False)
+    forward.plan_ahead(texts)
     assert forward.rewards(texts[::-1]) == [pytest.approx(row) for row in expected[::-1]]
-    forward.plan_ahead(texts, places=False)
-    assert forward.rewards_at_positions(texts) == [
-        [pytest.approx(row) for row in rows] for rows in at_places
-    ]
-    forward.plan_ahead(texts, places=True)
+    forward.plan_ahead(texts)
+    assert forward.rewards(wider) == [pytest.approx(row) for row in expected_wider]
+    forward.plan_ahead(wider)
     assert forward.rewards(texts) == [pytest.approx(row) for row in expected]
