@@ -22,7 +22,9 @@ def pairwise_probabilities(rewards: FloatsLike) -> FloatArray:
     Source: Bradley and Terry 1952, "Rank Analysis of Incomplete Block Designs: I".
     """
     r = _finite(rewards)
-    return sigmoid((r[:, None] - r[None, :]).ravel()).reshape(len(r), len(r))
+    with np.errstate(over="ignore"):
+        gaps = r[:, None] - r[None, :]
+    return sigmoid(gaps.ravel()).reshape(len(r), len(r))
 
 
 def rank(rewards: FloatsLike) -> list[int]:

@@ -143,6 +143,7 @@ UNPICKLES = Path("rewardd/checkpoints/convert/pickled.py")
 BANNED_WORDS = {
     "arm",
     "arms",
+    "beware",
     "crowd",
     "judge",
     "judged",
@@ -151,6 +152,7 @@ BANNED_WORDS = {
     "judges",
     "judging",
     "lookahead",
+    "material",
     "verdict",
     "verdicts",
 }

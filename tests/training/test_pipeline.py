@@ -137,7 +137,7 @@ def test_the_card_shows_the_model_beside_its_baselines(
     config, result = trained
     card = (Path(config.output) / "README.md").read_text()
     for accuracy in (result.figures.pairs.accuracy, *result.baselines.values()):
-        assert f"{accuracy.value:.1%}" in card
+        assert f"{100 * accuracy.value:.1f} %" in card
     for name in ("longer wins", "shorter wins", "bag of words"):
         assert name in card
     assert "Gladly" not in card
