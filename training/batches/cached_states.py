@@ -30,8 +30,8 @@ from rm_core.types import Encoded, ModelProfile, Role
 from training.batches.collator import reads_of
 from training.data.examples import Comparison
 from training.errors import TrainingDiverged
-from training.losses import Target
 from training.modeling.reward_model import TrainableModel
+from training.types import Target
 
 _FORMAT = 1
 _NAME = "states"

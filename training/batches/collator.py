@@ -13,8 +13,8 @@ from rm_core.text.positions import response_positions
 from rm_core.types import Encoded
 from training.batches.padded import BatchLayout
 from training.data.examples import Comparison, Pair
-from training.losses import Target, compared_positions, targets_of
-from training.types import PairWeighting
+from training.losses import compared_positions, targets_of
+from training.types import PairWeighting, Target
 
 
 def reads_of(comparison: Comparison, head: HeadKind, targets: frozenset[Target]) -> list[list[int]]:

@@ -15,10 +15,11 @@ from training.data.examples import (
     prompt_text,
 )
 from training.data.formats.token_ids import common_ids
+from training.data.margins import margins_of
 from training.data.options import DataOptions
 from training.data.records import PreferenceRecord, StepLabel, ranking_from_scores
 from training.data.report import Dropped
-from training.losses import Target, margins_of
+from training.types import Target
 
 _ABOUT_PAIRS: frozenset[Target] = frozenset({"pairs", "rankings", "tokens"})
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.types import Role, Truncation
-from training.losses import Margins, MarginTable, Target
+from training.types import Margins, MarginTable, Target
 
 
 @dataclass(frozen=True, slots=True)

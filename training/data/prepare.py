@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue
 from training.data.audit import audit
 from training.data.build import ComparisonBuilder, DialogueEncoder
@@ -36,7 +35,7 @@ class PreparedData:
     report: DataReport
 
 
-def prepare_data(read: ReadRecords, encoder: TextEncoder, options: DataOptions) -> PreparedData:
+def prepare_data(read: ReadRecords, encoder: DialogueEncoder, options: DataOptions) -> PreparedData:
     """Split by prompt, encode, expand rankings to pairs, and account for the rest.
 
     Args:

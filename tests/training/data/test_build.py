@@ -7,8 +7,8 @@ from training.data.examples import Comparison, StepTarget
 from training.data.options import DataOptions
 from training.data.records import PreferenceRecord, StepLabel
 from training.data.report import Dropped
-from training.losses import Target
 from training.modeling.reward_model import TrainableModel
+from training.types import Target
 
 
 def record(*responses: str, ranking: tuple[int, ...] = (), **known: Any) -> PreferenceRecord:

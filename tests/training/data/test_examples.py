@@ -1,7 +1,7 @@
 from rm_core.types import Message
 from training.data.examples import Pair, ordered_pairs, prompt_key
+from training.data.margins import MARGINS
 from training.data.records import PreferenceRecord
-from training.losses import MARGINS
 
 
 def record(ranking: tuple[int, ...], **fields: object) -> PreferenceRecord:
