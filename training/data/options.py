@@ -1,4 +1,4 @@
-"""How records become comparisons: what of the training configuration the data depends on."""
+"""How records become examples: what of the training configuration the data depends on."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from training.types import Margins, MarginTable, Target
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """How records become comparisons.
+    """How records become examples.
 
     Attributes:
         role: the safety role leaves out pairs whose chosen response is unsafe and the other safe.

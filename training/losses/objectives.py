@@ -25,7 +25,7 @@ from training.losses.tokens import token_terms
 from training.types import Target
 
 Batch = Mapping[str, Tensor]
-"""What `ComparisonCollator` makes of comparisons, beside the layout's own."""
+"""What `ExampleCollator` makes of comparisons, beside the layout's own."""
 
 
 @dataclass(frozen=True, slots=True)
