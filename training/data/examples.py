@@ -8,9 +8,9 @@ from math import comb
 from typing import Any, Self
 
 from rm_core.types import Encoded, Message
-from training.data.margins import MARGINS, Margins
+from training.data.margins import MARGINS
 from training.data.records import PreferenceRecord, StepLabel
-from training.types import Strength
+from training.types import Margins, Strength
 
 
 @dataclass(frozen=True, slots=True)
