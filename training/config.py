@@ -240,7 +240,7 @@ class TrainingConfig:
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> "TrainingConfig":
-        from training.losses import margins_of
+        from training.data.margins import margins_of
 
         if self.freeze_layers and self.trainable != "full":
             raise ConfigurationError(

@@ -20,7 +20,7 @@ from training.calibration.references import (
     reference_rewards,
 )
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.formats.reading import ReadRecords
 from training.data.formats.writer import parsed_source
 from training.data.mixture import read_mixture
@@ -30,7 +30,6 @@ from training.distributed import join_processes
 from training.errors import DataError
 from training.evaluation import Accuracy, Figures
 from training.evaluation.baselines import baseline_accuracies
-from training.evaluation.cases import case_of_comparison
 from training.evaluation.heldout import measure
 from training.evaluation.scorer import Candidate
 from training.losses import targets_of
@@ -219,7 +218,7 @@ def _finished(
         baselines=baselines,
         calibration=calibration,
         history=fitted.history,
-        cases=[case_of_comparison(comparison) for comparison in data.heldout],
+        cases=data.heldout,
         rewards=rewards,
     )
     manifest, page = _published(trained, inputs, progress)
@@ -252,7 +251,7 @@ def _published(
 
 
 def calibrate_trained(
-    heldout: Sequence[Comparison],
+    heldout: Sequence[EncodedExample],
     rewards: Sequence[Sequence[float]],
     config: TrainingConfig,
     *,

@@ -17,6 +17,10 @@ Split = Literal["train", "heldout"]
 Recipe = Literal["llama2_helpfulness", "llama2_safety"]
 """Mixtures of LLaMA-2 (arXiv 2307.09288 §3.2.2); `training.data.mixture` has their parts."""
 
+Target = Literal["pairs", "rankings", "ratings", "tokens", "steps", "is_safe", "responses"]
+"""What of the data an objective scores; "responses" needs nothing but the texts."""
+
+
 Precision = Literal["auto", "fp32", "bf16"]
 PairWeighting = Literal["pair", "prompt"]
 Trainable = Literal["full", "head", "lora", "qlora"]

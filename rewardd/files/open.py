@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from rewardd.files.json_rows import JsonArrayRows, JsonLinesRows, holds_array
-from rewardd.files.rows import STDIN, BatchFailed, Rows
-from rewardd.files.table_rows import DatasetRows, ParquetRows
+from rewardd.files.rows import STDIN, BatchFailed
+from training.data.rows.json_rows import JsonLinesRows, holds_array
+from training.data.rows.open import JSON_LINES, open_file, suffix_of
+from training.data.rows.row import Rows
+from training.data.rows.table_rows import DatasetRows, is_saved_dataset, load_saved_dataset
 
 
 def open_rows(name: str, *, split: str | None = None) -> Rows:
@@ -16,6 +18,7 @@ def open_rows(name: str, *, split: str | None = None) -> Rows:
 
     Raises:
         BatchFailed: there is no such file, or its format is not known.
+        DataError: it can't be opened.
     """
     if name == STDIN:
         return JsonLinesRows(None)
@@ -23,16 +26,32 @@ def open_rows(name: str, *, split: str | None = None) -> Rows:
     if not path.exists():
         raise BatchFailed(f"{path} does not exist")
     if path.is_dir():
-        return DatasetRows(path, split)
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix == ".parquet":
-        return ParquetRows(path)
-    if suffix == ".json" and holds_array(path):
-        return JsonArrayRows(path)
-    if suffix in {".jsonl", ".ndjson", ".json"}:
+        return _dataset(path, split)
+    suffix = suffix_of(path)
+    if suffix == ".json" and not holds_array(path):
         return JsonLinesRows(path)
+    if suffix in {*JSON_LINES, ".json", ".parquet"}:
+        return open_file(path)
     raise BatchFailed(
         f"{path}: the format is not known by its name; give .jsonl, .json, .jsonl.gz, .json.gz, "
         ".parquet, or the directory of a dataset (save_to_disk)"
     )
+
+
+def _dataset(path: Path, split: str | None) -> DatasetRows:
+    """What `save_to_disk` wrote, or the named one of its splits."""
+    if not is_saved_dataset(path):
+        raise BatchFailed(
+            f"{path} is not the directory of a dataset (save_to_disk); give the data files in it "
+            "one by one"
+        )
+    loaded = load_saved_dataset(path)
+    if isinstance(loaded, dict):
+        if split is None and len(loaded) == 1:
+            (split,) = loaded
+        if split is None or split not in loaded:
+            raise BatchFailed(f"{path} has the splits {', '.join(loaded)}; name one with --split")
+        loaded = loaded[split]
+    elif split is not None:
+        raise BatchFailed(f"{path} has no splits; leave --split out")
+    return DatasetRows(loaded)

@@ -1,12 +1,13 @@
-"""The rows of an input file, whatever its format, read one after the other.
+"""Why a row, or a whole file, can't be scored.
 
 A row that can't be read is a row with an error, so that its neighbours keep their places; a file
 that can't be read on at all ends the run.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+
+from training.data.rows.json_rows import MAX_ROW_BYTES
+from training.data.rows.row import Row
 
 STDIN = "-"
 
@@ -33,40 +34,21 @@ class BadRow(Exception):
         return {"error": {"code": self.code, "detail": self.detail, "pointer": ""}}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the input.
-
-    Attributes:
-        values: its columns; empty where the row can't be read.
-        problem: why it can't be read.
-    """
-
-    values: dict[str, Any]
-    problem: BadRow | None = None
-
-
-class Rows(Protocol):
-    """An input that is open."""
-
-    @property
-    def total(self) -> int | None:
-        """Its size in the unit of `done`; None where that isn't known."""
-        ...
-
-    @property
-    def done(self) -> int:
-        """How much of it was read."""
-        ...
-
-    def read(self, first: int) -> Iterator[Row]:
-        """The rows from number `first` on, which counts from 0; to be called once.
-
-        Raises:
-            BatchFailed: the input can't be read on.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the files."""
-        ...
+def unreadable(row: Row) -> BadRow | None:
+    """Why a row of the input can't be read; None where it can."""
+    if row.problem is None:
+        return None
+    code, what = {
+        "too_long": ("line_too_long", f"is longer than {MAX_ROW_BYTES} bytes"),
+        "not_utf8": ("invalid_json", f"is not UTF-8 (byte {row.problem.at})"),
+        "not_json": (
+            "invalid_json",
+            f"is not JSON: {row.problem.detail} (column {row.problem.at})",
+        ),
+        "not_strict_json": (
+            "invalid_json",
+            "is not strict JSON: NaN, Infinity, or nested too deep",
+        ),
+    }.get(row.problem.defect, ("invalid_row", "is not a JSON object"))
+    place = f"line {row.number}" if row.is_line else f"element {row.number + 1}"
+    return BadRow(code, f"{place} of the input {what}")

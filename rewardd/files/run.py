@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from rewardd.files.remote import Result
 from rewardd.files.result_file import Sink, encode_row
-from rewardd.files.rows import BadRow, BatchFailed, Row, Rows
+from rewardd.files.rows import BadRow, BatchFailed, unreadable
+from training.data.rows.row import Row, Rows
 
 Item = TypeVar("Item")
 
@@ -156,8 +157,8 @@ def _prepared(
     row: Row, item_of: Callable[[Mapping[str, Any]], Item]
 ) -> tuple[Item | None, BadRow | None]:
     """A row's item, or why it has none."""
-    if row.problem is not None:
-        return None, row.problem
+    if (problem := unreadable(row)) is not None:
+        return None, problem
     try:
         return item_of(row.values), None
     except BadRow as problem:

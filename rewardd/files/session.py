@@ -17,14 +17,20 @@ from rewardd.files.columns import Columns
 from rewardd.files.open import open_rows
 from rewardd.files.remote import PATIENCE, FileScorer, RemoteScorer
 from rewardd.files.result_file import ResultFile, Sink, StdoutSink
-from rewardd.files.rows import BatchFailed, Rows
+from rewardd.files.rows import BatchFailed
 from rewardd.files.run import Summary, run
 from rm_client import InvalidRequest, RewardClient
 from rm_client.models import Truncation
 from rm_core.errors import RewardError
+from training.data.rows.row import Rows
+from training.errors import DataError
 
 STDOUT = "-"
 
+_GO_ON = (
+    "; what was scored so far stands, and the same command goes on from there once the input is "
+    "whole"
+)
 _INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
@@ -195,7 +201,10 @@ def failures_as_lines(console: Console) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except (BatchFailed, RewardError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        advice = _GO_ON if isinstance(error, DataError) else ""
+        console.print(
+            f"error: {error}{advice}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         raise typer.Exit(1) from error
 
 

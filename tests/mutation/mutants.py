@@ -77,7 +77,8 @@ SCORE_ITEMS = _target(
 
 HH = _target(f"{FORMATS}/hh_rlhf.py", f"{TEST_FORMATS}/test_registry.py")
 FIELDS = _target(f"{FORMATS}/fields.py", *HH.tests)
-HELPSTEER = _target(f"{FORMATS}/helpsteer.py", *HH.tests)
+COLUMNS = _target(f"{FORMATS}/columns.py", *HH.tests)
+FILTERS = _target("training/data/filters.py", "tests/training/data/test_filters.py")
 ARENA = _target(f"{FORMATS}/arena.py", *HH.tests)
 FITTING = _target(f"{CALIBRATION}/fitting.py", f"{TEST_CALIBRATION}/test_fitting.py")
 THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_threshold.py")
@@ -309,20 +310,23 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("ranking=(0, 1)", "ranking=(1, 0)"),
         ('        margin=margin_of(row.get("margin")),\n', ""),
     ],
-    HELPSTEER: [
+    COLUMNS: [
         (
             "(int(preference > 0), int(preference < 0))",
             "(int(preference < 0), int(preference > 0))",
         ),
-        ("        strength=STRENGTH_OF_STEPS.get(abs(preference)),\n", ""),
-    ],
-    ARENA: [
-        ('-number_of(answer, "rank")', 'number_of(answer, "rank")'),
+        ('            "strength": STRENGTH_OF_STEPS.get(abs(preference)),\n', ""),
+        ("[-rank for rank in ranks]", "ranks"),
         (
             "(int(preference == 2), int(preference == 1))",
             "(int(preference == 1), int(preference == 2))",
         ),
-        ("((0, 1), (1, 0), (0, 0))[flags", "((1, 0), (0, 1), (0, 0))[flags"),
+        ('"ranking": (0, 1), "margin"', '"ranking": (1, 0), "margin"'),
+    ],
+    ARENA: [("((0, 1), (1, 0), (0, 0))[flags", "((1, 0), (0, 1), (0, 0))[flags")],
+    FILTERS: [
+        ('self._role == "safety"', 'self._role != "safety"'),
+        ("not self._keeps_contradictions and ", ""),
     ],
     FITTING: [
         ("_SURELY * error if certainly else 0.0", "0.0"),

@@ -10,7 +10,7 @@ from training.calibration.calibrate import (
     calibrate_rewards,
 )
 from training.calibration.observations import observations_of
-from training.data.examples import Comparison, Pair
+from training.data.examples import Example, Pair
 from training.data.report import DataReport, SplitCounts
 from training.evaluation import Accuracy, Figures, accuracy_of
 from training.evaluation.heldout import heldout_figures
@@ -26,23 +26,21 @@ def made_up_figures(
 
 def _pairs(
     gaps: Sequence[float], strength: Strength | None
-) -> tuple[list[Comparison], list[tuple[float, ...]]]:
-    comparisons = [
-        Comparison(
-            str(i), str(i), str(i), ("x", "y"), (), (Pair(0, 1, 0.0, strength),), (None, None)
-        )
+) -> tuple[list[Example], list[tuple[float, ...]]]:
+    examples = [
+        Example(str(i), str(i), str(i), ("x", "y"), (Pair(0, 1, 0.0, strength),))
         for i in range(len(gaps))
     ]
-    return comparisons, [(gap, 0.0) for gap in gaps]
+    return examples, [(gap, 0.0) for gap in gaps]
 
 
 def made_up_calibration(
     gaps: Sequence[float] = (2.0, 1.0, -1.0, 3.0), *, weight: float = 32.0
 ) -> CalibrationResult:
     """The calibration of the same few pairs, which is the identity."""
-    comparisons, rewards = _pairs(gaps, None)
+    examples, rewards = _pairs(gaps, None)
     options = CalibrationOptions(role="safety", baseline_weight=weight)
-    return calibrate_rewards(observations_of(comparisons, rewards), options)
+    return calibrate_rewards(observations_of(examples, rewards), options)
 
 
 def made_up_baselines() -> dict[str, Accuracy]:

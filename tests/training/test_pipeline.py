@@ -16,7 +16,7 @@ from training.config import TrainingConfig
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.errors import DataError
-from training.evaluation import score_comparisons
+from training.evaluation import score_examples
 from training.modeling.reward_model import encoder_from, reward_model_from
 from training.pipeline import TrainingResult, train_reward_model
 
@@ -77,7 +77,7 @@ def test_rewards_after_loading_equal_those_measured_before_saving(
     data = prepare_data(
         read_records([Path(config.data[0])]), loaded.encoder, DataOptions(role="safety")
     )
-    rewards = score_comparisons(
+    rewards = score_examples(
         loaded.model, data.heldout, pad_token_id=loaded.model.config.pad_token_id
     )
     flat = torch.tensor([value for given in rewards for value in given], dtype=torch.float64)

@@ -28,10 +28,10 @@ from rm_core.engine.packing.policy import consecutive_packs
 from rm_core.errors import NotSaved
 from rm_core.types import Encoded, ModelProfile, Role
 from training.batches.collator import reads_of
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.errors import TrainingDiverged
-from training.losses import Target
 from training.modeling.reward_model import TrainableModel
+from training.types import Target
 
 _FORMAT = 1
 _NAME = "states"
@@ -118,19 +118,19 @@ class CachedLayout:
 
 
 def read_in(
-    comparisons: Iterable[Comparison], head: HeadKind, targets: frozenset[Target] = frozenset()
+    examples: Iterable[EncodedExample], head: HeadKind, targets: frozenset[Target] = frozenset()
 ) -> Reads:
-    """Every response of the comparisons with the positions that are read in it.
+    """Every response of the examples with the positions that are read in it.
 
     Args:
-        comparisons: to train on, or to measure on.
+        examples: to train on, or to measure on.
         head: where rewards are read.
         targets: of the objectives; none for what is only measured.
     """
     return [
         text
-        for comparison in comparisons
-        for text in zip(comparison.encoded, reads_of(comparison, head, targets), strict=True)
+        for example in examples
+        for text in zip(example.encoded, reads_of(example, head, targets), strict=True)
     ]
 
 

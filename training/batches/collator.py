@@ -12,44 +12,46 @@ from rm_core.checkpoint.manifest import HeadKind
 from rm_core.text.positions import response_positions
 from rm_core.types import Encoded
 from training.batches.padded import BatchLayout
-from training.data.examples import Comparison, Pair
-from training.losses import Target, compared_positions, targets_of
-from training.types import PairWeighting
+from training.data.examples import EncodedExample, Pair
+from training.losses import compared_positions, targets_of
+from training.types import PairWeighting, Target
 
 
-def reads_of(comparison: Comparison, head: HeadKind, targets: frozenset[Target]) -> list[list[int]]:
+def reads_of(
+    example: EncodedExample, head: HeadKind, targets: frozenset[Target]
+) -> list[list[int]]:
     """Which positions of each response are read, ascending.
 
     Args:
-        comparison: the responses.
+        example: the responses.
         head: "last_token" reads where the reward is served, "mean" all of the response.
         targets: what else a "per_token" head is trained on: "tokens" adds the tokens that pairs
             compare, "steps" the last tokens of labelled steps.
     """
     if head == "mean":
-        return [list(response_positions(encoded)) for encoded in comparison.encoded]
-    reads = [{encoded.read_position} for encoded in comparison.encoded]
+        return [list(response_positions(encoded)) for encoded in example.encoded]
+    reads = [{encoded.read_position} for encoded in example.encoded]
     if "tokens" in targets:
-        for pair in comparison.pairs:
-            for own, other in _compared(comparison, pair):
+        for pair in example.pairs:
+            for own, other in _compared(example, pair):
                 reads[pair.chosen].add(own)
                 reads[pair.rejected].add(other)
     if "steps" in targets:
-        for own_reads, steps in zip(reads, comparison.steps, strict=False):
+        for own_reads, steps in zip(reads, example.step_targets, strict=False):
             own_reads.update(step.position for step in steps)
     return [sorted(own) for own in reads]
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonCollator:
-    """Makes one batch of several prompts' comparisons.
+class ExampleCollator:
+    """Makes one batch of several prompts' examples.
 
     Beside what the layout needs the batch holds `num_tokens`, an int, of all responses with their
     prompts, and indices into all its responses or all its reads:
 
     - `read_counts` (responses,) and `read_share` (reads,): how many reads are each response's, and
       by how much each counts in its reward; `response_weight` (responses,): 0 for fillers, else 1
-    - `chosen`, `rejected`, `margin`, `weight` (pairs,), and `pair_counts` (comparisons with pairs,)
+    - `chosen`, `rejected`, `margin`, `weight` (pairs,), and `pair_counts` (examples with pairs,)
     - `places`, `listed`, `ranks` (rankings, most responses), if rankings are a target
     - `rated`, `rating` (rated responses,), if ratings are
     - `token_chosen`, `token_rejected` (compared tokens,), `token_counts` (pairs,), if tokens are
@@ -68,10 +70,10 @@ class ComparisonCollator:
     pair_weighting: PairWeighting
     head: HeadKind = "last_token"
 
-    def __call__(self, comparisons: Sequence[Comparison]) -> dict[str, Any]:
-        """Stack comparisons; every response stands once, whatever is known of it."""
+    def __call__(self, examples: Sequence[EncodedExample]) -> dict[str, Any]:
+        """Stack examples; every response stands once, whatever is known of it."""
         targets = targets_of(self.objectives)
-        laid_out = _LaidOut.of(comparisons, self.head, targets)
+        laid_out = _LaidOut.of(examples, self.head, targets)
         batch = {
             **self.layout.collate(laid_out.encoded, laid_out.reads),
             "num_tokens": sum(encoded.num_tokens for encoded in laid_out.encoded),
@@ -89,14 +91,14 @@ class _LaidOut:
     """The responses of a batch end to end.
 
     Attributes:
-        comparisons: in order.
-        starts: index of each comparison's first response.
+        examples: in order.
+        starts: index of each example's first response.
         encoded: all responses.
         reads: positions read in each.
         read_index: of each response, where in the batch's reads a position stands.
     """
 
-    comparisons: Sequence[Comparison]
+    examples: Sequence[EncodedExample]
     starts: Sequence[int]
     encoded: Sequence[Encoded]
     reads: Sequence[Sequence[int]]
@@ -104,14 +106,14 @@ class _LaidOut:
 
     @classmethod
     def of(
-        cls, comparisons: Sequence[Comparison], head: HeadKind, targets: frozenset[Target]
+        cls, examples: Sequence[EncodedExample], head: HeadKind, targets: frozenset[Target]
     ) -> "_LaidOut":
-        reads = [own for c in comparisons for own in reads_of(c, head, targets)]
+        reads = [own for c in examples for own in reads_of(c, head, targets)]
         first_reads = accumulate((len(own) for own in reads), initial=0)
         return cls(
-            comparisons,
-            list(accumulate((len(c.encoded) for c in comparisons), initial=0))[:-1],
-            [encoded for c in comparisons for encoded in c.encoded],
+            examples,
+            list(accumulate((len(c.encoded) for c in examples), initial=0))[:-1],
+            [encoded for c in examples for encoded in c.encoded],
             reads,
             [
                 {position: first + index for index, position in enumerate(own)}
@@ -127,7 +129,7 @@ def _shares(laid_out: _LaidOut, head: HeadKind) -> dict[str, Tensor]:
             shares += [1 / len(own)] * len(own)
         else:
             shares += [float(position == encoded.read_position) for position in own]
-    weights = [float(c.has_targets) for c in laid_out.comparisons for _ in c.encoded]
+    weights = [float(c.has_targets) for c in laid_out.examples for _ in c.encoded]
     return {
         "read_counts": _whole([len(own) for own in laid_out.reads]),
         "read_share": _real(shares),
@@ -137,10 +139,10 @@ def _shares(laid_out: _LaidOut, head: HeadKind) -> dict[str, Tensor]:
 
 def _pairs(laid_out: _LaidOut, weighting: PairWeighting) -> dict[str, Tensor]:
     chosen, rejected, margin, weight, counts = [], [], [], [], []
-    for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True):
-        number = len(comparison.pairs)
+    for example, start in zip(laid_out.examples, laid_out.starts, strict=True):
+        number = len(example.pairs)
         counts += [number] if number else []
-        for pair in comparison.pairs:
+        for pair in example.pairs:
             chosen.append(start + pair.chosen)
             rejected.append(start + pair.rejected)
             margin.append(pair.margin)
@@ -156,9 +158,9 @@ def _pairs(laid_out: _LaidOut, weighting: PairWeighting) -> dict[str, Tensor]:
 
 def _rankings(laid_out: _LaidOut) -> dict[str, Tensor]:
     ranked = [
-        (comparison.ranks, start)
-        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
-        if comparison.pairs and comparison.ranks
+        (example.ranking, start)
+        for example, start in zip(laid_out.examples, laid_out.starts, strict=True)
+        if example.pairs and example.ranking
     ]
     longest = max((len(ranks) for ranks, _ in ranked), default=1)
     places = torch.zeros(len(ranked), longest, dtype=torch.long)
@@ -174,8 +176,8 @@ def _rankings(laid_out: _LaidOut) -> dict[str, Tensor]:
 def _ratings(laid_out: _LaidOut) -> dict[str, Tensor]:
     rated = [
         (start + index, rating)
-        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
-        for index, rating in enumerate(comparison.ratings)
+        for example, start in zip(laid_out.examples, laid_out.starts, strict=True)
+        for index, rating in enumerate(example.ratings)
         if rating is not None
     ]
     return {
@@ -186,9 +188,9 @@ def _ratings(laid_out: _LaidOut) -> dict[str, Tensor]:
 
 def _tokens(laid_out: _LaidOut) -> dict[str, Tensor]:
     chosen, rejected, counts = [], [], []
-    for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True):
-        for pair in comparison.pairs:
-            compared = _compared(comparison, pair)
+    for example, start in zip(laid_out.examples, laid_out.starts, strict=True):
+        for pair in example.pairs:
+            compared = _compared(example, pair)
             own_index = laid_out.read_index[start + pair.chosen]
             other_index = laid_out.read_index[start + pair.rejected]
             chosen += [own_index[own] for own, _ in compared]
@@ -204,8 +206,8 @@ def _tokens(laid_out: _LaidOut) -> dict[str, Tensor]:
 def _steps(laid_out: _LaidOut) -> dict[str, Tensor]:
     steps = [
         (laid_out.read_index[start + index][step.position], step.label)
-        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
-        for index, own in enumerate(comparison.steps)
+        for example, start in zip(laid_out.examples, laid_out.starts, strict=True)
+        for index, own in enumerate(example.step_targets)
         for step in own
     ]
     return {
@@ -217,8 +219,8 @@ def _steps(laid_out: _LaidOut) -> dict[str, Tensor]:
 def _labels(laid_out: _LaidOut) -> dict[str, Tensor]:
     labelled = [
         (start + index, float(label))
-        for comparison, start in zip(laid_out.comparisons, laid_out.starts, strict=True)
-        for index, label in enumerate(comparison.is_safe)
+        for example, start in zip(laid_out.examples, laid_out.starts, strict=True)
+        for index, label in enumerate(example.is_safe)
         if label is not None
     ]
     return {
@@ -236,8 +238,8 @@ _OF_TARGET = {
 }
 
 
-def _compared(comparison: Comparison, pair: Pair) -> list[tuple[int, int]]:
-    chosen, rejected = comparison.encoded[pair.chosen], comparison.encoded[pair.rejected]
+def _compared(example: EncodedExample, pair: Pair) -> list[tuple[int, int]]:
+    chosen, rejected = example.encoded[pair.chosen], example.encoded[pair.rejected]
     return compared_positions(
         chosen.input_ids,
         rejected.input_ids,

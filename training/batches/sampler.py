@@ -1,4 +1,4 @@
-"""In what order a run sees its comparisons: random, neighbours alike in length, reproducible."""
+"""In what order a run sees its examples: random, neighbours alike in length, reproducible."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -31,12 +31,13 @@ from training.calibration.calibrate import (
 from training.calibration.observations import Observations, observations_of
 from training.calibration.readers import Reader, served_reader
 from training.calibration.references import read_references, reference_rewards
+from training.data.examples import Example
+from training.data.filters import filtered_examples
 from training.data.formats import read_records
 from training.data.formats.options import FormatOptions
 from training.data.prepare import assign_splits
 from training.data.records import PreferenceRecord
 from training.errors import DataError
-from training.evaluation.cases import Case, build_cases
 from training.evaluation.scorer import Candidate, Reading, Refusal
 from training.modeling.token_decoder import BaseDecoder
 from training.progress import Progress, SilentProgress
@@ -180,7 +181,7 @@ def _on_side(
 
 def _observed(records: Sequence[PreferenceRecord], read: Reader) -> Observations:
     """Raw rewards of what the model can read."""
-    cases = build_cases(records).cases
+    cases = filtered_examples(records).examples
     readings = read([candidate for case in cases for candidate in _candidates(case)])
     refused = Counter(r.reason for r in readings if isinstance(r, Refusal))
     remaining = iter(readings)
@@ -200,7 +201,7 @@ def _observed(records: Sequence[PreferenceRecord], read: Reader) -> Observations
     return observations
 
 
-def _candidates(case: Case) -> list[Candidate]:
+def _candidates(case: Example) -> list[Candidate]:
     return [
         Candidate(
             case.prompt,

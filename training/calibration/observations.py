@@ -2,34 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.examples import Pair
+from training.data.examples import Example
 from training.statistics.intervals import Floats, Ints
 
 BoolArray = NDArray[np.bool_]
-
-
-class LabelledResponses(Protocol):
-    """Responses to one prompt with people's judgements: a `Comparison`, a `Case`."""
-
-    @property
-    def prompt_key(self) -> str:
-        """Hash of the prompt."""
-        ...
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """Strict preferences between the responses, perhaps none."""
-        ...
-
-    @property
-    def is_safe(self) -> tuple[bool | None, ...]:
-        """Labels of the responses, None where unknown."""
-        ...
 
 
 class Pairs(NamedTuple):
@@ -102,7 +83,7 @@ class Observations:
 
 
 def observations_of(
-    labelled: Sequence[LabelledResponses], rewards: Sequence[Sequence[float]]
+    labelled: Sequence[Example], rewards: Sequence[Sequence[float]]
 ) -> Observations:
     """Arrays from rewards and rewards.
 

@@ -9,8 +9,8 @@ from rm_core.rewards import Calibration
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Encoded, Role, Scorer, TokenIds, Truncation
 from training.batches.padded import BatchLayout
-from training.data.examples import Comparison
-from training.evaluation import score_comparisons
+from training.data.examples import EncodedExample
+from training.evaluation import score_examples
 from training.evaluation.checkpoint_scorer import DEFAULT_PACK_TOKENS, EngineReader
 from training.evaluation.scorer import Candidate, Reading, Refusal
 
@@ -62,10 +62,10 @@ def trained_reader(
     def read(candidates: Sequence[Candidate]) -> list[Reading | Refusal]:
         texts = [encoded(candidate) for candidate in candidates]
         readable = [text for text in texts if isinstance(text, Encoded)]
-        # The forward knows comparisons: these have one response each and nothing to compare.
-        alone = [Comparison("", "", "", ("",), (text,), (), (None,)) for text in readable]
+        # The forward knows examples: these have one response each and nothing to compare.
+        alone = [EncodedExample("", "", "", ("",), encoded=(text,)) for text in readable]
         rewards = iter(
-            score_comparisons(model, alone, pad_token_id=pad_token_id, head=head, layout=layout)
+            score_examples(model, alone, pad_token_id=pad_token_id, head=head, layout=layout)
         )
         return [text if isinstance(text, Refusal) else Reading(next(rewards)[0]) for text in texts]
 

@@ -14,6 +14,7 @@ from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
     from training.data.build import DialogueEncoder
+    from training.data.formats.options import Decode
     from training.data.report import DataReport
 
 _console = Console(stderr=True)  # errors
@@ -58,11 +59,10 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
         from training.data.formats.writer import parsed_source
         from training.data.mixture import RECIPES, read_mixture
         from training.data.prepare import DataOptions, accounted_data
-        from training.modeling.token_decoder import BaseDecoder
 
         known_role = _one_of("--role", role, ROLES)
         recipe = None if mixture is None else _one_of("--mixture", mixture, RECIPES)
-        decode = None if base is None else BaseDecoder(base)
+        decode = _decoder(base)
         read = read_mixture(
             [parsed_source(text, role=known_role, decode=decode) for text in sources],
             recipe=recipe,
@@ -85,6 +85,14 @@ def _one_of(flag: str, value: str, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
         raise ConfigurationError(f"{flag} must be one of {', '.join(allowed)}")
     return value
+
+
+def _decoder(base: str | None) -> "Decode | None":
+    if base is None:
+        return None
+    from training.modeling.token_decoder import BaseDecoder
+
+    return BaseDecoder(base)
 
 
 def _encoder(base: str | None, max_length: int) -> "DialogueEncoder":

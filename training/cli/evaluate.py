@@ -14,9 +14,9 @@ from rm_core.errors import ConfigurationError
 from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
+    from training.data.examples import Example
     from training.data.formats.reading import ReadRecords
     from training.data.records import PreferenceRecord
-    from training.evaluation.cases import Case
     from training.evaluation.run import DataFacts
     from training.evaluation.scorer import Scorer, ScorerInfo
 
@@ -81,10 +81,10 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
     with exit_on_error(_console):
         from transformers.utils.logging import disable_progress_bar
 
+        from training.data.filters import filtered_examples
         from training.data.formats import read_records
         from training.data.formats.options import FormatOptions
         from training.evaluation.baselines import baseline_scorers
-        from training.evaluation.cases import build_cases
         from training.evaluation.checkpoint_scorer import CheckpointScorer
         from training.evaluation.rendering import markdown, print_tables, results_console
         from training.evaluation.run import EvaluationOptions, evaluate_scorers
@@ -112,11 +112,11 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
         )
         read = read_records(list(data), format_name=format, options=asked)
         records, rest = _side(read.records, split, heldout_fraction, split_seed)
-        built = build_cases(records)
+        built = filtered_examples(records)
         if train_data:
             known = read_records(list(train_data), format_name=format, options=asked)
-            rest = build_cases(known.records).cases
-        seen = {case.prompt_key for case in built.cases}
+            rest = filtered_examples(known.records).examples
+        seen = {case.prompt_key for case in built.examples}
         unseen = [case for case in rest if case.prompt_key not in seen]
         scorers: list[Scorer] = [*models, *baseline_scorers(unseen)]
         with _Bars(_console) as bars:
@@ -218,19 +218,19 @@ def _check_writable(path: Path | None) -> None:
 
 def _side(
     records: "Sequence[PreferenceRecord]", split: Split, fraction: float, seed: int
-) -> "tuple[Sequence[PreferenceRecord], Sequence[Case]]":
+) -> "tuple[Sequence[PreferenceRecord], Sequence[Example]]":
     """The records to evaluate on, and what a bag of words may be fitted on."""
     if split == "all":
         return records, ()
+    from training.data.filters import filtered_examples
     from training.data.prepare import assign_splits
     from training.errors import DataError
-    from training.evaluation.cases import build_cases
 
     sides = assign_splits(records, fraction=fraction, seed=seed)
     if not sides[split]:
         raise DataError(f"no record is on the {split} side; evaluate --split all")
     rest = sides["train"] if split == "heldout" else ()
-    return sides[split], build_cases(rest).cases
+    return sides[split], filtered_examples(rest).examples
 
 
 def _facts(read: "ReadRecords", split: Split) -> "DataFacts":

@@ -1,24 +1,27 @@
-"""Builds comparisons from records, and notes whatever of a record can't be used."""
+"""Builds encoded examples from records, and notes whatever of a record can't be used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from rm_core.errors import DetailUnavailable, EmptyText, InputError, InputTooLong
 from rm_core.types import Dialogue, Encoded, RewardInput, TokenIds, Truncation
 from training.data.examples import (
-    Comparison,
+    EncodedExample,
+    Example,
     Pair,
     StepTarget,
-    ordered_pairs,
-    prompt_key,
+    example_of,
+    num_ties,
     prompt_text,
 )
+from training.data.filters import PairFilter
 from training.data.formats.token_ids import common_ids
+from training.data.margins import margins_of
 from training.data.options import DataOptions
-from training.data.records import PreferenceRecord, StepLabel, ranking_from_scores
+from training.data.records import PreferenceRecord, ranking_from_scores
 from training.data.report import Dropped
-from training.losses import Target, margins_of
+from training.types import Target
 
 _ABOUT_PAIRS: frozenset[Target] = frozenset({"pairs", "rankings", "tokens"})
 
@@ -31,7 +34,7 @@ class DialogueEncoder(Protocol):
         ...
 
 
-class ComparisonBuilder:
+class ExampleBuilder:
     """Encodes records and drops what can't be used; remembers pairs across records.
 
     Args:
@@ -45,161 +48,108 @@ class ComparisonBuilder:
         self._options = options
         self._dropped = dropped
         self._margins = margins_of(options.margins)
-        self._seen: set[tuple[str, str, str]] = set()
+        self._filter = PairFilter(options.role)
         self.ties = 0
 
     def build(
         self, records: Sequence[PreferenceRecord], targets: frozenset[Target]
-    ) -> tuple[Comparison, ...]:
-        """Comparisons of those records that have anything for the targets.
+    ) -> tuple[EncodedExample, ...]:
+        """Examples of those records that have anything for the targets.
 
         Args:
             records: of one side of the split.
             targets: what is looked at on that side.
         """
-        built = (self._comparison(record, targets) for record in records)
-        return tuple(comparison for comparison in built if comparison is not None)
+        built = (self._built(example_of(record, self._margins), targets) for record in records)
+        return tuple(example for example in built if example is not None)
 
-    def _comparison(
-        self, record: PreferenceRecord, targets: frozenset[Target]
-    ) -> Comparison | None:
-        text = prompt_text(record.prompt)
-        if not text.strip():
-            self._dropped.add("empty", record.id)
+    def _built(self, whole: Example, targets: frozenset[Target]) -> EncodedExample | None:
+        if not prompt_text(whole.prompt).strip():
+            self._dropped.add("empty", whole.id)
             return None
-        known = _Known.of(record, targets)
-        responses = [
-            self._encode(record, index, known.steps[index]) for index in range(len(known.is_safe))
-        ]
-        pairs, in_order = self._pairs(record, known, responses)
-        used = _used(pairs, in_order, known, responses, targets)
+        self.ties += num_ties(whole)
+        known = replace(
+            whole,
+            ratings=whole.ratings if "ratings" in targets else (),
+            steps=whole.steps if "steps" in targets else (),
+        )
+        encoded = [self._encoded(known, index) for index in range(len(known.responses))]
+        steps = [self._step_targets(known, index, encoded[index]) for index in range(len(encoded))]
+        example = self._with_pairs(known, encoded)
+        used = _used(example, encoded, steps, targets)
         if not used:
-            if len(record.responses) == 1 and responses[0] is not None:
-                self._dropped.add("single_response", record.id)
-            elif pairs:
-                self._dropped.add("no_target", record.id)
+            if len(whole.responses) == 1 and encoded[0] is not None:
+                self._dropped.add("single_response", whole.id)
+            elif example.pairs:
+                self._dropped.add("no_target", whole.id)
             return None
-        ranks = ranking_from_scores([-record.ranking[i] for i in used]) if in_order else ()
-        place = {index: position for position, index in enumerate(used)}
-        kept = [response for i in used if (response := responses[i]) is not None]
-        return Comparison(
-            id=record.id,
-            prompt_key=prompt_key(record.prompt),
-            prompt=text,
-            responses=tuple(record.responses[index] for index in used),
-            encoded=tuple(response.encoded for response in kept),
-            pairs=tuple(
-                replace(pair, chosen=place[pair.chosen], rejected=place[pair.rejected])
-                for pair in pairs
-                if pair.chosen in place and pair.rejected in place
-            ),
-            is_safe=tuple(known.is_safe[index] for index in used),
-            tags=record.tags,
-            source=record.source,
-            ranks=ranks,
-            ratings=_unless_empty(tuple(known.ratings[index] for index in used)),
-            steps=tuple(response.steps for response in kept)
-            if any(response.steps for response in kept)
-            else (),
+        kept = example.only(used)
+        if kept.ranking is not None:  # without the gaps of what was left out
+            kept = replace(kept, ranking=ranking_from_scores([-rank for rank in kept.ranking]))
+        return EncodedExample.of(
+            kept,
+            tuple(response for index in used if (response := encoded[index]) is not None),
+            tuple(steps[index] for index in used) if any(steps[index] for index in used) else (),
         )
 
-    def _encode(
-        self, record: PreferenceRecord, index: int, steps: Sequence[StepLabel]
-    ) -> "_Response | None":
-        """A response's token ids, and where its steps are read; None and a note if it can't be."""
-        dialogue = Dialogue(record.prompt, record.responses[index])
+    def _encoded(self, example: Example, index: int) -> Encoded | None:
+        """A response's token ids; None and a note if it can't be used."""
+        dialogue = Dialogue(example.prompt, example.responses[index])
         try:
-            if record.token_ids is None:
+            if example.token_ids is None:
                 encoded = self._encoder.encode(dialogue, truncate=self._options.truncate)
             else:
-                encoded = encoded_ids(self._encoder, record.token_ids, index)
+                encoded = encoded_ids(self._encoder, example.token_ids, index)
         except EmptyText:
-            self._dropped.add("empty", record.id)
+            self._dropped.add("empty", example.id)
         except InputTooLong:
-            self._dropped.add("over_long", record.id)
+            self._dropped.add("over_long", example.id)
         except InputError:
-            self._dropped.add("unencodable", record.id)
+            self._dropped.add("unencodable", example.id)
         else:
             if self._options.head != "mean" or encoded.num_prompt_tokens is not None:
-                # Steps are told by characters, which a text that came as token ids has not.
-                by_text = steps if record.token_ids is None else ()
-                return _Response(encoded, self._step_targets(record.id, dialogue, by_text))
-            self._dropped.add("no_border", record.id)
+                return encoded
+            self._dropped.add("no_border", example.id)
         return None
 
     def _step_targets(
-        self, record_id: str, dialogue: Dialogue, steps: Sequence[StepLabel]
+        self, example: Example, index: int, encoded: Encoded | None
     ) -> tuple[StepTarget, ...]:
-        if not steps:
+        """Where a response's labelled steps are read; ids don't tell where their text ends."""
+        steps = example.steps[index]
+        if encoded is None or not steps or example.token_ids is not None:
             return ()
         read_at = tuple(step.end for step in steps)
+        dialogue = Dialogue(example.prompt, example.responses[index], read_at=read_at)
         try:
-            encoded = self._encoder.encode(
-                replace(dialogue, read_at=read_at), truncate=self._options.truncate
-            )
+            stepped = self._encoder.encode(dialogue, truncate=self._options.truncate)
         except DetailUnavailable:
-            self._dropped.add("unreadable_steps", record_id)
+            self._dropped.add("unreadable_steps", example.id)
             return ()
         return tuple(
             StepTarget(place.position, step.label)
-            for place, step in zip(encoded.extra_positions, steps, strict=True)
+            for place, step in zip(stepped.extra_positions, steps, strict=True)
         )
 
-    def _pairs(
-        self,
-        record: PreferenceRecord,
-        known: "_Known",
-        responses: Sequence["_Response | None"],
-    ) -> tuple[list[Pair], bool]:
-        """Pairs without objection, and whether the record's order holds as a whole.
+    def _with_pairs(self, example: Example, encoded: Sequence[Encoded | None]) -> Example:
+        """The example with the pairs that count, and with its ranking only if that holds.
 
         It holds also where a pair was seen before; it does not where a pair of it must not be
         learned, as any objective over the whole order would learn that pair as well.
         """
         pairs: list[Pair] = []
         in_order = True
-        for pair in ordered_pairs(record, self._margins):
-            if pair is None:
-                self.ties += 1
+        for pair in example.pairs:
+            if encoded[pair.chosen] is None or encoded[pair.rejected] is None:
                 continue
-            chosen, rejected = responses[pair.chosen], responses[pair.rejected]
-            if chosen is None or rejected is None:
-                continue
-            reason = self._objection(record, pair, chosen.encoded, rejected.encoded, known)
+            reason = self._filter.objection(example, pair, encoded)
             if reason is None:
                 pairs.append(pair)
             else:
-                self._dropped.add(reason, record.id)
+                self._dropped.add(reason, example.id)
                 in_order = in_order and reason == "duplicate"
-        return pairs, in_order and bool(pairs)
-
-    def _objection(
-        self,
-        record: PreferenceRecord,
-        pair: Pair,
-        own: Encoded,
-        other: Encoded,
-        known: "_Known",
-    ) -> str | None:
-        """Why a pair of encoded responses must not be used; None where nothing speaks against."""
-        chosen, rejected = record.responses[pair.chosen], record.responses[pair.rejected]
-        if chosen.strip() == rejected.strip():
-            return "identical"
-        if own.input_ids == other.input_ids:
-            return "identical_after_truncation"
-        if (
-            self._options.role == "safety"
-            and known.is_safe[pair.chosen] is False
-            and known.is_safe[pair.rejected] is True
-        ):
-            return "unsafe_chosen"
-        key = prompt_key(record.prompt)
-        if (key, chosen, rejected) in self._seen:
-            return "duplicate"
-        if (key, rejected, chosen) in self._seen:
-            return "swapped_duplicate"
-        self._seen.add((key, chosen, rejected))
-        return None
+        ranking = example.ranking if in_order and pairs else None
+        return replace(example, pairs=tuple(pairs), ranking=ranking)
 
 
 def encoded_ids(encoder: DialogueEncoder, texts: Sequence[Sequence[int]], index: int) -> Encoded:
@@ -218,50 +168,21 @@ def encoded_ids(encoder: DialogueEncoder, texts: Sequence[Sequence[int]], index:
     return replace(encoded, num_prompt_tokens=common_ids(texts))
 
 
-@dataclass(frozen=True, slots=True)
-class _Response:
-    encoded: Encoded
-    steps: tuple[StepTarget, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of each response by itself, as far as it is looked at."""
-
-    is_safe: Sequence[bool | None]
-    ratings: Sequence[float | None]
-    steps: Sequence[Sequence[StepLabel]]
-
-    @classmethod
-    def of(cls, record: PreferenceRecord, targets: frozenset[Target]) -> "_Known":
-        count = len(record.responses)
-        return cls(
-            record.is_safe or (None,) * count,
-            (record.ratings if "ratings" in targets else None) or (None,) * count,
-            (record.steps if "steps" in targets else None) or ((),) * count,
-        )
-
-
 def _used(
-    pairs: Sequence[Pair],
-    in_order: bool,
-    known: _Known,
-    responses: Sequence[_Response | None],
+    example: Example,
+    encoded: Sequence[Encoded | None],
+    steps: Sequence[Sequence[StepTarget]],
     targets: frozenset[Target],
 ) -> list[int]:
     """The responses of which there is something to look at, so that none runs for nothing."""
     used: set[int] = set()
-    if targets & _ABOUT_PAIRS and (in_order or targets & {"pairs", "tokens"}):
-        used |= {index for pair in pairs for index in (pair.chosen, pair.rejected)}
-    for index, response in enumerate(responses):
+    if targets & _ABOUT_PAIRS and (example.ranking or targets & {"pairs", "tokens"}):
+        used |= {index for pair in example.pairs for index in (pair.chosen, pair.rejected)}
+    for index, response in enumerate(encoded):
         if response is not None and (
-            known.ratings[index] is not None
-            or response.steps
-            or ("is_safe" in targets and known.is_safe[index] is not None)
+            example.ratings[index] is not None
+            or steps[index]
+            or ("is_safe" in targets and example.is_safe[index] is not None)
         ):
             used.add(index)
     return sorted(used)
-
-
-def _unless_empty(ratings: tuple[float | None, ...]) -> tuple[float | None, ...]:
-    return ratings if any(rating is not None for rating in ratings) else ()

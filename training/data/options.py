@@ -1,15 +1,15 @@
-"""How records become comparisons: what of the training configuration the data depends on."""
+"""How records become examples: what of the training configuration the data depends on."""
 
 from dataclasses import dataclass
 
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.types import Role, Truncation
-from training.losses import Margins, MarginTable, Target
+from training.types import Margins, MarginTable, Target
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """How records become comparisons.
+    """How records become examples.
 
     Attributes:
         role: the safety role leaves out pairs whose chosen response is unsafe and the other safe.

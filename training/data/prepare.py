@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue
 from training.data.audit import audit
-from training.data.build import ComparisonBuilder, DialogueEncoder
-from training.data.examples import Comparison, prompt_key
+from training.data.build import DialogueEncoder, ExampleBuilder
+from training.data.examples import EncodedExample, prompt_key
 from training.data.formats.reading import ReadRecords
 from training.data.options import DataOptions
 from training.data.records import PreferenceRecord
@@ -31,12 +30,12 @@ __all__ = [
 class PreparedData:
     """Both sides of the split and the account of what was left out."""
 
-    train: tuple[Comparison, ...]
-    heldout: tuple[Comparison, ...]
+    train: tuple[EncodedExample, ...]
+    heldout: tuple[EncodedExample, ...]
     report: DataReport
 
 
-def prepare_data(read: ReadRecords, encoder: TextEncoder, options: DataOptions) -> PreparedData:
+def prepare_data(read: ReadRecords, encoder: DialogueEncoder, options: DataOptions) -> PreparedData:
     """Split by prompt, encode, expand rankings to pairs, and account for the rest.
 
     Args:
@@ -88,7 +87,7 @@ def accounted_data(
             dropped.add("leaks_into_heldout", record.id)
         else:
             train_records.append(record)
-    builder = ComparisonBuilder(encoder, options, dropped)
+    builder = ExampleBuilder(encoder, options, dropped)
     train = builder.build(train_records, options.targets)
     # Whatever is learned, how well it orders responses can be told from pairs.
     heldout = builder.build(sides["heldout"], options.targets | {"pairs"})
@@ -159,19 +158,19 @@ def train_side_dialogues(
     ]
 
 
-def fingerprint(*splits: Sequence[Comparison]) -> str:
-    """The sha256 over every kept comparison, in order: equal data, equal fingerprint."""
+def fingerprint(*splits: Sequence[EncodedExample]) -> str:
+    """The sha256 over every kept example, in order: equal data, equal fingerprint."""
     digest = hashlib.sha256()
-    for comparisons in splits:
-        digest.update(f"split {len(comparisons)}\n".encode())
-        for comparison in comparisons:
-            digest.update(comparison.prompt_key.encode())
-            for encoded in comparison.encoded:
+    for examples in splits:
+        digest.update(f"split {len(examples)}\n".encode())
+        for example in examples:
+            digest.update(example.prompt_key.encode())
+            for encoded in example.encoded:
                 digest.update(repr(encoded.input_ids).encode())
-            digest.update(
-                repr([(p.chosen, p.rejected, p.margin) for p in comparison.pairs]).encode()
-            )
-            digest.update(repr(comparison.is_safe).encode())
-            for further in (comparison.ranks, comparison.ratings, comparison.steps):
+            digest.update(repr([(p.chosen, p.rejected, p.margin) for p in example.pairs]).encode())
+            digest.update(repr(example.is_safe).encode())
+            rated = any(rating is not None for rating in example.ratings)
+            ratings = example.ratings if rated else ()
+            for further in (example.ranking, ratings, example.step_targets):
                 digest.update(repr(further).encode() if further else b"")
     return digest.hexdigest()

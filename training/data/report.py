@@ -11,7 +11,7 @@ from typing import Any
 
 from training.data.accounting import Malformed, MixtureCounts
 from training.data.audit import Contradiction
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.statistics.intervals import Interval, estimate
 from training.types import STRENGTHS, Split
 
@@ -59,7 +59,7 @@ class SplitCounts:
 
     Attributes:
         prompts: different prompts.
-        records: comparisons with at least one pair.
+        records: examples with at least one pair.
         responses: responses in them.
         pairs: strict pairs.
         tokens: over all encoded responses, prompts included.
@@ -100,7 +100,7 @@ class DataReport:
         ties: pairs of equal rank: never trained on, never counted in accuracy.
         splits: counts of each split.
         dropped: record ids by reason; an id stands once for each thing left out of its record.
-        fingerprint: sha256 over the kept comparisons, hex.
+        fingerprint: sha256 over the kept examples, hex.
         malformed: rows that are not what their format promises.
         sources: records of each source, before anything was left out.
         contradictions: records that prefer opposite responses; the later one is left out.
@@ -208,26 +208,26 @@ class DataReport:
             yield f"  safety: {bins}"
 
 
-def split_counts(comparisons: Sequence[Comparison]) -> SplitCounts:
+def split_counts(examples: Sequence[EncodedExample]) -> SplitCounts:
     """Count one split."""
-    lengths = [e.num_tokens for comparison in comparisons for e in comparison.encoded]
+    lengths = [e.num_tokens for example in examples for e in example.encoded]
     strengths: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     longer: list[float] = []
     keys: list[str] = []
-    for comparison in comparisons:
-        for pair in comparison.pairs:
-            chosen = len(comparison.responses[pair.chosen])
-            rejected = len(comparison.responses[pair.rejected])
+    for example in examples:
+        for pair in example.pairs:
+            chosen = len(example.responses[pair.chosen])
+            rejected = len(example.responses[pair.rejected])
             longer.append(0.5 * ((chosen > rejected) + (chosen >= rejected)))
-            keys.append(comparison.prompt_key)
-            sources[comparison.source] += 1
+            keys.append(example.prompt_key)
+            sources[example.source] += 1
             if pair.strength:
                 strengths[pair.strength] += 1
     wins = estimate(longer, keys)
     return SplitCounts(
-        prompts=len({comparison.prompt_key for comparison in comparisons}),
-        records=len(comparisons),
+        prompts=len({example.prompt_key for example in examples}),
+        records=len(examples),
         responses=len(lengths),
         pairs=len(longer),
         tokens=sum(lengths),
@@ -235,8 +235,8 @@ def split_counts(comparisons: Sequence[Comparison]) -> SplitCounts:
         max_tokens=max(lengths, default=0),
         longer_wins=wins.value if wins else 0.5,
         strengths={grade: strengths[grade] for grade in STRENGTHS if strengths[grade]},
-        rated=sum(rating is not None for c in comparisons for rating in c.ratings),
-        steps=sum(len(own) for c in comparisons for own in c.steps),
+        rated=sum(rating is not None for c in examples for rating in c.ratings),
+        steps=sum(len(own) for c in examples for own in c.step_targets),
         longer_wins_interval=wins.interval if wins else None,
         ungraded=len(longer) - sum(strengths.values()),
         sources=dict(sorted(sources.items())),

@@ -6,6 +6,6 @@ where there is not enough data.
 
 from training.evaluation.accuracy import Accuracy, accuracy_of
 from training.evaluation.figures import Figures, evaluate
-from training.evaluation.forward import score_comparisons
+from training.evaluation.forward import score_examples
 
-__all__ = ["Accuracy", "Figures", "accuracy_of", "evaluate", "score_comparisons"]
+__all__ = ["Accuracy", "Figures", "accuracy_of", "evaluate", "score_examples"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from scipy.sparse import vstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from training.data.examples import Comparison, Pair
+from training.data.examples import EncodedExample, Example
 from training.evaluation.accuracy import Accuracy, accuracy_of
 from training.evaluation.cases import length_of, pair_table
 from training.evaluation.scorer import Candidate, Reading, Refusal, ScorerInfo
@@ -26,20 +26,6 @@ RewardOfTexts = Callable[[Sequence[str]], NDArray[np.float64]]
 """From texts to one reward for each, (texts,)."""
 
 _WORD = r"(?u)\b\w+\b"  # single letters and digits too, which scikit-learn leaves out
-
-
-class PairedTexts(Protocol):
-    """Responses with preferences between them: a `Comparison`, an evaluation's `Case`."""
-
-    @property
-    def responses(self) -> tuple[str, ...]:
-        """As text."""
-        ...
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """Strict preferences between them."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +59,7 @@ class BaselineScorer:
         ]
 
 
-def baseline_scorers(train: Sequence[PairedTexts] = ()) -> list[BaselineScorer]:
+def baseline_scorers(train: Sequence[Example] = ()) -> list[BaselineScorer]:
     """The baseline scorers; a bag of words only where there are pairs to fit it on.
 
     Args:
@@ -90,7 +76,7 @@ def baseline_scorers(train: Sequence[PairedTexts] = ()) -> list[BaselineScorer]:
 
 
 def baseline_accuracies(
-    train: Sequence[Comparison], heldout: Sequence[Comparison], *, seed: int = 0
+    train: Sequence[EncodedExample], heldout: Sequence[EncodedExample], *, seed: int = 0
 ) -> dict[str, Accuracy]:
     """Held-out accuracy of each baseline but the constant, ties counted half.
 
@@ -112,7 +98,7 @@ def baseline_accuracies(
     return accuracies
 
 
-def bag_of_words(train: Sequence[PairedTexts]) -> RewardOfTexts:
+def bag_of_words(train: Sequence[Example]) -> RewardOfTexts:
     """Fit a reward that is linear in log word counts, on pairs.
 
     A logistic regression without intercept on x_c − x_r is Bradley-Terry with that reward; the
@@ -155,7 +141,7 @@ def _log_counts(vectorizer: Any, texts: Sequence[str]) -> Any:
     return counts
 
 
-def _differences(vectorizer: Any, comparisons: Sequence[PairedTexts]) -> Any:
+def _differences(vectorizer: Any, comparisons: Sequence[Example]) -> Any:
     """Log word counts of chosen minus rejected, (pairs, words)."""
     counts = _log_counts(vectorizer, [text for one in comparisons for text in one.responses])
     chosen: list[int] = []

@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.evaluation.cases import Case, Rewards
+from training.data.examples import Example
+from training.evaluation.cases import Rewards
 from training.evaluation.rankings import quality_by_rank, quality_by_rating
 from training.statistics.intervals import Estimate, Floats, estimate
 
@@ -47,7 +48,7 @@ class BestOfN:
     by_rating: tuple[BestOfNPoint, ...]
 
 
-def best_of_n(cases: Sequence[Case], rewards: Rewards, *, seed: int = 0) -> BestOfN | None:
+def best_of_n(cases: Sequence[Example], rewards: Rewards, *, seed: int = 0) -> BestOfN | None:
     """Both curves; None where no case has three responses of known quality.
 
     Args:
@@ -93,9 +94,9 @@ def _share_of_draws_within(count: int) -> Floats:
 
 
 def _curve(
-    cases: Sequence[Case],
+    cases: Sequence[Example],
     rewards: Rewards,
-    quality_of: Callable[[Case], Floats | None],
+    quality_of: Callable[[Example], Floats | None],
     seed: int,
 ) -> tuple[BestOfNPoint, ...]:
     found = [

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from training.data.examples import Example
 from training.evaluation.best_of_n import BestOfN, best_of_n
-from training.evaluation.cases import Case, Rewards
+from training.evaluation.cases import Rewards
 from training.evaluation.lengths import LengthFigures, length_figures
 from training.evaluation.pairs import PairFigures, pair_figures
 from training.evaluation.rankings import RankingFigures, ranking_figures
@@ -111,7 +112,7 @@ class Figures:
 
 
 def evaluate(
-    cases: Sequence[Case],
+    cases: Sequence[Example],
     rewards: Rewards,
     scorer: ScorerInfo,
     *,

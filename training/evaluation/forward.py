@@ -15,13 +15,13 @@ from rm_core.text.positions import response_positions
 from rm_core.types import Encoded
 from training.batches.choose import choose_layout
 from training.batches.padded import BatchLayout
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.errors import TrainingDiverged
 
 
-def score_comparisons(
+def score_examples(
     model: Any,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[EncodedExample],
     *,
     pad_token_id: int,
     head: HeadKind = "last_token",
@@ -59,7 +59,7 @@ def score_comparisons(
 
 def score_steps(
     model: Any,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[EncodedExample],
     *,
     pad_token_id: int,
     layout: BatchLayout | None = None,
@@ -75,7 +75,7 @@ def score_steps(
         batch_tokens: most tokens in one forward pass, padding included, shared ones counted apart.
 
     Returns:
-        For each comparison what `Comparison.steps` holds labels of: empty where it has none.
+        For each comparison what `step_targets` holds labels of: empty where it has none.
 
     Raises:
         TrainingDiverged: a reward is not finite.
@@ -83,7 +83,7 @@ def score_steps(
     stepped = [
         (encoded, [step.position for step in steps])
         for comparison in comparisons
-        for encoded, steps in zip(comparison.encoded, comparison.steps, strict=False)
+        for encoded, steps in zip(comparison.encoded, comparison.step_targets, strict=False)
         if steps
     ]
     found = iter(
@@ -96,7 +96,7 @@ def score_steps(
         )
     )
     return [
-        tuple(tuple(next(found)) if steps else () for steps in comparison.steps)
+        tuple(tuple(next(found)) if steps else () for steps in comparison.step_targets)
         for comparison in comparisons
     ]
 

@@ -23,8 +23,9 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
-from training.evaluation.cases import Case, PairTable, Rewards, length_of, pair_table
+from training.evaluation.cases import PairTable, Rewards, length_of, pair_table
 from training.evaluation.rankings import correlation_estimate
 from training.statistics.intervals import (
     Estimate,
@@ -78,7 +79,7 @@ class LengthFigures:
 
 
 def length_figures(
-    cases: Sequence[Case], rewards: Rewards, *, seed: int = 0
+    cases: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> LengthFigures | None:
     """Figures by length; None where there is no response.
 
@@ -114,7 +115,7 @@ def length_figures(
     )
 
 
-def _pair_lengths(cases: Sequence[Case], table: PairTable) -> tuple[Floats, Floats]:
+def _pair_lengths(cases: Sequence[Example], table: PairTable) -> tuple[Floats, Floats]:
     """Lengths of chosen and rejected, (pairs,) each."""
     lengths = [
         (
@@ -178,7 +179,7 @@ def _at_equal_length(table: PairTable, longer: Floats) -> tuple[Estimate | None,
     return Estimate(float(expit(theta)), pairs, prompts, interval), float(fit.coefficients[1])
 
 
-def _within_prompts(cases: Sequence[Case], rewards: Rewards, seed: int) -> Estimate | None:
+def _within_prompts(cases: Sequence[Example], rewards: Rewards, seed: int) -> Estimate | None:
     values: list[float] = []
     lengths: list[float] = []
     keys: list[str] = []

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_of, accuracy_where
-from training.evaluation.cases import Paired, Rewards, pair_table
+from training.evaluation.cases import Rewards, pair_table
 from training.types import STRENGTHS
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -41,7 +42,9 @@ class PairFigures:
     margin_quantiles: Mapping[str, float]
 
 
-def pair_figures(cases: Sequence[Paired], rewards: Rewards, *, seed: int = 0) -> PairFigures | None:
+def pair_figures(
+    cases: Sequence[Example], rewards: Rewards, *, seed: int = 0
+) -> PairFigures | None:
     """Compute figures of pairs, means over pairs and not over batches; None of no pair.
 
     Args:

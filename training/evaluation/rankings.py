@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, rankdata, spearmanr
 
-from training.evaluation.cases import Case, Rewards, labelled
+from training.data.examples import Example
+from training.evaluation.cases import Rewards, labelled
 from training.statistics.intervals import Estimate, Floats, bootstrap, estimate, percentile_interval
 
 MIN_RESPONSES = 3
@@ -49,7 +50,7 @@ class RankingFigures:
 
 
 def ranking_figures(
-    cases: Sequence[Case], rewards: Rewards, *, seed: int = 0
+    cases: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> RankingFigures | None:
     """Compute all rank correlations; None where no case has a ranking of three or any rating.
 
@@ -68,7 +69,7 @@ def ranking_figures(
     return figures
 
 
-def quality_by_rank(case: Case) -> Floats | None:
+def quality_by_rank(case: Example) -> Floats | None:
     """Share of the other responses that each one beats, ties half, (responses,); random: ½.
 
     None where fewer than three are ranked, or all alike.
@@ -80,7 +81,7 @@ def quality_by_rank(case: Case) -> Floats | None:
     return quality
 
 
-def quality_by_rating(case: Case) -> Floats | None:
+def quality_by_rating(case: Example) -> Floats | None:
     """The ratings, (responses,); None unless three and more are all rated, and not all alike."""
     ratings = [rating for rating in case.ratings if rating is not None]
     if len(ratings) < max(MIN_RESPONSES, len(case.responses)) or len(set(ratings)) == 1:
@@ -135,9 +136,9 @@ def _correlation_of_sums(sums: Floats) -> Floats:
 
 
 def _within(
-    cases: Sequence[Case],
+    cases: Sequence[Example],
     rewards: Rewards,
-    quality_of: Callable[[Case], Floats | None],
+    quality_of: Callable[[Example], Floats | None],
     seed: int,
 ) -> RankCorrelation | None:
     kendall: list[float] = []
@@ -157,7 +158,7 @@ def _within(
     return None if tau is None or rho is None else RankCorrelation(tau, rho, constant)
 
 
-def _by_source(cases: Sequence[Case], rewards: Rewards, seed: int) -> dict[str, Estimate]:
+def _by_source(cases: Sequence[Example], rewards: Rewards, seed: int) -> dict[str, Estimate]:
     figures = {}
     for source in sorted(
         {case.source for case in cases if any(r is not None for r in case.ratings)}

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_of, credit_of
-from training.evaluation.cases import Case, Rewards
+from training.evaluation.cases import Rewards
 from training.statistics.intervals import Estimate, Floats, estimate
 
 PerturbedRewards = Sequence[Sequence[float | None]]
@@ -44,7 +45,7 @@ class PerturbationFigures:
 
 
 def perturbation_figures(
-    cases: Sequence[Case], rewards: Rewards, perturbed: PerturbedRewards, *, seed: int = 0
+    cases: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards, *, seed: int = 0
 ) -> PerturbationFigures:
     """Effects of one perturbation.
 
@@ -72,7 +73,7 @@ def perturbation_figures(
 
 
 def _shifts(
-    cases: Sequence[Case], rewards: Rewards, perturbed: PerturbedRewards
+    cases: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards
 ) -> tuple[list[float], list[str]]:
     found = [
         (after - before, case.prompt_key)
@@ -84,7 +85,7 @@ def _shifts(
 
 
 def _gaps(
-    cases: Sequence[Case], rewards: Rewards, perturbed: PerturbedRewards
+    cases: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards
 ) -> tuple[Floats, Floats, Floats, list[str]]:
     """Of each pair with a perturbed response: three gaps, and its prompt.
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from training.data.examples import Example
+from training.data.filters import FilteredExamples
 from training.errors import DataError
-from training.evaluation.cases import BuiltCases, Case, Rewards
+from training.evaluation.cases import Rewards
 from training.evaluation.figures import Figures, evaluate
 from training.evaluation.perturbations import PERTURBATIONS
 from training.evaluation.report import DataSummary, EvaluationReport
@@ -62,12 +64,12 @@ class EvaluationRun:
     """
 
     report: EvaluationReport
-    cases: tuple[Case, ...]
+    cases: tuple[Example, ...]
     rewards: Mapping[str, Rewards]
 
 
 def evaluate_scorers(
-    built: BuiltCases,
+    built: FilteredExamples,
     scorers: Sequence[Scorer],
     options: EvaluationOptions | None = None,
     *,
@@ -88,11 +90,11 @@ def evaluate_scorers(
         RewardError: a scorer can't score at all.
     """
     options, facts = options or EvaluationOptions(), facts or DataFacts()
-    plan = _Plan.of(built.cases, options)
+    plan = _Plan.of(built.examples, options)
     given = [_readings(scorer, plan, on_progress) for scorer in scorers]
     infos = [scorer.info for scorer in scorers]  # complete by now
-    kept, refused = _read_by_all(built.cases, plan, given, infos)
-    cases = tuple(case.only(kept[i]) for i, case in enumerate(built.cases) if kept[i])
+    kept, refused = _read_by_all(built.examples, plan, given, infos)
+    cases = tuple(case.only(kept[i]) for i, case in enumerate(built.examples) if kept[i])
     if not cases:
         raise DataError(
             "no response is left that every reward model could read: "
@@ -101,7 +103,7 @@ def evaluate_scorers(
     rewards: dict[str, Rewards] = {}
     figures = []
     for info, readings in zip(infos, given, strict=True):
-        found = _Found(built.cases, plan, readings, kept)
+        found = _Found(built.examples, plan, readings, kept)
         rewards[info.name] = found.rewards()
         figures.append(_figures(info, cases, found, options))
     data = DataSummary(
@@ -135,7 +137,7 @@ class _Plan:
     robust_prompts: frozenset[str]
 
     @classmethod
-    def of(cls, cases: Sequence[Case], options: EvaluationOptions) -> "_Plan":
+    def of(cls, cases: Sequence[Example], options: EvaluationOptions) -> "_Plan":
         candidates: list[Candidate] = []
         starts = []
         for case in cases:
@@ -159,7 +161,7 @@ class _Plan:
 class _Found:
     """One scorer's readings, of the responses that all reward models could read."""
 
-    cases: Sequence[Case]
+    cases: Sequence[Example]
     plan: _Plan
     readings: Sequence[Reading | Refusal]
     kept: Sequence[Sequence[int]]
@@ -214,7 +216,7 @@ class _Found:
         return reading
 
 
-def _candidate(case: Case, index: int) -> Candidate:
+def _candidate(case: Example, index: int) -> Candidate:
     return Candidate(
         case.prompt,
         case.responses[index],
@@ -223,7 +225,7 @@ def _candidate(case: Case, index: int) -> Candidate:
     )
 
 
-def _drawn_prompts(cases: Sequence[Case], count: int, seed: int) -> frozenset[str]:
+def _drawn_prompts(cases: Sequence[Example], count: int, seed: int) -> frozenset[str]:
     """Prompts with pairs, drawn by hash, so that the draw doesn't depend on the data's order."""
     keys = {case.prompt_key for case in cases if case.pairs and case.token_ids is None}
     order = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
@@ -243,7 +245,7 @@ def _readings(scorer: Scorer, plan: _Plan, on_progress: OnProgress) -> list[Read
 
 
 def _read_by_all(
-    cases: Sequence[Case],
+    cases: Sequence[Example],
     plan: _Plan,
     given: Sequence[Sequence[Reading | Refusal]],
     infos: Sequence[ScorerInfo],
@@ -267,7 +269,7 @@ def _read_by_all(
 
 
 def _figures(
-    info: ScorerInfo, cases: Sequence[Case], found: _Found, options: EvaluationOptions
+    info: ScorerInfo, cases: Sequence[Example], found: _Found, options: EvaluationOptions
 ) -> Figures:
     rewards, seed = found.rewards(), options.seed
     robustness = {name: found.perturbation(name, seed) for name in PERTURBATIONS}

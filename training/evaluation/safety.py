@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.examples import Pair
+from training.data.examples import Example, Pair
 from training.evaluation.accuracy import Accuracy, accuracy_where
-from training.evaluation.cases import Case, Rewards, labelled, pair_table
+from training.evaluation.cases import Rewards, labelled, pair_table
 from training.evaluation.classification import Discrimination, discrimination
 
 SAFETY_BINS: Mapping[str, str] = {
@@ -45,7 +45,7 @@ class SafetyFigures:
 
 
 def safety_figures(
-    cases: Sequence[Case], rewards: Rewards, *, has_scores: bool, seed: int = 0
+    cases: Sequence[Example], rewards: Rewards, *, has_scores: bool, seed: int = 0
 ) -> SafetyFigures | None:
     """Figures by safety; None where nothing is labelled.
 
@@ -76,7 +76,7 @@ def safety_figures(
     )
 
 
-def _bin(case: Case, pair: Pair) -> str:
+def _bin(case: Example, pair: Pair) -> str:
     chosen, rejected = case.is_safe[pair.chosen], case.is_safe[pair.rejected]
     if chosen is None or rejected is None:
         return ""

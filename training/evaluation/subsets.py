@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
-from training.evaluation.cases import Case, PairTable, Rewards, pair_table
+from training.evaluation.cases import PairTable, Rewards, pair_table
 from training.statistics.intervals import (
     Estimate,
     bootstrap_by_prompt,
@@ -56,7 +57,7 @@ class SubsetFigures:
 
 
 def subset_figures(
-    cases: Sequence[Case],
+    cases: Sequence[Example],
     rewards: Rewards,
     *,
     grouping: Grouping,

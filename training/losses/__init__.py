@@ -5,12 +5,10 @@ that they score: a pair, a ranking, a rated response, a step. `OBJECTIVES` is wh
 registered.
 """
 
-from training.losses.margins import MARGINS, margins_of
 from training.losses.objectives import (
     OBJECTIVES,
     Objective,
     Rewards,
-    Target,
     check_head,
     check_objectives,
     parse_objectives,
@@ -24,17 +22,13 @@ from training.losses.regularisers import centering_terms, l2_terms
 from training.losses.safety import safety_auxiliary_terms
 from training.losses.steps import step_terms
 from training.losses.tokens import compared_positions, token_terms
-from training.types import DEFAULT_OBJECTIVES, Margins, MarginTable
+from training.types import DEFAULT_OBJECTIVES
 
 __all__ = [
     "DEFAULT_OBJECTIVES",
-    "MARGINS",
     "OBJECTIVES",
-    "MarginTable",
-    "Margins",
     "Objective",
     "Rewards",
-    "Target",
     "bradley_terry_terms",
     "centering_terms",
     "check_head",
@@ -44,7 +38,6 @@ __all__ = [
     "kwise_terms",
     "l2_terms",
     "listnet_terms",
-    "margins_of",
     "parse_objectives",
     "plackett_luce_terms",
     "reads_margins",

@@ -7,7 +7,7 @@ the weighted mean over all of an update. The losses are added up by the weights 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +22,10 @@ from training.losses.safety import safety_auxiliary_terms
 from training.losses.shapes import sums_of_runs
 from training.losses.steps import step_terms
 from training.losses.tokens import token_terms
-
-Target = Literal["pairs", "rankings", "ratings", "tokens", "steps", "is_safe", "responses"]
-"""What of the data an objective scores; "responses" needs nothing but the texts."""
+from training.types import Target
 
 Batch = Mapping[str, Tensor]
-"""What `ComparisonCollator` makes of comparisons, beside the layout's own."""
+"""What `ExampleCollator` makes of comparisons, beside the layout's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from training.batches.cached_states import (
 )
 from training.batches.padded import BatchLayout
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.prepare import PreparedData
 from training.distributed import join_processes
 from training.losses import targets_of
@@ -131,7 +131,7 @@ def _states(
 
 def _train(
     start: TrainableModel,
-    comparisons: Sequence[Comparison],
+    examples: Sequence[EncodedExample],
     config: TrainingConfig,
     run_directory: Path,
     progress: Progress,
@@ -140,7 +140,7 @@ def _train(
 ) -> TrainableModel:
     return train(
         start,
-        comparisons,
+        examples,
         config,
         run_directory=run_directory,
         layout=layout,

@@ -21,7 +21,7 @@ import transformers
 from rm_core.checkpoint.atomic import replace_directory
 from rm_core.errors import ConfigurationError
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.prepare import fingerprint
 
 MARKER_NAME = "resume.json"
@@ -101,7 +101,7 @@ class RunIdentity:
 
 def identity_of(
     config: TrainingConfig,
-    comparisons: Sequence[Comparison],
+    examples: Sequence[EncodedExample],
     *,
     base: str,
     processes: int,
@@ -112,7 +112,7 @@ def identity_of(
 
     Args:
         config: the recipe.
-        comparisons: the train side.
+        examples: the train side.
         base: sha256 over the base's weights.
         processes: how many train together.
         parallel: in which way.
@@ -122,7 +122,7 @@ def identity_of(
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return RunIdentity(
         configuration=settings,
-        data=fingerprint(comparisons),
+        data=fingerprint(examples),
         base=base,
         processes=processes,
         parallel=parallel,

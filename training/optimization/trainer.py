@@ -15,11 +15,11 @@ from transformers.integrations import TensorBoardCallback
 
 from rm_core.errors import ConfigurationError
 from training.batches.choose import choose_layout
-from training.batches.collator import ComparisonCollator
+from training.batches.collator import ExampleCollator
 from training.batches.padded import BatchLayout
 from training.batches.sampler import EpochsOrder, LengthGroupedOrder
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.distributed import Processes, join_processes
 from training.errors import TrainingDiverged
 from training.losses import Rewards
@@ -32,7 +32,7 @@ from training.optimization.update_loss import UpdateLoss
 
 
 class RewardTrainer(CheckpointingTrainer):
-    """HF `Trainer` for comparisons; see `UpdateLoss` for what it minimises.
+    """HF `Trainer` for examples; see `UpdateLoss` for what it minimises.
 
     Args:
         config: the recipe.
@@ -55,9 +55,9 @@ class RewardTrainer(CheckpointingTrainer):
         self.add_callback(self.clock)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        dataset: Sequence[Comparison] = train_dataset or self.train_dataset
+        dataset: Sequence[EncodedExample] = train_dataset or self.train_dataset
         processes = self.accelerator.num_processes
-        lengths = [comparison.num_tokens for comparison in dataset]
+        lengths = [example.num_tokens for example in dataset]
         return LengthGroupedOrder(
             lengths[:-1] if processes > 1 else lengths,  # the last one is the filler
             batch_size=self._config.batch_size,
@@ -86,7 +86,7 @@ class RewardTrainer(CheckpointingTrainer):
 
         Args:
             model: as `layout` takes it.
-            inputs: a batch of `ComparisonCollator`.
+            inputs: a batch of `ExampleCollator`.
             return_outputs: also give the rewards of the responses.
             num_items_in_batch: totals of the update, from `_get_num_items_in_batch`.
 
@@ -124,7 +124,7 @@ class RewardTrainer(CheckpointingTrainer):
 
 def train(
     start: TrainableModel,
-    comparisons: Sequence[Comparison],
+    examples: Sequence[EncodedExample],
     config: TrainingConfig,
     *,
     run_directory: Path,
@@ -136,7 +136,7 @@ def train(
 
     Args:
         start: model and tokenizer; the model's weights change.
-        comparisons: the train side.
+        examples: the train side.
         config: the recipe.
         run_directory: resumable checkpoints and the TensorBoard log go here.
         layout: how batches go through the model; None: the way that suits it.
@@ -156,7 +156,7 @@ def train(
         disable_dropout(start.model)
     fillers = []
     if processes.count > 1:
-        fillers = [min(comparisons, key=lambda each: each.num_tokens).without_labels()]
+        fillers = [min(examples, key=lambda each: each.num_tokens).without_labels()]
     if layout is None:
         chosen = choose_layout(
             start.model,
@@ -172,19 +172,17 @@ def train(
         layout=layout,
         model=start.model,
         args=training_arguments(
-            config, run_directory, num_examples=len(comparisons), processes=processes.count
+            config, run_directory, num_examples=len(examples), processes=processes.count
         ),
-        train_dataset=[*comparisons, *fillers],
-        data_collator=ComparisonCollator(
-            layout, config.weights, config.pair_weighting, config.head
-        ),
+        train_dataset=[*examples, *fillers],
+        data_collator=ExampleCollator(layout, config.weights, config.pair_weighting, config.head),
         processing_class=start.tokenizer,
         callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.identity = identity = identity_of(
         config,
-        comparisons,
+        examples,
         base=start.base["weights_sha256"],
         processes=processes.count,
         parallel=trainer.accelerator.distributed_type.value,
@@ -215,7 +213,7 @@ def training_arguments(
     Args:
         config: the recipe.
         run_directory: where the run's state goes.
-        num_examples: comparisons in one epoch; the warm-up is counted from it.
+        num_examples: examples in one epoch; the warm-up is counted from it.
         processes: how many train together; each takes `batch_size` prompts at a time.
     """
     batches = math.ceil(math.ceil(num_examples / config.batch_size) / processes)

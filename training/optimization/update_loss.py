@@ -38,7 +38,7 @@ class UpdateLoss:
         """One batch's share of the update's loss, a scalar.
 
         Args:
-            batch: of `ComparisonCollator`.
+            batch: of `ExampleCollator`.
             rewards: what the model gave for it.
             totals: of the update; where an objective scores nothing in it, its loss is 0.
         """

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardd.files.open import open_rows
-from rewardd.files.rows import BatchFailed
+from rewardd.files.rows import BatchFailed, unreadable
+from training.errors import DataError
 
 ROWS = [{"prompt": f"p{i}", "response": f"r{i}", "n": i} for i in range(150)]
 TEXT = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -67,7 +68,7 @@ def test_what_cannot_be_opened_says_why(
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(BatchFailed, match=message):
+    with pytest.raises((BatchFailed, DataError), match=message):
         open_rows(str(path))
 
 
@@ -84,3 +85,36 @@ def test_a_dataset_with_several_splits_wants_one_named(tmp_path: Path) -> None:
 def test_a_directory_that_is_no_dataset_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BatchFailed, match="save_to_disk"):
         open_rows(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "detail"),
+    [
+        (
+            "a.jsonl",
+            b'\n{"secret": oops}',
+            "invalid_json",
+            "line 2 of the input is not JSON: E",
+        ),
+        (
+            "a.jsonl",
+            b'{"secret": "\xff"}',
+            "invalid_json",
+            "line 1 of the input is not UTF-8",
+        ),
+        ("a.jsonl", b'{"secret": NaN}', "invalid_json", "line 1 of the input is not strict JSON"),
+        ("a.json", b'[{}, ["secret"]]', "invalid_row", "element 2 of the input is not a JSON obje"),
+    ],
+)
+def test_a_problem_tells_the_place_and_never_the_text(
+    tmp_path: Path, name: str, content: bytes, code: str, detail: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    *_, row = open_rows(str(tmp_path / name)).read()
+
+    problem = unreadable(row)
+    assert problem is not None
+    assert problem.code == code
+    assert problem.detail.startswith(detail)
+    assert "secret" not in problem.detail

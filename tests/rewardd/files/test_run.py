@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from rewardd.files.rows import BadRow, BatchFailed, Row
+from rewardd.files.rows import BadRow, BatchFailed
 from rewardd.files.run import Summary, run
+from training.data.rows.row import Row, RowProblem
 
 
 class FakeRows:
@@ -20,10 +21,10 @@ class FakeRows:
         self.num_read = 0
 
     def read(self, first: int) -> Iterator[Row]:
-        for values in self._rows[first:]:
+        for number, values in enumerate(self._rows[first:], first):
             self.num_read += 1
-            problem = BadRow("invalid_json", "bad") if values is None else None
-            yield Row(dict(values or {}), problem)
+            problem = RowProblem("not_strict_json") if values is None else None
+            yield Row(number, dict(values or {}), problem)
 
     def close(self) -> None:
         """Nothing to close."""

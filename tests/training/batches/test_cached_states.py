@@ -25,12 +25,12 @@ from training.batches.cached_states import (
     read_in,
 )
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.formats import read_records
 from training.data.options import DataOptions
 from training.data.prepare import prepare_data
 from training.errors import TrainingDiverged
-from training.evaluation import score_comparisons
+from training.evaluation import score_examples
 from training.losses import targets_of
 from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.modeling.trainable import prepare_for_training
@@ -40,7 +40,7 @@ ROWS = 32
 
 
 @pytest.fixture
-def comparisons(start: TrainableModel, tmp_path: Path) -> tuple[Comparison, ...]:
+def examples(start: TrainableModel, tmp_path: Path) -> tuple[EncodedExample, ...]:
     data = write_jsonl(tmp_path / "data.jsonl", preference_rows(ROWS))
     return prepare_data(read_records([data]), start.encoder, DataOptions(role="safety")).train
 
@@ -72,9 +72,9 @@ def counted_calls(trunk: Any) -> Iterator[list[int]]:
 
 
 def states_of(
-    start: TrainableModel, comparisons: Any, config: TrainingConfig, directory: Path
+    start: TrainableModel, examples: Any, config: TrainingConfig, directory: Path
 ) -> CachedStates:
-    texts = read_in(comparisons, config.head, targets_of(config.weights))
+    texts = read_in(examples, config.head, targets_of(config.weights))
     return open_states(compute_states(start, texts, directory, role="safety"), texts)
 
 
@@ -89,7 +89,10 @@ def states_of(
     ids=["pairs", "pairs and labels", "mean head", "tokens"],
 )
 def test_a_head_trained_on_cached_states_is_the_one_that_the_frozen_trunk_gives(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path, options: dict[str, Any]
+    tiny_base: Path,
+    examples: tuple[EncodedExample, ...],
+    tmp_path: Path,
+    options: dict[str, Any],
 ) -> None:
     config = config_of(tmp_path, **options)
     over_trunk, cached = (
@@ -97,13 +100,13 @@ def test_a_head_trained_on_cached_states_is_the_one_that_the_frozen_trunk_gives(
         for _ in range(2)
     )
     untrained = over_trunk.model.score.weight.detach().clone()
-    train(over_trunk, comparisons, config, run_directory=tmp_path / "over")
+    train(over_trunk, examples, config, run_directory=tmp_path / "over")
 
-    states = states_of(cached, comparisons, config, tmp_path)
+    states = states_of(cached, examples, config, tmp_path)
     with counted_calls(cached.model.base_model) as calls:
         alone = replace(cached, model=HeadAlone(head_of(cached.model)))
         layout = CachedLayout(states)
-        train(alone, comparisons, config, run_directory=tmp_path / "cached", layout=layout)
+        train(alone, examples, config, run_directory=tmp_path / "cached", layout=layout)
 
     assert not calls
     found, expected = cached.model.score.weight, over_trunk.model.score.weight
@@ -126,43 +129,43 @@ def test_an_encoders_head_is_trained_on_what_it_reads(tmp_path: Path) -> None:
     )
     data = write_jsonl(tmp_path / "data.jsonl", preference_rows(ROWS))
     options = DataOptions(role="safety")
-    comparisons = prepare_data(read_records([data]), cached.encoder, options).train
-    train(over_trunk, comparisons, config, run_directory=tmp_path / "over")
+    examples = prepare_data(read_records([data]), cached.encoder, options).train
+    train(over_trunk, examples, config, run_directory=tmp_path / "over")
 
-    states = states_of(cached, comparisons, config, tmp_path)
+    states = states_of(cached, examples, config, tmp_path)
     alone = replace(cached, model=HeadAlone(head_of(cached.model)))
-    train(alone, comparisons, config, run_directory=tmp_path / "c", layout=CachedLayout(states))
+    train(alone, examples, config, run_directory=tmp_path / "c", layout=CachedLayout(states))
 
     for name in ("weight", "bias"):
         found = getattr(cached.model.classifier, name)
         assert torch.allclose(found, getattr(over_trunk.model.classifier, name), atol=1e-6)
     pad = cached.pad_token_id
     layout = CachedLayout(states)
-    rewards = score_comparisons(alone.model, comparisons, pad_token_id=pad, layout=layout)
-    expected = score_comparisons(over_trunk.model, comparisons, pad_token_id=pad)
+    rewards = score_examples(alone.model, examples, pad_token_id=pad, layout=layout)
+    expected = score_examples(over_trunk.model, examples, pad_token_id=pad)
     for own, other in zip(rewards, expected, strict=True):
         assert own == pytest.approx(other, abs=1e-5)
 
 
 @pytest.mark.parametrize("head", ["last_token", "mean"])
 def test_rewards_from_cached_states_are_those_of_the_model(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path, head: Any
+    start: TrainableModel, examples: tuple[EncodedExample, ...], tmp_path: Path, head: Any
 ) -> None:
-    texts, pad = read_in(comparisons, head), start.pad_token_id
+    texts, pad = read_in(examples, head), start.pad_token_id
     states = open_states(compute_states(start, texts, tmp_path, role="safety"), texts)
-    expected = score_comparisons(start.model, comparisons, pad_token_id=pad, head=head)
+    expected = score_examples(start.model, examples, pad_token_id=pad, head=head)
 
     alone, layout = HeadAlone(start.model.score), CachedLayout(states)
-    found = score_comparisons(alone, comparisons, pad_token_id=pad, head=head, layout=layout)
+    found = score_examples(alone, examples, pad_token_id=pad, head=head, layout=layout)
 
     for own, other in zip(found, expected, strict=True):
         assert own == pytest.approx(other, abs=1e-5)
 
 
 def test_a_second_run_finds_the_states_and_another_base_or_text_does_not(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
-    texts = read_in(comparisons, "last_token")
+    texts = read_in(examples, "last_token")
     path = compute_states(start, texts, tmp_path, role="safety")
     done: list[int] = []
     with counted_calls(start.model.base_model) as calls:

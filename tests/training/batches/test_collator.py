@@ -7,28 +7,30 @@ import torch
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import InputError
 from rm_core.types import Encoded
-from training.batches.collator import ComparisonCollator, reads_of
+from training.batches.collator import ExampleCollator, reads_of
 from training.batches.padded import PaddedLayout
-from training.data.examples import Comparison, Pair, StepTarget
+from training.data.examples import EncodedExample, Pair, StepTarget
 
 
-def comparison(
+def example(
     lengths: tuple[int, ...],
     pairs: tuple[Pair, ...],
     is_safe: tuple[bool | None, ...],
     **known: Any,
-) -> Comparison:
+) -> EncodedExample:
     encoded = tuple(Encoded(tuple(range(10, 10 + n)), n - 1, num_prompt_tokens=1) for n in lengths)
-    return Comparison("i", "k", "p", ("x",) * len(lengths), encoded, pairs, is_safe, **known)
+    return EncodedExample(
+        "i", "k", "p", ("x",) * len(lengths), pairs, is_safe=is_safe, encoded=encoded, **known
+    )
 
 
 BATCH = [
-    comparison((2, 4), (Pair(1, 0, 0.5),), (True, None), ranks=(1, 0)),
-    comparison(
+    example((2, 4), (Pair(1, 0, 0.5),), (True, None), ranking=(1, 0)),
+    example(
         (3, 1, 2),
         (Pair(0, 1), Pair(0, 2), Pair(1, 2)),
         (None, False, None),
-        ranks=(0, 1, 2),
+        ranking=(0, 1, 2),
         ratings=(2.5, None, -1.0),
     ),
 ]
@@ -36,9 +38,9 @@ BATCH = [
 
 def collator(
     *objectives: str, head: HeadKind = "last_token", weighting: Any = "prompt"
-) -> ComparisonCollator:
+) -> ExampleCollator:
     weights = dict.fromkeys(objectives or ("bradley_terry",), 1.0)
-    return ComparisonCollator(PaddedLayout(0), weights, weighting, head)
+    return ExampleCollator(PaddedLayout(0), weights, weighting, head)
 
 
 def test_responses_stand_once_padded_right_and_pairs_point_to_them() -> None:
@@ -66,7 +68,7 @@ def test_pairs_of_one_prompt_share_its_weight_where_asked() -> None:
 
 
 def test_rankings_of_different_lengths_stand_in_one_matrix() -> None:
-    unordered = comparison((1, 1), (Pair(0, 1),), (None, None))  # its ranking must not be read
+    unordered = example((1, 1), (Pair(0, 1),), (None, None))  # its ranking must not be read
     batch = collator("listnet")([*BATCH, unordered])
     assert batch["places"].tolist() == [[0, 1, 0], [2, 3, 4]]
     assert batch["listed"].tolist() == [[True, True, False], [True, True, True]]
@@ -86,13 +88,13 @@ def test_a_mean_head_reads_all_of_a_response_and_none_of_its_prompt() -> None:
 
 
 def test_a_mean_head_needs_to_know_where_the_response_begins() -> None:
-    unknown = Comparison("i", "k", "p", ("x",), (Encoded((1, 2), 1),), (), (None,))
+    unknown = EncodedExample("i", "k", "p", ("x",), encoded=(Encoded((1, 2), 1),))
     with pytest.raises(InputError, match="begin"):
         reads_of(unknown, "mean", frozenset())
 
 
-STEPPED = comparison(
-    (6, 3), (Pair(0, 1),), (None, None), steps=((StepTarget(2, 1.0), StepTarget(5, 0.0)), ())
+STEPPED = example(
+    (6, 3), (Pair(0, 1),), (None, None), step_targets=((StepTarget(2, 1.0), StepTarget(5, 0.0)), ())
 )
 
 
@@ -107,7 +109,7 @@ def test_steps_are_read_at_their_last_tokens_and_the_reward_at_its_own() -> None
 
 def test_pairs_are_compared_token_by_token_at_the_positions_that_are_read() -> None:
     first, second = Encoded((1, 2, 3, 4), 3), Encoded((1, 9, 3), 2)
-    pair = Comparison("i", "k", "p", ("x", "y"), (first, second), (Pair(1, 0),), (None, None))
+    pair = EncodedExample("i", "k", "p", ("x", "y"), (Pair(1, 0),), encoded=(first, second))
     batch = collator("token_bradley_terry", head="per_token")([BATCH[0], pair])
     rows, positions = batch["read_at"]
 

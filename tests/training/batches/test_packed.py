@@ -111,7 +111,7 @@ def test_reads_within_responses_have_their_gradients_too(architecture: str) -> N
 
 
 @st.composite
-def comparisons(draw: st.DrawFn) -> tuple[list[Encoded], list[list[int]]]:
+def examples(draw: st.DrawFn) -> tuple[list[Encoded], list[list[int]]]:
     """Groups that share prompts, parts of prompts, or nothing, and up to three reads of each."""
     ids = st.lists(st.integers(0, 3), min_size=1, max_size=24)
     texts: list[list[int]] = []
@@ -128,7 +128,7 @@ def comparisons(draw: st.DrawFn) -> tuple[list[Encoded], list[list[int]]]:
 
 @pytest.mark.parametrize("architecture", ["llama", "mistral"])
 @settings(max_examples=25, deadline=None)
-@given(batch=comparisons())
+@given(batch=examples())
 def test_any_batch_trains_as_its_padded_rows_do(
     architecture: str, batch: tuple[list[Encoded], list[list[int]]]
 ) -> None:

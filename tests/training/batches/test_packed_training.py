@@ -12,7 +12,7 @@ from training.batches.choose import choose_layout
 from training.batches.packed import PackedLayout
 from training.batches.padded import PaddedLayout
 from training.config import TrainingConfig, load_config
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.modeling.reward_model import TrainableModel, reward_model_from
@@ -41,7 +41,7 @@ def fresh(base: Path) -> TrainableModel:
 
 
 @pytest.fixture
-def comparisons(start: TrainableModel, tmp_path: Path) -> tuple[Comparison, ...]:
+def examples(start: TrainableModel, tmp_path: Path) -> tuple[EncodedExample, ...]:
     file = write_jsonl(tmp_path / "rows.jsonl", preference_rows(16))
     return prepare_data(read_records([file]), start.encoder, DataOptions(role="safety")).train
 
@@ -58,14 +58,17 @@ def comparisons(start: TrainableModel, tmp_path: Path) -> tuple[Comparison, ...]
     ids=["plain", "checkpointed", "cut", "per token", "mean"],
 )
 def test_a_packed_run_ends_where_the_padded_one_does(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path, changes: dict[str, Any]
+    tiny_base: Path,
+    examples: tuple[EncodedExample, ...],
+    tmp_path: Path,
+    changes: dict[str, Any],
 ) -> None:
     ends, said = [], []
     for packing in (True, False):
         config = recipe(tiny_base, packing=packing, **changes)
         trained = train(
             fresh(tiny_base),
-            comparisons,
+            examples,
             config,
             run_directory=tmp_path / str(packing),
             say=said.append,
@@ -82,11 +85,11 @@ def test_a_packed_run_ends_where_the_padded_one_does(
 
 
 def test_an_adapter_has_the_gradients_of_the_padded_rows(
-    tiny_base: Path, comparisons: tuple[Comparison, ...]
+    tiny_base: Path, examples: tuple[EncodedExample, ...]
 ) -> None:
     pytest.importorskip("peft")
     start = prepare_for_training(fresh(tiny_base), recipe(tiny_base, trainable="lora"))
-    model, texts = start.model.train(), [e for c in comparisons[:4] for e in c.encoded]
+    model, texts = start.model.train(), [e for c in examples[:4] for e in c.encoded]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:  # zero at first, which would leave lora_A without gradients

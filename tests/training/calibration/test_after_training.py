@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.config import TrainingConfig
-from training.data.examples import Comparison, Pair
+from training.data.examples import EncodedExample, Pair
 from training.evaluation.scorer import Candidate, Reading, Refusal
 from training.pipeline import calibrate_trained
 
@@ -15,9 +15,7 @@ CONFIG = TrainingConfig(
     baseline_weight=5.0,
     reference=("policy.jsonl",),
 )
-HELDOUT = [
-    Comparison(str(i), str(i), "p", ("x", "y"), (), (Pair(0, 1),), (None, None)) for i in range(60)
-]
+HELDOUT = [EncodedExample(str(i), str(i), "p", ("x", "y"), (Pair(0, 1),)) for i in range(60)]
 REWARDS = [(1.0 + i / 60, 0.0) if i % 4 else (0.0, 1.0) for i in range(60)]
 
 

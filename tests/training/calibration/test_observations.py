@@ -3,23 +3,23 @@
 import numpy as np
 
 from training.calibration.observations import observations_of
-from training.data.examples import Comparison, Pair
+from training.data.examples import Example, Pair
 
 
-def comparison(key: str, pairs: tuple[Pair, ...], is_safe: tuple[bool | None, ...]) -> Comparison:
-    return Comparison(key, key, key, ("x",) * len(is_safe), (), pairs, is_safe)
+def example(key: str, pairs: tuple[Pair, ...], is_safe: tuple[bool | None, ...]) -> Example:
+    return Example(key, key, key, ("x",) * len(is_safe), pairs, is_safe=is_safe)
 
 
-COMPARISONS = [
-    comparison("b", (Pair(0, 1), Pair(2, 1)), (True, False, None)),
-    comparison("a", (Pair(1, 0),), (None, None)),
-    comparison("b", (), (False,)),
+EXAMPLES = [
+    example("b", (Pair(0, 1), Pair(2, 1)), (True, False, None)),
+    example("a", (Pair(1, 0),), (None, None)),
+    example("b", (), (False,)),
 ]
 REWARDS = [(3.0, 1.0, 2.5), (0.25, 0.5), (-1.0,)]
 
 
 def test_each_pair_gives_a_gap_and_each_label_a_reward() -> None:
-    seen = observations_of(COMPARISONS, REWARDS)
+    seen = observations_of(EXAMPLES, REWARDS)
 
     assert seen.pairs.gap.tolist() == [2.0, 1.5, 0.25]
     assert seen.labels.reward.tolist() == [3.0, 1.0, -1.0]
@@ -29,8 +29,8 @@ def test_each_pair_gives_a_gap_and_each_label_a_reward() -> None:
 
 
 def test_records_of_one_prompt_have_one_number_in_whatever_order_they_come() -> None:
-    seen = observations_of(COMPARISONS, REWARDS)
-    turned = observations_of(COMPARISONS[::-1], REWARDS[::-1])
+    seen = observations_of(EXAMPLES, REWARDS)
+    turned = observations_of(EXAMPLES[::-1], REWARDS[::-1])
 
     assert seen.num_prompts == 2
     assert seen.pairs.prompt.tolist() == [1, 1, 0]
@@ -39,7 +39,7 @@ def test_records_of_one_prompt_have_one_number_in_whatever_order_they_come() -> 
 
 
 def test_some_prompts_only() -> None:
-    seen = observations_of(COMPARISONS, REWARDS)
+    seen = observations_of(EXAMPLES, REWARDS)
 
     part = seen.of_prompts(np.array([True, False]))
 

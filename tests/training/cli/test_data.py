@@ -1,6 +1,8 @@
 """`rewardd data`."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,23 @@ def test_what_cannot_be_done_is_said_in_one_line(
 
     assert code == 1
     assert message in output
+
+
+def test_json_is_reported_without_torch(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{n}", "responses": ["a", "b"], "ranking": [0, 1]} for n in range(9)]
+    (tmp_path / "data.json").write_text(json.dumps(rows))
+    code = (
+        "import sys; from rewardd.cli import app\n"
+        "app(['data', sys.argv[1]], standalone_mode=False)\n"
+        "assert sys.modules.keys().isdisjoint({'torch', 'transformers', 'datasets', 'pyarrow'})"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "data.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "canonical" in ran.stdout

@@ -2,13 +2,13 @@ from typing import Any
 
 import pytest
 
-from training.data.build import ComparisonBuilder
-from training.data.examples import Comparison, StepTarget
+from training.data.build import ExampleBuilder
+from training.data.examples import EncodedExample, StepTarget
 from training.data.options import DataOptions
 from training.data.records import PreferenceRecord, StepLabel
 from training.data.report import Dropped
-from training.losses import Target
 from training.modeling.reward_model import TrainableModel
+from training.types import Target
 
 
 def record(*responses: str, ranking: tuple[int, ...] = (), **known: Any) -> PreferenceRecord:
@@ -19,10 +19,10 @@ def record(*responses: str, ranking: tuple[int, ...] = (), **known: Any) -> Pref
 
 def build(
     start: TrainableModel, one: PreferenceRecord, *targets: Target, **options: Any
-) -> tuple[Comparison | None, dict[str, list[str]]]:
+) -> tuple[EncodedExample | None, dict[str, list[str]]]:
     dropped = Dropped()
     wanted = DataOptions(**{"role": "safety", **options}, targets=frozenset(targets))
-    built = ComparisonBuilder(start.encoder, wanted, dropped).build([one], wanted.targets)
+    built = ExampleBuilder(start.encoder, wanted, dropped).build([one], wanted.targets)
     return (built[0] if built else None), dropped.ids
 
 
@@ -60,11 +60,11 @@ def test_steps_are_read_at_the_tokens_that_the_server_reads(start: TrainableMode
     served = start.encoder.encode(
         replace(Dialogue("Why is that so?", response), read_at=ends)
     ).extra_positions
-    assert kept.steps == (
+    assert kept.step_targets == (
         tuple(StepTarget(p.position, s.label) for p, s in zip(served, labels, strict=True)),
     )
     ids = kept.encoded[0].input_ids
-    first = start.tokenizer.decode(ids[: kept.steps[0][0].position + 1])
+    first = start.tokenizer.decode(ids[: kept.step_targets[0][0].position + 1])
     assert first.endswith("First this.")
 
 
@@ -74,7 +74,7 @@ def test_steps_without_text_are_left_out_and_named_but_not_their_response(
     blank = record(" \n why", steps=((StepLabel(1, 1.0), StepLabel(6, 0.0)),), ratings=(1.0,))
     kept, dropped = build(start, blank, "steps", "ratings")
     assert kept is not None
-    assert (kept.steps, kept.ratings) == ((), (1.0,))
+    assert (kept.step_targets, kept.ratings) == ((), (1.0,))
     assert dropped == {"unreadable_steps": ["id"]}
 
 
@@ -85,7 +85,7 @@ def test_responses_of_which_nothing_is_learned_do_not_run(start: TrainableModel)
     assert kept.responses == ("a", "c")
     assert kept.ratings == (1.0, 2.0)
     assert [(pair.chosen, pair.rejected) for pair in kept.pairs] == [(1, 0)]
-    assert kept.ranks == (1, 0)
+    assert kept.ranking == (1, 0)
     assert dropped == {}
 
 
@@ -99,7 +99,7 @@ def test_ranks_have_no_gaps_and_keep_their_ties(start: TrainableModel) -> None:
     kept, _ = build(start, record("a", "", "c", "d", ranking=(7, 3, 1, 7)), "rankings")
     assert kept is not None
     assert kept.responses == ("a", "c", "d")
-    assert kept.ranks == (1, 0, 1)
+    assert kept.ranking == (1, 0, 1)
 
 
 def test_a_ranking_with_a_pair_that_must_not_be_learned_is_no_ranking(
@@ -108,7 +108,7 @@ def test_a_ranking_with_a_pair_that_must_not_be_learned_is_no_ranking(
     unsafe_first = record("a", "b", "c", ranking=(0, 1, 2), is_safe=(False, True, None))
     kept, dropped = build(start, unsafe_first, "pairs", "rankings")
     assert kept is not None
-    assert kept.ranks == ()
+    assert kept.ranking is None
     assert len(kept.pairs) == 2
     alone, _ = build(start, unsafe_first, "rankings")
     assert alone is None

@@ -7,7 +7,7 @@ from tokenizers.normalizers import NFKC
 
 from rm_core.types import Dialogue
 from tests.training.samples import preference_rows, write_jsonl
-from training.batches.collator import ComparisonCollator
+from training.batches.collator import ExampleCollator
 from training.batches.padded import PaddedLayout
 from training.data.examples import prompt_key
 from training.data.formats import read_records
@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(
     rows = [{"id": "bad", **row} for row in rows]
     data = prepare(tmp_path, start, [*KEPT, *rows])
     assert dict(data.report.dropped) == {reason: [rows[0]["id"]]}
-    assert [comparison.id for comparison in data.train] == ["kept"]
+    assert [example.id for example in data.train] == ["kept"]
     assert rows[0]["id"] in data.report.to_text()
     assert data.report.to_json()["dropped_counts"] == {reason: 1}
     json.dumps(data.report.to_json())
@@ -91,14 +91,14 @@ def test_margins_stay_with_their_rows_whatever_is_dropped_between_them(
     data = prepare(tmp_path, start, [*KEPT, *rows])
 
     asked = {row["id"]: row["margin"] for row in rows if "id" in row}
-    train = [comparison for comparison in data.train if comparison.id in asked]
+    train = [example for example in data.train if example.id in asked]
     assert len(train) == len(spoiled)
     layout = PaddedLayout(start.pad_token_id)
-    batch = ComparisonCollator(layout, {"bradley_terry": 1.0}, "pair")(train)
-    assert batch["margin"].tolist() == [asked[comparison.id] for comparison in train]
+    batch = ExampleCollator(layout, {"bradley_terry": 1.0}, "pair")(train)
+    assert batch["margin"].tolist() == [asked[example.id] for example in train]
     ids = batch["input_ids"]
-    for comparison, chosen in zip(train, batch["chosen"].tolist(), strict=True):
-        best = comparison.responses[comparison.pairs[0].chosen]
+    for example, chosen in zip(train, batch["chosen"].tolist(), strict=True):
+        best = example.responses[example.pairs[0].chosen]
         assert start.tokenizer.decode(ids[chosen], skip_special_tokens=True).endswith(best)
 
 
@@ -114,7 +114,7 @@ def test_responses_whose_difference_no_token_shows_are_left_out(
 def test_over_long_prompts_can_be_cut_instead(tmp_path: Path, start: TrainableModel) -> None:
     row = {"id": "long", "prompt": "word " * 200, "responses": ["x", "y"], "ranking": [0, 1]}
     data = prepare(tmp_path, start, [*KEPT, row], truncate="prompt")
-    cut = next(comparison for comparison in data.train if comparison.id == "long")
+    cut = next(example for example in data.train if example.id == "long")
     assert not data.report.dropped
     assert all(encoded.num_tokens == 128 for encoded in cut.encoded)
 
@@ -181,8 +181,8 @@ def test_no_prompt_ever_stands_on_both_sides(tmp_path: Path, start: TrainableMod
     read = read_records([write_jsonl(tmp_path / "rows.jsonl", rows)])
     options = DataOptions(role="helpfulness", heldout_fraction=0.4)
     data = prepare_data(read, start.encoder, options)
-    train = {comparison.prompt_key for comparison in data.train}
-    heldout = {comparison.prompt_key for comparison in data.heldout}
+    train = {example.prompt_key for example in data.train}
+    heldout = {example.prompt_key for example in data.heldout}
     assert train
     assert heldout
     assert not train & heldout

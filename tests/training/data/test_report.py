@@ -10,39 +10,38 @@ from tests.training.samples import write_jsonl
 from training.data.accounting import DrawnPart, Malformed, MixtureCounts
 from training.data.audit import Contradiction
 from training.data.character_encoder import CharacterEncoder
-from training.data.examples import Comparison, Pair
+from training.data.examples import EncodedExample, Pair
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, accounted_data
 from training.data.report import REASONS, split_counts
 
 
-def comparison(key: str, chosen: str, rejected: str, **further: Any) -> Comparison:
-    encoded = tuple(CharacterEncoder().encode(dialogue) for dialogue in ())
+def example(key: str, chosen: str, rejected: str, **further: Any) -> EncodedExample:
     fields = {"source": "s", **further}
     pairs = (Pair(0, 1, 0.0, fields.pop("strength", None)),)
-    return Comparison(key, key, key, (chosen, rejected), encoded, pairs, (None, None), **fields)
+    return EncodedExample(key, key, key, (chosen, rejected), pairs, **fields)
 
 
 def test_the_longer_response_wins_in_a_share_with_its_interval_by_prompts() -> None:
     counts = split_counts(
-        [comparison(f"{n}", "longer one", "short") for n in range(30)]
-        + [comparison(f"x{n}", "short", "longer one") for n in range(10)]
-        + [comparison(f"y{n}", "equal", "alike") for n in range(20)]
+        [example(f"{n}", "longer one", "short") for n in range(30)]
+        + [example(f"x{n}", "short", "longer one") for n in range(10)]
+        + [example(f"y{n}", "equal", "alike") for n in range(20)]
     )
 
     assert counts.longer_wins == (30 + 0.5 * 20) / 60
     interval = counts.longer_wins_interval
     assert interval is not None
     assert interval.low < counts.longer_wins < interval.high
-    assert split_counts([comparison("1", "a b", "c")]).longer_wins_interval is None
+    assert split_counts([example("1", "a b", "c")]).longer_wins_interval is None
 
 
 def test_grades_and_sources_are_counted_by_pairs() -> None:
     counts = split_counts(
         [
-            comparison("1", "a", "b", strength="better", source="x"),
-            comparison("2", "a", "b", strength="better"),
-            comparison("3", "a", "b"),
+            example("1", "a", "b", strength="better", source="x"),
+            example("2", "a", "b", strength="better"),
+            example("3", "a", "b"),
         ]
     )
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from training.data.examples import Pair
+from training.data.examples import Example, Pair
 from training.data.records import StepLabel
-from training.evaluation.cases import Case
 from training.evaluation.scorer import Candidate, Reading, Refusal, ScorerInfo
 
 
@@ -16,7 +15,7 @@ def case(
     pairs: Sequence[Pair] | None = None,
     ranking: Sequence[int] | None = None,
     **known: Any,
-) -> Case:
+) -> Example:
     """A case whose responses stand from the best to the worst, unless told otherwise."""
     count = len(responses)
     if pairs is None:
@@ -24,7 +23,7 @@ def case(
     known.setdefault("ratings", (None,) * count)
     known.setdefault("is_safe", (None,) * count)
     known.setdefault("steps", ((),) * count)
-    return Case(
+    return Example(
         id=key,
         prompt_key=key,
         prompt=f"prompt {key}",

@@ -1,24 +1,24 @@
 import pytest
 
-from training.data.examples import Comparison, Pair
+from training.data.examples import Example, Pair
 from training.evaluation.baselines import bag_of_words, baseline_accuracies, baseline_scorers
 from training.evaluation.scorer import Candidate, Reading
 
 
-def comparison(number: int, chosen: str, rejected: str) -> Comparison:
+def example(number: int, chosen: str, rejected: str) -> Example:
     # The better response changes its place, so that position tells nothing.
     first = number % 2
     responses = (rejected, chosen) if first else (chosen, rejected)
     key = str(number)
-    return Comparison(key, key, "p", responses, (), (Pair(first, 1 - first),), (None, None))
+    return Example(key, key, "p", responses, (Pair(first, 1 - first),))
 
 
 def test_length_rules_mirror_each_other_and_count_ties_half() -> None:
     heldout = [
-        comparison(0, "long answer", "short"),
-        comparison(1, "tiny", "rather long"),
-        comparison(2, "same", "size"),
-        comparison(3, "longer one", "short"),
+        example(0, "long answer", "short"),
+        example(1, "tiny", "rather long"),
+        example(2, "same", "size"),
+        example(3, "longer one", "short"),
     ]
     figures = baseline_accuracies(heldout, heldout)
     assert figures["longer_wins"].value == pytest.approx(2.5 / 4)
@@ -27,16 +27,16 @@ def test_length_rules_mirror_each_other_and_count_ties_half() -> None:
 
 
 def test_bag_of_words_learns_a_word_and_nothing_of_held_out_words() -> None:
-    train = [comparison(i, f"please take item {i}", f"never take item {i}") for i in range(20)]
-    learned = [comparison(i, "please do", "never do") for i in range(6)]
-    unseen = [comparison(i, "kindly", "rudely") for i in range(6)]
+    train = [example(i, f"please take item {i}", f"never take item {i}") for i in range(20)]
+    learned = [example(i, "please do", "never do") for i in range(6)]
+    unseen = [example(i, "kindly", "rudely") for i in range(6)]
     assert baseline_accuracies(train, learned)["bag_of_words"].value == 1.0
     unknown = baseline_accuracies(train, unseen)["bag_of_words"]
     assert (unknown.value, unknown.ties) == (0.5, 6)
 
 
 def test_bag_of_words_without_a_repeated_word_guesses() -> None:
-    train = [comparison(0, "alpha", "beta")]
+    train = [example(0, "alpha", "beta")]
     assert baseline_accuracies(train, train)["bag_of_words"].value == 0.5
 
 
@@ -55,12 +55,12 @@ def test_as_scorers_they_read_responses_and_steps_alone() -> None:
 def test_without_training_pairs_there_is_no_bag_of_words() -> None:
     names = [one.name for one in baseline_scorers()]
     assert names == ["longer_wins", "shorter_wins", "constant"]
-    train = [comparison(i, f"please take item {i}", f"never take item {i}") for i in range(4)]
+    train = [example(i, f"please take item {i}", f"never take item {i}") for i in range(4)]
     assert "bag_of_words" in [one.name for one in baseline_scorers(train)]
 
 
 def test_the_bag_of_words_scores_nothing_when_nothing_is_asked() -> None:
-    train = [comparison(i, f"please take item {i}", f"never take item {i}") for i in range(20)]
+    train = [example(i, f"please take item {i}", f"never take item {i}") for i in range(20)]
     reward_of = bag_of_words(train)
     assert reward_of([]).shape == (0,)
     kind, rude, unknown = reward_of(["please", "never", "elsewhere"])
@@ -69,5 +69,5 @@ def test_the_bag_of_words_scores_nothing_when_nothing_is_asked() -> None:
 
 
 def test_held_out_labels_without_pairs_have_no_baseline() -> None:
-    alone = Comparison("i", "k", "p", ("x",), (), (), (True,))
+    alone = Example("i", "k", "p", ("x",), is_safe=(True,))
     assert baseline_accuracies([alone], [alone]) == {}

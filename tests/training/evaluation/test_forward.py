@@ -7,8 +7,8 @@ import torch
 from rm_core.types import Dialogue
 from training.batches.packed import PackedLayout
 from training.batches.padded import BatchLayout, PaddedLayout, read_head
-from training.data.examples import Comparison, Pair
-from training.evaluation import score_comparisons
+from training.data.examples import EncodedExample, Pair
+from training.evaluation import score_examples
 from training.modeling.reward_model import TrainableModel
 
 
@@ -17,7 +17,7 @@ def test_equal_responses_have_equal_rewards_however_rows_are_rounded(
     start: TrainableModel, layout: BatchLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = tuple(start.encoder.encode(Dialogue("p", text)) for text in ("a", "b", "a"))
-    one = Comparison("i", "k", "p", ("a", "b", "a"), encoded, (Pair(0, 1),), (None,) * 3)
+    one = EncodedExample("i", "k", "p", ("a", "b", "a"), (Pair(0, 1),), encoded=encoded)
     exact = read_head
     drift = count()
     for module in ("training.batches.padded", "training.batches.packed"):
@@ -29,7 +29,7 @@ def test_equal_responses_have_equal_rewards_however_rows_are_rounded(
         )
 
     in_one_batch = layout.rewards(start.model, layout.collate(encoded, [[1], [1], [1]])).tolist()
-    ((first, second, third),) = score_comparisons(
+    ((first, second, third),) = score_examples(
         start.model, [one], pad_token_id=0, layout=layout, batch_tokens=1
     )
 
@@ -48,14 +48,14 @@ def test_the_mean_is_over_pairs_however_they_fall_into_batches(
     }
     texts = ["short", "a somewhat longer answer", "x " * 30, "y", "zz zz"]
     encoded = tuple(start.encoder.encode(Dialogue("p", text)) for text in texts)
-    one = Comparison("i", "k", "p", tuple(texts), encoded, (Pair(0, 1),), (None,) * 5)
+    one = EncodedExample("i", "k", "p", tuple(texts), (Pair(0, 1),), encoded=encoded)
     alone = []
     for item in encoded:
         with torch.inference_mode():
             ids = torch.tensor([item.input_ids])
             alone.append(start.model.eval()(input_ids=ids).logits.item())
     for budget in (1, 70, 200, 10_000):
-        rewards, again = score_comparisons(
+        rewards, again = score_examples(
             start.model,
             [one, replace(one, encoded=encoded[::-1])],
             pad_token_id=start.pad_token_id,

@@ -1,18 +1,17 @@
 import pytest
 
-from training.data.examples import Comparison, Pair, StepTarget
+from training.data.examples import EncodedExample, Pair, StepTarget
 from training.evaluation.heldout import heldout_figures
 from training.evaluation.tables.heldout import sentences
 
 
-def comparison(key: str, *, count: int = 2, **known: object) -> Comparison:
-    known = {"pairs": (), "is_safe": (None,) * count, **known}
-    return Comparison(key, key, key, ("x",) * count, (), **known)  # type: ignore[arg-type]
+def example(key: str, *, count: int = 2, **known: object) -> EncodedExample:
+    return EncodedExample(key, key, key, ("x",) * count, **known)  # type: ignore[arg-type]
 
 
-PAIR = comparison("pair", pairs=(Pair(0, 1),))
-RATED = comparison("rated", count=3, ratings=(1.0, None, 3.0))
-STEPPED = comparison("stepped", steps=((StepTarget(1, 1.0), StepTarget(2, 0.0)), ()))
+PAIR = example("pair", pairs=(Pair(0, 1),))
+RATED = example("rated", count=3, ratings=(1.0, None, 3.0))
+STEPPED = example("stepped", step_targets=((StepTarget(1, 1.0), StepTarget(2, 0.0)), ()))
 
 
 def test_figures_of_pairs_are_those_of_the_pairs_alone() -> None:
@@ -41,6 +40,6 @@ def test_steps_are_judged_by_the_side_of_one_half_that_their_score_falls_on() ->
 
 
 def test_what_the_data_do_not_tell_is_left_out() -> None:
-    figures = heldout_figures([comparison("bare")], [(1.0, 2.0)])
+    figures = heldout_figures([example("bare")], [(1.0, 2.0)])
     assert (figures.pairs, figures.ratings, figures.steps) == (None, None, None)
     assert sentences(figures) == []

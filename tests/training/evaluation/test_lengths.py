@@ -3,11 +3,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from tests.training.evaluation.made_up_cases import case
-from training.evaluation.cases import Case
+from training.data.examples import Example
 from training.evaluation.lengths import length_figures
 
 
-def cases_of(lengths: list[tuple[int, int]]) -> list[Case]:
+def cases_of(lengths: list[tuple[int, int]]) -> list[Example]:
     """One pair a prompt: chosen and rejected of those lengths."""
     return [
         case(str(i), ("x" * chosen, "y" * rejected)) for i, (chosen, rejected) in enumerate(lengths)
@@ -16,7 +16,7 @@ def cases_of(lengths: list[tuple[int, int]]) -> list[Case]:
 
 def simulated(
     count: int, right: float, effect: float, seed: int = 0
-) -> tuple[list[Case], list[tuple[float, float]]]:
+) -> tuple[list[Example], list[tuple[float, float]]]:
     """Pairs whose log-odds to be ordered right are `right` + `effect` · tanh(d / std)."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(20, 200, size=(count, 2))

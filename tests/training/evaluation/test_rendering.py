@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case
-from training.evaluation.cases import BuiltCases
+from training.data.filters import FilteredExamples
 from training.evaluation.rendering import html_table, markdown, markdown_table, print_tables
 from training.evaluation.report import EvaluationReport
 from training.evaluation.run import DataFacts, evaluate_scorers
@@ -15,7 +15,9 @@ def report(source: str = "a_source") -> EvaluationReport:
     cases = tuple(case(str(i), source=source) for i in range(4))
     scorer = MadeUpScorer(lambda text: float(len(text)), "my_model")
     return evaluate_scorers(
-        BuiltCases(cases, 0, {}), [scorer], facts=DataFacts({"data.jsonl": "canonical"}, "heldout")
+        FilteredExamples(cases, 0, {}),
+        [scorer],
+        facts=DataFacts({"data.jsonl": "canonical"}, "heldout"),
     ).report
 
 

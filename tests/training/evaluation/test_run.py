@@ -3,22 +3,23 @@ import json
 import pytest
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case, steps
+from training.data.examples import Example
+from training.data.filters import FilteredExamples
 from training.errors import DataError
 from training.evaluation.baselines import baseline_scorers
-from training.evaluation.cases import BuiltCases, Case
 from training.evaluation.perturbations import PERTURBATIONS, PRAISE
 from training.evaluation.run import EvaluationOptions, evaluate_scorers
 
 
-def built(*cases: Case) -> BuiltCases:
-    return BuiltCases(cases, 0, {})
+def built(*cases: Example) -> FilteredExamples:
+    return FilteredExamples(cases, 0, {})
 
 
 def by_length(text: str) -> float:
     return float(len(text))
 
 
-def some_cases(count: int = 6) -> list[Case]:
+def some_cases(count: int = 6) -> list[Example]:
     return [case(str(i), (f"a longer answer {i}", f"short {i}")) for i in range(count)]
 
 

@@ -8,7 +8,7 @@ import pytest
 from rm_core.errors import NotSaved
 from tests.training.full_disk import disk_full_after, no_file_larger_than
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.modeling.reward_model import TrainableModel, reward_model_from
@@ -32,7 +32,7 @@ def recipe(**changes: Any) -> TrainingConfig:
 
 
 @pytest.fixture
-def comparisons(start: TrainableModel, preferences: Path) -> tuple[Comparison, ...]:
+def examples(start: TrainableModel, preferences: Path) -> tuple[EncodedExample, ...]:
     return prepare_data(
         read_records([preferences]), start.encoder, DataOptions(role="safety")
     ).train
@@ -48,10 +48,10 @@ def checkpoints(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir() if path.name not in notes)
 
 
-def resumable(directory: Path, start: TrainableModel, comparisons: Any, config: Any) -> str:
+def resumable(directory: Path, start: TrainableModel, examples: Any, config: Any) -> str:
     identity = identity_of(
         config,
-        comparisons,
+        examples,
         base=start.base["weights_sha256"],
         processes=1,
         parallel="NO",
@@ -61,9 +61,9 @@ def resumable(directory: Path, start: TrainableModel, comparisons: Any, config: 
 
 
 def test_the_two_newest_stay_each_with_its_marker_and_without_pickled_arguments(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], run: Path
+    start: TrainableModel, examples: tuple[EncodedExample, ...], run: Path
 ) -> None:
-    train(start, comparisons[:16], recipe(), run_directory=run)
+    train(start, examples[:16], recipe(), run_directory=run)
 
     assert checkpoints(run) == ["checkpoint-3", "checkpoint-4"]
     names = {path.name for path in (run / "checkpoint-4").iterdir()}
@@ -75,33 +75,33 @@ def test_the_two_newest_stay_each_with_its_marker_and_without_pickled_arguments(
 def test_a_disk_that_fills_up_at_any_write_of_a_save_leaves_the_one_before(
     tiny_base: Path,
     start: TrainableModel,
-    comparisons: tuple[Comparison, ...],
+    examples: tuple[EncodedExample, ...],
     run: Path,
     changes: int,
 ) -> None:
     config = recipe()
-    train(start, comparisons[:4], config, run_directory=run)  # one update: checkpoint-1
+    train(start, examples[:4], config, run_directory=run)  # one update: checkpoint-1
     other = reward_model_from(str(tiny_base), max_length=128, seed=0)
 
     with (
         disk_full_after(changes, below=run / ".saving") as disk,
         pytest.raises(NotSaved, match=r"checkpoint-1 .*No space left.*--resume"),
     ):
-        train(other, comparisons[:8], config, run_directory=run)
+        train(other, examples[:8], config, run_directory=run)
 
     assert disk.refused
     assert checkpoints(run) == ["checkpoint-1"]
-    assert resumable(run, start, comparisons[:4], config) == "checkpoint-1"
+    assert resumable(run, start, examples[:4], config) == "checkpoint-1"
 
 
 # TensorBoard's own thread meets the same limit.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("size", [500, 5000, 100_000])
 def test_a_save_that_stops_in_the_middle_of_a_file_leaves_no_checkpoint(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], run: Path, size: int
+    start: TrainableModel, examples: tuple[EncodedExample, ...], run: Path, size: int
 ) -> None:
     """The sizes cut the configuration, the tokenizer or the optimiser's state in two."""
     with pytest.raises(NotSaved, match="make room"), no_file_larger_than(size):
-        train(start, comparisons[:4], recipe(), run_directory=run)
+        train(start, examples[:4], recipe(), run_directory=run)
 
     assert checkpoints(run) == []

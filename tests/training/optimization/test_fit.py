@@ -22,7 +22,7 @@ from training.config import TrainingConfig
 from training.data.formats import read_records
 from training.data.options import DataOptions
 from training.data.prepare import prepare_data
-from training.evaluation import score_comparisons
+from training.evaluation import score_examples
 from training.optimization import fit as fitting
 from training.optimization.fit import Fitted
 from training.pipeline import TrainingResult, run_directory, train_reward_model
@@ -83,9 +83,9 @@ def test_what_is_loaded_scores_to_the_bit_as_what_was_trained(
     )
     how: dict[str, Any] = {"pad_token_id": fitted.trained.pad_token_id, "head": config.head}
 
-    found = score_comparisons(loaded.model, data.heldout, **how)
+    found = score_examples(loaded.model, data.heldout, **how)
 
-    assert found == score_comparisons(fitted.trained.model, data.heldout, **how)
+    assert found == score_examples(fitted.trained.model, data.heldout, **how)
     flat = np.array([value for given in found for value in given])
     # Measured on cached states the head alone gives the same but for rounding.
     tolerance = 1e-5 if config.trainable == "head" else 0.0

@@ -18,7 +18,7 @@ import pytest
 from rm_core.errors import ConfigurationError
 from tests.training.samples import preference_rows, write_jsonl
 from training.config import TrainingConfig
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.modeling.reward_model import reward_model_from
@@ -146,15 +146,15 @@ def test_a_kill_while_saving_leaves_nothing_that_looks_like_a_checkpoint(
 
 
 @pytest.fixture(scope="module")
-def comparisons(config: TrainingConfig) -> tuple[Comparison, ...]:
+def examples(config: TrainingConfig) -> tuple[EncodedExample, ...]:
     start = reward_model_from(config.base, max_length=config.max_length, seed=0)
     read = read_records([Path(config.data[0])])
     return prepare_data(read, start.encoder, DataOptions(role="safety")).train
 
 
 @pytest.fixture
-def identity(config: TrainingConfig, comparisons: tuple[Comparison, ...]) -> RunIdentity:
-    return identity_of(config, comparisons, base="b" * 64, processes=1, parallel="NO", bf16=False)
+def identity(config: TrainingConfig, examples: tuple[EncodedExample, ...]) -> RunIdentity:
+    return identity_of(config, examples, base="b" * 64, processes=1, parallel="NO", bf16=False)
 
 
 @pytest.fixture
@@ -236,13 +236,13 @@ def test_a_checkpoint_without_a_marker_as_plain_trainer_writes_it_is_not_taken(
 def test_a_changed_setting_is_refused_by_name(
     runs: Path,
     config: TrainingConfig,
-    comparisons: tuple[Comparison, ...],
+    examples: tuple[EncodedExample, ...],
     changes: dict[str, Any],
     named: str,
 ) -> None:
     changed = identity_of(
         replace(config, **changes),
-        comparisons,
+        examples,
         base="b" * 64,
         processes=1,
         parallel="NO",
@@ -276,24 +276,24 @@ def test_changed_data_base_or_machine_is_refused_by_name(
 
 
 def test_one_changed_comparison_changes_the_identity(
-    config: TrainingConfig, comparisons: tuple[Comparison, ...], identity: RunIdentity
+    config: TrainingConfig, examples: tuple[EncodedExample, ...], identity: RunIdentity
 ) -> None:
-    first = comparisons[0]
+    first = examples[0]
     swapped = replace(first, pairs=(replace(first.pairs[0], margin=9.0),))
     changed = identity_of(
-        config, [swapped, *comparisons[1:]], base="b" * 64, processes=1, parallel="NO", bf16=False
+        config, [swapped, *examples[1:]], base="b" * 64, processes=1, parallel="NO", bf16=False
     )
 
     assert changed.data != identity.data
 
 
 def test_settings_that_leave_the_weights_alone_may_change(
-    runs: Path, config: TrainingConfig, comparisons: tuple[Comparison, ...]
+    runs: Path, config: TrainingConfig, examples: tuple[EncodedExample, ...]
 ) -> None:
     free = replace(
         config, output="elsewhere", save_steps=5, logging_steps=1, resume=True, baseline_weight=1.0
     )
-    identity = identity_of(free, comparisons, base="b" * 64, processes=1, parallel="NO", bf16=False)
+    identity = identity_of(free, examples, base="b" * 64, processes=1, parallel="NO", bf16=False)
 
     assert checkpoint_to_resume(runs, identity, say=lambda _: None).name == "checkpoint-4"
 

@@ -9,14 +9,14 @@ from transformers import TrainerCallback
 
 from rm_core.errors import ConfigurationError
 from tests.training.by_hand import loss_by_hand, unevenly_known
-from training.batches.collator import ComparisonCollator
+from training.batches.collator import ExampleCollator
 from training.batches.padded import PaddedLayout
 from training.config import TrainingConfig, load_config
-from training.data.examples import Comparison
+from training.data.examples import EncodedExample
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
 from training.errors import TrainingDiverged
-from training.evaluation import score_comparisons
+from training.evaluation import score_examples
 from training.evaluation.pairs import pair_figures
 from training.modeling.reward_model import TrainableModel, reward_model_from
 from training.optimization.trainer import RewardTrainer, train, training_arguments, warmup_steps
@@ -40,7 +40,7 @@ def recipe(**changes: Any) -> TrainingConfig:
 
 
 @pytest.fixture
-def comparisons(start: TrainableModel, preferences: Path) -> tuple[Comparison, ...]:
+def examples(start: TrainableModel, preferences: Path) -> tuple[EncodedExample, ...]:
     options = DataOptions(role="safety")
     return prepare_data(read_records([preferences]), start.encoder, options).train
 
@@ -50,12 +50,12 @@ def fresh(base: Path) -> TrainableModel:
 
 
 def test_eight_pairs_are_learned_by_heart(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
-    eight = comparisons[:8]
+    eight = examples[:8]
     config = recipe(epochs=15.0, learning_rate=5e-3, margins="none")
     train(start, eight, config, run_directory=tmp_path)
-    rewards = score_comparisons(start.model, eight, pad_token_id=start.pad_token_id)
+    rewards = score_examples(start.model, eight, pad_token_id=start.pad_token_id)
     assert pair_figures(eight, rewards).accuracy.value == 1.0
 
 
@@ -85,14 +85,14 @@ SETS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(6, 1), (4, 2), (1, 6)])
 def test_the_gradient_of_an_update_is_that_of_weighted_means_over_all_of_it(
     tiny_base: Path,
-    comparisons: tuple[Comparison, ...],
+    examples: tuple[EncodedExample, ...],
     tmp_path: Path,
     batch_size: int,
     accumulation: int,
     chosen: dict[str, Any],
 ) -> None:
     # Forward passes of unequal size, (4, 2) among them; what is known is spread unevenly.
-    six = unevenly_known(comparisons[:7])
+    six = unevenly_known(examples[:7])
     config = recipe(
         batch_size=batch_size, gradient_accumulation=accumulation, max_grad_norm=1e9, **chosen
     )
@@ -104,9 +104,7 @@ def test_the_gradient_of_an_update_is_that_of_weighted_means_over_all_of_it(
         model=start.model,
         args=training_arguments(config, tmp_path, num_examples=6),
         train_dataset=six,
-        data_collator=ComparisonCollator(
-            layout, config.weights, config.pair_weighting, config.head
-        ),
+        data_collator=ExampleCollator(layout, config.weights, config.pair_weighting, config.head),
     )
     found = first_gradient(trainer)
     model = fresh(tiny_base).model
@@ -120,49 +118,49 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("stop_at", [2, 8])
 def test_a_run_resumed_mid_epoch_equals_the_uninterrupted_one_bit_for_bit(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path, stop_at: int
+    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path, stop_at: int
 ) -> None:
     config = recipe(epochs=2.0, save_steps=2)  # six updates an epoch
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     reference = fresh(tiny_base)
-    train(reference, comparisons, config, run_directory=whole)
+    train(reference, examples, config, run_directory=whole)
 
     class Stop(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = state.global_step == stop_at
 
-    train(fresh(tiny_base), comparisons, config, run_directory=stopped, callbacks=[Stop()])
+    train(fresh(tiny_base), examples, config, run_directory=stopped, callbacks=[Stop()])
     assert (stopped / f"checkpoint-{stop_at}").is_dir()
     resumed = reward_model_from(str(tiny_base), max_length=128, seed=123)
     torch.manual_seed(999)
-    train(resumed, comparisons, replace(config, resume=True), run_directory=stopped)
+    train(resumed, examples, replace(config, resume=True), run_directory=stopped)
     expected, found = weights(reference.model), weights(resumed.model)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_resumable_checkpoints_hold_their_weights_as_safetensors(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path
+    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
-    train(fresh(tiny_base), comparisons, recipe(save_steps=3), run_directory=tmp_path)
+    train(fresh(tiny_base), examples, recipe(save_steps=3), run_directory=tmp_path)
     saved = sorted(path.name for path in tmp_path.glob("checkpoint-3/*"))
     assert "model.safetensors" in saved
     assert "pytorch_model.bin" not in saved
 
 
 def test_resuming_from_nothing_is_refused(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match="--save-steps"):
-        train(start, comparisons, recipe(resume=True), run_directory=tmp_path / "none")
+        train(start, examples, recipe(resume=True), run_directory=tmp_path / "none")
 
 
 def test_a_diverged_run_stops_with_advice(
-    start: TrainableModel, comparisons: tuple[Comparison, ...], tmp_path: Path
+    start: TrainableModel, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
     with torch.no_grad():
         start.model.score.weight.fill_(float("nan"))
     with pytest.raises(TrainingDiverged, match="learning rate"):
-        train(start, comparisons, recipe(), run_directory=tmp_path)
+        train(start, examples, recipe(), run_directory=tmp_path)
 
 
 def test_the_rate_climbs_three_percent_but_at_least_five_updates() -> None:
@@ -171,7 +169,7 @@ def test_the_rate_climbs_three_percent_but_at_least_five_updates() -> None:
 
 
 def test_the_rate_ends_at_a_tenth_of_the_highest(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path
+    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
     rates: list[float] = []
 
@@ -180,7 +178,7 @@ def test_the_rate_ends_at_a_tenth_of_the_highest(
             rates.append(known["lr_scheduler"].get_last_lr()[0])
 
     config = recipe(epochs=5.0)
-    train(fresh(tiny_base), comparisons, config, run_directory=tmp_path, callbacks=[Watch()])
+    train(fresh(tiny_base), examples, config, run_directory=tmp_path, callbacks=[Watch()])
     assert max(rates) == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(1e-4)
     assert list(tmp_path.glob("tensorboard/events*"))
@@ -188,11 +186,11 @@ def test_the_rate_ends_at_a_tenth_of_the_highest(
 
 
 def test_every_weight_moves(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path
+    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
     start = fresh(tiny_base)
     before = weights(start.model)
-    train(start, comparisons, recipe(), run_directory=tmp_path)
+    train(start, examples, recipe(), run_directory=tmp_path)
     after = weights(start.model)
     assert [name for name in before if torch.equal(before[name], after[name])] == []
 
@@ -200,12 +198,12 @@ def test_every_weight_moves(
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_on_a_gpu_the_forward_runs_in_bf16_and_the_weights_stay_float32(
-    tiny_base: Path, comparisons: tuple[Comparison, ...], tmp_path: Path
+    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
     config = recipe(epochs=15.0, learning_rate=5e-3)
     assert training_arguments(config, tmp_path, num_examples=8).bf16
     start = fresh(tiny_base)
-    train(start, comparisons[:8], config, run_directory=tmp_path)
+    train(start, examples[:8], config, run_directory=tmp_path)
     assert {tensor.dtype for tensor in start.model.state_dict().values()} == {torch.float32}
-    rewards = score_comparisons(start.model, comparisons[:8], pad_token_id=start.pad_token_id)
-    assert pair_figures(comparisons[:8], rewards).accuracy.value == 1.0
+    rewards = score_examples(start.model, examples[:8], pad_token_id=start.pad_token_id)
+    assert pair_figures(examples[:8], rewards).accuracy.value == 1.0

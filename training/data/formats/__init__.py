@@ -1,6 +1,7 @@
-"""Preference data as it lies on disk: one module per format, detected by its keys.
+"""Preference data as it lies on disk, in many formats, detected by their keys.
 
-A new format is a module with an instance of `Format`, and its line in `registry.FORMATS`.
+A new format is a row of `columns.COLUMN_FORMATS`; where it is more than its columns, a module with
+a `Format` and its line in `registry.formats_for`.
 """
 
 from training.data.formats.reading import read_records

@@ -1,7 +1,6 @@
-"""Rankings and duels of models: Nectar, AlpacaFarm, Chatbot Arena.
+"""Duels of models: Chatbot Arena.
 
-Source: huggingface.co/datasets/berkeley-nest/Nectar; github.com/tatsu-lab/alpaca_farm;
-huggingface.co/datasets/lmsys/chatbot_arena_conversations and the Kaggle table of its duels.
+Source: huggingface.co/datasets/lmsys/chatbot_arena_conversations and the Kaggle table of its duels.
 """
 
 import json
@@ -9,13 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rm_core.types import Message
-from training.data.formats.fields import list_of, number_of, object_of, whole_of
-from training.data.formats.hh_rlhf import transcript_or_text
+from training.data.formats.fields import whole_of
 from training.data.records import (
     PreferenceRecord,
     is_number,
     messages_of,
-    ranking_from_scores,
     text_of,
 )
 from training.errors import MalformedRow, UnusableRow
@@ -26,57 +23,6 @@ _WINNERS: Mapping[str, tuple[int, int]] = {
     "tie": (0, 0),
     "tie (bothbad)": (0, 0),
 }
-
-
-class NectarFormat:
-    """{"prompt", "answers": [{"answer", "rank"}, …]}: rank 1 is the best."""
-
-    name = "nectar"
-    keys = "prompt, answers (objects with answer and rank, 1 the best)"
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether answers are listed."""
-        return {"prompt", "answers"} <= row.keys() and isinstance(row["answers"], list)
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a ranking."""
-        answers = [object_of(answer, "answers") for answer in list_of(row, "answers")]
-        if not answers:
-            raise UnusableRow("no_response")
-        return PreferenceRecord(
-            prompt=transcript_or_text(text_of(row, "prompt")),
-            responses=tuple(text_of(answer, "answer") for answer in answers),
-            ranking=ranking_from_scores([-number_of(answer, "rank") for answer in answers]),
-            id=id_,
-            source=source,
-        )
-
-
-class AlpacaFarmFormat:
-    """{"instruction", "input", "output_1", "output_2", "preference"}: 1 or 2 is the better."""
-
-    name = "alpaca-farm"
-    keys = "instruction, input, output_1, output_2, preference (1 or 2; 1.5 or 0 a tie)"
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether two outputs were compared."""
-        return {"instruction", "output_1", "output_2", "preference"} <= row.keys()
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a pair."""
-        preference = number_of(row, "preference")
-        if preference not in {0, 1, 1.5, 2}:
-            raise MalformedRow("`preference` must be 1 or 2, or 1.5 or 0 for a tie")
-        question = text_of(row, "instruction")
-        if row.get("input"):
-            question += "\n" + text_of(row, "input")
-        return PreferenceRecord(
-            prompt=question,
-            responses=(text_of(row, "output_1"), text_of(row, "output_2")),
-            ranking=(int(preference == 2), int(preference == 1)),
-            id=id_,
-            source=source,
-        )
 
 
 class ArenaFormat:

@@ -1,23 +1,22 @@
 """The rows of one data file, each with its place: JSON, JSON Lines, CSV, Parquet, Arrow.
 
-A row that is broken in itself comes as the `MalformedRow` that names it, and the rest of the file
-follows. What no row can be read from is a `DataError`.
+A row that is broken in itself comes with what is wrong with it, and the rest of the file follows.
+What no row can be read from is a `DataError`.
 """
 
-import csv
-import gzip
-import io
 import json
-import zlib
-from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.errors import DataError, MalformedRow
+from training.data.rows.open import open_file, suffix_of
+from training.data.rows.row import RowProblem
+from training.errors import DataError
 
-_LONGEST_CELL = 2**27  # characters; the csv module's own limit of 131072 is a long response
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet", ".arrow")
+"""What the name of a data file ends with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,149 +44,40 @@ def rows_of_file(path: Path, label: str) -> Iterator[Row]:
     Raises:
         DataError: the file can't be read at all.
     """
-    reader = next((READERS[suffix] for suffix in READERS if path.name.endswith(suffix)), None)
-    if reader is None:
+    if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path} is none of {', '.join(SUFFIXES)}")
-    return reader(path, label)
+    value_of = {".csv": _csv_values, ".parquet": _present, ".arrow": _present}.get(
+        suffix_of(path), dict
+    )
+    with closing(open_file(path, allows_nan=True)) as rows:
+        for row in rows.read():
+            where = f"{label}:{row.number}" if row.is_line else f"{label}:[{row.number}]"
+            if row.problem is None:
+                yield Row(where, value_of(row.values))
+            else:
+                yield Row(where, None, _in_words(row.problem))
 
 
 def rows_of_table(rows: Iterable[Mapping[str, Any]], label: str) -> Iterator[Row]:
     """Rows of a table, where a column that a row lacks holds None."""
     for index, row in enumerate(rows):
-        present = {key: value for key, value in row.items() if value is not None}
-        yield Row(f"{label}:[{index}]", present)
+        yield Row(f"{label}:[{index}]", _present(row))
 
 
-def _json_lines(path: Path, label: str) -> Iterator[Row]:
-    # By bytes, so that a line in another encoding is that line's defect; and not by splitlines, as
-    # U+2028 and its kin may stand unescaped inside a JSON string.
-    for number, line in enumerate(_bytes(path).removeprefix(BOM_UTF8).split(b"\n"), start=1):
-        if line.strip():
-            yield _parsed_row(line, f"{label}:{number}")
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def _json_list(path: Path, label: str) -> Iterator[Row]:
-    try:
-        rows = _parsed(_text(path))
-    except MalformedRow as problem:
-        raise MalformedRow(problem.problem, where=label) from None
-    if not isinstance(rows, list):
-        raise MalformedRow("a .json file must hold a list of rows", where=label)
-    for index, row in enumerate(rows):
-        yield _object_row(row, f"{label}:[{index}]")
-
-
-def _csv(path: Path, label: str) -> Iterator[Row]:
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    header: list[str] | None = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if header is None:
-                raise DataError(f"{path} can't be read as CSV: {error}") from error
-            yield Row(f"{label}:{line}", None, f"not valid CSV ({error})")
-            continue
-        if header is None:
-            header = cells
-        elif cells and len(cells) != len(header):
-            problem = f"{len(cells)} cells under {len(header)} column names"
-            yield Row(f"{label}:{line}", None, problem)
-        elif cells:
-            named = zip(header, cells, strict=True)
-            yield Row(f"{label}:{line}", {k: _cell(k, text) for k, text in named if text})
-
-
-def _parquet(path: Path, label: str) -> Iterator[Row]:
-    import pyarrow as pa  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as table:
-            batches = (batch.to_pylist() for batch in table.iter_batches())
-            yield from rows_of_table((row for batch in batches for row in batch), label)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} can't be read as Parquet: {type(error).__name__}") from error
-
-
-def _arrow(path: Path, label: str) -> Iterator[Row]:
-    import pyarrow as pa
-
-    try:
-        with pa.memory_map(str(path)) as source:
-            batches = (batch.to_pylist() for batch in _record_batches(pa, source))
-            yield from rows_of_table((row for batch in batches for row in batch), label)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} can't be read as Arrow: {type(error).__name__}") from error
-
-
-def _record_batches(pa: Any, source: Any) -> Iterator[Any]:
-    """Batches of an Arrow stream (what `datasets` writes) or of an Arrow file (Feather)."""
-    try:
-        yield from pa.ipc.open_stream(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        table = pa.ipc.open_file(source)
-        yield from (table.get_batch(i) for i in range(table.num_record_batches))
-
-
-Reader = Callable[[Path, str], Iterator[Row]]
-READERS: Mapping[str, Reader] = {
-    ".jsonl": _json_lines,
-    ".jsonl.gz": _json_lines,
-    ".json": _json_list,
-    ".json.gz": _json_list,
-    ".csv": _csv,
-    ".csv.gz": _csv,
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-}
-SUFFIXES: tuple[str, ...] = tuple(READERS)
-"""What the name of a data file ends with."""
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.name.endswith(".gz") else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} can't be read: {type(error).__name__}") from error
-
-
-def _text(path: Path) -> str:
-    data = _bytes(path).removeprefix(BOM_UTF8)
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line} is not UTF-8 text; save the file as UTF-8") from error
-
-
-def _parsed_row(line: bytes, where: str) -> Row:
-    try:
-        return _object_row(_parsed(line.decode()), where)
-    except UnicodeDecodeError:
-        return Row(where, None, "not UTF-8 text")
-    except MalformedRow as problem:
-        return Row(where, None, problem.problem)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
-        detail = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise MalformedRow(f"not valid JSON{detail}") from None
-
-
-def _object_row(value: Any, where: str) -> Row:
-    if not isinstance(value, dict):
-        return Row(where, None, "a row must be a JSON object")
-    return Row(where, value)
+def _in_words(problem: RowProblem) -> str:
+    return {
+        "too_long": "longer than a row may be",
+        "not_utf8": "not UTF-8 text",
+        "not_json": f"not valid JSON (column {problem.at})",
+        "not_strict_json": "not valid JSON",
+        "not_an_object": "a row must be a JSON object",
+        "not_csv": f"not valid CSV ({problem.detail})",
+        "cell_count": problem.detail,
+    }[problem.defect]
 
 
 _JSON_COLUMNS = {
@@ -200,6 +90,10 @@ _JSON_COLUMNS = {
     *("winner_model_a", "winner_model_b", "winner_tie"),
 }
 """Columns that formats read as something else than text, so that CSV holds them as JSON."""
+
+
+def _csv_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: _cell(column, text) for column, text in values.items()}
 
 
 def _cell(column: str, text: str) -> Any:

@@ -1,6 +1,6 @@
-r"""Transcripts, "\n\nHuman: …\n\nAssistant: …": HH-RLHF's pairs and red-teaming, DS-Chat's prompts.
+r"""Transcripts, "\n\nHuman: …\n\nAssistant: …": HH-RLHF's pairs and red-teaming.
 
-Source: github.com/anthropics/hh-rlhf, README; DeepSpeed-Chat's Dahoas/rm-static.
+Source: github.com/anthropics/hh-rlhf, README.
 """
 
 import re
@@ -44,28 +44,6 @@ class HhRlhfFormat:
         if chosen_prompt != rejected_prompt:
             raise UnusableRow("prompts_differ")
         return pair_record(row, transcript_messages(chosen_prompt), chosen, rejected, id_, source)
-
-
-class DsChatFormat:
-    """{"prompt": transcript, "chosen", "rejected"}, as DeepSpeed-Chat reads Dahoas/rm-static."""
-
-    name = "ds-chat"
-    keys = 'prompt (a transcript that ends with "\\n\\nAssistant:"), chosen, rejected'
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether the prompt is a transcript and both sides are strings."""
-        prompt = row.get("prompt")
-        return (
-            isinstance(prompt, str)
-            and has_turn_marks(prompt)
-            and all(isinstance(row.get(side), str) for side in ("chosen", "rejected"))
-        )
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record; the transcript becomes the chat that a request would send."""
-        chosen, rejected = (text_of(row, side).strip() for side in ("chosen", "rejected"))
-        prompt = transcript_messages(text_of(row, "prompt"))
-        return pair_record(row, prompt, chosen, rejected, id_, source)
 
 
 class HhRedTeamFormat:

@@ -211,3 +211,10 @@ def marked_turns(text: str) -> tuple[Message, ...]:
         if role is not None and (content or role == "assistant"):
             turns.append(Message(role, content))
     return tuple(turns)
+
+
+def marked_prompt(row: Mapping[str, Any]) -> str | tuple[Message, ...]:
+    """A row's `prompt`; a dialogue in NeMo's marks becomes messages."""
+    text = text_of(row, "prompt")
+    turns = marked_turns(text)
+    return turns if len(turns) > 1 else text

@@ -1,15 +1,13 @@
-"""OpenAI's comparisons: summaries (Stiennon et al. 2020) and best of four (Ziegler et al. 2019).
+"""OpenAI's comparisons of summaries: what a row says beside who won (Stiennon et al. 2020).
 
-Source: github.com/openai/summarize-from-feedback, README (comparisons);
-github.com/openai/lm-human-preferences (labels).
+Source: github.com/openai/summarize-from-feedback, README (comparisons).
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from training.data.formats.fields import list_of, number_of, object_of, whole_of
-from training.data.formats.splits import split_named
-from training.data.records import PreferenceRecord, text_of
+from training.data.formats.fields import list_of, number_of, object_of
+from training.data.records import text_of
 from training.errors import MalformedRow
 from training.types import Strength
 
@@ -21,33 +19,16 @@ _STRENGTH_OF_DISTANCE: Mapping[int, Strength] = {
 }
 
 
-class SummarizeFormat:
-    """{"info": {"post", "title", "subreddit"}, "summaries": [2], "choice", "extra"}."""
+def summary_texts(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The two summaries of a row.
 
-    name = "openai-summarize"
-    keys = "info, summaries (two), choice (0 or 1), extra.confidence (1 to 9)"
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether two summaries were compared."""
-        return {"info", "summaries", "choice"} <= row.keys()
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record; the prompt is written as the reward model of the paper saw it."""
-        summaries = list_of(row, "summaries")
-        if len(summaries) != 2:
-            raise MalformedRow(f"`summaries` must be two, found {len(summaries)}")
-        texts = [text_of(object_of(summary, "summaries"), "text").strip() for summary in summaries]
-        choice = whole_of(row, "choice", (0, 1))
-        split = row.get("split")
-        return PreferenceRecord(
-            prompt=_question(object_of(row["info"], "info")),
-            responses=(texts[0], texts[1]),
-            ranking=(choice, 1 - choice),
-            id=id_,
-            strength=strength_of_confidence(row.get("extra"), choice),
-            split=split_named(split) if isinstance(split, str) else None,
-            source=source,
-        )
+    Raises:
+        MalformedRow: there are more or fewer.
+    """
+    summaries = list_of(row, "summaries")
+    if len(summaries) != 2:
+        raise MalformedRow(f"`summaries` must be two, found {len(summaries)}")
+    return tuple(text_of(object_of(summary, "summaries"), "text").strip() for summary in summaries)
 
 
 def strength_of_confidence(extra: Any, choice: int) -> Strength | None:
@@ -74,30 +55,9 @@ def strength_of_confidence(extra: Any, choice: int) -> Strength | None:
     return _STRENGTH_OF_DISTANCE.get(distance)
 
 
-class BestOfFourFormat:
-    """{"query", "sample0", …, "best"}: the best of several, the others not compared."""
-
-    name = "lm-human-preferences"
-    keys = "query, sample0, sample1, …, best (index)"
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether a best sample was picked."""
-        return {"query", "sample0", "sample1", "best"} <= row.keys()
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a ranking in which all but the best tie."""
-        count = next(i for i in range(len(row) + 1) if f"sample{i}" not in row)
-        best = whole_of(row, "best", range(count))
-        return PreferenceRecord(
-            prompt=text_of(row, "query"),
-            responses=tuple(text_of(row, f"sample{i}") for i in range(count)),
-            ranking=tuple(int(i != best) for i in range(count)),
-            id=id_,
-            source=source,
-        )
-
-
-def _question(info: Mapping[str, Any]) -> str:
+def summary_prompt(row: Mapping[str, Any]) -> str:
+    """What was to be summarised, written as the reward model of the paper saw it."""
+    info = object_of(row["info"], "info")
     if info.get("post") is None:
         return f"{text_of(info, 'article')}\n\nTL;DR:"
     parts = []

@@ -7,14 +7,20 @@ lists of messages, without one the template's `{}` takes the prompt.
 from collections.abc import Mapping
 from typing import Any
 
+from training.data.formats.columns import COLUMN_FORMATS
 from training.data.formats.fields import pair_record
 from training.data.formats.hh_rlhf import HhRlhfFormat
 from training.data.formats.options import FormatOptions
-from training.data.formats.trl import TrlConversationalFormat, TrlExplicitFormat, TrlImplicitFormat
+from training.data.formats.trl import TrlConversationalFormat, TrlImplicitFormat
 from training.data.records import PreferenceRecord, text_of
 from training.errors import MalformedRow
 
-_SHAPES = (HhRlhfFormat(), TrlConversationalFormat(), TrlExplicitFormat(), TrlImplicitFormat())
+_SHAPES = (
+    HhRlhfFormat(),
+    TrlConversationalFormat(),
+    COLUMN_FORMATS["trl-explicit"],
+    TrlImplicitFormat(),
+)
 
 
 class OpenRlhfFormat:

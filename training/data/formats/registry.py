@@ -3,28 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from training.data.formats.arena import AlpacaFarmFormat, ArenaFormat, NectarFormat
+from training.data.formats.arena import ArenaFormat
 from training.data.formats.canonical import CanonicalFormat
-from training.data.formats.helpsteer import (
-    HelpSteer2Format,
-    HelpSteer2PreferenceFormat,
-    HelpSteer3Format,
-)
-from training.data.formats.hh_rlhf import DsChatFormat, HhRedTeamFormat, HhRlhfFormat
+from training.data.formats.columns import COLUMN_FORMATS
+from training.data.formats.helpsteer import HelpSteer2Format
+from training.data.formats.hh_rlhf import HhRedTeamFormat, HhRlhfFormat
 from training.data.formats.llama_factory import LlamaFactoryFormat, LlamaFactoryV1Format
 from training.data.formats.nemo import NemoPairsFormat, NemoRegressionFormat, NemoRlFormat
-from training.data.formats.openai import BestOfFourFormat, SummarizeFormat
 from training.data.formats.openrlhf import OpenRlhfFormat
 from training.data.formats.options import FormatOptions
-from training.data.formats.pku import PkuSafeRlhfFormat
 from training.data.formats.steps import ProcessStepsFormat, StepwiseFormat
 from training.data.formats.token_ids import TokenIdsFormat
-from training.data.formats.trl import (
-    TrlConversationalFormat,
-    TrlExplicitFormat,
-    TrlImplicitFormat,
-    TrlUnpairedFormat,
-)
+from training.data.formats.trl import TrlConversationalFormat, TrlImplicitFormat
 from training.data.formats.ultrafeedback import BinarizedFormat, UltraFeedbackFormat
 from training.data.formats.unranked import UnrankedFormat
 from training.data.records import PreferenceRecord
@@ -94,6 +84,7 @@ def formats_for(options: FormatOptions) -> tuple[Format, ...]:
     Args:
         options: what the rows themselves don't say.
     """
+    of_columns = {name: layout.under(options) for name, layout in COLUMN_FORMATS.items()}
     return (
         OpenRlhfFormat(options),  # matches only where the user named the columns
         TokenIdsFormat(options),
@@ -101,14 +92,14 @@ def formats_for(options: FormatOptions) -> tuple[Format, ...]:
         UltraFeedbackFormat(options),
         StepwiseFormat(options),
         ProcessStepsFormat(options),
-        PkuSafeRlhfFormat(options),
-        HelpSteer3Format(),
-        HelpSteer2PreferenceFormat(),
+        of_columns["pku-saferlhf"],
+        of_columns["helpsteer3"],
+        of_columns["helpsteer2-preference"],
         HelpSteer2Format(options),
-        SummarizeFormat(),
-        BestOfFourFormat(),
-        NectarFormat(),
-        AlpacaFarmFormat(),
+        of_columns["openai-summarize"],
+        of_columns["lm-human-preferences"],
+        of_columns["nectar"],
+        of_columns["alpaca-farm"],
         ArenaFormat(),
         HhRedTeamFormat(),
         NemoRegressionFormat(options),
@@ -118,10 +109,10 @@ def formats_for(options: FormatOptions) -> tuple[Format, ...]:
         LlamaFactoryV1Format(),
         LlamaFactoryFormat(options),
         HhRlhfFormat(),
-        DsChatFormat(),
+        of_columns["ds-chat"],
         TrlConversationalFormat(),
-        TrlExplicitFormat(),
-        TrlUnpairedFormat(),
+        of_columns["trl-explicit"],
+        of_columns["trl-unpaired"],
         TrlImplicitFormat(),
         UnrankedFormat(),
     )

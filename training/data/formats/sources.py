@@ -14,13 +14,13 @@ from typing import Any
 from training.data.formats.files import SUFFIXES, Row, rows_of_file, rows_of_table
 from training.data.formats.options import FormatOptions
 from training.data.formats.splits import declared_splits, split_named
+from training.data.rows.table_rows import is_saved_dataset, load_saved_dataset
 from training.errors import DataError
 from training.types import Split
 
 _DESCRIPTION = "dataset_info.json"  # LLaMA-Factory's, and also datasets' own beside its files
 _NO_DATA = {_DESCRIPTION, "dataset_infos.json"}
 _CARD = "README.md"
-_SAVED = ("dataset_dict.json", "state.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def parts_of(place: str, options: FormatOptions) -> list[Part]:
         return [_file(path, options)]
     if inner is not None:
         return _inside(path, inner, options)
-    if any((path / name).is_file() for name in _SAVED):
-        return _saved(path, options)
+    if is_saved_dataset(path):
+        return _tables(str(path), path.name, load_saved_dataset(path), options)
     return _folder(path, options)
 
 
@@ -172,17 +172,6 @@ def _described(
         inner = entry.get("subset") or entry.get("folder")
         return _loaded(str(entry["hf_hub_url"]), inner, options)
     return parts_of(str(path / str(entry["file_name"])), options)
-
-
-def _saved(path: Path, options: FormatOptions) -> list[Part]:
-    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be loaded by datasets: {type(error).__name__}") from error
-    return _tables(str(path), path.name, loaded, options)
 
 
 def _hub(place: str, options: FormatOptions) -> list[Part]:

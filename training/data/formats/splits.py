@@ -1,7 +1,8 @@
 """Which side of the split a name stands for: train.jsonl, data/test-00000-of-00001.parquet."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from training.types import Split
 
@@ -19,6 +20,12 @@ def split_named(name: str) -> Split | None:
     if _TRAIN.search(lowered):
         return "train"
     return "heldout" if _HELDOUT.search(lowered) else None
+
+
+def split_of(row: Mapping[str, Any]) -> Split | None:
+    """The side that a row's `split` names."""
+    split = row.get("split")
+    return split_named(split) if isinstance(split, str) else None
 
 
 def declared_splits(names: Iterable[str]) -> dict[str, Split]:

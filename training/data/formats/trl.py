@@ -1,4 +1,4 @@
-"""TRL's preference formats: implicit and explicit strings, conversations, and single rewards.
+"""TRL's preference formats that are more than columns: implicit prompts, and conversations.
 
 Source: huggingface.co/docs/trl/dataset_formats (preference, unpaired preference), `RewardTrainer`'s
 `margin` column.
@@ -8,31 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rm_core.types import Message
-from training.data.formats.fields import flag_of, pair_record, prompt_of
+from training.data.formats.fields import pair_record
 from training.data.records import PreferenceRecord, messages_of, text_of
 from training.errors import MalformedRow, UnusableRow
-
-
-class TrlExplicitFormat:
-    """{"prompt", "chosen", "rejected"}, all strings."""
-
-    name = "trl-explicit"
-    keys = "prompt, chosen, rejected (strings)"
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether prompt and both sides are strings."""
-        return all(isinstance(row.get(key), str) for key in ("prompt", "chosen", "rejected"))
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record."""
-        return pair_record(
-            row,
-            text_of(row, "prompt"),
-            text_of(row, "chosen"),
-            text_of(row, "rejected"),
-            id_,
-            source,
-        )
 
 
 class TrlImplicitFormat:
@@ -86,36 +64,19 @@ class TrlConversationalFormat:
         return pair_record(row, chosen[:-1], chosen[-1].content, rejected[-1].content, id_, source)
 
 
-class TrlUnpairedFormat:
-    """{"prompt", "completion", "label"}: one response, good or bad (KTO)."""
+def completion_of(row: Mapping[str, Any]) -> tuple[str]:
+    """The one response of an unpaired row: a text, or one assistant message.
 
-    name = "trl-unpaired"
-    keys = "prompt, completion, label (true or false)"
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether there is one completion with a label."""
-        return {"prompt", "completion", "label"} <= row.keys()
-
-    def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record whose one response is rated 1 or 0."""
-        refuse_template_arguments(row)
-        completion = row["completion"]
-        prompt = prompt_of(row, "prompt")
-        if isinstance(completion, list):
-            turns = messages_of(completion, "completion")
-            if len(turns) != 1 or turns[0].role != "assistant":
-                raise MalformedRow("`completion` must be one assistant message")
-            response = turns[0].content
-        else:
-            response = text_of(row, "completion")
-        return PreferenceRecord(
-            prompt=prompt,
-            responses=(response,),
-            ranking=(0,),
-            id=id_,
-            ratings=(float(flag_of(row, "label")),),
-            source=source,
-        )
+    Raises:
+        MalformedRow: neither.
+    """
+    completion = row["completion"]
+    if not isinstance(completion, list):
+        return (text_of(row, "completion"),)
+    turns = messages_of(completion, "completion")
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise MalformedRow("`completion` must be one assistant message")
+    return (turns[0].content,)
 
 
 def refuse_template_arguments(row: Mapping[str, Any]) -> None:

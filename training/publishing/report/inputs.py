@@ -8,9 +8,10 @@ import numpy as np
 
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
+from training.data.examples import Example
 from training.data.report import DataReport
 from training.evaluation import Accuracy, Figures
-from training.evaluation.cases import Case, Rewards, length_of
+from training.evaluation.cases import Rewards, length_of
 from training.optimization.history import LogRow
 from training.statistics.intervals import Floats, Ints
 from training.types import STRENGTHS, Strength
@@ -65,7 +66,7 @@ class ReportInputs:
     baselines: Mapping[str, Accuracy]
     calibration: CalibrationResult
     history: Sequence[LogRow]
-    cases: Sequence[Case]
+    cases: Sequence[Example]
     rewards: Rewards
 
     @property

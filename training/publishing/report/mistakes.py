@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from training.data.examples import Pair, prompt_text
-from training.evaluation.cases import Case, Rewards
+from training.data.examples import Example, Pair, prompt_text
+from training.evaluation.cases import Rewards
 from training.types import Strength
 
 
@@ -58,7 +58,7 @@ class Mistakes:
     prompts: int
 
 
-def worst_mistakes(cases: Sequence[Case], rewards: Rewards, *, most: int) -> Mistakes:
+def worst_mistakes(cases: Sequence[Example], rewards: Rewards, *, most: int) -> Mistakes:
     """The pairs with the lowest margins, at most one of a prompt.
 
     Args:
@@ -85,14 +85,14 @@ def worst_mistakes(cases: Sequence[Case], rewards: Rewards, *, most: int) -> Mis
     )
 
 
-def _margins(cases: Sequence[Case], rewards: Rewards) -> Iterator[tuple[float, int, int]]:
+def _margins(cases: Sequence[Example], rewards: Rewards) -> Iterator[tuple[float, int, int]]:
     """Margin of every pair, with the numbers of its case and of the pair in it."""
     for owner, (case, given) in enumerate(zip(cases, rewards, strict=True)):
         for number, pair in enumerate(case.pairs):
             yield given[pair.chosen] - given[pair.rejected], owner, number
 
 
-def _mistake(case: Case, pair: Pair, rewards: Sequence[float]) -> Mistake:
+def _mistake(case: Example, pair: Pair, rewards: Sequence[float]) -> Mistake:
     return Mistake(
         id=case.id,
         prompt=prompt_text(case.prompt),

@@ -7,7 +7,8 @@ import pytest
 
 from rm_core.types import Message
 from tests.training.data.formats.golden import read_rows, record
-from training.data.formats.arena import AlpacaFarmFormat, ArenaFormat
+from training.data.formats import format_named
+from training.data.formats.arena import ArenaFormat
 from training.errors import MalformedRow, UnusableRow
 
 ASK = Message("user", "Name a bird.")
@@ -52,7 +53,7 @@ def test_another_preference_is_refused() -> None:
     row = {"instruction": "I", "output_1": "a", "output_2": "b", "preference": 3}
 
     with pytest.raises(MalformedRow, match="preference"):
-        AlpacaFarmFormat().parse(row, id_="", source="")
+        format_named("alpaca-farm").parse(row, id_="", source="")
 
 
 def chat(text: str) -> list[dict[str, str]]:

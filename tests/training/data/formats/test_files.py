@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset
 
 from training.data.formats.files import SUFFIXES, rows_of_file
-from training.errors import DataError, MalformedRow
+from training.errors import DataError
 
 CHAT = [{"role": "user", "content": "Hi"}]
 ROWS: list[dict[str, Any]] = [
@@ -116,5 +116,5 @@ def test_a_json_file_must_hold_a_list(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content)
 
-    with pytest.raises(MalformedRow, match=r"a\.json"):
+    with pytest.raises(DataError, match=r"a\.json"):
         list(rows_of_file(path, "a.json"))

@@ -7,7 +7,8 @@ import pytest
 
 from rm_core.types import Message
 from tests.training.data.formats.golden import read_rows, record
-from training.data.formats.helpsteer import HelpSteer2Format, HelpSteer2PreferenceFormat
+from training.data.formats import format_named
+from training.data.formats.helpsteer import HelpSteer2Format
 from training.data.formats.options import FormatOptions
 from training.errors import MalformedRow
 
@@ -107,4 +108,4 @@ def test_a_strength_of_another_scale_is_refused(strength: object) -> None:
     row = {"prompt": "p", "response_1": "a", "response_2": "b", "preference_strength": strength}
 
     with pytest.raises(MalformedRow, match="preference_strength"):
-        HelpSteer2PreferenceFormat().parse(row, id_="", source="")
+        format_named("helpsteer2-preference").parse(row, id_="", source="")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.training.data.formats.golden import read_rows, record
-from training.data.formats.openai import BestOfFourFormat, SummarizeFormat, strength_of_confidence
+from training.data.formats import format_named
+from training.data.formats.openai import strength_of_confidence
 from training.errors import MalformedRow
 
 ROW: dict[str, Any] = {
@@ -82,7 +83,7 @@ def test_the_grade_is_the_distance_from_the_middle_on_the_side_of_the_choice(
 )
 def test_a_broken_comparison_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(MalformedRow):
-        SummarizeFormat().parse({**ROW, **change}, id_="", source="")
+        format_named("openai-summarize").parse({**ROW, **change}, id_="", source="")
 
 
 def test_the_best_of_four_beats_three_that_tie(tmp_path: Path) -> None:
@@ -95,6 +96,6 @@ def test_the_best_of_four_beats_three_that_tie(tmp_path: Path) -> None:
 
 def test_a_best_that_is_no_sample_is_refused() -> None:
     with pytest.raises(MalformedRow, match="best"):
-        BestOfFourFormat().parse(
+        format_named("lm-human-preferences").parse(
             {"query": "q", "sample0": "a", "sample1": "b", "best": 2}, id_="", source=""
         )

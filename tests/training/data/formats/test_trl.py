@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.types import Message
+from training.data.formats import format_named
 from training.data.formats.trl import (
     TrlConversationalFormat,
-    TrlExplicitFormat,
     TrlImplicitFormat,
-    TrlUnpairedFormat,
 )
 from training.errors import MalformedRow, UnusableRow
 
@@ -26,7 +25,7 @@ def answer(text: str) -> dict[str, str]:
 def test_an_explicit_row_is_taken_as_it_stands() -> None:
     row = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green.", "margin": 0.5}
 
-    record = TrlExplicitFormat().parse(row, id_="f:1", source="f")
+    record = format_named("trl-explicit").parse(row, id_="f:1", source="f")
 
     assert (record.prompt, record.responses) == ("The sky is", (" blue.", " green."))
     assert (record.ranking, record.margin) == ((0, 1), 0.5)
@@ -118,7 +117,7 @@ def test_a_margin_that_is_no_number_is_refused() -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b", "margin": "big"}
 
     with pytest.raises(MalformedRow, match="margin"):
-        TrlExplicitFormat().parse(row, id_="", source="")
+        format_named("trl-explicit").parse(row, id_="", source="")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def test_contents_in_text_parts_are_read_and_pictures_are_not() -> None:
 def test_a_single_judgement_is_a_rating(completion: Any, label: bool, rating: float) -> None:
     row = {"prompt": [QUESTION], "completion": completion, "label": label}
 
-    record = TrlUnpairedFormat().parse(row, id_="f:1", source="f")
+    record = format_named("trl-unpaired").parse(row, id_="f:1", source="f")
 
     assert record.prompt == (Message("user", QUESTION["content"]),)
     assert (record.responses, record.ranking, record.ratings) == ((GOOD,), (0,), (rating,))
@@ -183,4 +182,4 @@ def test_a_single_judgement_needs_a_label() -> None:
     row = {"prompt": "p", "completion": "c", "label": "good"}
 
     with pytest.raises(MalformedRow, match="label"):
-        TrlUnpairedFormat().parse(row, id_="", source="")
+        format_named("trl-unpaired").parse(row, id_="", source="")

@@ -2,8 +2,8 @@ import pytest
 
 from tests.training.evaluation.made_up_cases import MadeUpScorer, case, steps
 from training.data.examples import Pair
+from training.data.filters import FilteredExamples
 from training.evaluation.baselines import baseline_scorers
-from training.evaluation.cases import BuiltCases
 from training.evaluation.report import EvaluationReport
 from training.evaluation.run import DataFacts, EvaluationOptions, evaluate_scorers
 from training.evaluation.tables.all_tables import report_tables
@@ -32,7 +32,7 @@ def report() -> EvaluationReport:
         MadeUpScorer(lambda text: -float(len(text)), "short"),
     ]
     return evaluate_scorers(
-        BuiltCases(tuple(cases), 0, {"identical_pair": 2}),
+        FilteredExamples(tuple(cases), 0, {"identical_pair": 2}),
         [*models, *baseline_scorers(cases)],
         EvaluationOptions(sections={"Chat": ["pairs"]}),
         facts=DataFacts({"a.jsonl": "canonical"}),
@@ -129,6 +129,6 @@ def test_the_rest_is_there_too(report: EvaluationReport) -> None:
 
 def test_data_without_anything_to_measure_make_no_table() -> None:
     lonely = evaluate_scorers(
-        BuiltCases((case("a", ("x",)),), 0, {}), [MadeUpScorer(lambda _: 1.0)]
+        FilteredExamples((case("a", ("x",)),), 0, {}), [MadeUpScorer(lambda _: 1.0)]
     ).report
     assert report_tables(lonely) == []

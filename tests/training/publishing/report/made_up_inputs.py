@@ -15,9 +15,9 @@ from tests.training.made_up import made_up_report
 from training.calibration.calibrate import CalibrationOptions, calibrate_rewards
 from training.calibration.observations import observations_of
 from training.config import TrainingConfig
-from training.data.examples import Comparison, Pair
+from training.data.examples import EncodedExample, Pair
 from training.evaluation import accuracy_of
-from training.evaluation.cases import case_of_comparison, pair_table
+from training.evaluation.cases import pair_table
 from training.evaluation.heldout import heldout_figures
 from training.publishing.report.inputs import ReportInputs
 from training.types import STRENGTHS
@@ -37,7 +37,7 @@ LOG = tuple(
 
 def comparisons(
     prompts: int = 60, *, safety: bool = True, graded: bool = True, texts: Sequence[str] = ()
-) -> tuple[list[Comparison], list[tuple[float, ...]]]:
+) -> tuple[list[EncodedExample], list[tuple[float, ...]]]:
     """Prompts with two, every fifth with four responses, and rewards that are right more or less.
 
     Args:
@@ -60,18 +60,17 @@ def comparisons(
             f"answer {i} to {n}: " + "word " * int(rng.integers(4, 90)) for i in range(count)
         )
         made.append(
-            Comparison(
+            EncodedExample(
                 id=f"record-{n}",
                 prompt_key=f"key-{n}",
                 prompt=texts[0] if texts else f"question {n}",
                 responses=(*texts[1:3], *responses[2:]) if texts else responses,
-                encoded=(),
                 pairs=pairs,
                 is_safe=tuple(bool(rng.random() < expit(2.5 * r + 0.5)) for r in own)
                 if safety
-                else (None,) * count,
+                else (),
                 tags=("a tag",),
-                ranks=tuple(range(count)),
+                ranking=tuple(range(count)),
                 source="made up",
             )
         )
@@ -80,7 +79,7 @@ def comparisons(
 
 
 def report_inputs(
-    made: Sequence[Comparison] | None = None,
+    made: Sequence[EncodedExample] | None = None,
     rewards: Sequence[Sequence[float]] | None = None,
     *,
     role: Role = "safety",
@@ -110,7 +109,7 @@ def report_inputs(
             observations_of(made, rewards), CalibrationOptions(role=role)
         ),
         history=history,
-        cases=[case_of_comparison(one) for one in made],
+        cases=made,
         rewards=rewards,
     )
 
@@ -135,18 +134,15 @@ def manifest_of(given: ReportInputs) -> RewardModelManifest:
     return replace(given.calibration.applied_to(bare), files={"model.safetensors": "a" * 64})
 
 
-def rated_alone() -> tuple[list[Comparison], list[tuple[float, ...]]]:
+def rated_alone() -> tuple[list[EncodedExample], list[tuple[float, ...]]]:
     """Single responses with ratings and nothing else."""
     rng = np.random.default_rng(1)
     made = [
-        Comparison(
+        EncodedExample(
             str(n),
             str(n),
             f"question {n}",
             (f"answer {n}",),
-            (),
-            (),
-            (None,),
             ratings=(float(n % 5),),
         )
         for n in range(30)

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from tests.training.publishing.report.made_up_inputs import comparisons
-from training.evaluation.cases import case_of_comparison
 from training.publishing.report.mistakes import worst_mistakes
 
 
 @pytest.mark.parametrize("most", [1, 7, 1000])
 def test_they_are_the_lowest_margins_one_of_a_prompt(most: int) -> None:
-    made, rewards = comparisons(80)
-    cases = [case_of_comparison(one) for one in made]
+    cases, rewards = comparisons(80)
 
     found = worst_mistakes(cases, rewards, most=most)
 
@@ -34,7 +32,7 @@ def test_a_mistake_carries_what_is_known_of_its_pair() -> None:
     made, rewards = comparisons(4)
     rewards[1] = (-20.0, 10.0)
 
-    first = worst_mistakes([case_of_comparison(one) for one in made], rewards, most=1).worst[0]
+    first = worst_mistakes(made, rewards, most=1).worst[0]
 
     own = made[1]
     assert (first.id, first.prompt) == (own.id, own.prompt)
@@ -48,8 +46,6 @@ def test_ties_and_right_pairs_are_no_mistakes() -> None:
     made, _ = comparisons(4)
     right = [tuple(float(-i) for i in range(len(one.responses))) for one in made]
     tied = [(0.0,) * len(one.responses) for one in made]
-    cases = [case_of_comparison(one) for one in made]
-
     for rewards in (right, tied):
-        found = worst_mistakes(cases, rewards, most=5)
+        found = worst_mistakes(made, rewards, most=5)
         assert (found.worst, found.wrong, found.prompts) == ((), 0, 0)

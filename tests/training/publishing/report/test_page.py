@@ -16,7 +16,7 @@ from tests.training.publishing.report.made_up_inputs import (
     usual_inputs,
 )
 from tests.training.publishing.report.reading_pages import Page
-from training.data.examples import Comparison, StepTarget
+from training.data.examples import EncodedExample, StepTarget
 from training.evaluation.heldout import heldout_figures
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.page import html_page
@@ -167,15 +167,12 @@ def test_a_model_of_ratings_alone_has_a_sound_page_that_says_what_is_absent() ->
 
 def test_a_model_of_steps_alone_has_a_sound_page() -> None:
     made = [
-        Comparison(
+        EncodedExample(
             str(n),
             str(n),
             f"question {n}",
             ("one. two.",),
-            (),
-            (),
-            (None,),
-            steps=((StepTarget(3, float(n % 2)), StepTarget(5, 1.0)),),
+            step_targets=((StepTarget(3, float(n % 2)), StepTarget(5, 1.0)),),
         )
         for n in range(12)
     ]

@@ -4,7 +4,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rewardd.files.table_rows import DatasetRows, ParquetRows
+from training.data.rows.table_rows import DatasetRows, ParquetRows, load_saved_dataset
 
 
 def test_a_parquet_file_skips_whole_row_groups_instead_of_reading_them(tmp_path: Path) -> None:
@@ -33,6 +33,7 @@ def test_a_dataset_that_was_filtered_gives_what_is_left(tmp_path: Path) -> None:
     kept = datasets.Dataset.from_dict({"n": list(range(300))}).filter(lambda row: row["n"] % 2)
     kept.save_to_disk(str(tmp_path / "kept"))
 
-    found = [row.values["n"] for row in DatasetRows(tmp_path / "kept", None).read(100)]
+    rows = DatasetRows(load_saved_dataset(tmp_path / "kept")).read(100)
+    found = [row.values["n"] for row in rows]
 
     assert found == list(range(201, 300, 2))

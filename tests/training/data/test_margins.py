@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from rm_core.errors import ConfigurationError
-from training.losses import MARGINS, margins_of
+from training.data.margins import MARGINS, margins_of
 from training.types import STRENGTHS
 
 OWN = {"significantly_better": 5, "better": 1.5, "slightly_better": 0.5, "negligibly_better": 0}

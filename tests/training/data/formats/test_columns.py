@@ -1,4 +1,4 @@
-"""PKU-SafeRLHF: one row, one record for each reward model."""
+"""PKU-SafeRLHF, the row of the table that reads its options: a record for each reward model."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.training.data.formats.golden import read_rows, record
+from training.data.formats import format_named
 from training.data.formats.options import FormatOptions
-from training.data.formats.pku import PkuSafeRlhfFormat
 from training.errors import MalformedRow
 
 ROW: dict[str, Any] = {
@@ -44,4 +44,4 @@ def test_safety_goes_by_the_safer_response(tmp_path: Path) -> None:
 )
 def test_a_broken_row_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(MalformedRow):
-        PkuSafeRlhfFormat().parse({**ROW, **change}, id_="", source="")
+        format_named("pku-saferlhf").parse({**ROW, **change}, id_="", source="")
