@@ -19,6 +19,9 @@ TRAINERS := .venv-trainers
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := .demo
+VERSION := $(shell cat rm_client/VERSION)
+# One process of tests for each core, one thread each. WORKERS=0: in this process, for a debugger.
+WORKERS ?= auto
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 ##@ Start here
@@ -31,7 +34,7 @@ help: ## List the targets
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything at its pinned version (PYTHON= another interpreter)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py rm_client/pyproject.toml rm_client/VERSION constraints.txt
 	@command -v "$(PYTHON)" >/dev/null || { \
 	  echo "No $(PYTHON) here. Install Python 3.11 or newer, or name it: make setup PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
@@ -47,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "Installing torch into $(VENV)"; \
 	$(BIN)/python -m pip install -c constraints.txt $${index:+--extra-index-url "$$index"} torch
 	@echo "Installing everything else (a minute or two)"
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e ./rm_client -e '.[dev]'
 	@touch $@
 
 .PHONY: demo
@@ -57,7 +60,13 @@ demo: $(STAMP) ## Train both reward models on the bundled sample, show scores, s
 ##@ Work on it
 .PHONY: test
 test: $(STAMP) ## Run every test (ARGS= goes to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: cov
+cov: $(STAMP) ## Run every test and hold the floors of branch coverage: all 90 %, rm_core/rewards 100 %
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --skip-covered --fail-under=90
+	$(BIN)/coverage report --include='rm_core/rewards/*' --fail-under=100
 
 TRAINER_TESTS := tests/integration/trainers
 TRAINERS_STAMP := $(TRAINERS)/.installed
@@ -87,7 +96,7 @@ mutate: $(STAMP) ## Put one mistake after another into a copy of the tree: each 
 	$(BIN)/python -m tests.mutation.run $(ARGS)
 
 .PHONY: check
-check: lint types imports test ## What the CI runs: lint, types, import contracts, tests
+check: lint types imports docs test ## What the CI runs: lint, types, import contracts, documents, tests
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and formatting
@@ -102,6 +111,10 @@ types: $(STAMP) ## Check types, strictly
 imports: $(STAMP) ## Check who imports whom
 	$(BIN)/lint-imports
 
+.PHONY: docs
+docs: $(STAMP) ## Build the documents' site into build/site; a link that leads nowhere fails
+	$(BIN)/mkdocs build -q --strict
+
 .PHONY: fix
 fix: $(STAMP) ## Format, and mend what ruff can mend; the only target that edits files
 	$(BIN)/ruff check --fix .
@@ -110,6 +123,20 @@ fix: $(STAMP) ## Format, and mend what ruff can mend; the only target that edits
 .PHONY: hooks
 hooks: $(STAMP) ## Install the git hooks of .pre-commit-config.yaml
 	$(BIN)/pre-commit install
+
+.PHONY: dist
+dist: $(STAMP) ## Build both distributions into dist/, and try the wheels in a fresh environment
+	rm -rf dist build/dist *.egg-info rm_client/*.egg-info
+	$(BIN)/python -m build -q --outdir dist rm_client
+	$(BIN)/python -m build -q --outdir dist .
+	"$(PYTHON)" -m venv build/dist
+	build/dist/bin/python -m pip install -q -c constraints.txt dist/rewardd_client-$(VERSION)-*.whl
+	cd build/dist && bin/python -c 'import rm_client; print("rewardd-client", rm_client.__version__)'
+	build/dist/bin/python -m pip install -q -c constraints.txt dist/*.whl
+	cd build/dist && bin/rewardd --help >help.txt && ! bin/rewardd info --url http://127.0.0.1:9 2>error.txt \
+	  && grep -q 127.0.0.1:9 error.txt
+	! build/dist/bin/python -c 'import torch' 2>/dev/null
+	@echo "Both distributions are in dist/ and work in build/dist, which has no torch"
 
 .PHONY: constraints
 constraints: $(STAMP) ## Write constraints.txt anew from .venv
@@ -147,7 +174,7 @@ report-picture: $(STAMP) ## Make docs/training-report.png anew from the sample (
 
 .PHONY: image
 image: ## Build the container image (ARGS= goes to docker build)
-	$(DOCKER) build -t rewardd:0.1.0 $(ARGS) .
+	$(DOCKER) build -t rewardd:$(VERSION) -t rewardd:latest --build-arg VERSION=$(VERSION) $(ARGS) .
 
 .PHONY: up
 up: ## Train where needed, serve and scrape in containers (COMPOSE="docker compose")
@@ -155,5 +182,5 @@ up: ## Train where needed, serve and scrape in containers (COMPOSE="docker compo
 
 .PHONY: clean
 clean: ## Remove caches, builds and the demo's models; .venv stays
-	rm -rf $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(DEMO) build dist *.egg-info rm_client/*.egg-info rm_client/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
