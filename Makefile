@@ -164,13 +164,13 @@ bench-cuda: $(STAMP) ## Time the engine on a GPU: 8B and 0.5B shapes, as they ar
 	done; done
 
 .PHONY: report-picture
-report-picture: $(STAMP) ## Make docs/training-report.png anew from the sample (needs Chromium)
+report-picture: $(STAMP) ## Make docs/guides/training-report.png anew from the sample (needs Chromium)
 	$(BIN)/rewardd train-sample --output build/sample
 	chromium --headless=new --no-sandbox --hide-scrollbars --blink-settings=preferredColorScheme=1 \
 	  --window-size=1180,1500 --screenshot=build/report.png \
 	  "file://$(CURDIR)/build/sample/safety.run/report/report.html"
 	$(BIN)/python -c "from PIL import Image; \
-	  Image.open('build/report.png').convert('RGB').quantize(128).save('docs/training-report.png', optimize=True)"
+	  Image.open('build/report.png').convert('RGB').quantize(128).save('docs/guides/training-report.png', optimize=True)"
 
 .PHONY: image
 image: ## Build the container image (ARGS= goes to docker build)

@@ -125,7 +125,7 @@ def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
 
 
 _DESCRIPTION = (
-    "The contract of another project's clients; docs/dialects.md says which. Overload is always "
+    "The contract of another project's clients; docs/guides/dialects.md says which. Overload is always "
     "503 with Retry-After."
 )
 
