@@ -28,7 +28,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Name files of the repository that are no pages, instead of linking them."""
     here = PurePosixPath("docs") / PurePosixPath(page.file.src_uri).parent
 

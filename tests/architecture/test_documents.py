@@ -151,7 +151,7 @@ def docstrings(path: Path) -> str:
 
 
 def missing_paths(text: str) -> list[str]:
-    """Paths that a text names and that are neither in the tree nor, under its name, in the tests."""
+    """Paths that a text names and that exist neither from the root nor from tests/."""
     return [
         path
         for path in PATH.findall(text)
