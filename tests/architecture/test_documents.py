@@ -134,7 +134,17 @@ def test_make_help_lists_every_target() -> None:
     assert described == make_targets()
 
 
-TREES = ("rm_core", "service", "training", "rewardd", "rm_client", "loadtest", "tests", "docs", "examples")
+TREES = (
+    "rm_core",
+    "service",
+    "training",
+    "rewardd",
+    "rm_client",
+    "loadtest",
+    "tests",
+    "docs",
+    "examples",
+)
 PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(TREES)})/[\w./*-]*[\w/*])")
 NOT_PATHS = {"rewardd/failed"}  # a metric's name in TRL's log
 LINK = re.compile(r"\]\(([^)\s]+)\)")
