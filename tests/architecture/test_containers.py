@@ -140,3 +140,21 @@ def test_the_image_gets_every_package_and_nothing_ignored() -> None:
 
     assert copied == allowed
     assert {"rm_core", "service", "training", "rewardd", "rm_client"} <= copied
+
+
+def test_the_version_stands_in_one_file() -> None:
+    version = (ROOT / "rm_client/VERSION").read_text("ascii").strip()
+    files = ("pyproject.toml", "setup.py", "Makefile", "Dockerfile", "docker-compose.yml")
+    files += ("docker-compose.gpu.yml", "rm_client/pyproject.toml")
+    told = [
+        name
+        for name in files
+        if re.search(rf"(?<![=.\d]){re.escape(version)}\b", (ROOT / name).read_text("utf-8"))
+    ]
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert told == []
+
+
+def test_both_distributions_have_the_license() -> None:
+    assert (ROOT / "rm_client/LICENSE").read_text() == (ROOT / "LICENSE").read_text()
