@@ -1,7 +1,7 @@
 # rewardd: build a virtual environment, then carry only it into a bare runtime.
 #
-#   docker build -t rewardd:0.1.0 .                                        CPU
-#   docker build -t rewardd:0.1.0-cuda --build-arg TORCH_INDEX= .          CUDA (PyPI's torch)
+#   docker build -t rewardd .                                        CPU (`make image` adds the version)
+#   docker build -t rewardd:cuda --build-arg TORCH_INDEX= .          CUDA (PyPI's torch)
 #
 # Pin PYTHON_IMAGE by digest where builds must repeat to the byte.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim
@@ -16,24 +16,28 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # The environment gets no pip of its own: the base image's one fills it from outside.
 RUN python3 -m venv --without-pip /opt/rewardd
-COPY constraints.txt pyproject.toml ./
+COPY constraints.txt pyproject.toml setup.py ./
+COPY rm_client/pyproject.toml rm_client/VERSION rm_client/README.md rm_client/
 # Torch and then the other dependencies, before our source: changing a line of ours rebuilds neither.
 RUN python3 -m pip --python /opt/rewardd/bin/python install -c constraints.txt \
       ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} torch
-RUN touch README.md && mkdir rewardd && touch rewardd/__init__.py \
- && python3 -m pip --python /opt/rewardd/bin/python install -q -c constraints.txt ".[${EXTRA}]"
+RUN touch README.md && mkdir rewardd rm_client/adapters \
+ && touch rewardd/__init__.py rm_client/__init__.py rm_client/adapters/__init__.py \
+ && python3 -m pip --python /opt/rewardd/bin/python install -q -c constraints.txt ./rm_client ".[${EXTRA}]" \
+ && rm -rf build rm_client/build
 COPY README.md LICENSE ./
 COPY rm_core rm_core
 COPY service service
 COPY training training
 COPY rm_client rm_client
 COPY rewardd rewardd
-RUN python3 -m pip --python /opt/rewardd/bin/python install -q --no-deps --force-reinstall .
+RUN python3 -m pip --python /opt/rewardd/bin/python install -q --no-deps --force-reinstall ./rm_client .
 
 FROM ${PYTHON_IMAGE} AS runtime
+ARG VERSION=unreleased
 LABEL org.opencontainers.image.title="rewardd" \
       org.opencontainers.image.description="The reward-model service for RLHF: two reward models, exact scores, PPO rewards over HTTP" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The base image's pip is of no use here, and what isn't there can't be called.
 RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip /usr/local/bin/pip* \

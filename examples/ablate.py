@@ -1,4 +1,4 @@
-"""Compare margins, objectives and heads on one's own data, over seeds: see docs/ablation.md."""
+"""Compare margins, objectives and heads on one's own data, over seeds: docs/figures/ablation.md."""
 
 import argparse
 import sys

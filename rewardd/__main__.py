@@ -2,4 +2,5 @@
 
 from rewardd.cli import main
 
-main()
+if __name__ == "__main__":  # a spawned process imports this file again
+    main()

@@ -13,10 +13,10 @@ from rewardd.checkpoints.inspect_cli import inspect
 from rewardd.demo.cli import demo
 from rewardd.demo.train_cli import train_sample
 from rewardd.files.cli import register as register_batch
+from rewardd.own_packages import OWN_PACKAGES
 from service.cli import register as register_service
 from training.cli.train import register as register_training
 
-_OURS = frozenset({"rm_core", "service", "training", "rewardd", "rm_client"})
 _EXTRA_BY_COMMAND = {"serve": "serve"}
 _LARGEST_EXTRA = "train"
 
@@ -46,7 +46,7 @@ def main() -> None:
         app(prog_name="rewardd")
     except ModuleNotFoundError as exc:
         missing = (exc.name or "").partition(".")[0]
-        if missing in _OURS:
+        if missing in OWN_PACKAGES:
             raise
         command = sys.argv[1] if len(sys.argv) > 1 else ""
         extra = _EXTRA_BY_COMMAND.get(command, _LARGEST_EXTRA)

@@ -9,6 +9,8 @@
 `rm_client.adapters` holds one module per trainer.
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 from rm_client.async_client import AsyncRewardClient
 from rm_client.client import RewardClient
 from rm_client.config import ClientConfig
@@ -56,6 +58,11 @@ from rm_client.models_ppo import (
     WhitenOptions,
 )
 from rm_client.retry import RetryPolicy
+
+try:
+    __version__ = version("rewardd-client")
+except PackageNotFoundError:  # run from a checkout that was never installed
+    __version__ = "not installed"
 
 __all__ = [
     "AsyncRewardClient",

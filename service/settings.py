@@ -29,7 +29,7 @@ DialectName = Literal[
     "nemo_gym",
     "kserve",
 ]
-"""Other projects' HTTP contracts; see docs/dialects.md."""
+"""Other projects' HTTP contracts; see docs/guides/dialects.md."""
 
 
 class Settings(BaseSettings):

@@ -1,8 +1,8 @@
 """The demo's two reward models, from the bundled sample and nothing else.
 
 A base model is language-modelled on the sample's train split; both reward models start from it.
-The recipe was chosen by cross-validation inside the train split (docs/training.md); it is for a
-model of under a million parameters and 680 records, and no recipe for a real one.
+The recipe was chosen by cross-validation inside the train split (docs/figures/training.md); it is
+for a model of under a million parameters and 680 records, and no recipe for a real one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

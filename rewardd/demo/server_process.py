@@ -45,7 +45,8 @@ class ServerProcess:
     def __enter__(self) -> Self:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "rewardd", "serve", *self._flags]
+        # -P: a folder "rewardd" in the working directory is not our package.
+        command = [sys.executable, "-P", "-m", "rewardd", "serve", *self._flags]
         command += ["--port", str(self._port), "--port-file", str(self._port_file)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell

@@ -4,7 +4,6 @@ Items, selection and replies are the service's own, so that a file scored here a
 a server say the same.
 """
 
-import importlib.metadata
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from rm_client.models import (
     ResponseReply,
     ScoreItem,
 )
+from rm_core import __version__
 from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineOutcome, OfflineScorer
 from rm_core.errors import EngineError, InputError, InputTooLong, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
@@ -88,7 +88,7 @@ class LocalScorer:
         """See `FileScorer`."""
         profiles = self._scorer.profiles
         return {
-            "service": {"name": "rewardd", "version": importlib.metadata.version("rewardd")},
+            "service": {"name": "rewardd", "version": __version__},
             "models": models_json(profiles),
             "engine": self._scorer.describe(),
             "selection": selection_json(self._rule, profiles),

@@ -1,6 +1,6 @@
 """A reward-function file for OpenRLHF: `--reward.remote_url /path/to/this/file.py`.
 
-Without a function, the server answers OpenRLHF's own requests: docs/dialects.md.
+Without a function, the server answers OpenRLHF's own requests: docs/guides/dialects.md.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """A reward function for slime: `--custom-rm-path rm_client.adapters.slime.custom_rm`.
 
-Without a function, the server answers slime's own `remote_rm` requests: docs/dialects.md.
+Without a function, the server answers slime's own `remote_rm` requests: docs/guides/dialects.md.
 """
 
 from typing import Any, overload

@@ -22,9 +22,9 @@ def pairwise_probabilities(rewards: FloatsLike) -> FloatArray:
     Source: Bradley and Terry 1952, "Rank Analysis of Incomplete Block Designs: I".
     """
     r = _finite(rewards)
-    with np.errstate(over="ignore"):
-        gaps = r[:, None] - r[None, :]
-    return sigmoid(gaps.ravel()).reshape(len(r), len(r))
+    with np.errstate(over="ignore"):  # a difference beyond float64 is ±∞, and its σ 1 or 0
+        differences = r[:, None] - r[None, :]
+    return sigmoid(differences.ravel()).reshape(len(r), len(r))
 
 
 def rank(rewards: FloatsLike) -> list[int]:

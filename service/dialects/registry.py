@@ -125,8 +125,8 @@ def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
 
 
 _DESCRIPTION = (
-    "The contract of another project's clients; docs/dialects.md says which. Overload is always "
-    "503 with Retry-After."
+    "The contract of another project's clients; docs/guides/dialects.md says which. Overload is "
+    "always 503 with Retry-After."
 )
 
 

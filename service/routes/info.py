@@ -1,10 +1,10 @@
 """GET /v1/info: what is loaded, how it reads and runs, and what the service allows."""
 
-import importlib.metadata
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
+from rm_core import __version__
 from service.dialects import registry
 from service.problems import json_reply
 from service.scoring.model_info import models_json, selection_json
@@ -33,7 +33,7 @@ async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
     """Which weights answer, how they read a text, which path the engine takes, and the limits."""
     return json_reply(
         {
-            "service": {"name": "rewardd", "version": _version()},
+            "service": {"name": "rewardd", "version": __version__},
             "models": models_json(state.scorer.profiles),
             "engine": state.scorer.describe(),
             "selection": selection_json(state.rule, state.scorer.profiles),
@@ -41,10 +41,3 @@ async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
             "limits": {name: getattr(state.settings, name) for name in _SHOWN},
         }
     )
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("rewardd")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -130,7 +130,7 @@ def test_the_image_runs_as_an_ordinary_user_and_hears_sigterm() -> None:
 
 def test_the_image_gets_every_package_and_nothing_ignored() -> None:
     copied = {
-        word
+        word.partition("/")[0]
         for line in DOCKERFILE.split(" AS runtime")[0].splitlines()
         if line.startswith("COPY ")
         for word in shlex.split(line)[1:-1]
@@ -139,4 +139,22 @@ def test_the_image_gets_every_package_and_nothing_ignored() -> None:
     allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
 
     assert copied == allowed
-    assert {"rm_core", "service", "training", "rewardd"} <= copied
+    assert {"rm_core", "service", "training", "rewardd", "rm_client"} <= copied
+
+
+def test_the_version_stands_in_one_file() -> None:
+    version = (ROOT / "rm_client/VERSION").read_text("ascii").strip()
+    files = ("pyproject.toml", "setup.py", "Makefile", "Dockerfile", "docker-compose.yml")
+    files += ("docker-compose.gpu.yml", "rm_client/pyproject.toml")
+    told = [
+        name
+        for name in files
+        if re.search(rf"(?<![=.\d]){re.escape(version)}\b", (ROOT / name).read_text("utf-8"))
+    ]
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert told == []
+
+
+def test_both_distributions_have_the_license() -> None:
+    assert (ROOT / "rm_client/LICENSE").read_text() == (ROOT / "LICENSE").read_text()

@@ -1,5 +1,6 @@
 """What README and docs tell a reader to type exists: commands, flags, targets, settings."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import typer.main
 
 from rewardd.cli import app
 from service.settings import CONFIG_VARIABLE, PREFIX, Settings
-from tests.architecture.source import ROOT, documents
+from tests.architecture.source import PACKAGES, ROOT, documents, modules, tree
 
 SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
@@ -131,3 +132,71 @@ def test_make_help_lists_every_target() -> None:
     described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
 
     assert described == make_targets()
+
+
+TREES = (
+    "rm_core",
+    "service",
+    "training",
+    "rewardd",
+    "rm_client",
+    "loadtest",
+    "tests",
+    "docs",
+    "examples",
+)
+PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(TREES)})/[\w./*-]*[\w/*])")
+NOT_PATHS = {"rewardd/failed"}  # a metric's name in TRL's log
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def docstrings(path: Path) -> str:
+    """Everything that a module says of itself."""
+    told = [
+        ast.get_docstring(node) or ""
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return "\n".join(told)
+
+
+def missing_paths(text: str) -> list[str]:
+    """Paths that a text names and that exist neither from the root nor from tests/."""
+    return [
+        path
+        for path in PATH.findall(text)
+        if path not in NOT_PATHS
+        and not any(any(base.glob(path.rstrip("/"))) for base in (ROOT, ROOT / "tests"))
+    ]
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page that lead to no file beside it."""
+    links = LINK.findall((ROOT / page).read_text("utf-8"))
+    return [
+        link
+        for link in links
+        if "://" not in link
+        and not link.startswith("#")
+        and not (ROOT / page.parent / link.partition("#")[0]).exists()
+    ]
+
+
+def test_a_path_that_does_not_exist_would_be_found() -> None:
+    assert missing_paths("`tests/nobody/test_it.py`, rm_core/no.py: see docs/glossary.md.") == [
+        "tests/nobody/test_it.py",
+        "rm_core/no.py",
+    ]
+
+
+@pytest.mark.parametrize("path", documents(), ids=str)
+def test_every_path_of_the_documents_exists(path: Path) -> None:
+    assert missing_paths((ROOT / path).read_text("utf-8")) == []
+    assert dead_links(path) == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_every_path_of_the_docstrings_exists(package: str) -> None:
+    missing = {str(path): missing_paths(docstrings(path)) for path in modules(package)}
+
+    assert {path: found for path, found in missing.items() if found} == {}

@@ -101,6 +101,7 @@ TESTED_IN = {
     # Values that the report shows.
     "rewardd/checkpoints/inspect/report.py": "rewardd/checkpoints/inspect/test_checkpoint.py",
     # Commands and the server that the demo starts, run as processes.
+    "rewardd/own_packages.py": "integration/test_distributions.py",
     "rewardd/demo/train_cli.py": "rewardd/test_cli.py",
     "rewardd/demo/cli.py": "integration/test_demo.py",
     "rewardd/demo/server_process.py": "integration/test_demo.py",

@@ -1,4 +1,6 @@
-"""A pre-trained encoder that a package carries, trained and served: docs/pretrained-encoder.md.
+"""A pre-trained encoder that a package carries, trained and served.
+
+Its figures: docs/figures/pretrained-encoder.md.
 
 The oracle is transformers' own forward of each text alone, batch size 1, float32.
 """

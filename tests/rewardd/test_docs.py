@@ -16,7 +16,7 @@ import pytest
 
 from tests.rm_client.servers import real_server
 
-PAGE = Path(__file__).parents[2] / "docs" / "batch-scoring.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "batch-scoring.md"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 URL = "http://localhost:8000"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "guides"
 
 
 def examples(page: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What became of the data: how much was used, and what was left out, why and which.
 
-`data_report.json` beside the weights is `DataReport.to_json`; docs/data-formats.md explains it.
+`data_report.json` beside the weights is `DataReport.to_json`; docs/guides/data-formats.md explains
+it.
 """
 
 import statistics

@@ -2,5 +2,5 @@
 
 `layouts` tells whose checkpoint a directory is, one module for each project reads it into a
 `Source`, `target` writes it in another layout, `verify` scores probes both ways. The layouts were
-read from the projects' own code that saves and loads them; docs/convert.md tells which.
+read from the projects' own code that saves and loads them; docs/guides/convert.md tells which.
 """

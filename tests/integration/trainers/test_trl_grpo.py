@@ -147,7 +147,7 @@ def test_online_dpo_takes_the_plain_function(
 
 
 def test_the_documentations_example_trains(server_url: str, tokenizer: Any, tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "trainers" / "trl.md").read_text("utf-8")
+    page = (ROOT / "docs" / "guides" / "trainers" / "trl.md").read_text("utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     scope = {
         "GRPOTrainer": GRPOTrainer,

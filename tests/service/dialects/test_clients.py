@@ -214,5 +214,5 @@ async def test_a_reply_that_was_lost_is_counted_each_time_it_is_given(trouble, c
         except httpx.HTTPError:
             continue
 
-    # These contracts carry no ids to tell a retry by; docs/dialects.md says so.
+    # These contracts carry no ids to tell a retry by; docs/guides/dialects.md says so.
     assert (await client.get("/streams/r")).json()["num_samples"] == 2

@@ -17,7 +17,7 @@ ITEM = {"prompt": "p", "response": "s=5 h=1"}
 
 
 def expected(secret: bytes, reply: httpx.Response) -> str:
-    """As docs/dialects.md tells a caller to check it."""
+    """As docs/guides/dialects.md tells a caller to check it."""
     head = "\n".join(
         [
             str(reply.status_code),

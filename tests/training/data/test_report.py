@@ -57,7 +57,7 @@ def test_an_empty_split_is_counted_as_one() -> None:
 
 
 def test_the_json_keeps_its_keys() -> None:
-    """docs/data-formats.md lists them; other programs read them."""
+    """docs/guides/data-formats.md lists them; other programs read them."""
     found = made_up_report().to_json()
 
     assert json.loads(json.dumps(found))["schema"] == 2

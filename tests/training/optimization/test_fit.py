@@ -60,11 +60,12 @@ def config_of(base: Path, output: Path, role: Role = "safety", **options: Any) -
     )
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(scope="module", params=WAYS)
 def way(
-    request: pytest.FixtureRequest, tiny_base: Path, tmp_path: Path
+    request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainingConfig, TrainingResult, Fitted]:
     """A training of each kind, and the model that it left in memory."""
+    tmp_path = tmp_path_factory.mktemp("way")
     left: list[Fitted] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "fit", lambda *a, **k: left.append(fitting.fit(*a, **k)) or left[0])

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from rm_core.errors import ConfigurationError
 from tests.training.by_hand import loss_by_hand, unevenly_known
+from tests.training.samples import preference_rows, write_jsonl
 from training.batches.collator import ExampleCollator
 from training.batches.padded import PaddedLayout
 from training.config import TrainingConfig, load_config
@@ -39,14 +40,31 @@ def recipe(**changes: Any) -> TrainingConfig:
     )
 
 
-@pytest.fixture
-def examples(start: TrainableModel, preferences: Path) -> tuple[EncodedExample, ...]:
-    options = DataOptions(role="safety")
-    return prepare_data(read_records([preferences]), start.encoder, options).train
-
-
 def fresh(base: Path) -> TrainableModel:
     return reward_model_from(str(base), max_length=128, seed=0)
+
+
+@pytest.fixture(scope="module")
+def examples(
+    tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[EncodedExample, ...]:
+    file = write_jsonl(tmp_path_factory.mktemp("data") / "pairs.jsonl", preference_rows(32))
+    options = DataOptions(role="safety")
+    return prepare_data(read_records([file]), fresh(tiny_base).encoder, options).train
+
+
+SAVING = {"epochs": 2.0, "save_steps": 2}  # six updates an epoch
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, torch.Tensor], Path]:
+    """The weights of a whole training that saves, and its run directory."""
+    directory = tmp_path_factory.mktemp("whole")
+    model = fresh(tiny_base)
+    train(model, examples, recipe(**SAVING), run_directory=directory)
+    return weights(model.model), directory
 
 
 def test_eight_pairs_are_learned_by_heart(
@@ -118,12 +136,13 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("stop_at", [2, 8])
 def test_a_run_resumed_mid_epoch_equals_the_uninterrupted_one_bit_for_bit(
-    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path, stop_at: int
+    tiny_base: Path,
+    examples: tuple[EncodedExample, ...],
+    uninterrupted: tuple[dict[str, torch.Tensor], Path],
+    tmp_path: Path,
+    stop_at: int,
 ) -> None:
-    config = recipe(epochs=2.0, save_steps=2)  # six updates an epoch
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    reference = fresh(tiny_base)
-    train(reference, examples, config, run_directory=whole)
+    config, stopped = recipe(**SAVING), tmp_path / "stopped"
 
     class Stop(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -134,15 +153,14 @@ def test_a_run_resumed_mid_epoch_equals_the_uninterrupted_one_bit_for_bit(
     resumed = reward_model_from(str(tiny_base), max_length=128, seed=123)
     torch.manual_seed(999)
     train(resumed, examples, replace(config, resume=True), run_directory=stopped)
-    expected, found = weights(reference.model), weights(resumed.model)
+    expected, found = uninterrupted[0], weights(resumed.model)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_resumable_checkpoints_hold_their_weights_as_safetensors(
-    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path
+    uninterrupted: tuple[dict[str, torch.Tensor], Path],
 ) -> None:
-    train(fresh(tiny_base), examples, recipe(save_steps=3), run_directory=tmp_path)
-    saved = sorted(path.name for path in tmp_path.glob("checkpoint-3/*"))
+    saved = sorted(path.name for path in uninterrupted[1].glob("checkpoint-12/*"))
     assert "model.safetensors" in saved
     assert "pytorch_model.bin" not in saved
 
@@ -186,12 +204,9 @@ def test_the_rate_ends_at_a_tenth_of_the_highest(
 
 
 def test_every_weight_moves(
-    tiny_base: Path, examples: tuple[EncodedExample, ...], tmp_path: Path
+    tiny_base: Path, uninterrupted: tuple[dict[str, torch.Tensor], Path]
 ) -> None:
-    start = fresh(tiny_base)
-    before = weights(start.model)
-    train(start, examples, recipe(), run_directory=tmp_path)
-    after = weights(start.model)
+    before, after = weights(fresh(tiny_base).model), uninterrupted[0]
     assert [name for name in before if torch.equal(before[name], after[name])] == []
 
 

@@ -1,7 +1,8 @@
 """Reward models as LLaMA-Factory, OpenRLHF, TRL and DeepSpeed-Chat leave them on the disk.
 
 Every name of a tensor, file and key was read from those projects' code that saves and loads them
-(docs/convert.md). `oracle` is their arithmetic written out once more, on the model in memory.
+(docs/guides/convert.md). `oracle` is their arithmetic written out once more, on the model in
+memory.
 """
 
 import json

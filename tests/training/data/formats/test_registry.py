@@ -249,7 +249,7 @@ def test_every_format_is_detected_by_some_row_and_found_by_its_name() -> None:
 
 
 def test_every_format_stands_in_the_documents_table() -> None:
-    table = (ROOT / "docs" / "data-formats.md").read_text("utf-8")
+    table = (ROOT / "docs" / "guides" / "data-formats.md").read_text("utf-8")
 
     assert [layout.name for layout in FORMATS if f"| `{layout.name}` |" not in table] == []
 

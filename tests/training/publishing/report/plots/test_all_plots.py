@@ -16,7 +16,7 @@ from tests.training.publishing.report.made_up_inputs import (
 )
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.all_plots import PLOTS, draw_plots
-from training.publishing.report.plots.drawing import VARIABLES, Absent, Plot
+from training.publishing.report.plots.drawing import VARIABLES, Absent, Plot, our_style
 
 
 def test_a_safety_model_with_rankings_has_every_plot(
@@ -59,7 +59,9 @@ def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
 
 
 def reasons(given: ReportInputs) -> dict[str, str]:
-    return {name: p.why for name, p in draw_plots(given).items() if isinstance(p, Absent)}
+    with our_style():
+        found = {name: plot(given) for name, plot in PLOTS.items()}
+    return {name: plot.why for name, plot in found.items() if isinstance(plot, Absent)}
 
 
 def test_ratings_alone_leave_pairs_plots_out_with_a_sentence() -> None:
