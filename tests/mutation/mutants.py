@@ -326,7 +326,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     FITTING: [
         ("_SURELY * error if certainly else 0.0", "0.0"),
-        ("_objection(fit, certainly=False)", "_objection(fit, certainly=True)"),
         ("(labels.num_safe + 1) / (labels.num_safe + 2)", "1.0"),
     ],
     THRESHOLD: [
@@ -339,7 +338,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             "(self.distinct[cut] + self.distinct[cut + 1]) / 2",
             "(self.distinct[cut] + 3 * self.distinct[cut + 1]) / 4",
         ),
-        (" & (flagged < all_of_them)", ""),
         ("np.quantile(known, [0.025, 0.975])", "np.quantile(known, [0.05, 0.95])"),
     ],
 }
