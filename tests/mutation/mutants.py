@@ -190,7 +190,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             "len(texts) == len(self.texts) and all(\n            one is other",
             "len(texts) == len(self.texts) and all(\n            one",
         ),
-        ("same and places == self.places", "same"),
+        ("one is other", "one.input_ids == other.input_ids"),
     ],
     STORE: [
         ("if row.digest != key.digest:", "if False:"),
