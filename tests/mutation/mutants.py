@@ -191,7 +191,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             "len(texts) == len(self.texts) and all(\n            one is other",
             "len(texts) == len(self.texts) and all(\n            one",
         ),
-        ("same and places == self.places", "same"),
+        ("one is other", "one.input_ids == other.input_ids"),
     ],
     STORE: [
         ("if row.digest != key.digest:", "if False:"),
@@ -330,7 +330,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     FITTING: [
         ("_SURELY * error if certainly else 0.0", "0.0"),
-        ("_objection(fit, certainly=False)", "_objection(fit, certainly=True)"),
         ("(labels.num_safe + 1) / (labels.num_safe + 2)", "1.0"),
     ],
     THRESHOLD: [
@@ -343,7 +342,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             "(self.distinct[cut] + self.distinct[cut + 1]) / 2",
             "(self.distinct[cut] + 3 * self.distinct[cut + 1]) / 4",
         ),
-        (" & (flagged < all_of_them)", ""),
         ("np.quantile(known, [0.025, 0.975])", "np.quantile(known, [0.05, 0.95])"),
     ],
 }

@@ -210,3 +210,15 @@ def test_tau_lies_half_way_between_the_last_reward_flagged_and_the_first_one_not
     assert found.point is not None
     assert found.point.score == pytest.approx(sigmoid([1.0])[0])
     assert found.point.raw == pytest.approx(3.0)
+
+
+def test_an_interval_holds_95_percent() -> None:
+    """Of 400 responses flagged, one a prompt, 300 are unsafe: ±1.96 √(0.75 · 0.25 / 400)."""
+    is_safe = [False] * 300 + [True] * 100 + [False] * 100 + [True] * 300
+
+    found = find_threshold(labels([-3.0] * 400 + [3.0] * 400, is_safe), Calibration())
+
+    assert found.papers_score is not None
+    assert found.papers_score.precision_interval is not None
+    low, high = found.papers_score.precision_interval
+    assert high - low == pytest.approx(2 * 1.96 * (0.75 * 0.25 / 400) ** 0.5, rel=0.08)

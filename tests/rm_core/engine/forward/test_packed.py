@@ -156,17 +156,23 @@ def test_a_pack_planned_ahead_is_used_for_exactly_its_texts(
     assert planned == [4, 2]
 
 
-def test_a_pack_planned_ahead_is_used_for_no_other_texts_and_no_other_positions() -> None:
-    forward = PackedForward(make_model("llama"))
-    texts = [Encoded((1, 2, 3, n), 3) for n in range(4, 8)]
-    extra = (ReadPosition(1, 0, 1, "b"),)
-    wider = [replace(text, extra_positions=extra) for text in texts]
-    expected, expected_wider = forward.rewards(texts), forward.rewards(wider)
-    assert len(expected_wider) == 2 * len(expected)
+IN_PLAN = [Encoded((1, 2, n, 3), 3) for n in range(4, 8)]
+EXTRA = (ReadPosition(1, 0, 1, "b"),)
 
-    forward.plan_ahead(texts)
-    assert forward.rewards(texts[::-1]) == [pytest.approx(row) for row in expected[::-1]]
-    forward.plan_ahead(texts)
-    assert forward.rewards(wider) == [pytest.approx(row) for row in expected_wider]
-    forward.plan_ahead(wider)
-    assert forward.rewards(texts) == [pytest.approx(row) for row in expected]
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        IN_PLAN[::-1],
+        [Encoded(text.input_ids, 2) for text in IN_PLAN],
+        [Encoded(text.input_ids, 3, extra_positions=EXTRA) for text in IN_PLAN],
+    ],
+    ids=["other texts", "other positions", "more positions"],
+)
+def test_a_pack_planned_ahead_is_used_for_nothing_else(others: list[Encoded]) -> None:
+    forward = PackedForward(make_model("llama"))
+    expected = forward.rewards(others)
+
+    forward.plan_ahead(IN_PLAN)
+
+    assert forward.rewards(others) == [pytest.approx(row) for row in expected]
