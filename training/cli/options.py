@@ -38,9 +38,16 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         flag = f"{flag}/--no-{flag[2:]}"
     described = field.description or ""
     several = "; may be given several times" if kind == list[str] else ""
+    words = get_args(kind) if get_origin(kind) is Literal else ()
     text = escape(f"{described[:1].upper()}{described[1:].rstrip('.')}{several}.")
-    option = typer.Option(flag, help=text, show_default=_shown(field.get_default()))
-    return _keyword(name, kind, option)
+    option = typer.Option(
+        flag,
+        help=text,
+        metavar="|".join(words) or None,
+        show_default=_shown(field.get_default()),
+    )
+    # A word that is none of them is refused with the other settings, file or flag, by its name.
+    return _keyword(name, str if words else kind, option)
 
 
 def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:
