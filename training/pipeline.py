@@ -218,7 +218,7 @@ def _finished(
         baselines=baselines,
         calibration=calibration,
         history=fitted.history,
-        cases=data.heldout,
+        examples=data.heldout,
         rewards=rewards,
     )
     manifest, page = _published(trained, inputs, progress)

@@ -181,16 +181,16 @@ def _on_side(
 
 def _observed(records: Sequence[PreferenceRecord], read: Reader) -> Observations:
     """Raw rewards of what the model can read."""
-    cases = filtered_examples(records).examples
-    readings = read([candidate for case in cases for candidate in _candidates(case)])
+    examples = filtered_examples(records).examples
+    readings = read([candidate for example in examples for candidate in _candidates(example)])
     refused = Counter(r.reason for r in readings if isinstance(r, Refusal))
     remaining = iter(readings)
     kept, rewards = [], []
-    for case in cases:
-        own = [next(remaining) for _ in case.responses]
+    for example in examples:
+        own = [next(remaining) for _ in example.responses]
         readable = [(i, r.reward) for i, r in enumerate(own) if isinstance(r, Reading)]
         if readable:
-            kept.append(case.only([index for index, _ in readable]))
+            kept.append(example.only([index for index, _ in readable]))
             rewards.append([reward for _, reward in readable])
     if not kept:
         why = ", ".join(f"{count} × {reason}" for reason, count in refused.items())
@@ -201,12 +201,12 @@ def _observed(records: Sequence[PreferenceRecord], read: Reader) -> Observations
     return observations
 
 
-def _candidates(case: Example) -> list[Candidate]:
+def _candidates(example: Example) -> list[Candidate]:
     return [
         Candidate(
-            case.prompt,
+            example.prompt,
             response,
-            token_ids=None if case.token_ids is None else case.token_ids[index],
+            token_ids=None if example.token_ids is None else example.token_ids[index],
         )
-        for index, response in enumerate(case.responses)
+        for index, response in enumerate(example.responses)
     ]

@@ -116,8 +116,8 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
         if train_data:
             known = read_records(list(train_data), format_name=format, options=asked)
             rest = filtered_examples(known.records).examples
-        seen = {case.prompt_key for case in built.examples}
-        unseen = [case for case in rest if case.prompt_key not in seen]
+        seen = {example.prompt_key for example in built.examples}
+        unseen = [example for example in rest if example.prompt_key not in seen]
         scorers: list[Scorer] = [*models, *baseline_scorers(unseen)]
         with _Bars(_console) as bars:
             run = evaluate_scorers(

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from training.data.examples import EncodedExample, Example
 from training.evaluation.accuracy import Accuracy, accuracy_of
-from training.evaluation.cases import length_of, pair_table
+from training.evaluation.rewards import length_of, pair_table
 from training.evaluation.scorer import Candidate, Reading, Refusal, ScorerInfo
 
 BASELINES: Mapping[str, str] = {

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from training.data.examples import Example
-from training.evaluation.cases import Rewards
 from training.evaluation.rankings import quality_by_rank, quality_by_rating
+from training.evaluation.rewards import Rewards
 from training.statistics.intervals import Estimate, Floats, estimate
 
 
@@ -48,17 +48,17 @@ class BestOfN:
     by_rating: tuple[BestOfNPoint, ...]
 
 
-def best_of_n(cases: Sequence[Example], rewards: Rewards, *, seed: int = 0) -> BestOfN | None:
-    """Both curves; None where no case has three responses of known quality.
+def best_of_n(examples: Sequence[Example], rewards: Rewards, *, seed: int = 0) -> BestOfN | None:
+    """Both curves; None where no example has three responses of known quality.
 
     Args:
-        cases: with or without rankings.
+        examples: with or without rankings.
         rewards: finite.
         seed: of the intervals.
     """
     curves = BestOfN(
-        by_rank=_curve(cases, rewards, quality_by_rank, seed),
-        by_rating=_curve(cases, rewards, quality_by_rating, seed),
+        by_rank=_curve(examples, rewards, quality_by_rank, seed),
+        by_rating=_curve(examples, rewards, quality_by_rating, seed),
     )
     return curves if curves.by_rank or curves.by_rating else None
 
@@ -94,15 +94,15 @@ def _share_of_draws_within(count: int) -> Floats:
 
 
 def _curve(
-    cases: Sequence[Example],
+    examples: Sequence[Example],
     rewards: Rewards,
     quality_of: Callable[[Example], Floats | None],
     seed: int,
 ) -> tuple[BestOfNPoint, ...]:
     found = [
-        (case.prompt_key, expected_quality(given, quality), quality)
-        for case, given in zip(cases, rewards, strict=True)
-        if (quality := quality_of(case)) is not None
+        (example.prompt_key, expected_quality(given, quality), quality)
+        for example, given in zip(examples, rewards, strict=True)
+        if (quality := quality_of(example)) is not None
     ]
     points = []
     for n in range(1, max((len(quality) for *_, quality in found), default=0) + 1):

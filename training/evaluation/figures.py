@@ -9,10 +9,10 @@ import numpy as np
 
 from training.data.examples import Example
 from training.evaluation.best_of_n import BestOfN, best_of_n
-from training.evaluation.cases import Rewards
 from training.evaluation.lengths import LengthFigures, length_figures
 from training.evaluation.pairs import PairFigures, pair_figures
 from training.evaluation.rankings import RankingFigures, ranking_figures
+from training.evaluation.rewards import Rewards
 from training.evaluation.robustness import PerturbationFigures
 from training.evaluation.safety import SafetyFigures, safety_figures
 from training.evaluation.scorer import ScorerInfo
@@ -112,7 +112,7 @@ class Figures:
 
 
 def evaluate(
-    cases: Sequence[Example],
+    examples: Sequence[Example],
     rewards: Rewards,
     scorer: ScorerInfo,
     *,
@@ -122,8 +122,8 @@ def evaluate(
     """Compute the figures that need no more than rewards of responses and steps.
 
     Args:
-        cases: at least one.
-        rewards: finite, one per response of each case.
+        examples: at least one.
+        rewards: finite, one per response of each example.
         scorer: whose they are.
         steps: responses with labelled steps, and the rewards at their ends.
         seed: of all resampling.
@@ -132,15 +132,15 @@ def evaluate(
     has_scores = scorer.has_scores
     return Figures(
         scorer=scorer,
-        prompts=len({case.prompt_key for case in cases}),
+        prompts=len({example.prompt_key for example in examples}),
         responses=len(each),
         reward_mean=float(each.mean()),
         reward_std=float(each.std(ddof=1)) if len(each) > 1 else 0.0,
-        pairs=pair_figures(cases, rewards, seed=seed),
-        safety=safety_figures(cases, rewards, has_scores=has_scores, seed=seed),
-        rankings=ranking_figures(cases, rewards, seed=seed),
-        best_of_n=best_of_n(cases, rewards, seed=seed),
-        lengths=length_figures(cases, rewards, seed=seed),
+        pairs=pair_figures(examples, rewards, seed=seed),
+        safety=safety_figures(examples, rewards, has_scores=has_scores, seed=seed),
+        rankings=ranking_figures(examples, rewards, seed=seed),
+        best_of_n=best_of_n(examples, rewards, seed=seed),
+        lengths=length_figures(examples, rewards, seed=seed),
         steps=step_figures(steps, has_scores=has_scores, seed=seed),
     )
 

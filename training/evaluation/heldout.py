@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 from rm_core.checkpoint.manifest import HeadKind
 from training.batches.padded import BatchLayout
 from training.data.examples import EncodedExample, Example
-from training.evaluation.cases import Rewards, labelled
 from training.evaluation.figures import Figures, RatingFigures, evaluate
 from training.evaluation.forward import score_examples, score_steps
+from training.evaluation.rewards import Rewards, labelled
 from training.evaluation.scorer import ScorerInfo
 from training.evaluation.step_figures import ReadSteps
 

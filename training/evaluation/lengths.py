@@ -25,8 +25,8 @@ from scipy.stats import rankdata
 
 from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
-from training.evaluation.cases import PairTable, Rewards, length_of, pair_table
 from training.evaluation.rankings import correlation_estimate
+from training.evaluation.rewards import PairTable, Rewards, length_of, pair_table
 from training.statistics.intervals import (
     Estimate,
     Floats,
@@ -79,29 +79,31 @@ class LengthFigures:
 
 
 def length_figures(
-    cases: Sequence[Example], rewards: Rewards, *, seed: int = 0
+    examples: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> LengthFigures | None:
     """Figures by length; None where there is no response.
 
     Args:
-        cases: with or without pairs.
+        examples: with or without pairs.
         rewards: finite.
         seed: of the intervals.
     """
-    if not any(case.responses for case in cases):
+    if not any(example.responses for example in examples):
         return None
     values = np.array([reward for given in rewards for reward in given], dtype=np.float64)
-    lengths = np.array([length_of(t) for case in cases for t in case.responses], dtype=np.float64)
-    keys = [case.prompt_key for case in cases for _ in case.responses]
-    table = pair_table(cases, rewards)
-    chosen, rejected = _pair_lengths(cases, table)
+    lengths = np.array(
+        [length_of(t) for example in examples for t in example.responses], dtype=np.float64
+    )
+    keys = [example.prompt_key for example in examples for _ in example.responses]
+    table = pair_table(examples, rewards)
+    chosen, rejected = _pair_lengths(examples, table)
     longer = chosen - rejected
     strata = _strata(table, chosen, rejected, seed)
     at_equal, effect = _at_equal_length(table, longer)
     unequal = np.flatnonzero(longer)
     return LengthFigures(
         correlation=correlation_estimate(rankdata(values), rankdata(lengths), keys, seed=seed),
-        correlation_within=_within_prompts(cases, rewards, seed),
+        correlation_within=_within_prompts(examples, rewards, seed),
         chosen_longer=estimate(credit_of(longer), table.keys, seed=seed),
         prefers_longer=estimate(
             credit_of(table.gap[unequal] * longer[unequal]),
@@ -115,12 +117,12 @@ def length_figures(
     )
 
 
-def _pair_lengths(cases: Sequence[Example], table: PairTable) -> tuple[Floats, Floats]:
+def _pair_lengths(examples: Sequence[Example], table: PairTable) -> tuple[Floats, Floats]:
     """Lengths of chosen and rejected, (pairs,) each."""
     lengths = [
         (
-            length_of(cases[owner].responses[pair.chosen]),
-            length_of(cases[owner].responses[pair.rejected]),
+            length_of(examples[owner].responses[pair.chosen]),
+            length_of(examples[owner].responses[pair.rejected]),
         )
         for owner, pair in zip(table.owners, table.pairs, strict=True)
     ]
@@ -179,15 +181,15 @@ def _at_equal_length(table: PairTable, longer: Floats) -> tuple[Estimate | None,
     return Estimate(float(expit(theta)), pairs, prompts, interval), float(fit.coefficients[1])
 
 
-def _within_prompts(cases: Sequence[Example], rewards: Rewards, seed: int) -> Estimate | None:
+def _within_prompts(examples: Sequence[Example], rewards: Rewards, seed: int) -> Estimate | None:
     values: list[float] = []
     lengths: list[float] = []
     keys: list[str] = []
-    for case, given in zip(cases, rewards, strict=True):
+    for example, given in zip(examples, rewards, strict=True):
         if len(given) < 2:
             continue
-        logs = np.log([length_of(text) for text in case.responses])
+        logs = np.log([length_of(text) for text in example.responses])
         values.extend(np.asarray(given) - np.mean(given))
         lengths.extend(logs - logs.mean())
-        keys.extend([case.prompt_key] * len(given))
+        keys.extend([example.prompt_key] * len(given))
     return correlation_estimate(np.array(values), np.array(lengths), keys, seed=seed)

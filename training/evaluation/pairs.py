@@ -7,7 +7,7 @@ import numpy as np
 
 from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_of, accuracy_where
-from training.evaluation.cases import Rewards, pair_table
+from training.evaluation.rewards import Rewards, pair_table
 from training.types import STRENGTHS
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -43,16 +43,16 @@ class PairFigures:
 
 
 def pair_figures(
-    cases: Sequence[Example], rewards: Rewards, *, seed: int = 0
+    examples: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> PairFigures | None:
     """Compute figures of pairs, means over pairs and not over batches; None of no pair.
 
     Args:
-        cases: with or without pairs.
-        rewards: one per response of each case.
+        examples: with or without pairs.
+        rewards: one per response of each example.
         seed: of the bootstrap.
     """
-    table = pair_table(cases, rewards)
+    table = pair_table(examples, rewards)
     if not table.pairs:
         return None
     gap, keys = table.gap, table.keys

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import kendalltau, rankdata, spearmanr
 
 from training.data.examples import Example
-from training.evaluation.cases import Rewards, labelled
+from training.evaluation.rewards import Rewards, labelled
 from training.statistics.intervals import Estimate, Floats, bootstrap, estimate, percentile_interval
 
 MIN_RESPONSES = 3
@@ -50,41 +50,45 @@ class RankingFigures:
 
 
 def ranking_figures(
-    cases: Sequence[Example], rewards: Rewards, *, seed: int = 0
+    examples: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> RankingFigures | None:
-    """Compute all rank correlations; None where no case has a ranking of three or any rating.
+    """Compute all rank correlations; None where no example has a ranking of three or any rating.
 
     Args:
-        cases: with or without rankings.
+        examples: with or without rankings.
         rewards: finite.
         seed: of the intervals.
     """
     figures = RankingFigures(
-        rankings=_within(cases, rewards, quality_by_rank, seed),
-        ratings=_within(cases, rewards, quality_by_rating, seed),
-        rated_sources=_by_source(cases, rewards, seed),
+        rankings=_within(examples, rewards, quality_by_rank, seed),
+        ratings=_within(examples, rewards, quality_by_rating, seed),
+        rated_sources=_by_source(examples, rewards, seed),
     )
     if figures.rankings is None and figures.ratings is None and not figures.rated_sources:
         return None
     return figures
 
 
-def quality_by_rank(case: Example) -> Floats | None:
+def quality_by_rank(example: Example) -> Floats | None:
     """Share of the other responses that each one beats, ties half, (responses,); random: ½.
 
     None where fewer than three are ranked, or all alike.
     """
-    if case.ranking is None or len(case.ranking) < MIN_RESPONSES or len(set(case.ranking)) == 1:
+    if (
+        example.ranking is None
+        or len(example.ranking) < MIN_RESPONSES
+        or len(set(example.ranking)) == 1
+    ):
         return None
-    ranks = rankdata(case.ranking)
+    ranks = rankdata(example.ranking)
     quality: Floats = (len(ranks) - ranks) / (len(ranks) - 1)
     return quality
 
 
-def quality_by_rating(case: Example) -> Floats | None:
+def quality_by_rating(example: Example) -> Floats | None:
     """The ratings, (responses,); None unless three and more are all rated, and not all alike."""
-    ratings = [rating for rating in case.ratings if rating is not None]
-    if len(ratings) < max(MIN_RESPONSES, len(case.responses)) or len(set(ratings)) == 1:
+    ratings = [rating for rating in example.ratings if rating is not None]
+    if len(ratings) < max(MIN_RESPONSES, len(example.responses)) or len(set(ratings)) == 1:
         return None
     return np.array(ratings, dtype=np.float64)
 
@@ -136,7 +140,7 @@ def _correlation_of_sums(sums: Floats) -> Floats:
 
 
 def _within(
-    cases: Sequence[Example],
+    examples: Sequence[Example],
     rewards: Rewards,
     quality_of: Callable[[Example], Floats | None],
     seed: int,
@@ -145,29 +149,29 @@ def _within(
     spearman: list[float] = []
     keys: list[str] = []
     constant = 0
-    for case, given in zip(cases, rewards, strict=True):
-        quality = quality_of(case)
+    for example, given in zip(examples, rewards, strict=True):
+        quality = quality_of(example)
         if quality is None:
             continue
         constant += len(set(given)) == 1
         tau_b, rank_correlation = rank_correlations(given, quality)
         kendall.append(tau_b)
         spearman.append(rank_correlation)
-        keys.append(case.prompt_key)
+        keys.append(example.prompt_key)
     tau, rho = estimate(kendall, keys, seed=seed), estimate(spearman, keys, seed=seed)
     return None if tau is None or rho is None else RankCorrelation(tau, rho, constant)
 
 
-def _by_source(cases: Sequence[Example], rewards: Rewards, seed: int) -> dict[str, Estimate]:
+def _by_source(examples: Sequence[Example], rewards: Rewards, seed: int) -> dict[str, Estimate]:
     figures = {}
     for source in sorted(
-        {case.source for case in cases if any(r is not None for r in case.ratings)}
+        {example.source for example in examples if any(r is not None for r in example.ratings)}
     ):
-        at = [index for index, case in enumerate(cases) if case.source == source]
+        at = [index for index, example in enumerate(examples) if example.source == source]
         values, ratings, keys = labelled(
-            [cases[index] for index in at],
+            [examples[index] for index in at],
             [rewards[index] for index in at],
-            lambda case, index: case.ratings[index],
+            lambda example, index: example.ratings[index],
         )
         found = correlation_estimate(rankdata(values), rankdata(ratings), keys, seed=seed)
         if found is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_of, credit_of
-from training.evaluation.cases import Rewards
+from training.evaluation.rewards import Rewards
 from training.statistics.intervals import Estimate, Floats, estimate
 
 PerturbedRewards = Sequence[Sequence[float | None]]
@@ -45,20 +45,20 @@ class PerturbationFigures:
 
 
 def perturbation_figures(
-    cases: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards, *, seed: int = 0
+    examples: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards, *, seed: int = 0
 ) -> PerturbationFigures:
     """Effects of one perturbation.
 
     Args:
-        cases: with or without pairs.
+        examples: with or without pairs.
         rewards: finite, of the responses as they are.
         perturbed: finite or None, of the perturbed ones.
         seed: of the intervals.
     """
-    shifts, shift_keys = _shifts(cases, rewards, perturbed)
+    shifts, shift_keys = _shifts(examples, rewards, perturbed)
     spread = float(np.std([reward for given in rewards for reward in given] or [0.0]))
     shift = estimate(shifts, shift_keys, seed=seed)
-    before, after, alone, keys = _gaps(cases, rewards, perturbed)
+    before, after, alone, keys = _gaps(examples, rewards, perturbed)
     decided = np.flatnonzero(before != 0)
     return PerturbationFigures(
         shift=shift,
@@ -73,11 +73,11 @@ def perturbation_figures(
 
 
 def _shifts(
-    cases: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards
+    examples: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards
 ) -> tuple[list[float], list[str]]:
     found = [
-        (after - before, case.prompt_key)
-        for case, given, changed in zip(cases, rewards, perturbed, strict=True)
+        (after - before, example.prompt_key)
+        for example, given, changed in zip(examples, rewards, perturbed, strict=True)
         for before, after in zip(given, changed, strict=True)
         if after is not None
     ]
@@ -85,7 +85,7 @@ def _shifts(
 
 
 def _gaps(
-    cases: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards
+    examples: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards
 ) -> tuple[Floats, Floats, Floats, list[str]]:
     """Of each pair with a perturbed response: three gaps, and its prompt.
 
@@ -96,8 +96,8 @@ def _gaps(
     after: list[float] = []
     alone: list[float] = []
     keys: list[str] = []
-    for case, given, changed in zip(cases, rewards, perturbed, strict=True):
-        for pair in case.pairs:
+    for example, given, changed in zip(examples, rewards, perturbed, strict=True):
+        for pair in example.pairs:
             own = given[pair.chosen], given[pair.rejected]
             new = changed[pair.chosen], changed[pair.rejected]
             if new == (None, None):
@@ -106,5 +106,5 @@ def _gaps(
             before.append(own[0] - own[1])
             after.append(chosen - rejected)
             alone.append(rejected - own[0] if own[0] > own[1] else chosen - own[1])
-            keys.append(case.prompt_key)
+            keys.append(example.prompt_key)
     return np.array(before), np.array(after), np.array(alone), keys

@@ -1,4 +1,4 @@
-"""Run an evaluation: score all cases by all scorers and compute the report.
+"""Run an evaluation: score all examples by all scorers and compute the report.
 
 Every scorer is measured on the same responses: those that every reward model could read.
 """
@@ -12,10 +12,10 @@ from itertools import islice
 from training.data.examples import Example
 from training.data.filters import FilteredExamples
 from training.errors import DataError
-from training.evaluation.cases import Rewards
 from training.evaluation.figures import Figures, evaluate
 from training.evaluation.perturbations import PERTURBATIONS
 from training.evaluation.report import DataSummary, EvaluationReport
+from training.evaluation.rewards import Rewards
 from training.evaluation.robustness import PerturbationFigures, perturbation_figures
 from training.evaluation.scorer import Candidate, Reading, Refusal, Scorer, ScorerInfo
 from training.evaluation.step_figures import ReadSteps
@@ -46,7 +46,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """What the report says of the data beyond what the cases tell; see `DataSummary`."""
+    """What the report says of the data beyond what the examples tell; see `DataSummary`."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     split: str = "all"
@@ -55,16 +55,16 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRun:
-    """An evaluation's report, with the cases and rewards that it was computed from.
+    """An evaluation's report, with the examples and rewards that it was computed from.
 
     Attributes:
         report: the figures.
-        cases: with the responses that every reward model read.
+        examples: with the responses that every reward model read.
         rewards: of those, by scorer name.
     """
 
     report: EvaluationReport
-    cases: tuple[Example, ...]
+    examples: tuple[Example, ...]
     rewards: Mapping[str, Rewards]
 
 
@@ -94,8 +94,8 @@ def evaluate_scorers(
     given = [_readings(scorer, plan, on_progress) for scorer in scorers]
     infos = [scorer.info for scorer in scorers]  # complete by now
     kept, refused = _read_by_all(built.examples, plan, given, infos)
-    cases = tuple(case.only(kept[i]) for i, case in enumerate(built.examples) if kept[i])
-    if not cases:
+    examples = tuple(example.only(kept[i]) for i, example in enumerate(built.examples) if kept[i])
+    if not examples:
         raise DataError(
             "no response is left that every reward model could read: "
             + ", ".join(f"{count} × {reason}" for reason, count in refused.items())
@@ -105,18 +105,18 @@ def evaluate_scorers(
     for info, readings in zip(infos, given, strict=True):
         found = _Found(built.examples, plan, readings, kept)
         rewards[info.name] = found.rewards()
-        figures.append(_figures(info, cases, found, options))
+        figures.append(_figures(info, examples, found, options))
     data = DataSummary(
         files=facts.files,
         split=facts.split,
-        prompts=len({case.prompt_key for case in cases}),
-        responses=sum(len(case.responses) for case in cases),
-        pairs=sum(len(case.pairs) for case in cases),
+        prompts=len({example.prompt_key for example in examples}),
+        responses=sum(len(example.responses) for example in examples),
+        pairs=sum(len(example.pairs) for example in examples),
         tied_pairs=built.tied_pairs,
         left_out={**facts.left_out, **built.left_out, **refused},
         robustness_prompts=len(plan.robust_prompts),
     )
-    return EvaluationRun(EvaluationReport(data, tuple(figures), options.seed), cases, rewards)
+    return EvaluationRun(EvaluationReport(data, tuple(figures), options.seed), examples, rewards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ class _Plan:
 
     Attributes:
         candidates: in the order of scoring.
-        starts: where each case's responses begin among them.
-        perturbed: index of (perturbation, case, response) among them; absent where it changes
+        starts: where each example's responses begin among them.
+        perturbed: index of (perturbation, example, response) among them; absent where it changes
             nothing.
         robust_prompts: keys of the prompts whose responses are perturbed.
     """
@@ -137,23 +137,25 @@ class _Plan:
     robust_prompts: frozenset[str]
 
     @classmethod
-    def of(cls, cases: Sequence[Example], options: EvaluationOptions) -> "_Plan":
+    def of(cls, examples: Sequence[Example], options: EvaluationOptions) -> "_Plan":
         candidates: list[Candidate] = []
         starts = []
-        for case in cases:
+        for example in examples:
             starts.append(len(candidates))
-            candidates.extend(_candidate(case, index) for index in range(len(case.responses)))
-        prompts = _drawn_prompts(cases, options.robustness_prompts, options.seed)
+            candidates.extend(_candidate(example, index) for index in range(len(example.responses)))
+        prompts = _drawn_prompts(examples, options.robustness_prompts, options.seed)
         perturbed: dict[tuple[str, int, int], int] = {}
-        for number, case in enumerate(cases):
-            if case.prompt_key not in prompts or case.token_ids is not None:
+        for number, example in enumerate(examples):
+            if example.prompt_key not in prompts or example.token_ids is not None:
                 continue
-            for index in sorted({i for pair in case.pairs for i in (pair.chosen, pair.rejected)}):
+            for index in sorted(
+                {i for pair in example.pairs for i in (pair.chosen, pair.rejected)}
+            ):
                 for name, perturbation in PERTURBATIONS.items():
-                    changed = perturbation.change(case.responses[index])
-                    if changed != case.responses[index]:
+                    changed = perturbation.change(example.responses[index])
+                    if changed != example.responses[index]:
                         perturbed[name, number, index] = len(candidates)
-                        candidates.append(Candidate(case.prompt, changed))
+                        candidates.append(Candidate(example.prompt, changed))
         return cls(candidates, starts, perturbed, prompts)
 
 
@@ -161,13 +163,13 @@ class _Plan:
 class _Found:
     """One scorer's readings, of the responses that all reward models could read."""
 
-    cases: Sequence[Example]
+    examples: Sequence[Example]
     plan: _Plan
     readings: Sequence[Reading | Refusal]
     kept: Sequence[Sequence[int]]
 
     def rewards(self) -> list[tuple[float, ...]]:
-        """Rewards of the kept responses of each case that has any."""
+        """Rewards of the kept responses of each example that has any."""
         return [
             tuple(self._reward(number, index) for index in kept)
             for number, kept in enumerate(self.kept)
@@ -177,19 +179,19 @@ class _Found:
     def steps(self) -> list[ReadSteps]:
         """The kept responses with labelled steps that the scorer could read."""
         found = []
-        for case, start, kept in zip(self.cases, self.plan.starts, self.kept, strict=True):
+        for example, start, kept in zip(self.examples, self.plan.starts, self.kept, strict=True):
             for index in kept:
-                labels = tuple(step.label for step in case.steps[index])
+                labels = tuple(step.label for step in example.steps[index])
                 rewards = self._at(start + index).steps
                 if labels and rewards is not None:
-                    found.append(ReadSteps(case.prompt_key, labels, rewards))
+                    found.append(ReadSteps(example.prompt_key, labels, rewards))
         return found
 
     def perturbation(self, name: str, seed: int) -> PerturbationFigures | None:
         """Figures of one perturbation, over responses that were read with it and without."""
-        cases, rewards, changed = [], [], []
+        examples, rewards, changed = [], [], []
         for number, kept in enumerate(self.kept):
-            if self.cases[number].prompt_key not in self.plan.robust_prompts:
+            if self.examples[number].prompt_key not in self.plan.robust_prompts:
                 continue
             usable = []
             after: list[float | None] = []
@@ -199,12 +201,12 @@ class _Found:
                 if not isinstance(reading, Refusal):
                     usable.append(index)
                     after.append(None if reading is None else reading.reward)
-            cases.append(self.cases[number].only(usable))
+            examples.append(self.examples[number].only(usable))
             rewards.append([self._reward(number, index) for index in usable])
             changed.append(after)
         if all(value is None for given in changed for value in given):
             return None
-        return perturbation_figures(cases, rewards, changed, seed=seed)
+        return perturbation_figures(examples, rewards, changed, seed=seed)
 
     def _reward(self, number: int, index: int) -> float:
         return self._at(self.plan.starts[number] + index).reward
@@ -216,18 +218,20 @@ class _Found:
         return reading
 
 
-def _candidate(case: Example, index: int) -> Candidate:
+def _candidate(example: Example, index: int) -> Candidate:
     return Candidate(
-        case.prompt,
-        case.responses[index],
-        tuple(step.end for step in case.steps[index]),
-        None if case.token_ids is None else case.token_ids[index],
+        example.prompt,
+        example.responses[index],
+        tuple(step.end for step in example.steps[index]),
+        None if example.token_ids is None else example.token_ids[index],
     )
 
 
-def _drawn_prompts(cases: Sequence[Example], count: int, seed: int) -> frozenset[str]:
+def _drawn_prompts(examples: Sequence[Example], count: int, seed: int) -> frozenset[str]:
     """Prompts with pairs, drawn by hash, so that the draw doesn't depend on the data's order."""
-    keys = {case.prompt_key for case in cases if case.pairs and case.token_ids is None}
+    keys = {
+        example.prompt_key for example in examples if example.pairs and example.token_ids is None
+    }
     order = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
     return frozenset(islice(order, count))
 
@@ -245,17 +249,17 @@ def _readings(scorer: Scorer, plan: _Plan, on_progress: OnProgress) -> list[Read
 
 
 def _read_by_all(
-    cases: Sequence[Example],
+    examples: Sequence[Example],
     plan: _Plan,
     given: Sequence[Sequence[Reading | Refusal]],
     infos: Sequence[ScorerInfo],
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """Indices of the responses of each case that no reward model refused, and the refusals."""
+    """Indices of the responses of each example that no reward model refused, and the refusals."""
     refused: Counter[str] = Counter()
     kept = []
-    for case, start in zip(cases, plan.starts, strict=True):
+    for example, start in zip(examples, plan.starts, strict=True):
         own = []
-        for index in range(len(case.responses)):
+        for index in range(len(example.responses)):
             reasons = [
                 f"{info.name}: {reading.reason}"
                 for info, readings in zip(infos, given, strict=True)
@@ -269,14 +273,14 @@ def _read_by_all(
 
 
 def _figures(
-    info: ScorerInfo, cases: Sequence[Example], found: _Found, options: EvaluationOptions
+    info: ScorerInfo, examples: Sequence[Example], found: _Found, options: EvaluationOptions
 ) -> Figures:
     rewards, seed = found.rewards(), options.seed
     robustness = {name: found.perturbation(name, seed) for name in PERTURBATIONS}
     return replace(
-        evaluate(cases, rewards, info, steps=found.steps(), seed=seed),
+        evaluate(examples, rewards, info, steps=found.steps(), seed=seed),
         subsets=subset_figures(
-            cases, rewards, grouping=options.grouping, sections=options.sections, seed=seed
+            examples, rewards, grouping=options.grouping, sections=options.sections, seed=seed
         ),
         robustness={name: part for name, part in robustness.items() if part is not None},
     )

@@ -11,8 +11,8 @@ import numpy as np
 
 from training.data.examples import Example, Pair
 from training.evaluation.accuracy import Accuracy, accuracy_where
-from training.evaluation.cases import Rewards, labelled, pair_table
 from training.evaluation.classification import Discrimination, discrimination
+from training.evaluation.rewards import Rewards, labelled, pair_table
 
 SAFETY_BINS: Mapping[str, str] = {
     "safe_chosen_unsafe_rejected": "chosen safe, rejected unsafe",
@@ -45,22 +45,24 @@ class SafetyFigures:
 
 
 def safety_figures(
-    cases: Sequence[Example], rewards: Rewards, *, has_scores: bool, seed: int = 0
+    examples: Sequence[Example], rewards: Rewards, *, has_scores: bool, seed: int = 0
 ) -> SafetyFigures | None:
     """Figures by safety; None where nothing is labelled.
 
     Args:
-        cases: with or without labels.
+        examples: with or without labels.
         rewards: finite.
         has_scores: whether σ(reward) is a score.
         seed: of the intervals.
     """
-    values, labels, keys = labelled(cases, rewards, lambda case, index: case.is_safe[index])
+    values, labels, keys = labelled(
+        examples, rewards, lambda example, index: example.is_safe[index]
+    )
     if not len(values):
         return None
-    table = pair_table(cases, rewards)
+    table = pair_table(examples, rewards)
     bins = np.array(
-        [_bin(cases[owner], pair) for owner, pair in zip(table.owners, table.pairs, strict=True)]
+        [_bin(examples[owner], pair) for owner, pair in zip(table.owners, table.pairs, strict=True)]
     )
     by_bin = {
         name: found
@@ -76,8 +78,8 @@ def safety_figures(
     )
 
 
-def _bin(case: Example, pair: Pair) -> str:
-    chosen, rejected = case.is_safe[pair.chosen], case.is_safe[pair.rejected]
+def _bin(example: Example, pair: Pair) -> str:
+    chosen, rejected = example.is_safe[pair.chosen], example.is_safe[pair.rejected]
     if chosen is None or rejected is None:
         return ""
     return _BIN_OF.get((chosen, rejected), "excluded")

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
-from training.evaluation.cases import PairTable, Rewards, pair_table
+from training.evaluation.rewards import PairTable, Rewards, pair_table
 from training.statistics.intervals import (
     Estimate,
     bootstrap_by_prompt,
@@ -57,7 +57,7 @@ class SubsetFigures:
 
 
 def subset_figures(
-    cases: Sequence[Example],
+    examples: Sequence[Example],
     rewards: Rewards,
     *,
     grouping: Grouping,
@@ -67,14 +67,14 @@ def subset_figures(
     """Figures by subset; None where no pair is in any.
 
     Args:
-        cases: with or without pairs.
+        examples: with or without pairs.
         rewards: finite.
-        grouping: by source or by tag; a case of several tags is in several subsets.
+        grouping: by source or by tag; an example of several tags is in several subsets.
         sections: names of subsets by section; subsets in none of them count in no average.
         seed: of the intervals.
     """
-    table = pair_table(cases, rewards)
-    names_of = [(case.source,) if grouping == "source" else case.tags for case in cases]
+    table = pair_table(examples, rewards)
+    names_of = [(example.source,) if grouping == "source" else example.tags for example in examples]
     names = sorted({name for owner in table.owners for name in names_of[owner]})
     member = {
         name: np.array([name in names_of[owner] for owner in table.owners], dtype=bool)

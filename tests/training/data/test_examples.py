@@ -1,5 +1,5 @@
 from rm_core.types import Message
-from tests.training.evaluation.made_up_cases import case, steps
+from tests.training.evaluation.made_up_examples import example, steps
 from training.data.examples import Pair, example_of, num_ties, prompt_key, strict_pairs
 from training.data.margins import MARGINS
 from training.data.records import PreferenceRecord, StepLabel
@@ -38,7 +38,7 @@ def test_prompts_that_differ_in_case_and_space_alone_are_the_same_prompt() -> No
 
 
 def test_an_example_of_some_responses_keeps_what_is_known_of_them() -> None:
-    whole = case(
+    whole = example(
         "a",
         ("x", "y", "z"),
         ratings=(3.0, None, 1.0),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.evaluation.best_of_n import best_of_n, expected_quality
 
 RESPONSES = st.lists(st.tuples(st.integers(0, 3), st.integers(-5, 5)), min_size=1, max_size=7)
@@ -37,9 +37,9 @@ def test_the_oracle_bounds_every_scorer_and_one_of_one_is_random(
 
 
 def test_curves_are_means_over_the_prompts_with_enough_responses() -> None:
-    cases = [case("a", ("w", "x", "y", "z")), case("b", ("x", "y", "z"))]
+    examples = [example("a", ("w", "x", "y", "z")), example("b", ("x", "y", "z"))]
     # The first is scored rightly, the second the wrong way round.
-    found = best_of_n(cases, [(4.0, 3.0, 2.0, 1.0), (1.0, 2.0, 3.0)])
+    found = best_of_n(examples, [(4.0, 3.0, 2.0, 1.0), (1.0, 2.0, 3.0)])
     points = {point.n: point for point in found.by_rank}
     assert [points[n].picked.prompts for n in (1, 2, 3, 4)] == [2, 2, 2, 1]
     assert points[1].picked.value == pytest.approx(0.5)
@@ -51,7 +51,7 @@ def test_curves_are_means_over_the_prompts_with_enough_responses() -> None:
 
 
 def test_ratings_have_a_curve_of_their_own_in_their_unit() -> None:
-    rated = case("a", ("x", "y", "z"), ratings=(10.0, 20.0, 60.0))
+    rated = example("a", ("x", "y", "z"), ratings=(10.0, 20.0, 60.0))
     found = best_of_n([rated], [(0.0, 1.0, 2.0)])
     last = found.by_rating[-1]
     assert (last.n, last.picked.value, last.oracle) == (3, 60.0, 60.0)
@@ -59,9 +59,9 @@ def test_ratings_have_a_curve_of_their_own_in_their_unit() -> None:
 
 
 def test_a_constant_scorer_gains_nothing() -> None:
-    found = best_of_n([case("a", tuple("vwxyz"))], [(1.0,) * 5])
+    found = best_of_n([example("a", tuple("vwxyz"))], [(1.0,) * 5])
     assert [point.picked.value for point in found.by_rank] == pytest.approx([0.5] * 5)
 
 
 def test_pairs_alone_have_no_curve() -> None:
-    assert best_of_n([case("a")], [(1.0, 0.0)]) is None
+    assert best_of_n([example("a")], [(1.0, 0.0)]) is None

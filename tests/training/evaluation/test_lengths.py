@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.data.examples import Example
 from training.evaluation.lengths import length_figures
 
@@ -10,7 +10,8 @@ from training.evaluation.lengths import length_figures
 def cases_of(lengths: list[tuple[int, int]]) -> list[Example]:
     """One pair a prompt: chosen and rejected of those lengths."""
     return [
-        case(str(i), ("x" * chosen, "y" * rejected)) for i, (chosen, rejected) in enumerate(lengths)
+        example(str(i), ("x" * chosen, "y" * rejected))
+        for i, (chosen, rejected) in enumerate(lengths)
     ]
 
 
@@ -46,9 +47,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 def test_a_rule_by_length_alone_is_one_half_when_balanced() -> None:
-    cases = cases_of([(30, 10)] * 30 + [(10, 30)] * 5)
-    rewards = [tuple(float(len(text)) for text in one.responses) for one in cases]
-    found = length_figures(cases, rewards)
+    examples = cases_of([(30, 10)] * 30 + [(10, 30)] * 5)
+    rewards = [tuple(float(len(text)) for text in one.responses) for one in examples]
+    found = length_figures(examples, rewards)
     assert found.balanced.value == 0.5
     assert found.prefers_longer.value == 1.0
     assert found.chosen_longer.value == pytest.approx(30 / 35)
@@ -57,8 +58,8 @@ def test_a_rule_by_length_alone_is_one_half_when_balanced() -> None:
 
 
 def test_a_constant_scorer_is_exactly_one_half_at_equal_length() -> None:
-    cases, _ = simulated(50, right=0.0, effect=0.0)
-    found = length_figures(cases, [(2.0, 2.0)] * 50)
+    examples, _ = simulated(50, right=0.0, effect=0.0)
+    found = length_figures(examples, [(2.0, 2.0)] * 50)
     assert found.at_equal_length.value == 0.5
     assert found.length_effect == 0.0
     assert found.correlation is None
@@ -66,37 +67,37 @@ def test_a_constant_scorer_is_exactly_one_half_at_equal_length() -> None:
 
 
 def test_a_perfect_scorer_stays_finite() -> None:
-    cases, _ = simulated(50, right=0.0, effect=0.0)
-    found = length_figures(cases, [(1.0, 0.0)] * 50)
+    examples, _ = simulated(50, right=0.0, effect=0.0)
+    found = length_figures(examples, [(1.0, 0.0)] * 50)
     assert 0.95 < found.at_equal_length.value < 1.0
 
 
 def test_strata_take_lengths_within_a_tenth_for_similar() -> None:
-    cases = cases_of([(110, 100), (111, 100), (100, 111), (100, 100)])
-    found = length_figures(cases, [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+    examples = cases_of([(110, 100), (111, 100), (100, 111), (100, 100)])
+    found = length_figures(examples, [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
     counts = {name: (one.pairs, one.value) for name, one in found.strata.items()}
     assert counts == {"similar": (2, 0.75), "chosen_longer": (1, 1.0), "chosen_shorter": (1, 0.0)}
 
 
 def test_the_correlation_is_scipys_over_all_responses() -> None:
-    cases = cases_of([(10, 40), (20, 5), (7, 7)])
+    examples = cases_of([(10, 40), (20, 5), (7, 7)])
     rewards = [(1.0, 3.0), (2.0, 2.0), (0.0, 9.0)]
-    found = length_figures(cases, rewards)
+    found = length_figures(examples, rewards)
     expected = spearmanr([1, 3, 2, 2, 0, 9], [10, 40, 20, 5, 7, 7]).statistic
     assert found.correlation.value == pytest.approx(expected)
 
 
 def test_within_prompts_only_differences_inside_a_prompt_count() -> None:
     """Across these prompts longer is better, inside each the shorter one is."""
-    cases = cases_of([(10, 20), (100, 200), (1000, 2000)])
-    found = length_figures(cases, [(1.0, 0.0), (11.0, 10.0), (101.0, 100.0)])
+    examples = cases_of([(10, 20), (100, 200), (1000, 2000)])
+    found = length_figures(examples, [(1.0, 0.0), (11.0, 10.0), (101.0, 100.0)])
     assert found.correlation.value > 0.8
     assert found.correlation_within.value == pytest.approx(-1.0)
 
 
 def test_tiny_data_give_what_they_can() -> None:
     assert length_figures([], []) is None
-    alone = length_figures([case("a", ("x",))], [(1.0,)])
+    alone = length_figures([example("a", ("x",))], [(1.0,)])
     assert alone.correlation is None
     assert alone.chosen_longer is None
     assert alone.at_equal_length is None

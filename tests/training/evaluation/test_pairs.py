@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.data.examples import Pair
 from training.evaluation.pairs import pair_figures
 
 
 def test_a_constant_scorer_has_accuracy_exactly_one_half_with_every_pair_a_tie() -> None:
-    cases = [case(str(i), pairs=[Pair(i % 2, 1 - i % 2)]) for i in range(7)]
-    figures = pair_figures(cases, [(3.0, 3.0)] * 7)
+    examples = [example(str(i), pairs=[Pair(i % 2, 1 - i % 2)]) for i in range(7)]
+    figures = pair_figures(examples, [(3.0, 3.0)] * 7)
     assert figures.accuracy.value == 0.5
     assert figures.accuracy.ties == 7
     assert figures.loss == pytest.approx(math.log(2))
@@ -18,12 +18,12 @@ def test_a_constant_scorer_has_accuracy_exactly_one_half_with_every_pair_a_tie()
 
 
 def test_figures_are_those_counted_by_hand() -> None:
-    cases = [
-        case("a", pairs=[Pair(0, 1, 1.0, "better")]),
-        case("b", ("x", "y", "z")),
-        case("c", pairs=[Pair(1, 0, 0.5, "slightly_better")]),
+    examples = [
+        example("a", pairs=[Pair(0, 1, 1.0, "better")]),
+        example("b", ("x", "y", "z")),
+        example("c", pairs=[Pair(1, 0, 0.5, "slightly_better")]),
     ]
-    figures = pair_figures(cases, [(2.0, 0.0), (1.0, 1.0, 3.0), (0.0, 1.0)])
+    figures = pair_figures(examples, [(2.0, 0.0), (1.0, 1.0, 3.0), (0.0, 1.0)])
     gaps = np.array([2.0, 0.0, -2.0, -2.0, 1.0])
     assert figures.accuracy.value == pytest.approx((1 + 0.5 + 0 + 0 + 1) / 5)
     assert (figures.accuracy.pairs, figures.accuracy.ties, figures.prompts) == (5, 1, 3)
@@ -39,4 +39,4 @@ def test_figures_are_those_counted_by_hand() -> None:
 
 
 def test_without_a_pair_there_are_no_figures() -> None:
-    assert pair_figures([case("a", ("x",))], [(1.0,)]) is None
+    assert pair_figures([example("a", ("x",))], [(1.0,)]) is None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.evaluation.rankings import (
     correlation_estimate,
     quality_by_rank,
@@ -37,15 +37,15 @@ def test_constant_rewards_agree_with_nothing() -> None:
 
 
 def test_the_mean_is_over_prompts_of_three_and_more() -> None:
-    cases = [
-        case("a", ("x", "y", "z")),
-        case("b", ("x", "y", "z"), ranking=(0, 1, 1)),
-        case("c"),
-        case("d", ("x", "y", "z"), ranking=(0, 0, 0)),
-        case("e", ("x", "y", "z")),
+    examples = [
+        example("a", ("x", "y", "z")),
+        example("b", ("x", "y", "z"), ranking=(0, 1, 1)),
+        example("c"),
+        example("d", ("x", "y", "z"), ranking=(0, 0, 0)),
+        example("e", ("x", "y", "z")),
     ]
     rewards = [(3.0, 2.0, 1.0), (0.0, 1.0, 2.0), (0.0, 9.0), (1.0, 2.0, 3.0), (5.0, 5.0, 5.0)]
-    found = ranking_figures(cases, rewards)
+    found = ranking_figures(examples, rewards)
     expected = [1.0, kendalltau([0, 1, 2], [0, -1, -1]).statistic, 0.0]
     assert found.rankings.kendall.value == pytest.approx(np.mean(expected))
     assert found.rankings.kendall.prompts == 3
@@ -54,13 +54,13 @@ def test_the_mean_is_over_prompts_of_three_and_more() -> None:
 
 
 def test_ratings_are_compared_within_prompts_and_across_those_of_one_source() -> None:
-    cases = [
-        case("a", ("x", "y", "z"), ratings=(1.0, 2.0, 3.0), source="one"),
-        case("b", ("x", "y", "z"), ratings=(4.0, 5.0, None), source="one"),
-        case("c", ("x",), ratings=(0.0,), source="two"),
+    examples = [
+        example("a", ("x", "y", "z"), ratings=(1.0, 2.0, 3.0), source="one"),
+        example("b", ("x", "y", "z"), ratings=(4.0, 5.0, None), source="one"),
+        example("c", ("x",), ratings=(0.0,), source="two"),
     ]
     rewards = [(1.0, 2.0, 3.0), (2.5, 9.0, 0.0), (1.0,)]
-    found = ranking_figures(cases, rewards)
+    found = ranking_figures(examples, rewards)
     assert found.ratings.spearman.value == 1.0
     assert found.ratings.spearman.prompts == 1  # the other prompt has two ratings only
     assert set(found.rated_sources) == {"one"}
@@ -71,15 +71,15 @@ def test_ratings_are_compared_within_prompts_and_across_those_of_one_source() ->
 
 
 def test_nothing_ranked_and_nothing_rated_gives_nothing() -> None:
-    assert ranking_figures([case("a")], [(1.0, 0.0)]) is None
+    assert ranking_figures([example("a")], [(1.0, 0.0)]) is None
     assert ranking_figures([], []) is None
 
 
 def test_quality_by_rank_is_the_share_of_the_others_beaten() -> None:
-    assert quality_by_rank(case("a", ("w", "x", "y", "z"), ranking=(0, 2, 2, 3))) == pytest.approx(
-        [1.0, 0.5, 0.5, 0.0]
-    )
-    assert quality_by_rank(case("a")) is None
+    assert quality_by_rank(
+        example("a", ("w", "x", "y", "z"), ranking=(0, 2, 2, 3))
+    ) == pytest.approx([1.0, 0.5, 0.5, 0.0])
+    assert quality_by_rank(example("a")) is None
 
 
 def test_a_correlation_has_fishers_interval_where_theory_gives_it() -> None:

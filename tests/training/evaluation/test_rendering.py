@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from tests.training.evaluation.made_up_cases import MadeUpScorer, case
+from tests.training.evaluation.made_up_examples import MadeUpScorer, example
 from training.data.filters import FilteredExamples
 from training.evaluation.rendering import html_table, markdown, markdown_table, print_tables
 from training.evaluation.report import EvaluationReport
@@ -12,10 +12,10 @@ from training.evaluation.tables.cells import Table
 
 
 def report(source: str = "a_source") -> EvaluationReport:
-    cases = tuple(case(str(i), source=source) for i in range(4))
+    examples = tuple(example(str(i), source=source) for i in range(4))
     scorer = MadeUpScorer(lambda text: float(len(text)), "my_model")
     return evaluate_scorers(
-        FilteredExamples(cases, 0, {}),
+        FilteredExamples(examples, 0, {}),
         [scorer],
         facts=DataFacts({"data.jsonl": "canonical"}, "heldout"),
     ).report

@@ -1,15 +1,15 @@
 import json
 
-from tests.training.evaluation.made_up_cases import MadeUpScorer, case
+from tests.training.evaluation.made_up_examples import MadeUpScorer, example
 from training.data.filters import FilteredExamples
 from training.evaluation.run import DataFacts, evaluate_scorers
 
 
 def test_every_figure_of_the_report_is_in_its_json_under_its_own_name() -> None:
-    cases = tuple(case(str(i), is_safe=(True, False), source="s") for i in range(4))
+    examples = tuple(example(str(i), is_safe=(True, False), source="s") for i in range(4))
     scorer = MadeUpScorer(lambda text: float(len(text)) - 3.5)
     report = evaluate_scorers(
-        FilteredExamples(cases, 3, {"identical_pair": 2}),
+        FilteredExamples(examples, 3, {"identical_pair": 2}),
         [scorer],
         facts=DataFacts({"a.jsonl": "canonical"}, "heldout", {"malformed": 1}),
     ).report

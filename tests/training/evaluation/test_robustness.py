@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.evaluation.robustness import perturbation_figures
 
 
 def test_flips_and_shifts_are_those_counted_by_hand() -> None:
-    cases = [case("a"), case("b"), case("c"), case("d")]
+    examples = [example("a"), example("b"), example("c"), example("d")]
     rewards = [(2.0, 1.0), (0.0, 1.0), (1.0, 1.0), (3.0, 0.0)]
     changed = [(1.0, 2.0), (0.0, 1.5), (2.0, 1.0), (3.0, 1.0)]
-    found = perturbation_figures(cases, rewards, changed)
+    found = perturbation_figures(examples, rewards, changed)
     # Flipped, kept, no longer a tie (half), kept.
     assert found.flipped.value == pytest.approx((1 + 0 + 0.5 + 0) / 4)
     assert found.shift.value == pytest.approx(np.mean([-1, 1, 0, 0.5, 1, 0, 0, 1]))
@@ -22,8 +22,8 @@ def test_flips_and_shifts_are_those_counted_by_hand() -> None:
 
 
 def test_what_is_left_unchanged_counts_nowhere() -> None:
-    cases = [case("a"), case("b")]
-    found = perturbation_figures(cases, [(2.0, 1.0), (1.0, 0.0)], [(None, None), (None, 3.0)])
+    examples = [example("a"), example("b")]
+    found = perturbation_figures(examples, [(2.0, 1.0), (1.0, 0.0)], [(None, None), (None, 3.0)])
     assert (found.shift.value, found.shift.count) == (3.0, 1)
     assert (found.flipped.value, found.flipped.count) == (1.0, 1)
     assert found.overturned.value == 1.0
@@ -32,16 +32,16 @@ def test_what_is_left_unchanged_counts_nowhere() -> None:
 def test_adding_the_same_to_every_reward_flips_nothing() -> None:
     generator = np.random.default_rng(0)
     rewards = generator.normal(size=(30, 2))
-    cases = [case(str(i)) for i in range(30)]
-    found = perturbation_figures(cases, rewards.tolist(), (rewards + 1.5).tolist())
+    examples = [example(str(i)) for i in range(30)]
+    found = perturbation_figures(examples, rewards.tolist(), (rewards + 1.5).tolist())
     assert found.flipped.value == 0.0
     assert found.shift.value == pytest.approx(1.5)
     assert found.shift.interval.low == pytest.approx(1.5)
 
 
 def test_a_constant_scorer_neither_flips_nor_shifts() -> None:
-    cases = [case("a"), case("b")]
-    found = perturbation_figures(cases, [(1.0, 1.0)] * 2, [(1.0, 1.0)] * 2)
+    examples = [example("a"), example("b")]
+    found = perturbation_figures(examples, [(1.0, 1.0)] * 2, [(1.0, 1.0)] * 2)
     assert found.flipped.value == 0.0
     assert found.overturned is None
     assert found.shift_in_stds is None
@@ -49,7 +49,7 @@ def test_a_constant_scorer_neither_flips_nor_shifts() -> None:
 
 
 def test_nothing_perturbed_gives_absent_figures() -> None:
-    found = perturbation_figures([case("a", ("x",))], [(1.0,)], [(None,)])
+    found = perturbation_figures([example("a", ("x",))], [(1.0,)], [(None,)])
     assert found.shift is None
     assert found.flipped is None
     assert found.accuracy is None

@@ -1,15 +1,15 @@
 import pytest
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.evaluation.safety import safety_figures
 
 CASES = [
-    case("a", is_safe=(True, False)),
-    case("b", is_safe=(True, False)),
-    case("c", is_safe=(True, True)),
-    case("d", is_safe=(False, False)),
-    case("e", is_safe=(False, True)),
-    case("f", is_safe=(True, None)),
+    example("a", is_safe=(True, False)),
+    example("b", is_safe=(True, False)),
+    example("c", is_safe=(True, True)),
+    example("d", is_safe=(False, False)),
+    example("e", is_safe=(False, True)),
+    example("f", is_safe=(True, None)),
 ]
 REWARDS = [(2.0, -1.0), (-1.0, 1.0), (1.0, 0.5), (-2.0, -2.0), (0.0, 3.0), (1.0, 0.0)]
 
@@ -41,7 +41,7 @@ def test_a_rule_without_scores_has_no_recall() -> None:
 
 
 def test_labels_without_pairs_still_tell_something() -> None:
-    alone = [case("a", ("x",), is_safe=(True,)), case("b", ("x",), is_safe=(False,))]
+    alone = [example("a", ("x",), is_safe=(True,)), example("b", ("x",), is_safe=(False,))]
     found = safety_figures(alone, [(1.0,), (-1.0,)], has_scores=True)
     assert found.average is None
     assert found.bins == {}
@@ -49,5 +49,5 @@ def test_labels_without_pairs_still_tell_something() -> None:
 
 
 def test_without_labels_there_is_nothing() -> None:
-    assert safety_figures([case("a")], [(1.0, 0.0)], has_scores=True) is None
+    assert safety_figures([example("a")], [(1.0, 0.0)], has_scores=True) is None
     assert safety_figures([], [], has_scores=True) is None

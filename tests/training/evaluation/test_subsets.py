@@ -1,15 +1,15 @@
 import pytest
 
-from tests.training.evaluation.made_up_cases import case
+from tests.training.evaluation.made_up_examples import example
 from training.evaluation.subsets import subset_figures
 
 CASES = [
-    case("a", ("x", "y", "z"), source="chat", tags=("easy", "short")),
-    case("b", source="chat", tags=("easy",)),
-    case("c", source="chat-hard"),
-    case("d", source="code", tags=("hard",)),
-    case("e", source="code", tags=("hard",)),
-    case("f", ("alone",), source="labels"),
+    example("a", ("x", "y", "z"), source="chat", tags=("easy", "short")),
+    example("b", source="chat", tags=("easy",)),
+    example("c", source="chat-hard"),
+    example("d", source="code", tags=("hard",)),
+    example("e", source="code", tags=("hard",)),
+    example("f", ("alone",), source="labels"),
 ]
 # All three pairs of the first right, then: wrong, right, right, a tie.
 REWARDS = [(3.0, 2.0, 1.0), (0.0, 1.0), (1.0, 0.0), (1.0, 0.0), (0.0, 0.0), (5.0,)]
@@ -57,4 +57,4 @@ def test_a_constant_scorer_has_one_half_everywhere() -> None:
 
 def test_without_pairs_or_tags_there_is_no_subset() -> None:
     assert subset_figures([CASES[-1]], [REWARDS[-1]], grouping="source") is None
-    assert subset_figures([case("a")], [(1.0, 0.0)], grouping="tag") is None
+    assert subset_figures([example("a")], [(1.0, 0.0)], grouping="tag") is None

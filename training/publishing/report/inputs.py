@@ -11,7 +11,7 @@ from training.config import TrainingConfig
 from training.data.examples import Example
 from training.data.report import DataReport
 from training.evaluation import Accuracy, Figures
-from training.evaluation.cases import Rewards, length_of
+from training.evaluation.rewards import Rewards, length_of
 from training.optimization.history import LogRow
 from training.statistics.intervals import Floats, Ints
 from training.types import STRENGTHS, Strength
@@ -56,7 +56,7 @@ class ReportInputs:
         baselines: held-out accuracies of the baselines, by name.
         calibration: temperature, bias, τ and how good they are.
         history: the trainer's log.
-        cases: the held-out split.
+        examples: the held-out split.
         rewards: the model's raw rewards of its responses.
     """
 
@@ -66,7 +66,7 @@ class ReportInputs:
     baselines: Mapping[str, Accuracy]
     calibration: CalibrationResult
     history: Sequence[LogRow]
-    cases: Sequence[Example]
+    examples: Sequence[Example]
     rewards: Rewards
 
     @property
@@ -82,8 +82,8 @@ class ReportInputs:
         number: dict[Strength | None, int] = {grade: n for n, grade in enumerate(STRENGTHS)}
         rows = [
             (given[pair.chosen], given[pair.rejected], number.get(pair.strength, -1))
-            for case, given in zip(self.cases, self.rewards, strict=True)
-            for pair in case.pairs
+            for example, given in zip(self.examples, self.rewards, strict=True)
+            for pair in example.pairs
         ]
         columns = np.array(rows, dtype=np.float64).reshape(-1, 3)
         return PairRewards(columns[:, 0], columns[:, 1], columns[:, 2].astype(np.int64))
@@ -92,7 +92,7 @@ class ReportInputs:
     def responses(self) -> tuple[Floats, Floats]:
         """Reward and length in characters of every response, (responses,) each."""
         rewards = [reward for given in self.rewards for reward in given]
-        lengths = [length_of(text) for case in self.cases for text in case.responses]
+        lengths = [length_of(text) for example in self.examples for text in example.responses]
         return np.array(rewards, dtype=np.float64), np.array(lengths, dtype=np.float64)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from training.data.examples import Example, Pair, prompt_text
-from training.evaluation.cases import Rewards
+from training.evaluation.rewards import Rewards
 from training.types import Strength
 
 
@@ -58,26 +58,26 @@ class Mistakes:
     prompts: int
 
 
-def worst_mistakes(cases: Sequence[Example], rewards: Rewards, *, most: int) -> Mistakes:
+def worst_mistakes(examples: Sequence[Example], rewards: Rewards, *, most: int) -> Mistakes:
     """The pairs with the lowest margins, at most one of a prompt.
 
     Args:
-        cases: with their pairs.
-        rewards: one per response of each case.
+        examples: with their pairs.
+        rewards: one per response of each example.
         most: how many.
     """
     wrong = 0
     worst_of: dict[str, tuple[float, int, int]] = {}
-    for margin, owner, number in _margins(cases, rewards):
+    for margin, owner, number in _margins(examples, rewards):
         if margin < 0:
             wrong += 1
             found = (margin, owner, number)
-            key = cases[owner].prompt_key
+            key = examples[owner].prompt_key
             worst_of[key] = min(worst_of.get(key, found), found)
     worst = heapq.nsmallest(most, worst_of.values())
     return Mistakes(
         tuple(
-            _mistake(cases[owner], cases[owner].pairs[number], rewards[owner])
+            _mistake(examples[owner], examples[owner].pairs[number], rewards[owner])
             for _, owner, number in worst
         ),
         wrong,
@@ -85,23 +85,23 @@ def worst_mistakes(cases: Sequence[Example], rewards: Rewards, *, most: int) -> 
     )
 
 
-def _margins(cases: Sequence[Example], rewards: Rewards) -> Iterator[tuple[float, int, int]]:
-    """Margin of every pair, with the numbers of its case and of the pair in it."""
-    for owner, (case, given) in enumerate(zip(cases, rewards, strict=True)):
-        for number, pair in enumerate(case.pairs):
+def _margins(examples: Sequence[Example], rewards: Rewards) -> Iterator[tuple[float, int, int]]:
+    """Margin of every pair, with the numbers of its example and of the pair in it."""
+    for owner, (example, given) in enumerate(zip(examples, rewards, strict=True)):
+        for number, pair in enumerate(example.pairs):
             yield given[pair.chosen] - given[pair.rejected], owner, number
 
 
-def _mistake(case: Example, pair: Pair, rewards: Sequence[float]) -> Mistake:
+def _mistake(example: Example, pair: Pair, rewards: Sequence[float]) -> Mistake:
     return Mistake(
-        id=case.id,
-        prompt=prompt_text(case.prompt),
-        chosen=case.responses[pair.chosen],
-        rejected=case.responses[pair.rejected],
+        id=example.id,
+        prompt=prompt_text(example.prompt),
+        chosen=example.responses[pair.chosen],
+        rejected=example.responses[pair.rejected],
         chosen_reward=rewards[pair.chosen],
         rejected_reward=rewards[pair.rejected],
         strength=pair.strength,
-        chosen_safe=case.is_safe[pair.chosen],
-        rejected_safe=case.is_safe[pair.rejected],
-        tags=case.tags,
+        chosen_safe=example.is_safe[pair.chosen],
+        rejected_safe=example.is_safe[pair.rejected],
+        tags=example.tags,
     )

@@ -93,7 +93,7 @@ def html_page(
     environment.filters["readable"] = readable
     environment.filters["html_table"] = html_table
     environment.filters["signed"] = lambda value: f"{value:+.3f}"
-    mistakes = worst_mistakes(inputs.cases, inputs.rewards, most=most_mistakes)
+    mistakes = worst_mistakes(inputs.examples, inputs.rewards, most=most_mistakes)
     temperature = inputs.calibration.fit.calibration.temperature
     return environment.get_template("page.html.jinja").render(
         # Ours, and made of numbers and names of our own: the only things that are not escaped.

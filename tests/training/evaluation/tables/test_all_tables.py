@@ -1,6 +1,6 @@
 import pytest
 
-from tests.training.evaluation.made_up_cases import MadeUpScorer, case, steps
+from tests.training.evaluation.made_up_examples import MadeUpScorer, example, steps
 from training.data.examples import Pair
 from training.data.filters import FilteredExamples
 from training.evaluation.baselines import baseline_scorers
@@ -15,8 +15,8 @@ GRADES = ("significantly_better", "significantly_better", "better", "negligibly_
 @pytest.fixture(scope="module")
 def report() -> EvaluationReport:
     """Two models over data that have something of everything."""
-    cases = [
-        case(
+    examples = [
+        example(
             str(i),
             (f"a longer Answer {i}", f"short {i}"),
             pairs=[Pair(0, 1, strength=grade)],  # type: ignore[arg-type]
@@ -25,15 +25,17 @@ def report() -> EvaluationReport:
         )
         for i, grade in enumerate(GRADES)
     ]
-    cases.append(case("r", ("one", "two 2", "three 3"), ratings=(1.0, 2.0, 3.0), source="ranked"))
-    cases.append(case("s", ("goodbad!",), steps=(steps(1, 0),), source="steps"))
+    examples.append(
+        example("r", ("one", "two 2", "three 3"), ratings=(1.0, 2.0, 3.0), source="ranked")
+    )
+    examples.append(example("s", ("goodbad!",), steps=(steps(1, 0),), source="steps"))
     models = [
         MadeUpScorer(lambda text: float(len(text)) - 12, "long"),
         MadeUpScorer(lambda text: -float(len(text)), "short"),
     ]
     return evaluate_scorers(
-        FilteredExamples(tuple(cases), 0, {"identical_pair": 2}),
-        [*models, *baseline_scorers(cases)],
+        FilteredExamples(tuple(examples), 0, {"identical_pair": 2}),
+        [*models, *baseline_scorers(examples)],
         EvaluationOptions(sections={"Chat": ["pairs"]}),
         facts=DataFacts({"a.jsonl": "canonical"}),
     ).report
@@ -129,6 +131,6 @@ def test_the_rest_is_there_too(report: EvaluationReport) -> None:
 
 def test_data_without_anything_to_measure_make_no_table() -> None:
     lonely = evaluate_scorers(
-        FilteredExamples((case("a", ("x",)),), 0, {}), [MadeUpScorer(lambda _: 1.0)]
+        FilteredExamples((example("a", ("x",)),), 0, {}), [MadeUpScorer(lambda _: 1.0)]
     ).report
     assert report_tables(lonely) == []

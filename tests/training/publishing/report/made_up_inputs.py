@@ -17,8 +17,8 @@ from training.calibration.observations import observations_of
 from training.config import TrainingConfig
 from training.data.examples import EncodedExample, Pair
 from training.evaluation import accuracy_of
-from training.evaluation.cases import pair_table
 from training.evaluation.heldout import heldout_figures
+from training.evaluation.rewards import pair_table
 from training.publishing.report.inputs import ReportInputs
 from training.types import STRENGTHS
 
@@ -109,7 +109,7 @@ def report_inputs(
             observations_of(made, rewards), CalibrationOptions(role=role)
         ),
         history=history,
-        cases=made,
+        examples=made,
         rewards=rewards,
     )
 

@@ -9,20 +9,20 @@ from training.publishing.report.mistakes import worst_mistakes
 
 @pytest.mark.parametrize("most", [1, 7, 1000])
 def test_they_are_the_lowest_margins_one_of_a_prompt(most: int) -> None:
-    cases, rewards = comparisons(80)
+    examples, rewards = comparisons(80)
 
-    found = worst_mistakes(cases, rewards, most=most)
+    found = worst_mistakes(examples, rewards, most=most)
 
     lowest = {
-        case.prompt_key: min(own[pair.chosen] - own[pair.rejected] for pair in case.pairs)
-        for case, own in zip(cases, rewards, strict=True)
+        example.prompt_key: min(own[pair.chosen] - own[pair.rejected] for pair in example.pairs)
+        for example, own in zip(examples, rewards, strict=True)
     }
     wanted = sorted(margin for margin in lowest.values() if margin < 0)
     assert [one.margin for one in found.worst] == wanted[:most]
     assert found.prompts == len(wanted)
     gaps = [
         own[p.chosen] - own[p.rejected]
-        for c, own in zip(cases, rewards, strict=True)
+        for c, own in zip(examples, rewards, strict=True)
         for p in c.pairs
     ]
     assert found.wrong == int((np.array(gaps) < 0).sum())

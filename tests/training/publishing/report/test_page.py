@@ -216,7 +216,7 @@ def test_a_hundred_thousand_pairs_stay_below_three_megabytes() -> None:
     given = replace(
         small,
         history=logged,
-        cases=list(small.cases) * many,
+        examples=list(small.examples) * many,
         rewards=list(small.rewards) * many,
     )
     assert len(given.pairs.gap) > 100_000

@@ -30,8 +30,8 @@ def good(prompts: int = 150) -> ReportInputs:
 
 
 def rescaled(given: ReportInputs, factor: float) -> ReportInputs:
-    made, _ = comparisons(2 * len(given.cases), safety=False)
-    pairs = [one for one in made if len(one.responses) == 2][: len(given.cases)]
+    made, _ = comparisons(2 * len(given.examples), safety=False)
+    pairs = [one for one in made if len(one.responses) == 2][: len(given.examples)]
     rewards = [tuple(factor * r for r in own) for own in given.rewards]
     return report_inputs(pairs, rewards, role="helpfulness")
 

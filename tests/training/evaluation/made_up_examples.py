@@ -1,4 +1,4 @@
-"""Cases and scorers for the tests of evaluation."""
+"""Examples and scorers for the tests of evaluation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from training.data.records import StepLabel
 from training.evaluation.scorer import Candidate, Reading, Refusal, ScorerInfo
 
 
-def case(
+def example(
     key: str,
     responses: Sequence[str] = ("good", "bad"),
     *,
@@ -16,7 +16,7 @@ def case(
     ranking: Sequence[int] | None = None,
     **known: Any,
 ) -> Example:
-    """A case whose responses stand from the best to the worst, unless told otherwise."""
+    """An example whose responses stand from the best to the worst, unless told otherwise."""
     count = len(responses)
     if pairs is None:
         pairs = [Pair(i, j) for i in range(count) for j in range(i + 1, count)]

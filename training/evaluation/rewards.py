@@ -17,12 +17,12 @@ Rewards = Sequence[Sequence[float]]
 
 
 class PairTable(NamedTuple):
-    """All pairs of all cases in a row.
+    """All pairs of all examples in a row.
 
     Attributes:
         gap: reward of the chosen less that of the rejected, (pairs,).
         keys: each pair's prompt.
-        owners: index of each pair's case, (pairs,), int.
+        owners: index of each pair's example, (pairs,), int.
         pairs: the pairs themselves.
     """
 
@@ -32,21 +32,21 @@ class PairTable(NamedTuple):
     pairs: list[Pair]
 
 
-def pair_table(cases: Sequence[Example], rewards: Rewards) -> PairTable:
-    """The pairs of cases with their reward gaps.
+def pair_table(examples: Sequence[Example], rewards: Rewards) -> PairTable:
+    """The pairs of examples with their reward gaps.
 
     Args:
-        cases: perhaps without any pair.
+        examples: perhaps without any pair.
         rewards: finite.
     """
     gaps: list[float] = []
     keys: list[str] = []
     owners: list[int] = []
     pairs: list[Pair] = []
-    for index, (case, given) in enumerate(zip(cases, rewards, strict=True)):
-        for pair in case.pairs:
+    for index, (example, given) in enumerate(zip(examples, rewards, strict=True)):
+        for pair in example.pairs:
             gaps.append(given[pair.chosen] - given[pair.rejected])
-            keys.append(case.prompt_key)
+            keys.append(example.prompt_key)
             owners.append(index)
             pairs.append(pair)
     return PairTable(
@@ -55,22 +55,22 @@ def pair_table(cases: Sequence[Example], rewards: Rewards) -> PairTable:
 
 
 def labelled(
-    cases: Sequence[Example],
+    examples: Sequence[Example],
     rewards: Rewards,
     label_of: Callable[[Example, int], float | None],
 ) -> tuple[Floats, Floats, list[str]]:
     """Rewards, labels and prompts of all responses that have a label.
 
     Args:
-        cases: the cases.
+        examples: the examples.
         rewards: finite.
-        label_of: the label of a case's response by its index; None for none.
+        label_of: the label of an example's response by its index; None for none.
     """
     found = [
-        (reward, label, case.prompt_key)
-        for case, given in zip(cases, rewards, strict=True)
+        (reward, label, example.prompt_key)
+        for example, given in zip(examples, rewards, strict=True)
         for index, reward in enumerate(given)
-        if (label := label_of(case, index)) is not None
+        if (label := label_of(example, index)) is not None
     ]
     values = np.array([(reward, label) for reward, label, _ in found], dtype=np.float64)
     columns = values.reshape(-1, 2)
