@@ -86,7 +86,7 @@ $(TRAINERS_STAMP): $(STAMP) $(TRAINER_TESTS)/requirements.txt
 
 .PHONY: test-integrations
 test-integrations: $(TRAINERS_STAMP) ## Train with TRL against a real server, in .venv-trainers
-	$(TRAINERS)/bin/python -m pytest $(TRAINER_TESTS) $(ARGS)
+	$(TRAINERS)/bin/python -m pytest -W default $(TRAINER_TESTS) $(ARGS)
 
 .PHONY: test-cuda
 test-cuda: $(STAMP) ## Run the tests that need a CUDA device; elsewhere they skip themselves
