@@ -35,8 +35,10 @@ SLOW_IMPORTS = (
 )
 SLOW_IMPORTS += ("sklearn.metrics", "pydantic_settings", "prometheus_client", "structlog", "orjson")
 SECONDS_EACH = 600
-# One seed: the score doesn't depend on what hypothesis happens to draw.
+# One seed: the score doesn't depend on what hypothesis happens to draw. Where warnings are errors,
+# pytest would not begin in a fork that has imported a plugin already.
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+OPTIONS += ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 
 
 def stale(mutants: Sequence[Mutant], root: Path = ROOT) -> list[Mutant]:
