@@ -51,17 +51,16 @@ def python(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     directory = tmp_path_factory.mktemp("environment")
     venv.create(directory, symlinks=True)
     python = directory / "bin/python"
-    (site_packages,) = directory.glob("lib/python*/site-packages")
-    # A path in a .pth is not searched for .pth files, so the editable install stays out.
-    (site_packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "--python", python),
-            *("install", "-q", "--no-deps", "--no-index", *wheels.values()),
-        ],
-        check=True,
-        capture_output=True,
+    installed = run(
+        *(sys.executable, "-m", "pip", "--python", python),
+        *("install", "-q", "--no-deps", "--no-index", *wheels.values()),
+        cwd=directory,
     )
+    assert installed.returncode == 0, installed.stderr
+    # Only now, or pip would find the checkout installed already. A path in a .pth is not searched
+    # for .pth files, so that the editable install stays out.
+    (site_packages,) = directory.glob("lib/python*/site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
     return python
 
 

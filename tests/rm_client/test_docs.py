@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "guides"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "guides"
 
 
 def examples(page: str) -> list[str]:
@@ -56,4 +57,4 @@ def test_every_trainers_page_is_linked() -> None:
 def test_the_file_that_a_page_names_is_there(page: str) -> None:
     text = (DOCS / "trainers" / f"{page}.md").read_text("utf-8")
     (module,) = re.findall(r"import (rm_client[\w.]+) as m", text)
-    assert (DOCS.parent / Path(*module.split("."))).with_suffix(".py").exists()
+    assert (ROOT / Path(*module.split("."))).with_suffix(".py").exists()
