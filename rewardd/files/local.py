@@ -23,11 +23,12 @@ from rm_client.models import (
 )
 from rm_core import __version__
 from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineOutcome, OfflineScorer
-from rm_core.errors import EngineError, InputError, InputTooLong, OutOfMemory
+from rm_core.errors import EngineError, InputError, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, outcome_of
 from service.observability.metrics import Metrics
+from service.problems import detail_of
 from service.results import ItemFailure, ItemResult, ScoreOutcome
 from service.schemas.score import ScorableWireItem
 from service.scoring.compare_reply import comparison_json
@@ -242,9 +243,7 @@ def _encode(
     try:
         return scorer.encode(dialogue, truncate=truncate)
     except InputError as error:
-        advice = "; shorten the text or give --truncate prompt"
-        detail = f"{error}{advice}" if isinstance(error, InputTooLong) else str(error)
-        return ItemFailure(error.code, detail, error.field or "")
+        return ItemFailure(error.code, detail_of(error), error.field or "")
     except Exception as error:
         # A tokenizer's bug costs one line, not the run; its message may quote the text.
         kind = type(error).__name__
