@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -77,7 +77,16 @@ def tests_fail(status: int) -> bool:
     return os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == pytest.ExitCode.TESTS_FAILED
 
 
-def survivors(mutants: Sequence[Mutant], trees: Sequence[Path]) -> list[Mutant]:
+def tests_do_not_pass(status: int) -> bool:
+    """Whether a run ended otherwise than with tests that pass: also where none was found."""
+    return status != pytest.ExitCode.OK
+
+
+def survivors(
+    mutants: Sequence[Mutant],
+    trees: Sequence[Path],
+    is_killed: Callable[[int], bool] = tests_fail,
+) -> list[Mutant]:
     """The mutants that no test kills, each tried on one of the trees."""
     free, alive = list(trees), []
     running: dict[int, tuple[Mutant, Path, str]] = {}
@@ -93,7 +102,7 @@ def survivors(mutants: Sequence[Mutant], trees: Sequence[Path]) -> list[Mutant]:
         mutant, tree, sound = running.pop(child)
         (tree / mutant.target.path).write_text(sound, "utf-8")
         free.append(tree)
-        killed = tests_fail(status)
+        killed = is_killed(status)
         alive += [] if killed else [mutant]
         sys.stderr.write("." if killed else "s")
         sys.stderr.flush()
@@ -140,7 +149,7 @@ def main(words: Sequence[str]) -> int:
             Mutant(target, "", "") for target in {mutant.target: None for mutant in chosen}
         ]
         sys.stderr.write("without any mutant, where all must survive: ")
-        passing = survivors(unchanged, trees)
+        passing = survivors(unchanged, trees, tests_do_not_pass)
         if failing := [mutant.target for mutant in unchanged if mutant not in passing]:
             for target in failing:
                 sys.stdout.write(f"fails without any mutant: {' '.join(target.tests)}\n")
