@@ -7,12 +7,11 @@ import typer
 
 from loadtest.errors import LoadTestError
 from loadtest.models import SIZES, BenchmarkModels, build_models
-from loadtest.report import environment, write_json, write_text
+from loadtest.report import deliver, environment, facts_line
+from loadtest.settings import DEFAULT_DIRECTORY, Directory, JsonOut, MarkdownOut, Rounds
 
 if TYPE_CHECKING:
-    from loadtest.bench.rounds import Rounds
-
-DEFAULT_DIRECTORY = Path(".loadtest")
+    from loadtest.bench.rounds import Rounds as Measured
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +33,7 @@ def benchmark_models(name: str, directory: Path) -> BenchmarkModels:
 
 def models(
     size: Annotated[str, typer.Argument(help=f"One of {', '.join(SIZES)}.")],
-    directory: Annotated[Path, typer.Option(help="Where to put them.")] = DEFAULT_DIRECTORY,
+    directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Build random benchmark checkpoints: safety, helpfulness (same trunk), other-trunk."""
     built = benchmark_models(size, directory)
@@ -47,7 +46,7 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         str, typer.Option(help=f"Size: {', '.join(SIZES)}; on CUDA: 8b, 0.5b.")
     ] = "small",
     shape: Annotated[str, typer.Option(help="grpo, mixed or all.")] = "all",
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds that count.")] = 5,
+    rounds: Rounds = 5,
     groups: Annotated[int | None, typer.Option(min=1, help="GRPO groups; 8, on CUDA 4.")] = None,
     responses: Annotated[
         int | None, typer.Option(min=1, help="Responses to each prompt; 8, on CUDA 16.")
@@ -74,9 +73,9 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     ] = False,
     two: Annotated[bool, typer.Option(help="Also two reward models.")] = True,
     seed: Annotated[int, typer.Option(help="Of texts, their order and weights.")] = 0,
-    directory: Annotated[Path, typer.Option(help="Of the models.")] = DEFAULT_DIRECTORY,
-    json_out: Annotated[Path | None, typer.Option("--json", help="JSON file.")] = None,
-    markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
+    directory: Directory = DEFAULT_DIRECTORY,
+    json_out: JsonOut = None,
+    markdown_out: MarkdownOut = None,
 ) -> None:
     """Time the engine in-process beside padded transformers and the bare GEMMs."""
     import torch
@@ -108,36 +107,32 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
         }
         found = _on_cpu(built, shape, {**sizes, **how})
     machine = {**environment(), "threads": str(torch.get_num_threads()), "model": model}
-    text = "\n\n".join([*(rounds.table() for rounds in found), _machine_line(machine)])
-    typer.echo(text)
-    if markdown_out is not None:
-        write_text(markdown_out, text)
-    if json_out is not None:
-        results = [rounds.to_json() for rounds in found]
-        write_json(json_out, {"environment": machine, "dtype": dtype, "results": results})
+    text = "\n\n".join([*(rounds.table() for rounds in found), facts_line(machine)])
+    results = [rounds.to_json() for rounds in found]
+    told = {"environment": machine, "dtype": dtype, "results": results}
+    deliver(text, told, json_out, markdown_out)
     if any(rounds.wrong() for rounds in found):
         raise typer.Exit(1)
 
 
-def _on_cpu(models: BenchmarkModels, shapes: str, options: dict[str, Any]) -> "list[Rounds]":
-    from loadtest.bench.cpu import Options, bench_checkpoints
+def _on_cpu(models: BenchmarkModels, shapes: str, options: dict[str, Any]) -> "list[Measured]":
+    from loadtest.bench.cpu import CpuBenchSettings, bench_checkpoints
 
     chosen = {"all": ("grpo", "mixed")}.get(shapes, (shapes,))
-    return bench_checkpoints(models, Options(shapes=chosen, **options))
+    return bench_checkpoints(models, CpuBenchSettings(shapes=chosen, **options))
 
 
 def _on_device(
     shape: str, device: str, sizes: dict[str, int], *, compile_layers: bool
-) -> "list[Rounds]":
+) -> "list[Measured]":
     import torch
 
-    from loadtest.bench.device import Options, bench_device
+    from loadtest.bench.device import DeviceBenchSettings, bench_device
 
     if not torch.cuda.is_available():
         raise LoadTestError("there is no CUDA device here; use --device cpu")
-    options = Options(shape=shape, device=device, compile_layers=compile_layers, **sizes)
-    return [bench_device(options)]
-
-
-def _machine_line(machine: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in machine.items())
+    return [
+        bench_device(
+            DeviceBenchSettings(shape=shape, device=device, compile_layers=compile_layers, **sizes)
+        )
+    ]

@@ -6,36 +6,10 @@ from dataclasses import dataclass
 from loadtest import workloads
 from loadtest.errors import LoadTestError
 from loadtest.schedule import ClosedLoop, Schedule, burst, group_singles, poisson
+from loadtest.settings import ScenarioSettings
 from loadtest.workloads import Tokenizer, Workload
 
 SINGLES_CLIENTS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Sizes of the scenarios.
-
-    Attributes:
-        texts: of the scenarios without groups.
-        groups: GRPO groups.
-        responses: to each prompt.
-        prompt_tokens: of GRPO prompts.
-        longest: tokens of the long tail's long texts.
-        burst_seconds: within which a rollout ends.
-        rate: texts a second of the open loops; None: `share` of the measured capacity.
-        share: of the capacity.
-        seed: of texts and times.
-    """
-
-    texts: int = 256
-    groups: int = 16
-    responses: int = 8
-    prompt_tokens: int = 384
-    longest: int = 2048
-    burst_seconds: float = 1.0
-    rate: float | None = None
-    share: float = 0.5
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +38,15 @@ class ScenarioBuilder:
 
     Args:
         tokenizer: of the served checkpoint.
-        options: sizes.
+        settings: sizes and rates.
         capacity: measures the target; asked only where a share of it is wanted.
     """
 
-    def __init__(self, tokenizer: Tokenizer, options: Options, capacity: Capacity) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, settings: ScenarioSettings, capacity: Capacity
+    ) -> None:
         self._tokenizer = tokenizer
-        self._options = options
+        self._settings = settings
         self._capacity = capacity
 
     def build(self, name: str) -> Scenario:
@@ -84,7 +60,7 @@ class ScenarioBuilder:
         return SCENARIOS[name](self)
 
     def _grpo(self) -> Workload:
-        o = self._options
+        o = self._settings
         return workloads.grpo(
             self._tokenizer,
             groups=o.groups,
@@ -94,18 +70,18 @@ class ScenarioBuilder:
         )
 
     def _texts(self, per_request: int) -> Workload:
-        o = self._options
+        o = self._settings
         return workloads.mixed(self._tokenizer, texts=o.texts, per_request=per_request, seed=o.seed)
 
     def _requests_per_second(self, workload: Workload) -> float:
-        rate = self._options.rate
+        rate = self._settings.rate
         if rate is None:
-            rate = self._options.share * self._capacity(workload)
+            rate = self._settings.share * self._capacity(workload)
         return rate * len(workload.requests) / len(workload.texts)
 
     def _at_poisson_times(self, name: str, workload: Workload) -> Scenario:
         rate = self._requests_per_second(workload)
-        schedule = poisson(len(workload.requests), rate=rate, seed=self._options.seed)
+        schedule = poisson(len(workload.requests), rate=rate, seed=self._settings.seed)
         return Scenario(name, workload, schedule)
 
     def saturation(self) -> Scenario:
@@ -121,14 +97,14 @@ class ScenarioBuilder:
         groups = self._grpo()
         sizes = tuple(len(request.texts) for request in groups.requests)
         rate = self._requests_per_second(groups)
-        of_groups = poisson(len(sizes), rate=rate, seed=self._options.seed)
+        of_groups = poisson(len(sizes), rate=rate, seed=self._settings.seed)
         schedule = group_singles(of_groups.times, sizes)
         return Scenario("group-singles", groups.as_singles("group-singles"), schedule, sizes)
 
     def burst(self) -> Scenario:
         """A rollout's end: every response singly within a short time; the makespan counts."""
         workload = self._grpo().as_singles("burst")
-        o = self._options
+        o = self._settings
         schedule = burst(len(workload.requests), seconds=o.burst_seconds, seed=o.seed)
         return Scenario("burst", workload, schedule)
 
@@ -138,7 +114,7 @@ class ScenarioBuilder:
 
     def long_tail(self) -> Scenario:
         """Short single texts with a very long one now and then, at Poisson times."""
-        o = self._options
+        o = self._settings
         workload = workloads.long_tail(
             self._tokenizer, texts=o.texts, longest=o.longest, seed=o.seed
         )

@@ -45,7 +45,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.2, "int8": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class CpuBenchSettings:
     """What a benchmark runs.
 
     Attributes:
@@ -113,7 +113,7 @@ class _Arrival:
         return [engine.encode(Dialogue(text.prompt, text.response)) for text in self.texts]
 
 
-def bench_checkpoints(models: BenchmarkModels, options: Options) -> list[Rounds]:
+def bench_checkpoints(models: BenchmarkModels, options: CpuBenchSettings) -> list[Rounds]:
     """Time every shape with one model, and with two if asked.
 
     Args:
@@ -155,7 +155,7 @@ def load_reference(directory: Path, *, dtype: str) -> Any:
     return loaded.eval()
 
 
-def _arrival(shape: str, directory: Path, options: Options) -> _Arrival:
+def _arrival(shape: str, directory: Path, options: CpuBenchSettings) -> _Arrival:
     tokenizer = load_tokenizer(directory)
     if shape == "grpo":
         workload = workloads.grpo(
@@ -198,7 +198,7 @@ def _one_model(
     truth: Rewards,
     models: BenchmarkModels,
     references: Mapping[str, Any],
-    options: Options,
+    options: CpuBenchSettings,
 ) -> Rounds:
     reference = {"safety": references["safety"]}
     engine = _engine_of_one(models.safety, dtype=options.dtype)
@@ -238,7 +238,7 @@ def _engine_of_one(safety: Path, *, dtype: str = "float32", deterministic: bool 
     )
 
 
-def _ours(name: str, engine: Engine, arrival: _Arrival, options: Options) -> Ours:
+def _ours(name: str, engine: Engine, arrival: _Arrival, options: CpuBenchSettings) -> Ours:
     return Ours(name, engine, arrival.items(engine), arrival.prompts, options.budget)
 
 
@@ -247,7 +247,7 @@ def _two_models(
     truth: Rewards,
     models: BenchmarkModels,
     references: Mapping[str, Any],
-    options: Options,
+    options: CpuBenchSettings,
 ) -> Rounds:
     pair = {"safety": references["safety"], "helpfulness": references["helpfulness"]}
     strategies: list[Strategy] = [
@@ -264,7 +264,7 @@ def _two_models(
 
 
 def _ours_of_two(
-    name: str, safety: Path, helpfulness: Path, arrival: _Arrival, options: Options
+    name: str, safety: Path, helpfulness: Path, arrival: _Arrival, options: CpuBenchSettings
 ) -> Ours:
     engine = load_engine(
         {"safety": str(safety), "helpfulness": str(helpfulness)},

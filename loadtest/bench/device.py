@@ -61,7 +61,7 @@ SHAPES: dict[str, dict[str, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DeviceBenchSettings:
     """What a device benchmark runs.
 
     Attributes:
@@ -95,7 +95,7 @@ class Options:
     seed: int = 0
 
 
-def bench_device(options: Options) -> Rounds:
+def bench_device(options: DeviceBenchSettings) -> Rounds:
     """Time our forward, padded SDPA and the bare GEMMs on random ids in bfloat16.
 
     Raises:
@@ -141,7 +141,7 @@ def bench_device(options: Options) -> Rounds:
     return Rounds(title, len(ids), OURS, timings, 0.25, facts)
 
 
-def random_texts(options: Options) -> tuple[list[Encoded], list[int]]:
+def random_texts(options: DeviceBenchSettings) -> tuple[list[Encoded], list[int]]:
     """Random ids in groups that share their prompt, and each text's group."""
     rng = Random(options.seed)
     vocabulary = SHAPES[options.shape]["vocab_size"]
@@ -159,7 +159,7 @@ def random_texts(options: Options) -> tuple[list[Encoded], list[int]]:
     return texts, groups
 
 
-def make_model(options: Options) -> Any:
+def make_model(options: DeviceBenchSettings) -> Any:
     """A random bfloat16 Llama made on the device; equal options make equal weights."""
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
@@ -178,7 +178,7 @@ def make_model(options: Options) -> Any:
     return model.eval()
 
 
-def matmul_rate(options: Options) -> float:
+def matmul_rate(options: DeviceBenchSettings) -> float:
     """Floating-point operations a second of a dense square bfloat16 product; the best of ten."""
     size = options.matmul_size
     left, right = (
@@ -216,7 +216,7 @@ class _OneForward:
 
 
 def _float32_errors(
-    ours: Ours, model: Any, ids: Sequence[Sequence[int]], options: Options
+    ours: Ours, model: Any, ids: Sequence[Sequence[int]], options: DeviceBenchSettings
 ) -> dict[str, str]:
     """Both bfloat16 ways' largest errors against float32; the padded model is converted for it."""
     count = min(options.check_texts, len(ids))

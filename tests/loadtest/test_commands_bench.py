@@ -23,7 +23,7 @@ def test_the_benchmark_on_a_gpu_is_one_line(
     """As on CUDA, but that the device of that name is the CPU and the compiler does nothing."""
     real = device.bench_device
 
-    def on_the_cpu(options: device.Options) -> Rounds:
+    def on_the_cpu(options: device.DeviceBenchSettings) -> Rounds:
         assert options.device == "cuda"
         small = {"shortest": 4, "longest": 24, "matmul_size": 64, "check_texts": 2}
         return real(replace(options, device="cpu", **small))

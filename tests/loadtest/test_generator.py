@@ -10,6 +10,7 @@ from loadtest.errors import LoadTestError, PeerError
 from loadtest.generator import Endpoint, Generator, Target, wait_until_ready
 from loadtest.peers import peer_named
 from loadtest.results import check_run, latency_ms
+from loadtest.scenarios import Scenario
 from loadtest.schedule import ClosedLoop, OpenLoop, poisson
 from loadtest.workloads import Request, Text, Workload
 from tests.loadtest.scripted_server import reply, scripted_server
@@ -84,7 +85,7 @@ def test_a_late_generator_voids_the_run(monkeypatch):
         monkeypatch.setattr(Generator, "_run", blocked)
         exchanges = Generator(there).run(workload(100), schedule)
 
-    result = check_run("late", workload(100), exchanges, there, None)
+    result = check_run(Scenario("late", workload(100), schedule), exchanges, there, None)
     assert result.lateness_p99_ms > 10
     assert "late" in result.void
     assert not result.is_clean

@@ -1,10 +1,11 @@
 import pytest
 
 from loadtest.errors import LoadTestError
-from loadtest.scenarios import SCENARIOS, Options, ScenarioBuilder
+from loadtest.scenarios import SCENARIOS, ScenarioBuilder
 from loadtest.schedule import ClosedLoop, OpenLoop
+from loadtest.settings import ScenarioSettings
 
-OPTIONS = Options(
+SETTINGS = ScenarioSettings(
     texts=48, groups=3, responses=4, prompt_tokens=16, longest=128, burst_seconds=0.5, rate=40.0
 )
 
@@ -14,7 +15,7 @@ def builder(tokenizer):
     def unasked(workload):
         raise AssertionError("a rate is given: the capacity must not be measured")
 
-    return ScenarioBuilder(tokenizer, OPTIONS, unasked)
+    return ScenarioBuilder(tokenizer, SETTINGS, unasked)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -47,11 +48,11 @@ def test_singles_have_32_clients_and_one_has_one(builder):
 
 
 def test_the_rate_is_in_texts_a_second_or_a_share_of_what_was_measured(tokenizer):
-    many = Options(texts=600, groups=2, prompt_tokens=16, rate=40.0)
+    many = ScenarioSettings(texts=600, groups=2, prompt_tokens=16, rate=40.0)
     by_rate = ScenarioBuilder(tokenizer, many, lambda workload: 0.0).build("poisson")
     assert by_rate.schedule.times[-1] == pytest.approx(600 / 40, rel=0.2)
 
-    half = Options(texts=600, share=0.5)
+    half = ScenarioSettings(texts=600, share=0.5)
     by_share = ScenarioBuilder(tokenizer, half, lambda workload: 80.0).build("poisson")
     assert by_share.schedule == by_rate.schedule
 

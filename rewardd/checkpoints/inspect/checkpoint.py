@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from rewardd.checkpoints.convert import deepspeed_chat, llama_factory
+from rewardd.checkpoints.convert import deepspeed_chat, value_heads
 from rewardd.checkpoints.convert.classifier import HEAD_WEIGHT
 from rewardd.checkpoints.convert.layouts import LAYOUTS, recognised
 from rewardd.checkpoints.convert.source import (
@@ -35,8 +35,8 @@ KINDS: dict[LayoutName, str] = {
     "deepspeed-chat": "reward model of DeepSpeed-Chat",
 }
 HEAD_NAMES: dict[LayoutName, str] = {
-    "llama-factory": llama_factory.HEAD_WEIGHT,
-    "trl": llama_factory.HEAD_WEIGHT,
+    "llama-factory": value_heads.HEAD_WEIGHT,
+    "trl": value_heads.HEAD_WEIGHT,
     "deepspeed-chat": deepspeed_chat.HEAD_WEIGHT,
 }
 CAUSAL = ("ForCausalLM", "LMHeadModel")

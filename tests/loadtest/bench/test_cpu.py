@@ -1,6 +1,6 @@
 import pytest
 
-from loadtest.bench.cpu import Options, bench_checkpoints
+from loadtest.bench.cpu import CpuBenchSettings, bench_checkpoints
 from loadtest.errors import LoadTestError
 from rm_core.engine import load_engine
 
@@ -8,7 +8,7 @@ SMALL = {"groups": 2, "responses": 3, "prompt_tokens": 24, "texts": 4, "rounds":
 
 
 def test_every_way_is_timed_checked_and_right(models):
-    found = bench_checkpoints(models, Options(**SMALL))
+    found = bench_checkpoints(models, CpuBenchSettings(**SMALL))
 
     assert [rounds.title.split(",")[0] for rounds in found] == ["grpo", "grpo", "mixed", "mixed"]
     for rounds in found:
@@ -29,7 +29,7 @@ def test_every_way_is_timed_checked_and_right(models):
 
 
 def test_half_precision_is_held_against_float32(models):
-    options = Options(**SMALL, shapes=("grpo",), dtype="bfloat16", two=False)
+    options = CpuBenchSettings(**SMALL, shapes=("grpo",), dtype="bfloat16", two=False)
     (rounds,) = bench_checkpoints(models, options)
 
     assert rounds.wrong() == []
@@ -41,7 +41,9 @@ def test_half_precision_is_held_against_float32(models):
 
 
 def test_the_deterministic_mode_is_timed_beside_the_default(models):
-    options = Options(**SMALL, shapes=("grpo",), deterministic=True, baselines=False, two=False)
+    options = CpuBenchSettings(
+        **SMALL, shapes=("grpo",), deterministic=True, baselines=False, two=False
+    )
     (rounds,) = bench_checkpoints(models, options)
 
     assert list(rounds.timings) == ["ours", "ours, deterministic"]
@@ -59,7 +61,7 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
         return load_engine(models, **{**options, "dtype": "float32"})
 
     monkeypatch.setattr("loadtest.bench.cpu.load_engine", engine)
-    options = Options(**SMALL, shapes=("mixed",), dtype="int8", two=False)
+    options = CpuBenchSettings(**SMALL, shapes=("mixed",), dtype="int8", two=False)
     (rounds,) = bench_checkpoints(models, options)
 
     assert asked == ["int8", "float32"]
@@ -70,4 +72,4 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
 @pytest.mark.parametrize("wrong", [{"shapes": ("square",)}, {"dtype": "int4"}])
 def test_unknown_names_are_answered_with_the_known_ones(wrong):
     with pytest.raises(LoadTestError, match="there are"):
-        Options(**wrong)
+        CpuBenchSettings(**wrong)
