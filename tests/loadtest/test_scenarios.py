@@ -37,12 +37,9 @@ def test_groups_and_their_members_singly_are_the_same_texts_at_the_same_times(bu
     assert singles.schedule.times[::4] == groups.schedule.times == singles.schedule.times[3::4]
 
 
-def test_a_burst_ends_within_its_time(builder):
+def test_times_and_clients_are_as_told(builder):
     assert max(builder.build("burst").schedule.times) <= 0.5
     assert set(builder.build("saturation").schedule.times) == {0.0}
-
-
-def test_singles_have_32_clients_and_one_has_one(builder):
     assert builder.build("singles").schedule == ClosedLoop(32)
     assert builder.build("one").schedule == ClosedLoop(1)
 

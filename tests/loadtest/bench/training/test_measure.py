@@ -6,10 +6,10 @@ import pytest
 
 from loadtest.bench.training.measure import check_same_data, facts_of
 from loadtest.bench.training.prepared import Prepared
-from loadtest.bench.training.rankings import Ranking
-from loadtest.bench.training.settings import WORKLOADS, TrainingSettings
+from loadtest.bench.training.settings import TrainingSettings
 from loadtest.bench.training.trainers import Trained
 from loadtest.errors import LoadTestError
+from tests.loadtest.bench.training.made_up import prepared_of
 
 
 def settings(tmp_path: Path, **changes: Any) -> TrainingSettings:
@@ -18,12 +18,7 @@ def settings(tmp_path: Path, **changes: Any) -> TrainingSettings:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
-    prompt = ({"role": "user", "content": "p"},)
-    rankings = (
-        Ranking("x:1", prompt, ("a", "b", "c"), (0, 1, 1)),
-        Ranking("x:2", prompt, ("a", "b"), (1, 0)),
-    )
-    return Prepared(WORKLOADS["pairs"], tmp_path, tmp_path, tmp_path, rankings, rankings)
+    return prepared_of(tmp_path, "pairs", (0, 1, 1), (1, 0))
 
 
 def test_every_trainer_is_first_in_its_turn(tmp_path: Path):

@@ -5,33 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification
 
 from loadtest.bench.training import prepared as module
-from loadtest.bench.training.prepared import Prepared, add_head, make_base, prepare
-from loadtest.bench.training.rankings import Ranking
-from loadtest.bench.training.settings import WORKLOADS, TrainingSettings
+from loadtest.bench.training.prepared import add_head, make_base, prepare
+from loadtest.bench.training.settings import TrainingSettings
 from loadtest.errors import LoadTestError
-from tests.loadtest.bench.training.made_up import pair, write_rows
-from training.modeling.small_lm import BaseModelConfig, make_tokenizer
+from tests.adapters import save_base
+from tests.loadtest.bench.training.made_up import pair, prepared_of, write_rows
+from tests.models import make_tokenizer
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("base") / "base"
-    tokenizer = make_tokenizer([["a good answer", "question"]], BaseModelConfig(vocabulary=300))
-    config = LlamaForCausalLM.config_class(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    directory = save_base(tmp_path_factory.mktemp("base") / "base")
+    make_tokenizer(chat=True).save_pretrained(directory)
     return directory
 
 
@@ -122,8 +110,7 @@ def test_a_base_that_can_not_be_made_says_why(data: Path, monkeypatch: pytest.Mo
 def test_pairs_and_their_rankings_make_equally_many_updates(
     rankings: int, responses: int, workload: str
 ):
-    ranking = Ranking("x", (), ("a",) * responses, tuple(range(responses)))
-    found = Prepared(WORKLOADS[workload], *[Path()] * 3, [ranking] * rankings, [])
+    found = prepared_of(Path(), workload, *[tuple(range(responses))] * rankings)
 
     theirs = -(-found.num_pairs // found.pairs_batch)
     assert found.updates == -(-rankings // found.workload.batch)

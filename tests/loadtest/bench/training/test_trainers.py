@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench.training.prepared import Prepared
-from loadtest.bench.training.rankings import Ranking
-from loadtest.bench.training.settings import WORKLOADS, TrainingSettings
+from loadtest.bench.training.settings import TrainingSettings
 from loadtest.bench.training.trainers import our_settings, to_toml, train, trl_job
 from loadtest.errors import LoadTestError, PeerError
-from tests.loadtest.bench.training.made_up import fake_python
+from tests.loadtest.bench.training.made_up import fake_python, prepared_of
 from training.config import load_config
 
 TOLD = {
@@ -25,16 +24,7 @@ TOLD = {
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
-    prompt = ({"role": "user", "content": "p"},)
-    ranking = Ranking("x:1", prompt, ("a", "b", "c", "d"), (0, 1, 2, 3))
-    return Prepared(
-        WORKLOADS["kwise"],
-        tmp_path / "model",
-        tmp_path / "rankings.jsonl",
-        tmp_path / "pairs.jsonl",
-        (ranking,) * 8,
-        (ranking,),
-    )
+    return prepared_of(tmp_path, "kwise", *[(0, 1, 2, 3)] * 8)
 
 
 def settings(tmp_path: Path, trl_python: Path | None) -> TrainingSettings:
