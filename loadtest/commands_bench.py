@@ -18,12 +18,6 @@ from loadtest.settings import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Mount the commands."""
-    app.command("bench")(bench)
-    app.command("models")(models)
-
-
 def benchmark_models(name: str, directory: Path) -> BenchmarkModels:
     """The random models of a size's name, built where they are missing.
 

@@ -36,12 +36,6 @@ from loadtest.settings import (
 from loadtest.workloads import Workload
 
 
-def register(app: typer.Typer) -> None:
-    """Mount the commands."""
-    app.command("serve")(serve)
-    app.command("compare")(compare)
-
-
 @with_flags(ScenarioSettings)
 def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
     settings: ScenarioSettings,

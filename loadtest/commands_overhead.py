@@ -19,11 +19,6 @@ from loadtest.settings import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Mount the command."""
-    app.command("overhead")(overhead)
-
-
 @with_flags(OverheadSettings)
 def overhead(
     settings: OverheadSettings,

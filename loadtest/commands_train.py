@@ -9,11 +9,6 @@ from loadtest.report import deliver, say, write_json
 from loadtest.settings import JsonOut, MarkdownOut, with_flags
 
 
-def register(app: typer.Typer) -> None:
-    """Mount the command."""
-    app.command("train")(train)
-
-
 @with_flags(TrainingSettings)
 def train(
     settings: TrainingSettings,

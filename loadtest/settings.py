@@ -132,7 +132,7 @@ def with_flags(settings: type[Any]) -> Callable[[Callable[..., None]], Callable[
         every = [*(_parameter(one.name, one.annotation, one.default) for one in own), *flags]
         run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in every}
-        run.__doc__ = command.__doc__
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
         return run
 
     return mount
