@@ -74,21 +74,28 @@ def test_every_shape_warms_a_server_up_with_texts_of_its_own(
     def running(*_):
         yield None
 
+    class Generator:
+        def __init__(self, *_): ...
+
+        def run(self, workload, _):
+            sent.append(workload)
+
     def measured(scenario, *_, **__):
-        sent.append(scenario)
+        sent.append(scenario.workload)
         return run(1.0)
 
-    monkeypatch.setattr("loadtest.compare.warm_up", lambda _, scenarios: sent.extend(scenarios))
+    monkeypatch.setattr("loadtest.compare.Generator", Generator)
     monkeypatch.setattr("loadtest.compare.run_scenario", measured)
     monkeypatch.setattr(Launch, "running", running)
     settings = CompareSettings(["grpo", "one"], scale=0.2, rounds=2, directory=tmp_path)
     launches = [Launch(peer_named("naive"))]
 
-    compare(settings, launches, {"safety": models.safety}, tokenizer, lambda _: None)
+    found = compare(settings, launches, {"safety": models.safety}, tokenizer, lambda _: None)
 
-    texts = [{text.whole for text in scenario.workload.texts} for scenario in sent]
+    texts = [{text.whole for text in workload.texts} for workload in sent]
     assert len(set().union(*texts)) == sum(map(len, texts))
     assert list(map(len, texts)) == [8, 3, 24, 13] * 2
+    assert len(found.runs["naive"]["grpo"]) == 4
 
 
 @pytest.mark.parametrize(("shape", "said"), [("two", "helpfulness"), ("round", "grpo, mixed")])
