@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from loadtest.commands_bench import register as register_bench
-from loadtest.commands_http import register as register_http
-from loadtest.commands_overhead import register as register_overhead
-from loadtest.commands_train import register as register_train
+from loadtest.commands_bench import bench, models
+from loadtest.commands_http import compare, serve
+from loadtest.commands_overhead import overhead
+from loadtest.commands_train import train
 from loadtest.errors import LoadTestError
 
 app = typer.Typer(
@@ -16,10 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Load tests: the engine in-process, a server over HTTP, ours beside others.",
 )
-register_bench(app)
-register_http(app)
-register_overhead(app)
-register_train(app)
+for command in (bench, models, serve, compare, overhead, train):
+    app.command(command.__name__)(command)
 
 
 def main() -> None:

@@ -1,24 +1,21 @@
 """`bench` and `models`. What is heavy is imported when a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from loadtest.errors import LoadTestError
 from loadtest.models import SIZES, BenchmarkModels, build_models
-from loadtest.report import environment, write_json, write_text
-
-if TYPE_CHECKING:
-    from loadtest.bench.rounds import Rounds
-
-DEFAULT_DIRECTORY = Path(".loadtest")
-
-
-def register(app: typer.Typer) -> None:
-    """Mount the commands."""
-    app.command("bench")(bench)
-    app.command("models")(models)
+from loadtest.report import deliver, environment, facts_line
+from loadtest.settings import (
+    DEFAULT_DIRECTORY,
+    BenchSettings,
+    Directory,
+    JsonOut,
+    MarkdownOut,
+    with_flags,
+)
 
 
 def benchmark_models(name: str, directory: Path) -> BenchmarkModels:
@@ -34,7 +31,7 @@ def benchmark_models(name: str, directory: Path) -> BenchmarkModels:
 
 def models(
     size: Annotated[str, typer.Argument(help=f"One of {', '.join(SIZES)}.")],
-    directory: Annotated[Path, typer.Option(help="Where to put them.")] = DEFAULT_DIRECTORY,
+    directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Build random benchmark checkpoints: safety, helpfulness (same trunk), other-trunk."""
     built = benchmark_models(size, directory)
@@ -42,102 +39,35 @@ def models(
         typer.echo(str(path))
 
 
-def bench(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
-    model: Annotated[
-        str, typer.Option(help=f"Size: {', '.join(SIZES)}; on CUDA: 8b, 0.5b.")
-    ] = "small",
-    shape: Annotated[str, typer.Option(help="grpo, mixed or all.")] = "all",
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds that count.")] = 5,
-    groups: Annotated[int | None, typer.Option(min=1, help="GRPO groups; 8, on CUDA 4.")] = None,
-    responses: Annotated[
-        int | None, typer.Option(min=1, help="Responses to each prompt; 8, on CUDA 16.")
-    ] = None,
-    prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of GRPO prompts; 384, on CUDA 1024.")
-    ] = None,
-    texts: Annotated[int | None, typer.Option(min=1, help="Independent texts; 64.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its choice.")] = 0,
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or int8; beside our own float32.")
-    ] = "float32",
-    deterministic: Annotated[bool, typer.Option(help="Also our deterministic mode.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, or cuda for a model made there.")] = "cpu",
-    pack_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Budget of a pack: the service's 8192, on CUDA 16384."),
-    ] = None,
-    baselines: Annotated[
-        bool, typer.Option(help="Also the padded ways and the bare products; not on CUDA.")
-    ] = True,
-    compile_layers: Annotated[
-        bool, typer.Option("--compile", help="On CUDA: let torch compile our layers.")
-    ] = False,
-    two: Annotated[bool, typer.Option(help="Also two reward models.")] = True,
-    seed: Annotated[int, typer.Option(help="Of texts, their order and weights.")] = 0,
-    directory: Annotated[Path, typer.Option(help="Of the models.")] = DEFAULT_DIRECTORY,
-    json_out: Annotated[Path | None, typer.Option("--json", help="JSON file.")] = None,
-    markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
+@with_flags(BenchSettings)
+def bench(
+    settings: BenchSettings,
+    directory: Directory = DEFAULT_DIRECTORY,
+    json_out: JsonOut = None,
+    markdown_out: MarkdownOut = None,
 ) -> None:
     """Time the engine in-process beside padded transformers and the bare GEMMs."""
     import torch
 
-    if threads:
-        torch.set_num_threads(threads)
-    given = {
-        "groups": groups,
-        "responses": responses,
-        "prompt_tokens": prompt_tokens,
-        "rounds": rounds,
-        "max_pack_tokens": pack_tokens,
-        "seed": seed,
-    }
-    sizes = {name: value for name, value in given.items() if value is not None}
-    if device.startswith("cuda"):
-        found = _on_device(model, device, sizes, compile_layers=compile_layers)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    if settings.is_cuda:
+        from loadtest.bench.device import bench_device
+
+        if not torch.cuda.is_available():
+            raise LoadTestError("there is no CUDA device here; use --device cpu")
+        found = [bench_device(settings)]
     else:
-        if compile_layers:
+        from loadtest.bench.cpu import bench_checkpoints
+
+        if settings.compile_layers:
             raise LoadTestError("--compile is for --device cuda")
-        if texts is not None:
-            sizes["texts"] = texts
-        built = benchmark_models(model, directory)
-        how = {
-            "dtype": dtype,
-            "deterministic": deterministic,
-            "baselines": baselines,
-            "two": two,
-        }
-        found = _on_cpu(built, shape, {**sizes, **how})
-    machine = {**environment(), "threads": str(torch.get_num_threads()), "model": model}
-    text = "\n\n".join([*(rounds.table() for rounds in found), _machine_line(machine)])
-    typer.echo(text)
-    if markdown_out is not None:
-        write_text(markdown_out, text)
-    if json_out is not None:
-        results = [rounds.to_json() for rounds in found]
-        write_json(json_out, {"environment": machine, "dtype": dtype, "results": results})
+        found = bench_checkpoints(benchmark_models(settings.model, directory), settings)
+    threads = str(torch.get_num_threads())
+    machine = {**environment(), "threads": threads, "model": settings.model}
+    text = "\n\n".join([*(rounds.table() for rounds in found), facts_line(machine)])
+    results = [rounds.to_json() for rounds in found]
+    told = {"environment": machine, "dtype": settings.dtype, "results": results}
+    deliver(text, told, json_out, markdown_out)
     if any(rounds.wrong() for rounds in found):
         raise typer.Exit(1)
-
-
-def _on_cpu(models: BenchmarkModels, shapes: str, options: dict[str, Any]) -> "list[Rounds]":
-    from loadtest.bench.cpu import Options, bench_checkpoints
-
-    chosen = {"all": ("grpo", "mixed")}.get(shapes, (shapes,))
-    return bench_checkpoints(models, Options(shapes=chosen, **options))
-
-
-def _on_device(
-    shape: str, device: str, sizes: dict[str, int], *, compile_layers: bool
-) -> "list[Rounds]":
-    import torch
-
-    from loadtest.bench.device import Options, bench_device
-
-    if not torch.cuda.is_available():
-        raise LoadTestError("there is no CUDA device here; use --device cpu")
-    options = Options(shape=shape, device=device, compile_layers=compile_layers, **sizes)
-    return [bench_device(options)]
-
-
-def _machine_line(machine: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in machine.items())

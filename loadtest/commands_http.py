@@ -8,36 +8,37 @@ from typing import Annotated
 
 import typer
 
-from loadtest.commands_bench import DEFAULT_DIRECTORY, benchmark_models
-from loadtest.compare import SHAPES, Plan
+from loadtest.commands_bench import benchmark_models
+from loadtest.compare import CompareSettings
 from loadtest.compare import compare as run_comparison
 from loadtest.connections import Origin
 from loadtest.errors import LoadTestError
-from loadtest.generator import Endpoint, Generator, Target, wait_until_ready
+from loadtest.generator import Endpoint, Target, wait_until_ready
 from loadtest.oracle import Oracle, load_tokenizer
 from loadtest.peers import PEERS, peer_named
-from loadtest.report import (
-    environment,
-    plot_latencies,
-    runs_table,
-    write_json,
-    write_text,
-)
-from loadtest.results import RunResult, check_run
-from loadtest.scenarios import SCENARIOS, Options, Scenario, ScenarioBuilder, at_once
+from loadtest.report import deliver, environment, plot_latencies, runs_table, say
+from loadtest.results import RunResult, run_scenario
+from loadtest.scenarios import SCENARIOS, Scenario, ScenarioBuilder, at_once
 from loadtest.servers import Launch, parse_command
+from loadtest.settings import (
+    CACHE_NAME,
+    DEFAULT_DIRECTORY,
+    Core,
+    Directory,
+    JsonOut,
+    MarkdownOut,
+    ModelSizeName,
+    ScenarioSettings,
+    ServerThreads,
+    Tolerance,
+    with_flags,
+)
 from loadtest.workloads import Workload
 
-CACHE_NAME = "oracle.json"
 
-
-def register(app: typer.Typer) -> None:
-    """Mount the commands."""
-    app.command("serve")(serve)
-    app.command("compare")(compare)
-
-
+@with_flags(ScenarioSettings)
 def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
+    settings: ScenarioSettings,
     urls: Annotated[
         list[str],
         typer.Argument(help="The server; for a peer with two models, safety's then helpfulness's."),
@@ -52,56 +53,32 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a
     scenario: Annotated[
         list[str] | None, typer.Option(help=f"Any of {', '.join(SCENARIOS)}; all by default.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Texts a second of the open loops.")] = None,
-    share: Annotated[float, typer.Option(help="Or: share of the measured capacity.")] = 0.5,
-    texts: Annotated[int, typer.Option(min=1, help="Texts of scenarios without groups.")] = 256,
-    groups: Annotated[int, typer.Option(min=1, help="GRPO groups.")] = 16,
-    responses: Annotated[int, typer.Option(min=1, help="Responses to each prompt.")] = 8,
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of GRPO prompts.")] = 384,
-    longest: Annotated[int, typer.Option(min=16, help="Tokens of the long tail's texts.")] = 2048,
-    burst_seconds: Annotated[float, typer.Option(min=0.0, help="A rollout ends within.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of texts and times.")] = 0,
-    core: Annotated[int | None, typer.Option(help="The generator's processor core.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Of a reward, × (1 + |reward|).")] = 1e-4,
+    core: Core = None,
+    tolerance: Tolerance = 1e-4,
     api_key: Annotated[str | None, typer.Option(help="Sent as Authorization: Bearer.")] = None,
     model_name: Annotated[str, typer.Option(help="Where the contract names a model.")] = "reward",
-    directory: Annotated[Path, typer.Option(help="Of the oracle's cache.")] = DEFAULT_DIRECTORY,
-    json_out: Annotated[Path | None, typer.Option("--json", help="JSON file.")] = None,
-    markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
+    directory: Directory = DEFAULT_DIRECTORY,
+    json_out: JsonOut = None,
+    markdown_out: MarkdownOut = None,
     plot_out: Annotated[Path | None, typer.Option("--plot", help="PNG or SVG file.")] = None,
 ) -> None:
     """Load a running server and check every reward; exits with 1 if a run is void or wrong."""
     models = _models(safety_model, helpfulness_model)
     target = _target(peer, urls, list(models), model_name, api_key)
     oracle = Oracle(models, directory / CACHE_NAME, tolerance)
-    options = Options(
-        texts=texts,
-        groups=groups,
-        responses=responses,
-        prompt_tokens=prompt_tokens,
-        longest=longest,
-        burst_seconds=burst_seconds,
-        rate=rate,
-        share=share,
-        seed=seed,
-    )
     wait_until_ready(target, timeout_seconds=30.0)
     bench = ServerBench(target, oracle, core)
     tokenizer = load_tokenizer(next(iter(models.values())))
-    builder = ScenarioBuilder(tokenizer, options, bench.capacity)
+    builder = ScenarioBuilder(tokenizer, settings, bench.capacity)
     results = []
     for name in scenario or list(SCENARIOS):
         results.append(bench.run(builder.build(name)))
-        typer.echo(f"{name}: {results[-1].texts_per_second:.1f} texts/s", err=True)
-    text = runs_table(results)
-    typer.echo(text)
-    if markdown_out is not None:
-        write_text(markdown_out, text)
-    if json_out is not None:
-        found = [result.to_json() for result in results]
-        write_json(json_out, {"environment": environment(), "seed": seed, "results": found})
+        say(f"{name}: {results[-1].texts_per_second:.1f} texts/s")
+    runs = [result.to_json() for result in results]
+    told = {"environment": environment(), "seed": settings.seed, "results": runs}
+    deliver(runs_table(results), told, json_out, markdown_out)
     if plot_out is not None:
-        plot_latencies(plot_out, results, title=f"{peer}, seed {seed}")
+        plot_latencies(plot_out, results, title=f"{peer}, seed {settings.seed}")
     if not all(result.is_clean for result in results):
         raise typer.Exit(1)
 
@@ -118,21 +95,12 @@ class ServerBench:
     def __init__(self, target: Target, oracle: Oracle, core: int | None) -> None:
         self._target = target
         self._oracle = oracle
-        self._generator = Generator(target, core=core)
+        self._core = core
         self._capacities: dict[Workload, float] = {}
 
     def run(self, scenario: Scenario) -> RunResult:
         """Learn the truth, send, score."""
-        self._oracle.learn(scenario.workload.texts)
-        exchanges = self._generator.run(scenario.workload, scenario.schedule)
-        return check_run(
-            scenario.name,
-            scenario.workload,
-            exchanges,
-            self._target,
-            self._oracle,
-            group_sizes=scenario.group_sizes,
-        )
+        return run_scenario(scenario, self._target, self._oracle, core=self._core)
 
     def capacity(self, workload: Workload) -> float:
         """Texts a second when the workload arrives at once: the median of three.
@@ -149,7 +117,9 @@ class ServerBench:
         return self._capacities[workload]
 
 
+@with_flags(CompareSettings)
 def compare(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
+    settings: CompareSettings,
     peer: Annotated[
         list[str] | None, typer.Option(help="NAME or NAME=INTERPRETER; repeat for several.")
     ] = None,
@@ -157,50 +127,26 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads
         list[str] | None,
         typer.Option(help="NAME=COMMAND with {model} {port} {threads} {python}."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Size of the random models.")] = "tiny",
+    model: ModelSizeName = "tiny",
     safety_model: Annotated[Path | None, typer.Option(help="Checkpoint instead.")] = None,
     helpfulness_model: Annotated[Path | None, typer.Option(help="Checkpoint instead.")] = None,
     own_trunks: Annotated[bool, typer.Option(help="Two models on two trunks.")] = False,
-    shape: Annotated[
-        list[str] | None, typer.Option(help=f"Any of {', '.join(SHAPES)}; all by default.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 3,
-    scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Of the shapes.")] = 1.0,
-    threads: Annotated[int, typer.Option(min=1, help="Cores for the servers.")] = 2,
-    core: Annotated[int | None, typer.Option(help="The generator's processor core.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Of a reward, × (1 + |reward|).")] = 1e-4,
-    seed: Annotated[int, typer.Option(help="Of the first round.")] = 0,
-    directory: Annotated[Path, typer.Option(help="Models and cache.")] = DEFAULT_DIRECTORY,
-    json_out: Annotated[Path | None, typer.Option("--json", help="JSON file.")] = None,
-    markdown_out: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
+    threads: ServerThreads = 2,
+    json_out: JsonOut = None,
+    markdown_out: MarkdownOut = None,
 ) -> None:
     """Measure our server beside peers on this machine, one at a time, the same texts for each."""
-    launches = tuple(_launches(peer or ["naive"], command or [], threads))
+    launches = _launches(peer or ["naive"], command or [], threads)
     models = _models(safety_model, helpfulness_model)
     if not models:
-        built = benchmark_models(model, directory)
+        built = benchmark_models(model, settings.directory)
         second = built.other_trunk if own_trunks else built.helpfulness
         models = {"safety": built.safety, "helpfulness": second}
-    plan = Plan(
-        launches=launches,
-        models=models,
-        shapes=tuple(shape or SHAPES),
-        rounds=rounds,
-        scale=scale,
-        seed=seed,
-        core=core,
-        tolerance=tolerance,
-        cache=directory / CACHE_NAME,
-    )
     tokenizer = load_tokenizer(next(iter(models.values())))
-    comparison = run_comparison(plan, tokenizer, lambda line: typer.echo(line, err=True))
-    text = comparison.table()
-    typer.echo(text)
-    if markdown_out is not None:
-        write_text(markdown_out, text)
-    if json_out is not None:
-        write_json(json_out, {"environment": environment(), "seed": seed, **comparison.to_json()})
-    if not comparison.is_clean:
+    found = run_comparison(settings, launches, models, tokenizer, say)
+    told = {"environment": environment(), "seed": settings.seed, **found.to_json()}
+    deliver(found.table(), told, json_out, markdown_out)
+    if not found.is_clean:
         raise typer.Exit(1)
 
 

@@ -10,17 +10,28 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from loadtest import workloads
 from loadtest.errors import LoadTestError, PeerError
 from loadtest.generator import Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.report import markdown_table
-from loadtest.results import RunResult, check_run
+from loadtest.results import RunResult, run_scenario
 from loadtest.scenarios import SINGLES_CLIENTS, Scenario, at_once
 from loadtest.schedule import ClosedLoop
 from loadtest.servers import Launch
+from loadtest.settings import (
+    CACHE_NAME,
+    DEFAULT_DIRECTORY,
+    Core,
+    Directory,
+    Rounds,
+    Seed,
+    Tolerance,
+)
 from loadtest.workloads import Tokenizer
 
 OURS = "rewardd"
@@ -36,79 +47,77 @@ class Shape:
     Attributes:
         name: of the column.
         num_models: 1, or 2 where each text is scored by both.
-        build: makes the scenario from a tokenizer, a scale in (0, 1] and a seed.
+        groups: GRPO groups, all at once; 0: independent texts.
+        texts: independent texts.
+        clients: each sends one text a request; 0: 32 texts a request, all at once.
     """
 
     name: str
-    num_models: int
-    build: Callable[[Tokenizer, float, int], Scenario]
+    num_models: int = 1
+    groups: int = 0
+    texts: int = 0
+    clients: int = 0
 
+    def scenario(self, tokenizer: Tokenizer, scale: float, seed: int) -> Scenario:
+        """So much of it, with texts that no other shape or round has.
 
-def _scaled(count: int, scale: float) -> int:
-    return max(1, round(count * scale))
-
-
-def _grpo(tokenizer: Tokenizer, scale: float, seed: int) -> Scenario:
-    groups = _scaled(16, scale)
-    return at_once("grpo", workloads.grpo(tokenizer, groups=groups, seed=seed))
-
-
-def _mixed(tokenizer: Tokenizer, scale: float, seed: int) -> Scenario:
-    return at_once("mixed", workloads.mixed(tokenizer, texts=_scaled(256, scale), seed=seed))
-
-
-def _singles(tokenizer: Tokenizer, scale: float, seed: int) -> Scenario:
-    texts = workloads.mixed(tokenizer, texts=_scaled(256, scale), per_request=1, seed=seed)
-    return Scenario("singles", texts, ClosedLoop(SINGLES_CLIENTS))
-
-
-def _one(tokenizer: Tokenizer, scale: float, seed: int) -> Scenario:
-    texts = workloads.mixed(tokenizer, texts=_scaled(64, scale), per_request=1, seed=seed)
-    return Scenario("one", texts, ClosedLoop(1))
-
-
-def _two(tokenizer: Tokenizer, scale: float, seed: int) -> Scenario:
-    return at_once("two", workloads.mixed(tokenizer, texts=_scaled(64, scale), seed=seed))
+        Args:
+            tokenizer: of the models.
+            scale: of the size, in (0, 1].
+            seed: of the round.
+        """
+        # Shapes with equal texts would warm prefix caches.
+        seed = seed * len(SHAPES) + list(SHAPES).index(self.name)
+        count = max(1, round((self.groups or self.texts) * scale))
+        if self.groups:
+            return at_once(self.name, workloads.grpo(tokenizer, groups=count, seed=seed))
+        per_request = 1 if self.clients else 32
+        texts = workloads.mixed(tokenizer, texts=count, per_request=per_request, seed=seed)
+        if self.clients:
+            return Scenario(self.name, texts, ClosedLoop(self.clients))
+        return at_once(self.name, texts)
 
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
-        Shape("grpo", 1, _grpo),
-        Shape("mixed", 1, _mixed),
-        Shape("singles", 1, _singles),
-        Shape("one", 1, _one),
-        Shape("two", 2, _two),
-        Shape("grpo-two", 2, _grpo),
+        Shape("grpo", groups=16),
+        Shape("mixed", texts=256),
+        Shape("singles", texts=256, clients=SINGLES_CLIENTS),
+        Shape("one", texts=64, clients=1),
+        Shape("two", 2, texts=64),
+        Shape("grpo-two", 2, groups=16),
     )
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a comparison runs.
+class CompareSettings:
+    """What a comparison runs on each peer."""
 
-    Attributes:
-        launches: the peers, ours among them.
-        models: checkpoints by role; the first alone serves the shapes with one model.
-        shapes: names out of SHAPES.
-        rounds: how often everything is run.
-        scale: of the workloads' sizes.
-        seed: of the first round; the next has the next.
-        core: the generator's processor core.
-        tolerance: of rewards.
-        cache: the oracle's file.
-    """
+    shape: Annotated[list[str], typer.Option(help="Column; may be repeated.")] = field(
+        default_factory=lambda: list(SHAPES)
+    )
+    rounds: Rounds = 3
+    scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Of the shapes.")] = 1.0
+    core: Core = None
+    tolerance: Tolerance = 1e-4
+    seed: Seed = 0
+    directory: Directory = DEFAULT_DIRECTORY
 
-    launches: tuple[Launch, ...]
-    models: Mapping[str, Path]
-    shapes: tuple[str, ...]
-    rounds: int = 3
-    scale: float = 1.0
-    seed: int = 0
-    core: int | None = None
-    tolerance: float = 1e-4
-    cache: Path | None = None
+    def shapes(self, available: int) -> list[Shape]:
+        """The shapes, for so many models.
+
+        Raises:
+            LoadTestError: an unknown one, or a model is missing for it.
+        """
+        unknown = [name for name in self.shape if name not in SHAPES]
+        if unknown:
+            raise LoadTestError(f"no shape named {unknown[0]}; there are: {', '.join(SHAPES)}")
+        found = [SHAPES[name] for name in self.shape]
+        if any(shape.num_models > available for shape in found):
+            raise LoadTestError("the shapes two and grpo-two need a safety and a helpfulness model")
+        return found
 
 
 @dataclass(slots=True)
@@ -122,6 +131,10 @@ class Comparison:
 
     runs: dict[str, dict[str, list[RunResult]]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+
+    def take(self, peer: str, run: RunResult) -> None:
+        """Keep a round's run."""
+        self.runs.setdefault(peer, {}).setdefault(run.name, []).append(run)
 
     def ratios(self, peer: str, shape: str) -> list[float]:
         """Ours over the peer's texts per second, round by round."""
@@ -182,97 +195,58 @@ class Comparison:
         return text + ("" if all(run.is_clean for run in runs) else " ✗")
 
 
-def shape_seed(round_seed: int, name: str) -> int:
-    """A seed that no other shape or round has: shapes with equal texts would warm prefix caches."""
-    return round_seed * len(SHAPES) + list(SHAPES).index(name)
-
-
-def compare(plan: Plan, tokenizer: Tokenizer, say: Say) -> Comparison:
+def compare(
+    settings: CompareSettings,
+    launches: Sequence[Launch],
+    models: Mapping[str, Path],
+    tokenizer: Tokenizer,
+    say: Say,
+) -> Comparison:
     """Run everything; takes a while.
 
     Args:
-        plan: what to run.
+        settings: what to run.
+        launches: the peers, ours among them.
+        models: checkpoints by role; the first alone serves the shapes with one model.
         tokenizer: of the models.
         say: told what is going on.
 
     Raises:
         LoadTestError: an unknown shape, or a model that is missing for one.
     """
-    shapes = [_shape(name) for name in plan.shapes]
-    if any(shape.num_models > len(plan.models) for shape in shapes):
-        raise LoadTestError("the shapes two and grpo-two need a safety and a helpfulness model")
+    shapes = settings.shapes(len(models))
     comparison = Comparison()
-    for number in range(plan.rounds):
+    for number in range(settings.rounds):
         for num_models in sorted({shape.num_models for shape in shapes}):
-            models = dict(list(plan.models.items())[:num_models])
-            oracle = Oracle(models, plan.cache, plan.tolerance)
+            served = dict(list(models.items())[:num_models])
+            oracle = Oracle(served, settings.directory / CACHE_NAME, settings.tolerance)
             chosen = [shape for shape in shapes if shape.num_models == num_models]
-            scenarios = {
-                shape.name: shape.build(
-                    tokenizer, plan.scale, shape_seed(plan.seed + number, shape.name)
-                )
-                for shape in chosen
-            }
-            warm = [
-                shape.build(
-                    tokenizer,
-                    plan.scale * WARM_UP_SHARE,
-                    shape_seed(plan.seed + plan.rounds + number, shape.name),
-                )
-                for shape in chosen
-            ]
+            seed = settings.seed + number
+            scenarios = [shape.scenario(tokenizer, settings.scale, seed) for shape in chosen]
+            warm_scale, warm_seed = settings.scale * WARM_UP_SHARE, seed + settings.rounds
+            warm = [shape.scenario(tokenizer, warm_scale, warm_seed) for shape in chosen]
             say(f"round {number + 1}: true rewards of the texts, {num_models} model(s)")
-            for scenario in scenarios.values():
+            for scenario in scenarios:
                 oracle.learn(scenario.workload.texts)
-            for launch in _rotated(plan.launches, number):
-                if launch.peer.name not in comparison.absent:
-                    turn = _Turn(launch, models, oracle, warm, scenarios, plan.core)
-                    _run_peer(turn, comparison, say)
+            at = number % len(launches)  # nobody is always first
+            for launch in (*launches[at:], *launches[:at]):
+                name = launch.peer.name
+                if name in comparison.absent:
+                    continue
+                try:
+                    with launch.running(served) as target:
+                        warm_up(target, warm)
+                        for scenario in scenarios:
+                            run = run_scenario(scenario, target, oracle, core=settings.core)
+                            comparison.take(name, run)
+                            say(f"{name:10} {run.name:10} {run.texts_per_second:8.1f} texts/s")
+                except PeerError as exc:
+                    comparison.absent[name] = str(exc)
+                    say(f"{name}: left out: {exc}")
     return comparison
 
 
-def _shape(name: str) -> Shape:
-    if name not in SHAPES:
-        raise LoadTestError(f"no shape named {name}; there are: {', '.join(SHAPES)}")
-    return SHAPES[name]
-
-
-def _rotated(launches: Sequence[Launch], by: int) -> list[Launch]:
-    """Nobody is always first."""
-    by %= len(launches)
-    return [*launches[by:], *launches[:by]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """One peer's turn in a round: what it is started with, warmed up by and measured on."""
-
-    launch: Launch
-    models: Mapping[str, Path]
-    oracle: Oracle
-    warm: Sequence[Scenario]
-    scenarios: Mapping[str, Scenario]
-    core: int | None
-
-
-def _run_peer(turn: _Turn, comparison: Comparison, say: Say) -> None:
-    name = turn.launch.peer.name
-    try:
-        with turn.launch.running(turn.models) as target:
-            _warm_up(target, turn.warm)
-            for shape, scenario in turn.scenarios.items():
-                exchanges = Generator(target, core=turn.core).run(
-                    scenario.workload, scenario.schedule
-                )
-                result = check_run(shape, scenario.workload, exchanges, target, turn.oracle)
-                comparison.runs.setdefault(name, {}).setdefault(shape, []).append(result)
-                say(f"{name:10} {shape:10} {result.texts_per_second:8.1f} texts/s")
-    except PeerError as exc:
-        comparison.absent[name] = str(exc)
-        say(f"{name}: left out: {exc}")
-
-
-def _warm_up(target: Target, scenarios: Sequence[Scenario]) -> None:
+def warm_up(target: Target, scenarios: Sequence[Scenario]) -> None:
     """Kernels, allocators and thread pools, and what a peer compiles for shapes that it meets."""
     for scenario in scenarios:
         Generator(target).run(scenario.workload, scenario.schedule)

@@ -54,15 +54,15 @@ class Target:
 
     def requests(self, request: Request) -> list[bytes]:
         """The bytes for each endpoint."""
-        found = []
-        for endpoint in self.endpoints:
-            call = self.peer.call(request, endpoint.model)
-            found.append(
-                request_bytes(
-                    endpoint.origin, call.path, call.encoded(), headers=dict(self.headers)
-                )
+        return [
+            request_bytes(
+                endpoint.origin,
+                self.peer.path,
+                self.peer.encoded(request, endpoint.model),
+                headers=dict(self.headers),
             )
-        return found
+            for endpoint in self.endpoints
+        ]
 
 
 @dataclass(frozen=True, slots=True)

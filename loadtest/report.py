@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from loadtest.percentiles import distribution, summary
 from loadtest.results import RunResult
 
@@ -35,6 +37,11 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def facts_line(facts: Mapping[str, Any]) -> str:
+    """What else a table's reader should know, on one line below it."""
+    return "; ".join(f"{name}: {value}" for name, value in facts.items())
 
 
 def runs_table(results: Sequence[RunResult]) -> str:
@@ -73,6 +80,22 @@ def _run_row(result: RunResult, name: str, latencies: Sequence[float]) -> list[s
 def number(value: float | None) -> str:
     """One decimal, or a dash where the samples don't resolve it."""
     return "–" if value is None else f"{value:.1f}"
+
+
+def say(line: str) -> None:
+    """Tell on standard error what is going on."""
+    typer.echo(line, err=True)
+
+
+def deliver(
+    text: str, found: Mapping[str, Any], json_out: Path | None, markdown_out: Path | None
+) -> None:
+    """Print what a command found, and write both files where they are named."""
+    typer.echo(text)
+    if markdown_out is not None:
+        write_text(markdown_out, text)
+    if json_out is not None:
+        write_json(json_out, found)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from loadtest.connections import Reply
 from loadtest.errors import LoadTestError, MalformedReply
-from loadtest.generator import Exchange, Target
+from loadtest.generator import Exchange, Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.peers.contract import Rewards
 from loadtest.percentiles import distribution, percentile, summary
-from loadtest.workloads import Request, Workload
+from loadtest.scenarios import Scenario
+from loadtest.workloads import Request
 
 Outcome = Literal["ok", "refused", "failed"]
 REFUSALS = frozenset({429, 503})
@@ -110,28 +111,37 @@ class RunResult:
         }
 
 
+def run_scenario(
+    scenario: Scenario, target: Target, oracle: Oracle, *, core: int | None = None
+) -> RunResult:
+    """Learn the truth, send, check every reward.
+
+    Args:
+        scenario: what to send and when.
+        target: whom to.
+        oracle: of its models.
+        core: the generator's processor core.
+    """
+    oracle.learn(scenario.workload.texts)
+    exchanges = Generator(target, core=core).run(scenario.workload, scenario.schedule)
+    return check_run(scenario, exchanges, target, oracle)
+
+
 def check_run(
-    name: str,
-    workload: Workload,
-    exchanges: Sequence[Exchange],
-    target: Target,
-    oracle: Oracle | None,
-    *,
-    group_sizes: Sequence[int] = (),
+    scenario: Scenario, exchanges: Sequence[Exchange], target: Target, oracle: Oracle | None
 ) -> RunResult:
     """Read every reply, check every reward and add up.
 
     Args:
-        name: of the scenario.
-        workload: what was sent.
+        scenario: what was sent.
         exchanges: one per request, in the workload's order.
         target: whom it was sent to.
         oracle: knows the true rewards; None leaves them unchecked.
-        group_sizes: where groups were sent singly: how many requests each is.
 
     Raises:
         LoadTestError: a request is unaccounted for.
     """
+    workload = scenario.workload
     if [exchange.index for exchange in exchanges] != list(range(len(workload.requests))):
         raise LoadTestError("requests were lost or doubled by the generator: this is a bug")
     pairs = list(zip(exchanges, workload.requests, strict=True))
@@ -143,7 +153,7 @@ def check_run(
     errors = [item.max_error for item in checked if item.max_error is not None]
     lateness = sorted((exchange.sent - exchange.intended) * 1e3 for exchange in exchanges)
     return RunResult(
-        name=name,
+        name=scenario.name,
         offered=len(workload.requests),
         outcomes=outcomes,
         reasons=dict(Counter(item.reason for item in checked if item.reason)),
@@ -152,7 +162,7 @@ def check_run(
         latencies_ms=tuple(
             latency_ms(exchange) for exchange, ok in zip(exchanges, is_ok, strict=True) if ok
         ),
-        group_latencies_ms=_group_latencies(exchanges, is_ok, group_sizes),
+        group_latencies_ms=_group_latencies(exchanges, is_ok, scenario.group_sizes),
         lateness_p99_ms=percentile(lateness, 99) if lateness else 0.0,
         max_error=max(errors, default=None),
     )

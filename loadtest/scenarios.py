@@ -6,36 +6,10 @@ from dataclasses import dataclass
 from loadtest import workloads
 from loadtest.errors import LoadTestError
 from loadtest.schedule import ClosedLoop, Schedule, burst, group_singles, poisson
+from loadtest.settings import ScenarioSettings
 from loadtest.workloads import Tokenizer, Workload
 
 SINGLES_CLIENTS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Sizes of the scenarios.
-
-    Attributes:
-        texts: of the scenarios without groups.
-        groups: GRPO groups.
-        responses: to each prompt.
-        prompt_tokens: of GRPO prompts.
-        longest: tokens of the long tail's long texts.
-        burst_seconds: within which a rollout ends.
-        rate: texts a second of the open loops; None: `share` of the measured capacity.
-        share: of the capacity.
-        seed: of texts and times.
-    """
-
-    texts: int = 256
-    groups: int = 16
-    responses: int = 8
-    prompt_tokens: int = 384
-    longest: int = 2048
-    burst_seconds: float = 1.0
-    rate: float | None = None
-    share: float = 0.5
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +38,15 @@ class ScenarioBuilder:
 
     Args:
         tokenizer: of the served checkpoint.
-        options: sizes.
+        settings: sizes and rates.
         capacity: measures the target; asked only where a share of it is wanted.
     """
 
-    def __init__(self, tokenizer: Tokenizer, options: Options, capacity: Capacity) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, settings: ScenarioSettings, capacity: Capacity
+    ) -> None:
         self._tokenizer = tokenizer
-        self._options = options
+        self._settings = settings
         self._capacity = capacity
 
     def build(self, name: str) -> Scenario:
@@ -83,8 +59,9 @@ class ScenarioBuilder:
             raise LoadTestError(f"no scenario named {name}; there are: {', '.join(SCENARIOS)}")
         return SCENARIOS[name](self)
 
-    def _grpo(self) -> Workload:
-        o = self._options
+    def grpo(self) -> Workload:
+        """GRPO groups, one request each."""
+        o = self._settings
         return workloads.grpo(
             self._tokenizer,
             groups=o.groups,
@@ -93,68 +70,47 @@ class ScenarioBuilder:
             seed=o.seed,
         )
 
-    def _texts(self, per_request: int) -> Workload:
-        o = self._options
+    def texts(self, per_request: int) -> Workload:
+        """Independent texts, so many a request."""
+        o = self._settings
         return workloads.mixed(self._tokenizer, texts=o.texts, per_request=per_request, seed=o.seed)
 
     def _requests_per_second(self, workload: Workload) -> float:
-        rate = self._options.rate
+        rate = self._settings.rate
         if rate is None:
-            rate = self._options.share * self._capacity(workload)
+            rate = self._settings.share * self._capacity(workload)
         return rate * len(workload.requests) / len(workload.texts)
 
-    def _at_poisson_times(self, name: str, workload: Workload) -> Scenario:
+    def at_poisson_times(self, name: str, workload: Workload) -> Scenario:
+        """An open loop at the rate, or at the share of the capacity."""
         rate = self._requests_per_second(workload)
-        schedule = poisson(len(workload.requests), rate=rate, seed=self._options.seed)
+        schedule = poisson(len(workload.requests), rate=rate, seed=self._settings.seed)
         return Scenario(name, workload, schedule)
-
-    def saturation(self) -> Scenario:
-        """GRPO groups, one request each, all at once."""
-        return at_once("saturation", self._grpo())
-
-    def groups(self) -> Scenario:
-        """GRPO groups, one request each, at Poisson times."""
-        return self._at_poisson_times("groups", self._grpo())
 
     def group_singles(self) -> Scenario:
         """The same groups at the same times, G single requests each."""
-        groups = self._grpo()
+        groups = self.grpo()
         sizes = tuple(len(request.texts) for request in groups.requests)
         rate = self._requests_per_second(groups)
-        of_groups = poisson(len(sizes), rate=rate, seed=self._options.seed)
+        of_groups = poisson(len(sizes), rate=rate, seed=self._settings.seed)
         schedule = group_singles(of_groups.times, sizes)
         return Scenario("group-singles", groups.as_singles("group-singles"), schedule, sizes)
 
     def burst(self) -> Scenario:
         """A rollout's end: every response singly within a short time; the makespan counts."""
-        workload = self._grpo().as_singles("burst")
-        o = self._options
+        workload = self.grpo().as_singles("burst")
+        o = self._settings
         schedule = burst(len(workload.requests), seconds=o.burst_seconds, seed=o.seed)
         return Scenario("burst", workload, schedule)
 
-    def poisson(self) -> Scenario:
-        """Independent single texts at Poisson times."""
-        return self._at_poisson_times("poisson", self._texts(1))
+    def long_tail(self) -> Workload:
+        """Short single texts with a very long one now and then."""
+        o = self._settings
+        return workloads.long_tail(self._tokenizer, texts=o.texts, longest=o.longest, seed=o.seed)
 
-    def long_tail(self) -> Scenario:
-        """Short single texts with a very long one now and then, at Poisson times."""
-        o = self._options
-        workload = workloads.long_tail(
-            self._tokenizer, texts=o.texts, longest=o.longest, seed=o.seed
-        )
-        return self._at_poisson_times("long-tail", workload)
-
-    def mixed(self) -> Scenario:
-        """Independent texts, 32 a request, all at once."""
-        return at_once("mixed", self._texts(32))
-
-    def singles(self) -> Scenario:
-        """32 clients, one text a request, each waiting for its answer."""
-        return Scenario("singles", self._texts(1), ClosedLoop(SINGLES_CLIENTS))
-
-    def one(self) -> Scenario:
-        """A single client, one text a request."""
-        return Scenario("one", self._texts(1), ClosedLoop(1))
+    def single(self, name: str, clients: int) -> Scenario:
+        """Clients that send one text a request and wait for its answer."""
+        return Scenario(name, self.texts(1), ClosedLoop(clients))
 
 
 def at_once(name: str, workload: Workload) -> Scenario:
@@ -163,13 +119,14 @@ def at_once(name: str, workload: Workload) -> Scenario:
 
 
 SCENARIOS: dict[str, Callable[[ScenarioBuilder], Scenario]] = {
-    "saturation": ScenarioBuilder.saturation,
-    "groups": ScenarioBuilder.groups,
+    "saturation": lambda build: at_once("saturation", build.grpo()),
+    "groups": lambda build: build.at_poisson_times("groups", build.grpo()),
     "group-singles": ScenarioBuilder.group_singles,
     "burst": ScenarioBuilder.burst,
-    "poisson": ScenarioBuilder.poisson,
-    "long-tail": ScenarioBuilder.long_tail,
-    "mixed": ScenarioBuilder.mixed,
-    "singles": ScenarioBuilder.singles,
-    "one": ScenarioBuilder.one,
+    "poisson": lambda build: build.at_poisson_times("poisson", build.texts(1)),
+    "long-tail": lambda build: build.at_poisson_times("long-tail", build.long_tail()),
+    "mixed": lambda build: at_once("mixed", build.texts(32)),
+    "singles": lambda build: build.single("singles", SINGLES_CLIENTS),
+    "one": lambda build: build.single("one", 1),
 }
+"""What each sends and when: the table of docs/loadtest.md."""

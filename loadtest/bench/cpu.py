@@ -23,6 +23,7 @@ from loadtest.bench.strategies import (
 from loadtest.errors import LoadTestError
 from loadtest.models import BenchmarkModels, quiet_transformers
 from loadtest.oracle import load_tokenizer, rewards_alone
+from loadtest.settings import BenchSettings
 from loadtest.workloads import Text
 from rm_core.engine import DType, Engine, load_engine
 from rm_core.engine.packing.policy import Budget
@@ -34,6 +35,8 @@ OURS_DETERMINISTIC = "ours, deterministic"
 OURS_TWO = "ours, one trunk"
 OTHER = "helpfulness on another trunk"
 SHAPES = ("grpo", "mixed")
+MAX_PACK_ITEMS = 256
+"""Of a pack, as in the service."""
 DTYPES: dict[str, DType] = {
     "float32": "float32",
     "bfloat16": "bfloat16",
@@ -42,59 +45,6 @@ DTYPES: dict[str, DType] = {
 }
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.2, "int8": 0.5}
 """Largest error of a right reward of a random model, whose rewards spread over a few units."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a benchmark runs.
-
-    Attributes:
-        shapes: "grpo", "mixed" or both.
-        groups: GRPO groups.
-        responses: to each prompt.
-        prompt_tokens: of GRPO prompts.
-        texts: independent texts.
-        rounds: that count.
-        max_pack_tokens: of a pack after sharing; the service's own by default.
-        max_pack_items: likewise.
-        dtype: of our trunk and of the padded strategies; the truth is float32. Another one is timed
-            beside our own float32. transformers has no int8: there they stay float32.
-        deterministic: whether our deterministic mode is timed too.
-        baselines: whether the padded strategies and the bare products are timed, or ours alone.
-        two: whether pairs of models are timed too.
-        seed: of texts and their order.
-    """
-
-    shapes: tuple[str, ...] = ("grpo", "mixed")
-    groups: int = 8
-    responses: int = 8
-    prompt_tokens: int = 384
-    texts: int = 64
-    rounds: int = 5
-    max_pack_tokens: int = 8192
-    max_pack_items: int = 256
-    dtype: str = "float32"
-    deterministic: bool = False
-    baselines: bool = True
-    two: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        unknown = set(self.shapes) - set(SHAPES)
-        if unknown:
-            raise LoadTestError(f"no shape named {', '.join(unknown)}; there are: grpo, mixed, all")
-        if self.dtype not in DTYPES:
-            raise LoadTestError(f"no dtype {self.dtype}; there are: {', '.join(DTYPES)}")
-
-    @property
-    def padded_dtype(self) -> str:
-        """Of the padded strategies and of the bare products."""
-        return "float32" if self.dtype == "int8" else self.dtype
-
-    @property
-    def budget(self) -> Budget:
-        """Of a pack."""
-        return Budget(self.max_pack_tokens, self.max_pack_items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +63,26 @@ class _Arrival:
         return [engine.encode(Dialogue(text.prompt, text.response)) for text in self.texts]
 
 
-def bench_checkpoints(models: BenchmarkModels, options: Options) -> list[Rounds]:
+def bench_checkpoints(models: BenchmarkModels, options: BenchSettings) -> list[Rounds]:
     """Time every shape with one model, and with two if asked.
 
     Args:
         models: three checkpoints, the first two on one trunk.
-        options: what to run.
+        options: what to run. Another dtype than float32 is timed beside our own float32, the truth.
+
+    Raises:
+        LoadTestError: no such shape or dtype.
     """
+    options = options.sized()
+    shapes = SHAPES if options.shape == "all" else (options.shape,)
+    if not set(shapes) <= set(SHAPES):
+        raise LoadTestError(f"no shape named {options.shape}; there are: grpo, mixed, all")
+    if options.dtype not in DTYPES:
+        raise LoadTestError(f"no dtype {options.dtype}; there are: {', '.join(DTYPES)}")
+    # transformers has no int8: its own ways stay float32 there.
+    padded_dtype = "float32" if options.dtype == "int8" else options.dtype
     references = {
-        name: load_reference(path, dtype=options.padded_dtype)
+        name: load_reference(path, dtype=padded_dtype)
         for name, path in {
             "safety": models.safety,
             "helpfulness": models.helpfulness,
@@ -132,7 +93,7 @@ def bench_checkpoints(models: BenchmarkModels, options: Options) -> list[Rounds]
     if options.two:
         directories |= {"helpfulness": models.helpfulness, OTHER: models.other_trunk}
     found = []
-    for shape in options.shapes:
+    for shape in shapes:
         arrival = _arrival(shape, models.safety, options)
         # Each text alone in float32, whatever precision is timed.
         wholes = [text.whole for text in arrival.texts]
@@ -155,7 +116,7 @@ def load_reference(directory: Path, *, dtype: str) -> Any:
     return loaded.eval()
 
 
-def _arrival(shape: str, directory: Path, options: Options) -> _Arrival:
+def _arrival(shape: str, directory: Path, options: BenchSettings) -> _Arrival:
     tokenizer = load_tokenizer(directory)
     if shape == "grpo":
         workload = workloads.grpo(
@@ -198,7 +159,7 @@ def _one_model(
     truth: Rewards,
     models: BenchmarkModels,
     references: Mapping[str, Any],
-    options: Options,
+    options: BenchSettings,
 ) -> Rounds:
     reference = {"safety": references["safety"]}
     engine = _engine_of_one(models.safety, dtype=options.dtype)
@@ -238,8 +199,14 @@ def _engine_of_one(safety: Path, *, dtype: str = "float32", deterministic: bool 
     )
 
 
-def _ours(name: str, engine: Engine, arrival: _Arrival, options: Options) -> Ours:
-    return Ours(name, engine, arrival.items(engine), arrival.prompts, options.budget)
+def _ours(name: str, engine: Engine, arrival: _Arrival, options: BenchSettings) -> Ours:
+    return Ours(
+        name,
+        engine,
+        arrival.items(engine),
+        arrival.prompts,
+        Budget(options.pack_tokens, MAX_PACK_ITEMS),
+    )
 
 
 def _two_models(
@@ -247,7 +214,7 @@ def _two_models(
     truth: Rewards,
     models: BenchmarkModels,
     references: Mapping[str, Any],
-    options: Options,
+    options: BenchSettings,
 ) -> Rounds:
     pair = {"safety": references["safety"], "helpfulness": references["helpfulness"]}
     strategies: list[Strategy] = [
@@ -264,7 +231,7 @@ def _two_models(
 
 
 def _ours_of_two(
-    name: str, safety: Path, helpfulness: Path, arrival: _Arrival, options: Options
+    name: str, safety: Path, helpfulness: Path, arrival: _Arrival, options: BenchSettings
 ) -> Ours:
     engine = load_engine(
         {"safety": str(safety), "helpfulness": str(helpfulness)},

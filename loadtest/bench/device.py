@@ -23,6 +23,7 @@ from loadtest.bench.strategies import (
 )
 from loadtest.errors import LoadTestError
 from loadtest.models import scale_weights
+from loadtest.settings import BenchSettings
 from loadtest.workloads import log_normal_length
 from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.packed import PackedForward
@@ -60,49 +61,15 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a device benchmark runs.
-
-    Attributes:
-        shape: name out of SHAPES.
-        device: of torch.
-        groups: GRPO groups.
-        responses: to each prompt.
-        prompt_tokens: of each prompt.
-        shortest: response in tokens.
-        longest: response in tokens.
-        rounds: that count.
-        max_pack_tokens: of a pack after sharing.
-        matmul_size: rows and columns of the matrices whose product gives the device's rate.
-        check_texts: texts that are also scored in float32, for both bf16 ways' errors.
-        compile_layers: whether torch compiles our layers.
-        seed: of weights and ids.
-    """
-
-    shape: str = "8b"
-    device: str = "cuda"
-    groups: int = 4
-    responses: int = 16
-    prompt_tokens: int = 1024
-    shortest: int = 128
-    longest: int = 1024
-    rounds: int = 5
-    max_pack_tokens: int = 16_384
-    matmul_size: int = 8192
-    check_texts: int = 16
-    compile_layers: bool = False
-    seed: int = 0
-
-
-def bench_device(options: Options) -> Rounds:
+def bench_device(options: BenchSettings) -> Rounds:
     """Time our forward, padded SDPA and the bare GEMMs on random ids in bfloat16.
 
     Raises:
         LoadTestError: no such shape.
     """
-    if options.shape not in SHAPES:
-        raise LoadTestError(f"no shape named {options.shape}; there are: {', '.join(SHAPES)}")
+    options = options.sized()
+    if options.model not in SHAPES:
+        raise LoadTestError(f"no shape named {options.model}; there are: {', '.join(SHAPES)}")
     texts, groups = random_texts(options)
     ids = [text.input_ids for text in texts]
     lengths = [len(row) for row in ids]
@@ -110,7 +77,7 @@ def bench_device(options: Options) -> Rounds:
     items = [EncodedItem({"safety": text}) for text in texts]
     packed = compiled_packed if options.compile_layers else PackedForward
     engine = _OneForward(packed(make_model(options)))
-    ours = Ours(OURS, engine, items, groups, Budget(options.max_pack_tokens, MAX_PACK_ITEMS))
+    ours = Ours(OURS, engine, items, groups, Budget(options.pack_tokens, MAX_PACK_ITEMS))
     packs = ours.packs()
     sizes = pack_sizes(packs, texts)
     model = {"safety": padded_model}
@@ -121,14 +88,14 @@ def bench_device(options: Options) -> Rounds:
         GemmLimit("bare GEMMs of what is read", padded_model, sizes, skip_unread=True),
     ]
     truth = Padded("alone", model, ids, in_order(len(ids), 1)).run()
-    sync = torch.cuda.synchronize if options.device.startswith("cuda") else lambda: None
+    sync = torch.cuda.synchronize if options.is_cuda else lambda: None
     rate = matmul_rate(options)
     timings = run_rounds(strategies, truth, rounds=options.rounds, sync=sync)
     seconds = sorted(timings[OURS].seconds)[len(timings[OURS].seconds) // 2]
     share = linear_flops(padded_model, sizes) / seconds / rate
     facts = {
         "device": _device_name(options.device),
-        "shape": options.shape,
+        "shape": options.model,
         "our layers": "compiled" if options.compile_layers else "as they are",
         "tokens": sum(lengths),
         "after sharing": sum(size.tokens for size in sizes),
@@ -141,10 +108,10 @@ def bench_device(options: Options) -> Rounds:
     return Rounds(title, len(ids), OURS, timings, 0.25, facts)
 
 
-def random_texts(options: Options) -> tuple[list[Encoded], list[int]]:
+def random_texts(options: BenchSettings) -> tuple[list[Encoded], list[int]]:
     """Random ids in groups that share their prompt, and each text's group."""
     rng = Random(options.seed)
-    vocabulary = SHAPES[options.shape]["vocab_size"]
+    vocabulary = SHAPES[options.model]["vocab_size"]
 
     def draw(count: int) -> tuple[int, ...]:
         return tuple(rng.randrange(3, vocabulary) for _ in range(count))
@@ -159,13 +126,13 @@ def random_texts(options: Options) -> tuple[list[Encoded], list[int]]:
     return texts, groups
 
 
-def make_model(options: Options) -> Any:
+def make_model(options: BenchSettings) -> Any:
     """A random bfloat16 Llama made on the device; equal options make equal weights."""
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     positions = options.prompt_tokens + options.longest
     config = LlamaConfig(
-        **SHAPES[options.shape], max_position_embeddings=positions, num_labels=1, pad_token_id=0
+        **SHAPES[options.model], max_position_embeddings=positions, num_labels=1, pad_token_id=0
     )
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
@@ -178,18 +145,17 @@ def make_model(options: Options) -> Any:
     return model.eval()
 
 
-def matmul_rate(options: Options) -> float:
+def matmul_rate(options: BenchSettings) -> float:
     """Floating-point operations a second of a dense square bfloat16 product; the best of ten."""
     size = options.matmul_size
     left, right = (
         torch.randn(size, size, device=options.device, dtype=torch.bfloat16) for _ in range(2)
     )
-    is_cuda = options.device.startswith("cuda")
     best = float("inf")
     for _ in range(10):
         began = time.perf_counter()
         torch.mm(left, right)
-        if is_cuda:
+        if options.is_cuda:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best
@@ -216,7 +182,7 @@ class _OneForward:
 
 
 def _float32_errors(
-    ours: Ours, model: Any, ids: Sequence[Sequence[int]], options: Options
+    ours: Ours, model: Any, ids: Sequence[Sequence[int]], options: BenchSettings
 ) -> dict[str, str]:
     """Both bfloat16 ways' largest errors against float32; the padded model is converted for it."""
     count = min(options.check_texts, len(ids))

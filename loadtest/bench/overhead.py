@@ -14,14 +14,15 @@ from typing import Any
 from loadtest import workloads
 from loadtest.bench.strategies import Ours
 from loadtest.errors import LoadTestError
-from loadtest.generator import Generator, Target
+from loadtest.generator import Target
 from loadtest.oracle import Oracle
 from loadtest.percentiles import percentile
 from loadtest.report import markdown_table
-from loadtest.results import RunResult, check_run
+from loadtest.results import RunResult, run_scenario
 from loadtest.scenarios import Scenario, at_once
 from loadtest.schedule import ClosedLoop, poisson
 from loadtest.servers import Launch
+from loadtest.settings import OverheadSettings
 from loadtest.workloads import Tokenizer, Workload
 from rm_core.engine import Engine, load_engine
 from rm_core.engine.packing.policy import Budget
@@ -32,31 +33,6 @@ BUDGET = Budget(max_tokens=8192, max_items=256)
 
 HALF = 0.5
 _WARM_UP_SEED = 1_000_003
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Sizes of a run.
-
-    Attributes:
-        rounds: how often each comparison is made.
-        groups: GRPO groups at saturation.
-        responses: to each prompt.
-        prompt_tokens: of GRPO prompts.
-        short_tokens: of the single texts.
-        short_texts: single texts a round, one after the other.
-        loaded_texts: single texts at half load, all rounds together; a thousand for the p99.
-        seed: of the first round.
-    """
-
-    rounds: int = 5
-    groups: int = 8
-    responses: int = 8
-    prompt_tokens: int = 384
-    short_tokens: int = 64
-    short_texts: int = 100
-    loaded_texts: int = 1000
-    seed: int = 0
 
 
 @dataclass(slots=True)
@@ -124,7 +100,11 @@ class Overhead:
 
 
 def measure_overhead(
-    launch: Launch, model: Path, tokenizer: Tokenizer, options: Options, say: Callable[[str], None]
+    launch: Launch,
+    model: Path,
+    tokenizer: Tokenizer,
+    settings: OverheadSettings,
+    say: Callable[[str], None],
 ) -> Overhead:
     """Run everything; takes a few minutes.
 
@@ -132,7 +112,7 @@ def measure_overhead(
         launch: of our server.
         model: the one checkpoint that both load.
         tokenizer: its tokenizer.
-        options: sizes.
+        settings: sizes.
         say: told what is going on.
 
     Raises:
@@ -142,18 +122,18 @@ def measure_overhead(
     found = Overhead()
     with launch.running({"safety": model}) as target:
         client = _Client(target, Oracle({"safety": model}), found)
-        warm = _grpo(tokenizer, options, _WARM_UP_SEED)
+        warm = _grpo(tokenizer, settings, _WARM_UP_SEED)
         _engine_rate(engine, warm)
         client.rate(at_once("warm-up", warm))
-        for number in range(options.rounds):
+        for number in range(settings.rounds):
             say(f"round {number + 1}")
-            _throughput(engine, client, _grpo(tokenizer, options, options.seed + number), found)
-            short = _short(tokenizer, options, options.short_texts, options.seed + number)
+            _throughput(engine, client, _grpo(tokenizer, settings, settings.seed + number), found)
+            short = _short(tokenizer, settings, settings.short_texts, settings.seed + number)
             found.bare_ms.append(_forward_ms(engine, short))
             one = client.run(Scenario("one", short, ClosedLoop(1)))
             found.one_ms.append(statistics.median(one.latencies_ms))
         say("half load")
-        found.loaded = _half_load(client, tokenizer, options)
+        found.loaded = _half_load(client, tokenizer, settings)
     return found
 
 
@@ -166,9 +146,7 @@ class _Client:
         self._found = found
 
     def run(self, scenario: Scenario) -> RunResult:
-        self._oracle.learn(scenario.workload.texts)
-        exchanges = Generator(self._target).run(scenario.workload, scenario.schedule)
-        result = check_run(scenario.name, scenario.workload, exchanges, self._target, self._oracle)
+        result = run_scenario(scenario, self._target, self._oracle)
         if not result.texts_ok:
             raise LoadTestError(f"the server answered nothing right: {result.reasons}")
         if not result.is_clean:
@@ -187,26 +165,26 @@ def _throughput(engine: Engine, client: _Client, workload: Workload, found: Over
     found.singles.append(client.rate(at_once("singles", workload.as_singles("singles"))))
 
 
-def _half_load(client: _Client, tokenizer: Tokenizer, options: Options) -> RunResult:
-    workload = _short(tokenizer, options, options.loaded_texts, options.seed + options.rounds)
-    few = Workload("capacity", workload.requests[: options.short_texts])
+def _half_load(client: _Client, tokenizer: Tokenizer, settings: OverheadSettings) -> RunResult:
+    workload = _short(tokenizer, settings, settings.loaded_texts, settings.seed + settings.rounds)
+    few = Workload("capacity", workload.requests[: settings.short_texts])
     capacity = client.rate(at_once("capacity", few))
-    schedule = poisson(len(workload.requests), rate=HALF * capacity, seed=options.seed)
+    schedule = poisson(len(workload.requests), rate=HALF * capacity, seed=settings.seed)
     return client.run(Scenario("half load", workload, schedule))
 
 
-def _grpo(tokenizer: Tokenizer, options: Options, seed: int) -> Workload:
+def _grpo(tokenizer: Tokenizer, settings: OverheadSettings, seed: int) -> Workload:
     return workloads.grpo(
         tokenizer,
-        groups=options.groups,
-        responses=options.responses,
-        prompt_tokens=options.prompt_tokens,
+        groups=settings.groups,
+        responses=settings.responses,
+        prompt_tokens=settings.prompt_tokens,
         seed=seed,
     )
 
 
-def _short(tokenizer: Tokenizer, options: Options, count: int, seed: int) -> Workload:
-    lengths = [options.short_tokens] * count
+def _short(tokenizer: Tokenizer, settings: OverheadSettings, count: int, seed: int) -> Workload:
+    lengths = [settings.short_tokens] * count
     return workloads.independent(tokenizer, lengths=lengths, per_request=1, name="short", seed=seed)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtest.bench.strategies import Rewards, Strategy
 from loadtest.errors import LoadTestError
-from loadtest.report import markdown_table
+from loadtest.report import facts_line, markdown_table
 
 Sync = Callable[[], None]
 
@@ -79,7 +79,7 @@ class Rounds:
             )
         header = ["strategy", "seconds", "texts/s", f"÷ {self.reference}", "max error"]
         lines = [f"## {self.title}", markdown_table(header, rows)]
-        lines += ["; ".join(f"{name}: {value}" for name, value in self.facts.items())]
+        lines += [facts_line(self.facts)]
         lines += [
             f"**{strategy}: rewards differ from each text alone**" for strategy in self.wrong()
         ]

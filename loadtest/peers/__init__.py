@@ -1,15 +1,12 @@
-"""The servers that can be measured, by name. None of them is a dependency."""
+"""The servers that can be measured, by name."""
 
 from loadtest.errors import LoadTestError
-from loadtest.peers import infinity, litserve, naive, openrlhf, rewardd, sglang, tei, vllm
-from loadtest.peers.contract import Call, Peer, Rewards
+from loadtest.peers.adapters import ADAPTERS
+from loadtest.peers.contract import Peer, Rewards
 
-__all__ = ["PEERS", "Call", "Peer", "Rewards", "peer_named"]
+__all__ = ["PEERS", "Peer", "Rewards", "peer_named"]
 
-PEERS: dict[str, Peer] = {
-    module.PEER.name: module.PEER
-    for module in (rewardd, naive, openrlhf, infinity, litserve, vllm, sglang, tei)
-}
+PEERS: dict[str, Peer] = {peer.name: peer for peer in ADAPTERS}
 
 
 def peer_named(name: str) -> Peer:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,29 +14,13 @@ Rewards = dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A POST of JSON.
-
-    Attributes:
-        path: with the leading slash.
-        body: what is sent, as JSON values.
-    """
-
-    path: str
-    body: Any
-
-    def encoded(self) -> bytes:
-        """The body's bytes."""
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True, slots=True)
 class Peer:
     """An adapter: one server's contract, and the command that starts it.
 
     Attributes:
         name: on the command line and in tables.
-        call: a request, and the name of the model where the contract wants one, as a POST.
+        path: of the POST.
+        body: a request, and the name of the model where the contract wants one, as JSON values.
         read: the reply's JSON and the request, as rewards: of every role the server holds, or under
             "" where the server has one model and doesn't know its role.
         health: path that answers 200 once the server can work; "" if a scoring call must tell.
@@ -50,13 +34,19 @@ class Peer:
     """
 
     name: str
-    call: Callable[[Request, str], Call]
+    path: str
+    body: Callable[[Request, str], Any]
     read: Callable[[Any, Request], Rewards]
     health: str = "/health"
     command: tuple[str, ...] | None = None
     holds_both: bool = False
     needs: str = ""
     note: str = ""
+
+    def encoded(self, request: Request, model: str) -> bytes:
+        """What is sent."""
+        body = self.body(request, model)
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
     def rewards(self, body: bytes, request: Request) -> Rewards:
         """Read a reply.
@@ -76,13 +66,3 @@ class Peer:
             if not all(map(math.isfinite, values)):
                 raise MalformedReply(f"{self.name}: a reward is not a finite number")
         return found
-
-
-def wholes(request: Request) -> list[str]:
-    """The texts as one string each."""
-    return [text.whole for text in request.texts]
-
-
-def one_model(values: Sequence[Any]) -> Rewards:
-    """Rewards of a server that holds one model."""
-    return {"": [float(value) for value in values]}

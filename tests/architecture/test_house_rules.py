@@ -91,13 +91,12 @@ TESTED_IN = {
     # Layouts of other projects, each built by hand, converted and compared with its arithmetic.
     "rewardd/checkpoints/convert/classifier.py": "rewardd/checkpoints/convert/test_run.py",
     "rewardd/checkpoints/convert/deepspeed_chat.py": "rewardd/checkpoints/convert/test_run.py",
-    "rewardd/checkpoints/convert/llama_factory.py": "rewardd/checkpoints/convert/test_run.py",
+    "rewardd/checkpoints/convert/value_heads.py": "rewardd/checkpoints/convert/test_run.py",
     "rewardd/checkpoints/convert/names.py": "rewardd/checkpoints/convert/test_run.py",
     "rewardd/checkpoints/convert/openrlhf.py": "rewardd/checkpoints/convert/test_run.py",
     "rewardd/checkpoints/convert/pickled.py": "rewardd/checkpoints/convert/test_weights.py",
     "rewardd/checkpoints/convert/source.py": "rewardd/checkpoints/convert/test_layouts.py",
     "rewardd/checkpoints/convert/target.py": "rewardd/checkpoints/convert/test_run.py",
-    "rewardd/checkpoints/convert/trl.py": "rewardd/checkpoints/convert/test_run.py",
     # Values that the report shows.
     "rewardd/checkpoints/inspect/report.py": "rewardd/checkpoints/inspect/test_checkpoint.py",
     # Commands and the server that the demo starts, run as processes.
@@ -127,14 +126,9 @@ TESTED_IN = {
     "loadtest/commands_http.py": "loadtest/test_commands.py",
     "loadtest/commands_overhead.py": "loadtest/test_commands.py",
     "loadtest/commands_train.py": "loadtest/test_commands.py",
-    "loadtest/peers/infinity.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/litserve.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/naive.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/openrlhf.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/rewardd.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/sglang.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/tei.py": "loadtest/peers/test_contract.py",
-    "loadtest/peers/vllm.py": "loadtest/peers/test_contract.py",
+    "loadtest/settings.py": "loadtest/test_commands.py",
+    "loadtest/bench/training/settings.py": "loadtest/bench/training/test_measure.py",
+    "loadtest/peers/adapters.py": "loadtest/peers/test_contract.py",
     "loadtest/peers/servers/litserve_server.py": "loadtest/peers/test_litserve_server.py",
     # What runs in an environment with TRL, tested in one.
     "loadtest/bench/training/trl_worker.py": "integration/trainers/test_trl_reward_worker.py",

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -131,19 +132,22 @@ def test_train_makes_its_files_and_refuses_what_it_can_not_add_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from loadtest.bench.training import measure
-    from loadtest.bench.training.results import Comparison
 
-    found = Comparison({"processor": "p"}, {"threads": 2})
-    seen = []
-    monkeypatch.setattr(measure, "measure_training", lambda plan, *_: seen.append(plan) or found)
-    flags = f"train --data {tmp_path} --seed 4 --trainer ours --records 9 --json {tmp_path}/t.json"
+    seen: list[Any] = []
+    monkeypatch.setattr(measure, "measure_training", lambda *told: seen.append(told))
+    flags = (
+        f"train --data {tmp_path} --seed 4 --trainer ours --records 9 --json {tmp_path}/t.json "
+        f"--markdown {tmp_path}/t.md"
+    )
 
     done = runner.invoke(app, flags.split(), catch_exceptions=False)
     again = runner.invoke(app, [*flags.split(), "--append"], catch_exceptions=False)
 
     assert done.exit_code == again.exit_code == 0
-    assert (seen[0].seeds, seen[0].trainers, seen[0].records) == ([4], ["ours"], 9)
-    assert json.loads((tmp_path / "t.json").read_text())["settings"] == {"threads": 2}
+    settings = seen[0][0]
+    assert (settings.seed, settings.trainer, settings.records) == ([4], ["ours"], 9)
+    assert json.loads((tmp_path / "t.json").read_text())["settings"] == settings.to_json()
+    assert (tmp_path / "t.md").read_text() == again.output
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(LoadTestError, match="no result of `train`"):
         runner.invoke(app, [*flags.split(), "--append"], catch_exceptions=False)

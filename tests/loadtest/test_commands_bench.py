@@ -12,6 +12,7 @@ from loadtest.__main__ import app
 from loadtest.bench import device
 from loadtest.bench.rounds import Rounds
 from loadtest.errors import LoadTestError
+from loadtest.settings import BenchSettings
 
 runner = CliRunner()
 
@@ -23,17 +24,17 @@ def test_the_benchmark_on_a_gpu_is_one_line(
     """As on CUDA, but that the device of that name is the CPU and the compiler does nothing."""
     real = device.bench_device
 
-    def on_the_cpu(options: device.Options) -> Rounds:
+    def on_the_cpu(options: BenchSettings) -> Rounds:
         assert options.device == "cuda"
-        small = {"shortest": 4, "longest": 24, "matmul_size": 64, "check_texts": 2}
-        return real(replace(options, device="cpu", **small))
+        return real(replace(options, device="cpu"))
 
     monkeypatch.setattr(device, "bench_device", on_the_cpu)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     line = (
         f"bench --model toy --device cuda {flags} --rounds 1 --groups 2 --responses 2 "
-        f"--prompt-tokens 16 --json {tmp_path}/cuda.json --markdown {tmp_path}/cuda.md"
+        "--prompt-tokens 16 --shortest 4 --longest 24 --matmul-size 64 --check-texts 2 "
+        f"--json {tmp_path}/cuda.json --markdown {tmp_path}/cuda.md"
     )
 
     done = runner.invoke(app, line.split(), catch_exceptions=False)

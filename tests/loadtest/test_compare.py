@@ -3,26 +3,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from loadtest.compare import SHAPES, Comparison, Plan, compare, shape_seed
+from loadtest.compare import SHAPES, CompareSettings, Comparison, compare
 from loadtest.errors import LoadTestError
 from loadtest.peers import peer_named
-from loadtest.results import RunResult
 from loadtest.servers import Launch
+from tests.loadtest.made_up_run import made_up_run
 
 
 def run(texts_per_second, *, failed=0):
-    return RunResult(
-        name="grpo",
-        offered=8 + failed,
-        outcomes={"ok": 8, "refused": 0, "failed": failed},
-        reasons={"wrong reward": failed} if failed else {},
-        texts_ok=64,
-        makespan_seconds=64 / texts_per_second,
-        latencies_ms=(10.0,),
-        group_latencies_ms=(),
-        lateness_p99_ms=0.0,
-        max_error=1e-6,
-    )
+    return made_up_run(texts_per_second=texts_per_second, failed=failed)
 
 
 @pytest.fixture
@@ -52,12 +41,10 @@ def test_a_peer_with_wrong_rewards_is_marked(comparison):
 
 def test_a_peer_that_does_not_start_is_left_out_and_told(models, tokenizer, tmp_path):
     absent = Launch(peer_named("litserve"), command=("{python}", "-c", "raise SystemExit('no')"))
-    plan = Plan(
-        launches=(absent,), models={"safety": models.safety}, shapes=("one",), scale=0.05, rounds=2
-    )
+    settings = CompareSettings(["one"], scale=0.05, rounds=2, directory=tmp_path)
     said = []
 
-    found = compare(plan, tokenizer, said.append)
+    found = compare(settings, [absent], {"safety": models.safety}, tokenizer, said.append)
 
     assert "litserve ended" in found.absent["litserve"]
     assert "**litserve: left out: litserve ended" in found.table()
@@ -67,65 +54,51 @@ def test_a_peer_that_does_not_start_is_left_out_and_told(models, tokenizer, tmp_
     assert json.loads(json.dumps(found.to_json()))["absent"]
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_rounds_bring_fresh_texts_and_equal_seeds_the_same(tokenizer, name):
-    first, again, other = (SHAPES[name].build(tokenizer, 0.05, seed) for seed in (1, 1, 2))
-
-    assert first == again
-    assert not {t.whole for t in first.workload.texts} & {t.whole for t in other.workload.texts}
-
-
 def test_no_shape_of_a_round_begins_a_text_as_another_shape_or_round_does(tokenizer):
     # A prefix cache that had seen a text's beginning would be measured as if it were fast.
-    beginnings = [
-        {text.whole[:60] for text in shape.build(tokenizer, 0.05, seed).workload.texts}
-        for number in range(3)
-        for name, shape in SHAPES.items()
-        for seed in [shape_seed(number, name)]
+    scenarios = [
+        shape.scenario(tokenizer, 0.05, seed) for seed in range(3) for shape in SHAPES.values()
     ]
+    beginnings = [{text.whole[:60] for text in each.workload.texts} for each in scenarios]
 
     assert len(set().union(*beginnings)) == sum(map(len, beginnings))
+    assert scenarios[0] == SHAPES["grpo"].scenario(tokenizer, 0.05, 0)
 
 
-def test_every_shape_warms_a_server_up_with_texts_of_its_own(models, tokenizer, monkeypatch):
+def test_every_shape_warms_a_server_up_with_texts_of_its_own(
+    models, tokenizer, monkeypatch, tmp_path
+):
     sent = []
-
-    class Generator:
-        def __init__(self, *_, **__): ...
-
-        def run(self, workload, _):
-            sent.append(workload)
-            return []
 
     @contextmanager
     def running(*_):
         yield None
 
-    monkeypatch.setattr("loadtest.compare.Generator", Generator)
-    monkeypatch.setattr("loadtest.compare.check_run", lambda *_, **__: run(1.0))
-    monkeypatch.setattr(Launch, "running", running)
-    plan = Plan(
-        launches=(Launch(peer_named("naive")),),
-        models={"safety": models.safety},
-        shapes=("grpo", "one"),
-        scale=0.2,
-        rounds=2,
-    )
+    class Generator:
+        def __init__(self, *_): ...
 
-    compare(plan, tokenizer, lambda _: None)
+        def run(self, workload, _):
+            sent.append(workload)
+
+    def measured(scenario, *_, **__):
+        sent.append(scenario.workload)
+        return run(1.0)
+
+    monkeypatch.setattr("loadtest.compare.Generator", Generator)
+    monkeypatch.setattr("loadtest.compare.run_scenario", measured)
+    monkeypatch.setattr(Launch, "running", running)
+    settings = CompareSettings(["grpo", "one"], scale=0.2, rounds=2, directory=tmp_path)
+    launches = [Launch(peer_named("naive"))]
+
+    found = compare(settings, launches, {"safety": models.safety}, tokenizer, lambda _: None)
 
     texts = [{text.whole for text in workload.texts} for workload in sent]
     assert len(set().union(*texts)) == sum(map(len, texts))
     assert list(map(len, texts)) == [8, 3, 24, 13] * 2
+    assert len(found.runs["naive"]["grpo"]) == 4
 
 
-def test_shapes_with_two_models_need_two(models, tokenizer):
-    plan = Plan(launches=(), models={"safety": models.safety}, shapes=("two",))
-    with pytest.raises(LoadTestError, match="helpfulness"):
-        compare(plan, tokenizer, print)
-
-
-def test_an_unknown_shape_is_answered_with_the_known_ones(models, tokenizer):
-    plan = Plan(launches=(), models={"safety": models.safety}, shapes=("round",))
-    with pytest.raises(LoadTestError, match="grpo, mixed"):
-        compare(plan, tokenizer, print)
+@pytest.mark.parametrize(("shape", "said"), [("two", "helpfulness"), ("round", "grpo, mixed")])
+def test_a_shape_that_can_not_be_run_is_said(models, tokenizer, shape, said):
+    with pytest.raises(LoadTestError, match=said):
+        compare(CompareSettings([shape]), [], {"safety": models.safety}, tokenizer, print)

@@ -24,12 +24,17 @@ def exchange(url, *, times=1, timeout=5.0, together=False):
     return asyncio.run(run())
 
 
+def replying(whole, *, after=0.0):
+    async def answer(path, body):
+        await asyncio.sleep(after)
+        return whole
+
+    return answer
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_replies_are_read_whole_and_the_connection_is_kept(chunked):
-    async def answer(path, body):
-        return reply(BODY, chunked=chunked)
-
-    with scripted_server(answer) as server:
+    with scripted_server(replying(reply(BODY, chunked=chunked))) as server:
         replies = exchange(server.url, times=5)
 
     assert replies == [Reply(200, BODY)] * 5
@@ -38,59 +43,38 @@ def test_replies_are_read_whole_and_the_connection_is_kept(chunked):
 
 
 def test_requests_at_the_same_time_have_connections_of_their_own():
-    async def answer(path, body):
-        await asyncio.sleep(0.05)
-        return reply(BODY)
-
-    with scripted_server(answer) as server:
+    with scripted_server(replying(reply(BODY), after=0.05)) as server:
         exchange(server.url, times=6, together=True)
 
     assert server.connections == 6
 
 
 def test_a_connection_that_the_server_closes_is_replaced():
-    async def answer(path, body):
-        return reply(BODY, close=True)
-
-    with scripted_server(answer) as server:
+    with scripted_server(replying(reply(BODY, close=True))) as server:
         assert exchange(server.url, times=3) == [Reply(200, BODY)] * 3
 
     assert server.connections == 3
 
 
 def test_errors_keep_their_status():
-    async def answer(path, body):
-        return reply(b"{}", status=503)
-
-    with scripted_server(answer) as server:
+    with scripted_server(replying(reply(b"{}", status=503))) as server:
         assert exchange(server.url)[0].status == 503
 
 
-def test_a_server_that_hangs_up_is_a_failure_and_not_a_retry():
-    async def answer(path, body):
-        return b""
-
-    with scripted_server(answer) as server, pytest.raises(ConnectionFailed, match="closed"):
-        exchange(server.url)
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (replying(b""), "closed"),
+        (replying(b"hello\r\n\r\n"), "not HTTP"),
+        (replying(b"", after=60), "no reply"),
+    ],
+    ids=["hangs up", "no HTTP", "never answers"],
+)
+def test_what_is_no_reply_is_a_failure_and_not_a_retry(answer, said):
+    with scripted_server(answer) as server, pytest.raises(ConnectionFailed, match=said):
+        exchange(server.url, timeout=0.2)
 
     assert len(server.bodies) == 1
-
-
-def test_a_reply_that_is_not_http_is_a_failure():
-    async def answer(path, body):
-        return b"hello\r\n\r\n"
-
-    with scripted_server(answer) as server, pytest.raises(ConnectionFailed, match="not HTTP"):
-        exchange(server.url)
-
-
-def test_a_reply_that_does_not_come_ends_by_the_timeout():
-    async def answer(path, body):
-        await asyncio.Event().wait()
-        return b""
-
-    with scripted_server(answer) as server, pytest.raises(ConnectionFailed, match="no reply"):
-        exchange(server.url, timeout=0.1)
 
 
 def test_nobody_listening_is_a_failure():

@@ -5,11 +5,13 @@ import time
 
 import pytest
 
+from loadtest import generator
 from loadtest.connections import Origin
 from loadtest.errors import LoadTestError, PeerError
 from loadtest.generator import Endpoint, Generator, Target, wait_until_ready
 from loadtest.peers import peer_named
 from loadtest.results import check_run, latency_ms
+from loadtest.scenarios import Scenario
 from loadtest.schedule import ClosedLoop, OpenLoop, poisson
 from loadtest.workloads import Request, Text, Workload
 from tests.loadtest.scripted_server import reply, scripted_server
@@ -71,20 +73,20 @@ def test_latency_counts_from_the_intended_time_so_that_queueing_shows():
 
 
 def test_a_late_generator_voids_the_run(monkeypatch):
-    send = Generator._run
+    begin = generator._Sending.begin
 
-    async def blocked(self, prepared, schedule):
+    def blocked(self):
         # What a blocked event loop, a garbage collection or a lost core does to a generator.
+        begin(self)
         asyncio.get_running_loop().call_later(0.1, time.sleep, 0.1)
-        return await send(self, prepared, schedule)
 
     schedule = OpenLoop(tuple(n / 500 for n in range(100)))
     with scripted_server(at_once) as server:
         there = target(server)
-        monkeypatch.setattr(Generator, "_run", blocked)
+        monkeypatch.setattr(generator._Sending, "begin", blocked)
         exchanges = Generator(there).run(workload(100), schedule)
 
-    result = check_run("late", workload(100), exchanges, there, None)
+    result = check_run(Scenario("late", workload(100), schedule), exchanges, there, None)
     assert result.lateness_p99_ms > 10
     assert "late" in result.void
     assert not result.is_clean

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 from loadtest.report import (
     environment,
@@ -8,22 +9,9 @@ from loadtest.report import (
     write_json,
     write_text,
 )
-from loadtest.results import RunResult
+from tests.loadtest.made_up_run import made_up_run
 
-
-def result(name, *, lateness_ms=0.1, failed=0, latencies=(10.0,) * 200, groups=()):
-    return RunResult(
-        name=name,
-        offered=len(latencies) + failed,
-        outcomes={"ok": len(latencies), "refused": 0, "failed": failed},
-        reasons={"wrong reward": failed} if failed else {},
-        texts_ok=len(latencies),
-        makespan_seconds=2.0,
-        latencies_ms=tuple(latencies),
-        group_latencies_ms=groups,
-        lateness_p99_ms=lateness_ms,
-        max_error=1e-6,
-    )
+result = partial(made_up_run, latencies=(10.0,) * 200)
 
 
 def test_the_table_says_loudly_what_must_not_be_believed():

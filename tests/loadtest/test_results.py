@@ -5,11 +5,13 @@ import pytest
 from loadtest import workloads
 from loadtest.connections import Origin, Reply
 from loadtest.errors import LoadTestError
-from loadtest.generator import Endpoint, Exchange, Generator, Target
+from loadtest.generator import Endpoint, Exchange, Target
 from loadtest.oracle import Oracle
 from loadtest.peers import peer_named
-from loadtest.results import RunResult, check_run
+from loadtest.results import check_run, run_scenario
+from loadtest.scenarios import Scenario
 from loadtest.schedule import ClosedLoop
+from tests.loadtest.made_up_run import made_up_run
 from tests.loadtest.scripted_server import reply, scripted_server
 
 
@@ -45,9 +47,11 @@ def answers(oracle, workload, *, off_by=0.0):
 def run(answer, workload, oracle):
     with scripted_server(answer) as server:
         there = target(server.url)
-        return check_run(
-            "test", workload, Generator(there).run(workload, ClosedLoop(2)), there, oracle
-        )
+        return run_scenario(Scenario("test", workload, ClosedLoop(2)), there, oracle)
+
+
+def check(workload, exchanges, oracle, sizes=()):
+    return check_run(Scenario("t", workload, ClosedLoop(2), sizes), exchanges, target(), oracle)
 
 
 def test_right_rewards_are_ok(workload, oracle):
@@ -90,7 +94,7 @@ def test_every_request_is_ok_refused_or_failed(workload, oracle):
     good = Reply(200, json.dumps({"rewards": values}).encode())
     exchanges = [exchange(0, good), exchange(1, Reply(503, b"")), exchange(2, failure="broken")]
 
-    result = check_run("test", workload, exchanges, target(), oracle)
+    result = check(workload, exchanges, oracle)
 
     assert result.outcomes == {"ok": 1, "refused": 1, "failed": 1}
     assert sum(result.outcomes.values()) == result.offered
@@ -98,33 +102,27 @@ def test_every_request_is_ok_refused_or_failed(workload, oracle):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("status", "body", "said"),
     [
-        (b"not json", "JSONDecodeError"),
-        (b"{}", "KeyError"),
-        (b'{"rewards": [1.0]}', "1 rewards for 4 texts"),
-        (b'{"rewards": [1.0, 2.0, NaN, 3.0]}', "finite"),
-        (b'{"rewards": [1.0, 2.0, null, 3.0]}', "TypeError"),
+        (500, b"", "status 500"),
+        (200, b"not json", "JSONDecodeError"),
+        (200, b"{}", "KeyError"),
+        (200, b'{"rewards": [1.0]}', "1 rewards for 4 texts"),
+        (200, b'{"rewards": [1.0, 2.0, NaN, 3.0]}', "finite"),
+        (200, b'{"rewards": [1.0, 2.0, null, 3.0]}', "TypeError"),
     ],
 )
-def test_a_200_that_breaks_the_contract_is_a_failure(workload, oracle, body, said):
-    exchanges = [exchange(n, Reply(200, body)) for n in range(3)]
+def test_what_breaks_the_contract_is_failed_and_not_refused(workload, oracle, status, body, said):
+    found = check(workload, [exchange(n, Reply(status, body)) for n in range(3)], oracle)
 
-    (reason,) = check_run("test", workload, exchanges, target(), oracle).reasons
-
-    assert said in reason
-
-
-def test_a_500_is_failed_and_not_refused(workload, oracle):
-    exchanges = [exchange(n, Reply(500, b"")) for n in range(3)]
-
-    assert check_run("t", workload, exchanges, target(), oracle).outcomes["failed"] == 3
+    assert found.outcomes["failed"] == 3
+    assert said in next(iter(found.reasons))
 
 
 def test_a_lost_or_doubled_request_is_a_bug(workload, oracle):
     for indices in ([0, 1], [0, 1, 1]):
         with pytest.raises(LoadTestError, match="lost or doubled"):
-            check_run("t", workload, [exchange(n) for n in indices], target(), oracle)
+            check(workload, [exchange(n) for n in indices], oracle)
 
 
 def test_a_group_sent_singly_lasts_until_its_last_member(workload):
@@ -135,26 +133,11 @@ def test_a_group_sent_singly_lasts_until_its_last_member(workload):
         for n in range(12)
     ]
 
-    result = check_run("t", singles, exchanges, target(), None, group_sizes=(4, 4, 4))
+    result = check(singles, exchanges, None, (4, 4, 4))
 
     assert result.group_latencies_ms == pytest.approx((400.0, 400.0, 400.0))
     assert result.makespan_seconds == pytest.approx(2.4)
     assert result.max_error is None
-
-
-def result(lateness_ms, latency_ms):
-    return RunResult(
-        name="t",
-        offered=1,
-        outcomes={"ok": 1, "refused": 0, "failed": 0},
-        reasons={},
-        texts_ok=1,
-        makespan_seconds=1.0,
-        latencies_ms=(latency_ms,),
-        group_latencies_ms=(),
-        lateness_p99_ms=lateness_ms,
-        max_error=None,
-    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +147,9 @@ def result(lateness_ms, latency_ms):
 def test_a_run_is_void_beyond_2_ms_and_beyond_1_percent_of_the_median(
     lateness_ms, latency_ms, void
 ):
-    assert bool(result(lateness_ms, latency_ms).void) is void
+    run = made_up_run(lateness_ms=lateness_ms, latencies=[latency_ms])
+
+    assert bool(run.void) is void
 
 
 def test_a_result_is_json(workload, oracle):

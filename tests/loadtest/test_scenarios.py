@@ -1,10 +1,11 @@
 import pytest
 
 from loadtest.errors import LoadTestError
-from loadtest.scenarios import SCENARIOS, Options, ScenarioBuilder
+from loadtest.scenarios import SCENARIOS, ScenarioBuilder
 from loadtest.schedule import ClosedLoop, OpenLoop
+from loadtest.settings import ScenarioSettings
 
-OPTIONS = Options(
+SETTINGS = ScenarioSettings(
     texts=48, groups=3, responses=4, prompt_tokens=16, longest=128, burst_seconds=0.5, rate=40.0
 )
 
@@ -14,7 +15,7 @@ def builder(tokenizer):
     def unasked(workload):
         raise AssertionError("a rate is given: the capacity must not be measured")
 
-    return ScenarioBuilder(tokenizer, OPTIONS, unasked)
+    return ScenarioBuilder(tokenizer, SETTINGS, unasked)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -36,22 +37,19 @@ def test_groups_and_their_members_singly_are_the_same_texts_at_the_same_times(bu
     assert singles.schedule.times[::4] == groups.schedule.times == singles.schedule.times[3::4]
 
 
-def test_a_burst_ends_within_its_time(builder):
+def test_times_and_clients_are_as_told(builder):
     assert max(builder.build("burst").schedule.times) <= 0.5
     assert set(builder.build("saturation").schedule.times) == {0.0}
-
-
-def test_singles_have_32_clients_and_one_has_one(builder):
     assert builder.build("singles").schedule == ClosedLoop(32)
     assert builder.build("one").schedule == ClosedLoop(1)
 
 
 def test_the_rate_is_in_texts_a_second_or_a_share_of_what_was_measured(tokenizer):
-    many = Options(texts=600, groups=2, prompt_tokens=16, rate=40.0)
+    many = ScenarioSettings(texts=600, groups=2, prompt_tokens=16, rate=40.0)
     by_rate = ScenarioBuilder(tokenizer, many, lambda workload: 0.0).build("poisson")
     assert by_rate.schedule.times[-1] == pytest.approx(600 / 40, rel=0.2)
 
-    half = Options(texts=600, share=0.5)
+    half = ScenarioSettings(texts=600, share=0.5)
     by_share = ScenarioBuilder(tokenizer, half, lambda workload: 80.0).build("poisson")
     assert by_share.schedule == by_rate.schedule
 

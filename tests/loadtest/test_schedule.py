@@ -4,7 +4,7 @@ import statistics
 import pytest
 
 from loadtest.errors import LoadTestError
-from loadtest.schedule import burst, group_singles, poisson
+from loadtest.schedule import burst, poisson
 
 
 def test_a_schedule_is_fixed_by_its_seed():
@@ -28,10 +28,6 @@ def test_a_burst_ends_within_its_time_and_zero_seconds_are_all_at_once():
     assert list(times) == sorted(times)
     assert 0 <= times[0] < times[-1] <= 0.4
     assert set(burst(5, seconds=0, seed=1).times) == {0.0}
-
-
-def test_members_of_a_group_are_sent_at_their_group_s_time():
-    assert group_singles((1.0, 2.5), (2, 3)).times == (1.0, 1.0, 2.5, 2.5, 2.5)
 
 
 def test_a_rate_of_nothing_is_refused():

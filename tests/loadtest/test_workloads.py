@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from loadtest import workloads
@@ -46,8 +48,6 @@ def test_every_text_has_exactly_the_promised_tokens(tokenizer):
 
 
 def test_responses_are_32_to_256_tokens_and_log_normal(tokenizer):
-    from random import Random
-
     rng = Random(0)
     lengths = sorted(log_normal_length(rng, 32, 256) for _ in range(4000))
 
@@ -73,14 +73,6 @@ def test_the_long_tail_has_one_long_text_in_so_many(tokenizer):
     assert lengths.count(600) == 2
     assert sorted(lengths)[-3] <= 300
     assert all(len(request.texts) == 1 for request in workload.requests)
-
-
-def test_singles_are_the_same_texts_in_the_same_order(tokenizer):
-    groups = workloads.grpo(tokenizer, groups=2, responses=3, prompt_tokens=16)
-    singles = groups.as_singles("singles")
-
-    assert singles.texts == groups.texts
-    assert [len(request.texts) for request in singles.requests] == [1] * 6
 
 
 def test_one_response_is_no_group():

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,116 +19,107 @@ from loadtest.bench.training.rankings import (
     ranking_row,
     read_rankings,
 )
-from loadtest.bench.training.settings import WORKLOADS, Settings, Workload
-from loadtest.errors import LoadTestError
+from loadtest.bench.training.settings import HELDOUT_FRACTION, WORKLOADS, TrainingSettings, Workload
+from loadtest.errors import LoadTestError, PeerError
 from loadtest.models import quiet_transformers
 from loadtest.oracle import load_tokenizer
 
-_UNLIMITED = 2**31
+_ANY = Limits(2, sys.maxsize, sys.maxsize)
+_TAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One workload's files.
+    """One workload's files, and a checkpoint whose head has learned nothing.
 
-    Attributes:
-        workload: what of.
-        model: a sequence-classification checkpoint whose head has learned nothing.
-        rankings_file: both sides, for `rewardd train`.
-        pairs_file: the train side's pairs, for TRL.
-        train: the train side.
-        heldout: the other.
+    The rankings of both sides are for `rewardd train`, the train side's pairs for TRL.
     """
 
     workload: Workload
     model: Path
     rankings_file: Path
     pairs_file: Path
-    train: tuple[Ranking, ...]
-    heldout: tuple[Ranking, ...]
+    train: Sequence[Ranking]
+    heldout: Sequence[Ranking]
 
     @property
     def num_pairs(self) -> int:
         """Strict pairs of the train side."""
-        return sum(len(ranking.pairs) for ranking in self.train)
+        return _num_pairs(self.train)
 
-    def facts(self) -> dict[str, Any]:
+    @property
+    def updates(self) -> int:
+        """Of an epoch of ours."""
+        return math.ceil(len(self.train) / self.workload.batch)
+
+    @property
+    def pairs_batch(self) -> int:
+        """Pairs in an update of TRL's, so that it makes as many."""
+        return math.ceil(self.num_pairs / self.updates)
+
+    @property
+    def warmup(self) -> int:
+        """Updates in which the rate climbs: a tenth."""
+        return max(1, self.updates // 10)
+
+    def facts(self) -> dict[str, int]:
         """What a table's reader should know of the data."""
         return {
             "train_rankings": len(self.train),
             "train_pairs": self.num_pairs,
             "heldout_rankings": len(self.heldout),
-            "heldout_pairs": sum(len(ranking.pairs) for ranking in self.heldout),
+            "heldout_pairs": _num_pairs(self.heldout),
         }
 
 
-def prepare(
-    workload: Workload, data: Path, directory: Path, settings: Settings, *, records: int = 0
-) -> Prepared:
+def prepare(name: str, settings: TrainingSettings) -> Prepared:
     """Write the files of a workload; the base is made where it is missing, which takes minutes.
-
-    Args:
-        workload: what to train on.
-        data: directory of the collection.
-        directory: what is built goes here.
-        settings: sizes.
-        records: most rankings of the train side; 0: all.
 
     Raises:
         LoadTestError: data is missing, or the base can't be made.
     """
-    base = make_base(data, directory, settings)
-    model = add_head(base, directory / f"{base.name}-head")
-    tokenizer = load_tokenizer(model)
-    files = [data / name for name in workload.files]
-    rankings = read_rankings(files, workload.limits, tokenizer)
-    heldout = [each for each in rankings if is_heldout(each, settings.heldout_fraction)]
-    train = [each for each in rankings if not is_heldout(each, settings.heldout_fraction)]
-    if records:
+    workload = WORKLOADS[name]
+    base = make_base(settings)
+    model = add_head(base, settings.place / f"{base.name}-head")
+    file = settings.data / workload.file
+    rankings = read_rankings([file], workload.limits, load_tokenizer(model))
+    heldout = [each for each in rankings if is_heldout(each, HELDOUT_FRACTION)]
+    train = [each for each in rankings if not is_heldout(each, HELDOUT_FRACTION)]
+    if settings.records:
         # By hash: a draw that is the same wherever it is made.
-        train = sorted(train, key=lambda each: each.key)[:records]
+        train = sorted(train, key=lambda each: each.key)[: settings.records]
     if not train or not heldout:
-        raise LoadTestError(f"{workload.name}: one side of the split is empty")
-    place = directory / workload.name
-    prepared = Prepared(
-        workload,
-        model,
-        place / "rankings.jsonl",
-        place / "pairs.jsonl",
-        tuple(train),
-        tuple(heldout),
-    )
+        raise LoadTestError(f"{name}: one side of the split is empty")
+    place = settings.place / name
+    files = (place / "rankings.jsonl", place / "pairs.jsonl")
     sides = [(each, "train") for each in train] + [(each, "heldout") for each in heldout]
-    _write_rows(prepared.rankings_file, (ranking_row(each, side) for each, side in sides))
-    _write_rows(prepared.pairs_file, (row for each in train for row in pair_rows(each)))
-    return prepared
+    _write_rows(files[0], (ranking_row(each, side) for each, side in sides))
+    _write_rows(files[1], (row for each in train for row in pair_rows(each)))
+    return Prepared(workload, model, *files, train, heldout)
 
 
-def make_base(data: Path, directory: Path, settings: Settings) -> Path:
+def make_base(settings: TrainingSettings) -> Path:
     """A small language model of the train side of every workload, by `rewardd make-base`.
 
     Raises:
-        LoadTestError: the command failed.
+        PeerError: the command failed.
     """
-    size = asdict(settings.base)
-    kept = {**size, "heldout_fraction": settings.heldout_fraction}
-    place = directory / f"base-{hashlib.sha256(repr(kept).encode()).hexdigest()[:8]}"
+    kept = {**settings.base, "heldout_fraction": HELDOUT_FRACTION}
+    place = settings.place / f"base-{hashlib.sha256(repr(kept).encode()).hexdigest()[:8]}"
     if (place / "config.json").exists():
         return place
-    texts = directory / "base-texts.jsonl"
-    every = [data / name for workload in WORKLOADS.values() for name in workload.files]
-    rankings = read_rankings(every, Limits(2, _UNLIMITED, _UNLIMITED), _Unmeasured())
-    sides = ((each, is_heldout(each, settings.heldout_fraction)) for each in rankings)
-    _write_rows(texts, (ranking_row(each, "heldout" if out else "train") for each, out in sides))
+    texts = settings.place / "base-texts.jsonl"
+    every = [settings.data / workload.file for workload in WORKLOADS.values()]
+    sides = (
+        (each, "heldout" if is_heldout(each, HELDOUT_FRACTION) else "train")
+        for each in read_rankings(every, _ANY, None)
+    )
+    _write_rows(texts, (ranking_row(each, side) for each, side in sides))
     partial = place.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    flags = [word for name, value in size.items() for word in (f"--{name}", str(value))]
+    flags = [word for name, value in settings.base.items() for word in (f"--{name}", str(value))]
     command = ["make-base", "--data", str(texts), "--output", str(partial), *flags]
-    found = subprocess.run(  # noqa: S603 - no shell, our own command
-        [sys.executable, "-m", "rewardd", *command], capture_output=True, text=True, check=False
-    )
-    if found.returncode != 0:
-        raise LoadTestError(f"rewardd make-base failed: {found.stderr[-2000:]}")
+    run_to_end([sys.executable, "-m", "rewardd", *command], "rewardd make-base")
     partial.rename(place)
     return place
 
@@ -163,13 +155,24 @@ def add_head(base: Path, place: Path, *, seed: int = 0) -> Path:
     return place
 
 
-class _Unmeasured:
-    """A tokenizer for texts whose length does not matter."""
+def run_to_end(command: Sequence[str], name: str, variables: Sequence[str] = ()) -> None:
+    """Run a command, with `NAME=VALUE` in its environment.
 
-    def apply_chat_template(self, conversation: Any, **_: Any) -> Sequence[int]:
-        """No token ids."""
-        del conversation
-        return ()
+    Raises:
+        PeerError: it ended in an error; its last words are in the message.
+    """
+    found = subprocess.run(  # noqa: S603 - no shell
+        ["env", *variables, *command],  # noqa: S607 - env, wherever it lies
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode != 0:
+        raise PeerError(f"{name} ended with {found.returncode}: {found.stderr[-_TAIL:]}")
+
+
+def _num_pairs(rankings: Iterable[Ranking]) -> int:
+    return sum(len(ranking.pairs) for ranking in rankings)
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from loadtest.errors import LoadTestError
 
@@ -20,14 +20,6 @@ Messages = tuple[dict[str, str], ...]
 
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
-
-
-class ChatTokenizer(Protocol):
-    """What a text's length is told by."""
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        """Token ids of a chat."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,55 +55,37 @@ class Ranking:
 
     def chat(self, response: int) -> list[dict[str, str]]:
         """The prompt with one of the responses."""
-        answer = {"role": "assistant", "content": self.responses[response]}
-        return [*self.prompt, answer]
-
-    def only(self, responses: Sequence[int]) -> "Ranking":
-        """The same with some of the responses."""
-        return replace(
-            self,
-            responses=tuple(self.responses[i] for i in responses),
-            ranks=tuple(self.ranks[i] for i in responses),
-        )
+        return [*self.prompt, {"role": "assistant", "content": self.responses[response]}]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Which rankings take part.
-
-    Attributes:
-        least: responses that a ranking must have.
-        most: responses beyond which a ranking is left out.
-        max_length: tokens of prompt and response; longer responses are left out.
-    """
+class Limits(NamedTuple):
+    """Which rankings take part: responses at least and at most, and tokens of each text at most."""
 
     least: int
     most: int
     max_length: int
 
 
-def read_rankings(files: Sequence[Path], limits: Limits, tokenizer: ChatTokenizer) -> list[Ranking]:
+def read_rankings(files: Sequence[Path], limits: Limits, tokenizer: Any) -> list[Ranking]:
     """Rankings of files, each prompt once, all of their texts within the limits.
 
     Args:
         files: JSON lines, gzipped where the name says so.
-        limits: see there.
-        tokenizer: with the chat template that the trainers use.
+        limits: longer responses are left out, and rankings with too few or too many that stay.
+        tokenizer: with the chat template that the trainers use; None: no length is too much.
 
     Raises:
         LoadTestError: a file is missing, or nothing in them can be used.
     """
-    found: list[Ranking] = []
-    seen: set[str] = set()
+    found: dict[str, Ranking] = {}
     for file in files:
         for ranking in _rows(file):
             kept = _within(ranking, limits, tokenizer)
-            if kept is not None and kept.key not in seen:
-                seen.add(kept.key)
-                found.append(kept)
+            if kept is not None:
+                found.setdefault(kept.key, kept)
     if not found:
         raise LoadTestError(f"nothing in {', '.join(map(str, files))} is within {limits}")
-    return found
+    return list(found.values())
 
 
 def is_heldout(ranking: Ranking, fraction: float) -> bool:
@@ -172,24 +146,26 @@ def _ranking(row: Mapping[str, Any], id_: str) -> Ranking:
     return Ranking(id_, messages_of(row["prompt"]), tuple(row["responses"]), ranks)
 
 
-def _within(ranking: Ranking, limits: Limits, tokenizer: ChatTokenizer) -> Ranking | None:
+def _within(ranking: Ranking, limits: Limits, tokenizer: Any) -> Ranking | None:
     """The ranking without repeated, empty and over-long responses; None where too few are left."""
     if not all(turn["content"].strip() for turn in ranking.prompt):
         return None
     texts = [response.strip() for response in ranking.responses]
-    kept = [
-        index
-        for index, text in enumerate(texts)
-        if text
-        and texts.index(text) == index
-        and _length(ranking, index, tokenizer) <= limits.max_length
-    ]
+
+    def fits(at: int) -> bool:
+        if not texts[at] or texts.index(texts[at]) != at:
+            return False
+        if tokenizer is None:
+            return True
+        ids = tokenizer.apply_chat_template(ranking.chat(at), return_dict=False)
+        return len(ids) <= limits.max_length
+
+    kept = [at for at in range(len(texts)) if fits(at)]
     if not limits.least <= len(kept) <= limits.most:
         return None
-    found = ranking.only(kept)
+    found = replace(
+        ranking,
+        responses=tuple(ranking.responses[at] for at in kept),
+        ranks=tuple(ranking.ranks[at] for at in kept),
+    )
     return found if found.pairs else None
-
-
-def _length(ranking: Ranking, response: int, tokenizer: ChatTokenizer) -> int:
-    ids = tokenizer.apply_chat_template(ranking.chat(response), return_dict=False)
-    return len(ids)

@@ -1,9 +1,9 @@
-"""What the trainers' runs come to: merged over calls, ratios and accuracies with intervals."""
+"""What the trainers' runs come to: ratios of time and accuracies, with intervals."""
 
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from scipy import stats
 
 from loadtest.bench.training.settings import TRAINERS
 from loadtest.errors import LoadTestError
-from loadtest.report import markdown_table
+from loadtest.report import environment, facts_line, markdown_table
 
 RESAMPLES = 2_000
+COMPARED_WITH = ("trl", "trl-grouped", "padded")
 _MIB = 2**20
 
 
@@ -39,18 +40,9 @@ class Interval:
 class Run:
     """One training and how its checkpoint orders the held-out pairs.
 
-    Attributes:
-        workload: what on.
-        trainer: by which trainer.
-        seed: of the data's order.
-        seconds: of the training loop.
-        update_seconds: the median update's.
-        updates: how many.
-        sequence_tokens: of all texts that the trainer was given.
-        computed_tokens: that its model ran over.
-        peak_bytes: the most memory of its process until the loop's end.
-        right: of every held-out pair 1 if it is ordered right, ½ for equal rewards.
-        versions: of what it ran on.
+    Seconds are those of the training loop and of its median update, tokens those of all texts and
+    those that the model ran over, `peak_bytes` the process's until the loop's end; `right` is 1 for
+    every held-out pair that is ordered right, ½ for equal rewards.
     """
 
     workload: str
@@ -76,18 +68,61 @@ class Comparison:
     """All runs of one setting on one machine.
 
     Attributes:
-        environment: of the machine.
         settings: of the base, the recipe and the data; equal for all runs.
+        left_out: trainers that did not run, and why.
+        environment: of the machine.
         workloads: facts of each, and `pair_prompts`, the index of each held-out pair's prompt.
         runs: so far.
-        left_out: trainers that did not run, and why.
     """
 
-    environment: Mapping[str, str]
     settings: Mapping[str, Any]
+    left_out: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=environment)
     workloads: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
+
+    def go_on_from(self, path: Path) -> None:
+        """Take in the runs of a file that was written before.
+
+        Raises:
+            LoadTestError: the file is none, of other settings, or of another machine.
+        """
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            runs = [Run(**{**run, "right": tuple(run["right"])}) for run in found["runs"]]
+            before = [found[name] for name in ("settings", "environment", "workloads", "left_out")]
+            settings, machine, workloads, left_out = before
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise LoadTestError(
+                f"{path} is no result of `train` ({type(exc).__name__}); name another file"
+            ) from exc
+        for what, theirs, ours in (
+            ("settings", settings, self.settings),
+            ("machine", machine["processor"], self.environment["processor"]),
+        ):
+            if theirs != ours:
+                raise LoadTestError(f"runs with other {what} can't stand in one table")
+        self.environment, self.workloads, self.left_out = (
+            machine,
+            workloads,
+            left_out | self.left_out,
+        )
+        for run in runs:
+            self.take_run(run)
+
+    def take_workload(self, name: str, facts: dict[str, Any]) -> None:
+        """Keep a workload's facts.
+
+        Raises:
+            LoadTestError: earlier runs had other data.
+        """
+        if self.workloads.setdefault(name, facts) != facts:
+            raise LoadTestError(f"{name}: the data has changed since; start a new file")
+
+    def take_run(self, run: Run) -> None:
+        """Keep a run; one that stands already is replaced."""
+        self.runs = [kept for kept in self.runs if kept.key != run.key] + [run]
+        self.left_out.pop(run.trainer, None)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the summary that the tables show."""
@@ -103,54 +138,8 @@ class Comparison:
             "runs": [asdict(run) for run in self.runs],
         }
 
-    @classmethod
-    def read(cls, path: Path) -> "Comparison":
-        """One that was written before.
-
-        Raises:
-            LoadTestError: the file is none.
-        """
-        try:
-            found = json.loads(path.read_text("utf-8"))
-            runs = [Run(**{**run, "right": tuple(run["right"])}) for run in found["runs"]]
-            return cls(
-                found["environment"],
-                found["settings"],
-                found["workloads"],
-                runs,
-                found["left_out"],
-            )
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise LoadTestError(
-                f"{path} is no result of `train` ({type(exc).__name__}); name another file"
-            ) from exc
-
-    def merge(self, other: "Comparison") -> None:
-        """Take in another's runs; a run that stands already is replaced.
-
-        Raises:
-            LoadTestError: it was made with other settings, data or on another machine.
-        """
-        for what, mine, theirs in (
-            ("settings", _plain(self.settings), _plain(other.settings)),
-            ("machine", self.environment["processor"], other.environment["processor"]),
-        ):
-            if mine != theirs:
-                raise LoadTestError(f"runs with other {what} can't stand in one table")
-        for name, facts in other.workloads.items():
-            if _plain(self.workloads.setdefault(name, facts)) != _plain(facts):
-                raise LoadTestError(f"{name}: the data has changed since; start a new file")
-        new = {run.key for run in other.runs}
-        self.runs = [run for run in self.runs if run.key not in new] + other.runs
-        done = {run.trainer for run in self.runs}
-        self.left_out = {
-            trainer: why
-            for trainer, why in {**self.left_out, **other.left_out}.items()
-            if trainer not in done
-        }
-
     def trainers(self, workload: str) -> list[str]:
-        """Arms with runs, in the order of `TRAINERS`."""
+        """Trainers with runs, in the order of `TRAINERS`."""
         found = {run.trainer for run in self.runs if run.workload == workload}
         return [trainer for trainer in TRAINERS if trainer in found]
 
@@ -161,12 +150,7 @@ class Comparison:
 
     def time_ratio(self, workload: str, trainer: str, to: str) -> Interval | None:
         """Geometric mean over the seeds that both have of the trainer's time over the other's."""
-        theirs = {run.seed: run.seconds for run in self.of(workload, to)}
-        logs = [
-            math.log(run.seconds / theirs[run.seed])
-            for run in self.of(workload, trainer)
-            if run.seed in theirs
-        ]
+        logs = [math.log(a.seconds / b.seconds) for a, b in self._same_seeds(workload, trainer, to)]
         if not logs:
             return None
         mean = statistics.fmean(logs)
@@ -178,17 +162,14 @@ class Comparison:
 
     def accuracy(self, workload: str, trainer: str) -> Interval:
         """Share of held-out pairs that are ordered right, mean of the seeds."""
-        rights = np.array([run.right for run in self.of(workload, trainer)])
-        return resampled_mean(rights, self._prompts(workload))
+        return self._mean(workload, [run.right for run in self.of(workload, trainer)])
 
     def accuracy_gap(self, workload: str, trainer: str, to: str) -> Interval | None:
         """The trainer's accuracy less the other's, on the same pairs with the same seeds."""
-        theirs = {run.seed: run.right for run in self.of(workload, to)}
-        both = [run for run in self.of(workload, trainer) if run.seed in theirs]
-        if not both:
-            return None
-        gaps = np.array([np.subtract(run.right, theirs[run.seed]) for run in both])
-        return resampled_mean(gaps, self._prompts(workload))
+        both = self._same_seeds(workload, trainer, to)
+        return (
+            self._mean(workload, [np.subtract(a.right, b.right) for a, b in both]) if both else None
+        )
 
     def summary(self, workload: str, trainer: str) -> dict[str, Any]:
         """A trainer's row as values."""
@@ -203,12 +184,10 @@ class Comparison:
             "peak_bytes": max(run.peak_bytes for run in runs),
             "accuracy": asdict(self.accuracy(workload, trainer)),
         }
-        for other in ("trl", "trl-grouped", "padded"):
-            if other == trainer:
-                continue
+        for other in COMPARED_WITH:
             ratio = self.time_ratio(workload, trainer, other)
             gap = self.accuracy_gap(workload, trainer, other)
-            if ratio is not None and gap is not None:
+            if other != trainer and ratio is not None and gap is not None:
                 found[f"time_over_{other}"] = asdict(ratio)
                 found[f"accuracy_over_{other}"] = asdict(gap)
         return found
@@ -217,49 +196,41 @@ class Comparison:
         """As Markdown, one table a workload."""
         parts = [self._table(name) for name in self.workloads if self.trainers(name)]
         parts += [f"**{trainer} is left out: {why}**" for trainer, why in self.left_out.items()]
-        machine = "; ".join(f"{name}: {value}" for name, value in self.environment.items())
-        return "\n\n".join([*parts, machine])
+        return "\n\n".join([*parts, facts_line(self.environment)])
 
     def _table(self, workload: str) -> str:
-        peers = [
-            trainer
-            for trainer in ("trl", "trl-grouped", "padded")
-            if trainer in self.trainers(workload)
-        ]
+        trainers = self.trainers(workload)
+        peers = [trainer for trainer in COMPARED_WITH if trainer in trainers]
         header = ["", "seconds", "update p50", "tokens computed", "peak MiB", "accuracy"]
         header += [f"time ÷ {peer}" for peer in peers]
         header += [f"accuracy − {peer}" for peer in peers[:1]]
         rows = []
-        for trainer in self.trainers(workload):
+        for trainer in trainers:
             found = self.summary(workload, trainer)
-            row = [
-                trainer,
-                f"{found['seconds']:.1f}",
-                f"{found['update_seconds']:.3f}",
-                f"{found['computed_tokens']:,.0f}",
-                f"{found['peak_bytes'] / _MIB:.0f}",
-                self.accuracy(workload, trainer).show(".3f"),
-            ]
-            row += [
-                _shown(self.time_ratio(workload, trainer, peer), trainer == peer, ".2f")
-                for peer in peers
-            ]
-            row += [
-                _shown(self.accuracy_gap(workload, trainer, peer), trainer == peer, "+.3f")
-                for peer in peers[:1]
-            ]
-            rows.append(row)
-        facts = {
-            name: value
-            for name, value in self.workloads[workload].items()
-            if not isinstance(value, list | dict)
-        }
-        seeds = sorted({run.seed for run in self.runs if run.workload == workload})
-        told = "; ".join(f"{name}: {value}" for name, value in {**facts, "seeds": seeds}.items())
-        return "\n\n".join([f"## {workload}", markdown_table(header, rows), told])
+            rows.append(
+                [
+                    trainer,
+                    f"{found['seconds']:.1f}",
+                    f"{found['update_seconds']:.3f}",
+                    f"{found['computed_tokens']:,.0f}",
+                    f"{found['peak_bytes'] / _MIB:.0f}",
+                    self.accuracy(workload, trainer).show(".3f"),
+                    *(_shown(found, f"time_over_{peer}", ".2f") for peer in peers),
+                    *(_shown(found, f"accuracy_over_{peer}", "+.3f") for peer in peers[:1]),
+                ]
+            )
+        facts = self.workloads[workload].items()
+        told = {name: value for name, value in facts if not isinstance(value, list | dict)}
+        told["seeds"] = sorted({run.seed for run in self.runs if run.workload == workload})
+        return "\n\n".join([f"## {workload}", markdown_table(header, rows), facts_line(told)])
 
-    def _prompts(self, workload: str) -> NDArray[np.int64]:
-        return np.array(self.workloads[workload]["pair_prompts"])
+    def _same_seeds(self, workload: str, trainer: str, other: str) -> list[tuple[Run, Run]]:
+        theirs = {run.seed: run for run in self.of(workload, other)}
+        own = self.of(workload, trainer)
+        return [(run, theirs[run.seed]) for run in own if run.seed in theirs]
+
+    def _mean(self, workload: str, values: Sequence[Any]) -> Interval:
+        return resampled_mean(np.array(values), np.array(self.workloads[workload]["pair_prompts"]))
 
 
 def resampled_mean(values: NDArray[np.float64], prompts: NDArray[np.int64]) -> Interval:
@@ -285,12 +256,5 @@ def resampled_mean(values: NDArray[np.float64], prompts: NDArray[np.int64]) -> I
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def _shown(found: Interval | None, is_itself: bool, spec: str) -> str:
-    if is_itself or found is None:
-        return "–"
-    return found.show(spec)
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
-    return json.loads(json.dumps(value))
+def _shown(summary: Mapping[str, Any], name: str, spec: str) -> str:
+    return Interval(**summary[name]).show(spec) if name in summary else "–"

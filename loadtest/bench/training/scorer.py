@@ -50,7 +50,8 @@ class AccuracyScorer:
             given = iter(rewards)
             for ranking in part:
                 own = [next(given) for _ in ranking.responses]
-                found += [_credit(own[good] - own[bad]) for good, bad in ranking.pairs]
+                gaps = [own[good] - own[bad] for good, bad in ranking.pairs]
+                found += [0.5 if gap == 0 else float(gap > 0) for gap in gaps]
         return found
 
     def text_digests(self, rankings: Sequence[Ranking]) -> set[str]:
@@ -79,9 +80,3 @@ def dialogues(ranking: Ranking) -> Iterator[Dialogue]:
     prompt = tuple(Message(turn["role"], turn["content"]) for turn in ranking.prompt)
     for response in ranking.responses:
         yield Dialogue(prompt, response)
-
-
-def _credit(gap: float) -> float:
-    if gap == 0:
-        return 0.5
-    return 1.0 if gap > 0 else 0.0

@@ -54,22 +54,17 @@ class CountingTrainer(trl.RewardTrainer):  # type: ignore[misc]  # trl is untype
 
 def arguments(job: dict[str, Any]) -> Any:
     """The recipe in TRL's words; what it would do by default and ours does not is switched off."""
-    recipe = job["recipe"]
+    recipe = dict(job["recipe"])
+    min_lr_rate = recipe.pop("min_learning_rate_ratio")
     return trl.RewardConfig(
+        **recipe,
         output_dir=job["output"],
         num_train_epochs=1,
         per_device_train_batch_size=job["batch"],
-        learning_rate=recipe["learning_rate"],
         lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": recipe["min_learning_rate_ratio"]},
+        lr_scheduler_kwargs={"min_lr_rate": min_lr_rate},
         warmup_steps=job["warmup"],
         optim="adamw_torch_fused",
-        weight_decay=recipe["weight_decay"],
-        adam_beta1=recipe["adam_beta1"],
-        adam_beta2=recipe["adam_beta2"],
-        adam_epsilon=recipe["adam_epsilon"],
-        max_grad_norm=recipe["max_grad_norm"],
-        logging_steps=recipe["logging_steps"],
         max_length=job["max_length"],
         seed=job["seed"],
         use_cpu=True,
@@ -84,12 +79,6 @@ def arguments(job: dict[str, Any]) -> Any:
     )
 
 
-def rows_of(job: dict[str, Any]) -> Dataset:
-    """The pairs, conversational with explicit prompts."""
-    with Path(job["data"]).open(encoding="utf-8") as lines:
-        return Dataset.from_list([json.loads(line) for line in lines])
-
-
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Train, save, and tell."""
     torch.set_num_threads(job["threads"])
@@ -98,10 +87,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         job["model"], num_labels=1, dtype=torch.float32
     )
     clock = Clock()
+    with Path(job["data"]).open(encoding="utf-8") as lines:
+        pairs = Dataset.from_list([json.loads(line) for line in lines])
     trainer = CountingTrainer(
         model=model,
         args=arguments(job),
-        train_dataset=rows_of(job),
+        train_dataset=pairs,
         processing_class=tokenizer,
         callbacks=[clock],
     )
@@ -123,11 +114,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "peak_bytes": peak,
         "pairs": len(rows),
         "texts": sorted({hashlib.sha256(repr(list(ids)).encode()).hexdigest() for ids in texts}),
-        "versions": {
-            "trl": trl.__version__,
-            "transformers": transformers.__version__,
-            "torch": torch.__version__,
-        },
+        "versions": {module.__name__: module.__version__ for module in (trl, transformers, torch)},
     }
 
 

@@ -91,19 +91,16 @@ def _read(
     head = _head(found, config, weights)
     own = {HEAD_WEIGHT, HEAD_BIAS} if head is not None else set()
     return Source(
+        found=found,
         layout=layout,
-        name=found.name,
-        directory=found.directory,
         config=config,
         weights={name: read for name, read in weights.items() if name not in own},
         head=head,
         contract=contract,
         position=last_non_pad if position is None else READ_RULES[position.read],
         pad="keep",
-        tokenizer_directory=found.directory,
         normalisation=normalisation_of(config),
         manifest=manifest,
-        pickled=found.pickled,
     )
 
 

@@ -49,17 +49,14 @@ def read(found: Found, options: ReadOptions) -> Source:
     pad: PadRule = "own" if kind == "llama" else "eos"
     reads_eos = pad == "eos" and skipped > PADS_AT_BEGINNING.get(kind, 0)
     return Source(
+        found=found,
         layout="deepspeed-chat",
-        name=found.name,
-        directory=found.directory,
         config=config,
         weights=_trunk(weights, architecture_of(config).prefix),
         head=Head.of(take(weights, HEAD_WEIGHT, found.directory), None, found.directory),
         contract=partial(_contract, pad=pad, reads_eos=reads_eos),
         position=last_token if reads_eos else partial(before_pad, skipped=skipped),
         pad="own" if reads_eos else pad,
-        tokenizer_directory=found.directory,
-        pickled=found.pickled,
         notes=_notes(reads_eos),
     )
 

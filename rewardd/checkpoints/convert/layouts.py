@@ -1,6 +1,6 @@
 """Whose checkpoint a directory is, told by its files."""
 
-from rewardd.checkpoints.convert import classifier, deepspeed_chat, llama_factory, openrlhf, trl
+from rewardd.checkpoints.convert import classifier, deepspeed_chat, openrlhf, value_heads
 from rewardd.checkpoints.convert.source import Found, Layout, LayoutName, ReadOptions, Source, look
 from rewardd.checkpoints.convert.weights import open_weights
 from rm_core.checkpoint.files import resolve_directory
@@ -9,9 +9,9 @@ from rm_core.errors import CheckpointError, CheckpointNotFound
 LAYOUTS: tuple[Layout, ...] = (
     classifier.OURS,
     classifier.PLAIN,
-    llama_factory.LAYOUT,
+    value_heads.LLAMA_FACTORY,
     openrlhf.LAYOUT,
-    trl.LAYOUT,
+    value_heads.TRL,
     deepspeed_chat.LAYOUT,
 )
 
@@ -64,6 +64,6 @@ def _only(found: Found, reasons: dict[LayoutName, str]) -> LayoutName:
         )
     raise CheckpointError(
         f"{found.directory} holds no reward head that rewardd knows: no score.weight of a sequence "
-        f"classifier, no {llama_factory.HEAD_WEIGHT}, no {deepspeed_chat.HEAD_WEIGHT}, no "
+        f"classifier, no {value_heads.HEAD_WEIGHT}, no {deepspeed_chat.HEAD_WEIGHT}, no "
         "value_head file. A language model without a head is a base to train on: `rewardd train`"
     )

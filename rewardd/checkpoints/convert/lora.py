@@ -1,9 +1,9 @@
 """LoRA adapters of causal language models under a value head, and adapters with a head of ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rewardd.checkpoints.convert.reading import last_token
+from rewardd.checkpoints.convert.reading import Contract
 from rewardd.checkpoints.convert.source import (
     Found,
     Head,
@@ -17,7 +17,6 @@ from rm_core.checkpoint.adapters import HEAD, HEAD_BIAS
 from rm_core.checkpoint.files import ADAPTER_CONFIG, inspect_files, resolve_directory
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointNotFound
-from rm_core.text.contract import PositionContract
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 LM_HEADS = (".lm_head.", ".embed_out.")
@@ -29,7 +28,7 @@ def read_adapter(
     *,
     layout: LayoutName,
     head: Head,
-    contract: Callable[[Any, int], PositionContract],
+    contract: Contract,
     notes: tuple[str, ...] = (),
     manifest: RewardModelManifest | None = None,
 ) -> Source:
@@ -49,22 +48,18 @@ def read_adapter(
     """
     config = found.adapter or {}
     parts = _base(found, config, options.base)
-    directory = found.directory
-    has_tokenizer = any((directory / name).is_file() for name in TOKENIZER_FILES)
+    has_tokenizer = any((found.directory / name).is_file() for name in TOKENIZER_FILES)
     return Source(
+        found=found,
         layout=layout,
-        name=found.name,
-        directory=directory,
         config=inspect_files(parts.base_directory),
         weights=adapted(found.open(found.adapter_weights, "adapter_model.safetensors")),
         head=head,
         contract=contract,
-        position=last_token,
         pad="keep",
-        tokenizer_directory=directory if has_tokenizer else parts.base_directory,
+        tokenizer=None if has_tokenizer else parts.base_directory,
         lora=parts,
         manifest=manifest,
-        pickled=found.pickled,
         notes=notes,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewardd.checkpoints.convert.names import architecture_of
-from rewardd.checkpoints.convert.reading import chat_or_plain, last_token
+from rewardd.checkpoints.convert.reading import chat_or_plain
 from rewardd.checkpoints.convert.source import (
     Found,
     Head,
@@ -61,18 +61,13 @@ def read(found: Found, options: ReadOptions) -> Source:
     head = Head.of(take(weights, f"{prefix}.weight", found.directory), None, found.directory)
     trunk = architecture_of(config).prefix
     return Source(
+        found=found,
         layout="openrlhf",
-        name=found.name,
-        directory=found.directory,
         config=config,
         weights={name: tensor for name, tensor in weights.items() if name.startswith(trunk)},
         head=head,
         contract=contract,
-        position=last_token,
-        pad="own",
-        tokenizer_directory=found.directory,
         normalisation=normalisation_of(config),
-        pickled=found.pickled,
         notes=(
             "OpenRLHF puts a space before an EOS that it adds to a plain text in training, and its "
             "policies' samples have none; none is added here",

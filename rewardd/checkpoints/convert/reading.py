@@ -1,6 +1,6 @@
 """Where projects read a reward, and the position contracts that say the same to our engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rm_core.text.contract import BosRule, EosRule, PositionContract, ReadRule, template_digest
@@ -33,6 +33,10 @@ def before_pad(ids: Sequence[int], pad: int | None, *, skipped: int) -> int:
     return (pads[skipped] if len(pads) > skipped else len(ids)) - 1
 
 
+Position = Callable[[Sequence[int], int | None], int]
+"""Which of a text's ids is read, given the pad token."""
+Contract = Callable[[Any, int], PositionContract]
+"""The position contract for a tokenizer and a length."""
 READ_RULES = {"last_token": last_token, "last_non_pad": last_non_pad}
 
 

@@ -11,7 +11,14 @@ from rewardd.checkpoints.convert.layouts import read_source
 from rewardd.checkpoints.convert.names import architecture_of
 from rewardd.checkpoints.convert.reading import READ_RULES
 from rewardd.checkpoints.convert.source import LayoutName, ReadOptions, Source
-from rewardd.checkpoints.convert.target import Reader, Target, Written, head_bias, write_target
+from rewardd.checkpoints.convert.target import (
+    FORMS,
+    Reader,
+    Target,
+    Written,
+    head_bias,
+    write_target,
+)
 from rewardd.checkpoints.convert.tokenizer import load_tokenizer, settle_padding
 from rewardd.checkpoints.convert.verify import Agreement
 from rm_core.checkpoint.atomic import written_whole
@@ -181,35 +188,24 @@ def _verified(
 ) -> Agreement:
     """Compare the rewards; what fails is a library's trouble with the model, not the disk's."""
     try:
-        return _compared(source, reader, target, role, directory, written)
+        tokenizer = load_tokenizer(directory)
+        encoder = TextEncoder(tokenizer, reader.contract, pad_token_id=reader.padding.token_id)
+        probes = verify.readable_probes(encoder, tokenizer.eos_token)
+        texts = [ids for _, ids in probes]
+        expected = verify.source_rewards(source, texts, reader.padding.token_id)
+        if target == "rewardd":
+            texts, found = verify.engine_rewards(directory, role, [probe for probe, _ in probes])
+        elif FORMS[target].is_causal:
+            again = read_source(str(directory), target, ReadOptions(), allow_pickle=False)
+            found = verify.source_rewards(again, texts, reader.padding.token_id)
+        else:
+            found = verify.plain_rewards(directory, texts)
+        return verify.agreement(expected, found, dropped_constant=written.dropped_constant)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{source.name} can't be scored for the comparison ({type(error).__name__}: {error}); "
             "--no-verify converts without it"
         ) from error
-
-
-def _compared(
-    source: Source,
-    reader: Reader,
-    target: Target,
-    role: Role,
-    directory: Path,
-    written: Written,
-) -> Agreement:
-    tokenizer = load_tokenizer(directory)
-    encoder = TextEncoder(tokenizer, reader.contract, pad_token_id=reader.padding.token_id)
-    probes = verify.readable_probes(encoder, tokenizer.eos_token)
-    texts = [ids for _, ids in probes]
-    expected = verify.source_rewards(source, texts, reader.padding.token_id)
-    if target == "rewardd":
-        texts, found = verify.engine_rewards(directory, role, [probe for probe, _ in probes])
-    elif target in {"llama-factory", "trl"}:
-        again = read_source(str(directory), target, ReadOptions(), allow_pickle=False)
-        found = verify.source_rewards(again, texts, reader.padding.token_id)
-    else:
-        found = verify.plain_rewards(directory, texts)
-    return verify.agreement(expected, found, dropped_constant=written.dropped_constant)
 
 
 def _manifest(source: Source, reader: Reader, role: Role) -> RewardModelManifest:

@@ -1,12 +1,13 @@
 """What every layout is read into: trunk, head, and where its project reads the reward."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from rewardd.checkpoints.convert.reading import Contract, Position, last_token
 from rewardd.checkpoints.convert.weights import (
     ADAPTER,
     MODEL,
@@ -19,7 +20,6 @@ from rewardd.checkpoints.convert.weights import (
 from rm_core.checkpoint.files import ADAPTER_CONFIG, read_object, refuse_code, refuse_tokenizer_code
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointError, CheckpointNotFound, WrongNumLabels
-from rm_core.text.contract import PositionContract
 
 LayoutName = Literal[
     "rewardd", "transformers", "llama-factory", "openrlhf", "trl", "deepspeed-chat"
@@ -76,39 +76,55 @@ class Source:
     """A reward model of any project.
 
     Attributes:
+        found: what its directory holds.
         layout: whose.
-        name: as the user gave it.
-        directory: where it is.
         config: of the whole model; an adapter's is its base's.
         weights: everything but the head, by the names of transformers' sequence classification
             model; an adapter's own tensors by peft's names.
         head: the head; None where the architecture's own is among the weights (encoders).
-        contract: the position contract for a tokenizer and a length.
-        position: which of a text's ids the project reads, given the pad token.
+        contract: the position contract.
+        position: which of a text's ids the project reads.
         pad: which token the converted checkpoint pads with.
-        tokenizer_directory: where the tokenizer is.
+        tokenizer: where the tokenizer is, if not in the directory.
         normalisation: mean and std of raw rewards, where the project saved them.
         lora: the adapter, where it is one.
         manifest: reward_model.json, where it is ours.
-        pickled: whether weights came from pickles.
         notes: what the user should know.
     """
 
+    found: "Found"
     layout: LayoutName
-    name: str
-    directory: Path
     config: Mapping[str, Any]
     weights: Weights
     head: Head | None
-    contract: Callable[[Any, int], PositionContract]
-    position: Callable[[Sequence[int], int | None], int]
-    pad: PadRule
-    tokenizer_directory: Path
+    contract: Contract
+    position: Position = last_token
+    pad: PadRule = "own"
+    tokenizer: Path | None = None
     normalisation: tuple[float, float] | None = None
     lora: LoraParts | None = None
     manifest: RewardModelManifest | None = None
-    pickled: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+        return self.found.name
+
+    @property
+    def directory(self) -> Path:
+        """Where it is."""
+        return self.found.directory
+
+    @property
+    def tokenizer_directory(self) -> Path:
+        """Where the tokenizer is."""
+        return self.tokenizer or self.directory
+
+    @property
+    def pickled(self) -> bool:
+        """Whether weights came from pickles."""
+        return self.found.pickled
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ What a layout can't say is left out and told: `Written.notes`, `Written.dropped_
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,10 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rewardd.checkpoints.convert import llama_factory, openrlhf
+from rewardd.checkpoints.convert import openrlhf, value_heads
 from rewardd.checkpoints.convert.classifier import HEAD_WEIGHT, LEFT_BEHIND
 from rewardd.checkpoints.convert.names import architecture_of
-from rewardd.checkpoints.convert.source import Source
+from rewardd.checkpoints.convert.source import Head, Source
 from rewardd.checkpoints.convert.tokenizer import Padding, write_tokenizer
 from rewardd.checkpoints.convert.weights import Weights
 from rm_core.checkpoint.adapters import HEAD, WEIGHTS
@@ -64,6 +64,36 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What one layout makes of a reward model.
+
+    Attributes:
+        is_causal: a causal language model under a value head; else a sequence classifier.
+        head_file: where the value head is kept apart from the model's own tensors.
+        keeps_bias: whether the classifier's head has a place for its bias.
+        takes_adapters: whether an adapter may stay one.
+        extra: further keys of config.json.
+        has_normalisation: whether our baseline is written as mean and std.
+    """
+
+    is_causal: bool = False
+    head_file: str | None = None
+    keeps_bias: bool = False
+    takes_adapters: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    has_normalisation: bool = False
+
+
+FORMS: Mapping[Target, Form] = {
+    "rewardd": Form(keeps_bias=True, takes_adapters=True),
+    "transformers": Form(takes_adapters=True),
+    "openrlhf": Form(extra={openrlhf.PREFIX_KEY: "score"}, has_normalisation=True),
+    "llama-factory": Form(is_causal=True, head_file="value_head.safetensors"),
+    "trl": Form(is_causal=True),
+}
+
+
 def write_target(source: Source, reader: Reader, target: Target, directory: Path) -> Written:
     """Write everything but our manifest.
 
@@ -80,91 +110,71 @@ def write_target(source: Source, reader: Reader, target: Target, directory: Path
         raise CheckpointError(
             f"{source.directory} has a head and no tensors of a model under it; is it whole?"
         )
-    write = _WRITERS[target]
-    if source.lora is not None and target not in {"rewardd", "transformers"}:
+    form = FORMS[target]
+    if source.lora is not None and not form.takes_adapters:
         raise CheckpointError(
             f"{source.directory} is an adapter, and {target} gets full checkpoints only; merge it "
             "into its base and convert the result"
         )
     if source.lora is not None:
-        written = _write_adapter(source, directory, keeps_bias=target == "rewardd")
+        written = _write_adapter(source, directory, keeps_bias=form.keeps_bias)
+    elif form.is_causal:
+        written = _write_causal(source, reader, form, directory)
     else:
-        written = write(source, reader, directory)
+        written = _write_classifier(source, reader, form, directory)
     write_tokenizer(reader.tokenizer, reader.directory, directory, changed=reader.padding.changed)
     return written
 
 
-def _write_ours(source: Source, reader: Reader, directory: Path) -> Written:
-    write_weights(directory, {**source.weights, **_head(source, keeps_bias=True)})
-    write_json(directory / "config.json", classifier_config(source, reader.padding))
-    return Written()
-
-
-def _write_plain(
-    source: Source, reader: Reader, directory: Path, *, extra: Mapping[str, Any] | None = None
-) -> Written:
-    write_weights(directory, {**source.weights, **_head(source, keeps_bias=False)})
-    constant = head_bias(source)
+def _write_classifier(source: Source, reader: Reader, form: Form, directory: Path) -> Written:
+    if form.has_normalisation and source.head is None:
+        raise CheckpointError("OpenRLHF has reward models of decoders only")
+    write_weights(directory, {**source.weights, **_head(source, keeps_bias=form.keeps_bias)})
     config = classifier_config(source, reader.padding)
-    if source.normalisation is not None:
+    if form.keeps_bias:
+        write_json(directory / "config.json", config)
+        return Written()
+    constant = head_bias(source)
+    normalisation = source.normalisation
+    if form.has_normalisation and normalisation is None:
+        normalisation = _normalisation_of_baseline(source)
+    if normalisation is not None:
         # Rewards there lack the constant, and so must the mean that is taken from them.
-        mean, std = source.normalisation
+        mean, std = normalisation
         config |= {"mean": mean - constant, "std": std}
     left = {"head_bias": constant, "position": reader.contract.to_json()}
-    write_json(directory / "config.json", {**config, LEFT_BEHIND: left, **(extra or {})})
+    write_json(directory / "config.json", {**config, LEFT_BEHIND: left, **form.extra})
     return Written(constant, _told(source, constant))
 
 
-def _write_openrlhf(source: Source, reader: Reader, directory: Path) -> Written:
-    if source.head is None:
-        raise CheckpointError("OpenRLHF has reward models of decoders only")
-    normalisation = source.normalisation or _normalisation_of_baseline(source)
-    return _write_plain(
-        replace(source, normalisation=normalisation),
-        reader,
-        directory,
-        extra={openrlhf.PREFIX_KEY: "score"},
-    )
-
-
-def _write_llama_factory(source: Source, reader: Reader, directory: Path) -> Written:
-    written = _write_causal(source, reader, directory, {})
-    save_file(_value_head(source), directory / "value_head.safetensors", metadata={"format": "pt"})
-    return written
-
-
-def _write_trl(source: Source, reader: Reader, directory: Path) -> Written:
-    values = {name: partial(_given, tensor) for name, tensor in _value_head(source).items()}
-    return _write_causal(source, reader, directory, values)
-
-
-def _given(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _write_causal(
-    source: Source, reader: Reader, directory: Path, extra: Mapping[str, Callable[[], Tensor]]
-) -> Written:
+def _write_causal(source: Source, reader: Reader, form: Form, directory: Path) -> Written:
     architecture = architecture_of(source.config)
     if architecture.causal is None or source.head is None:
         raise CheckpointError("value heads are for causal language models; this is none")
-    write_weights(directory, {**source.weights, **extra})
-    config = {key: value for key, value in source.config.items() if key not in OF_OTHERS}
-    for key in ("num_labels", "id2label", "label2id", "problem_type"):
-        config.pop(key, None)
+    values = _value_head(source.head)
+    if form.head_file is not None:
+        save_file(values, directory / form.head_file, metadata={"format": "pt"})
+        values = {}
+    inside = {name: partial(_given, tensor) for name, tensor in values.items()}
+    write_weights(directory, {**source.weights, **inside})
+    dropped = {*OF_OTHERS, "num_labels", "id2label", "label2id", "problem_type"}
+    config = {key: value for key, value in source.config.items() if key not in dropped}
     config |= {
         "architectures": [architecture.causal.__name__],
         "pad_token_id": reader.padding.token_id,
     }
     write_json(directory / "config.json", config)
-    tied = architecture.config.get_text_config().tie_word_embeddings
     notes = _told(source, 0.0)
-    if not tied:
+    if not architecture.config.get_text_config().tie_word_embeddings:
         notes += (
             "a reward model has no language-model head: whoever loads it draws one at random, on "
             "which no reward depends",
         )
     return Written(notes=notes)
+
+
+def _given(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _write_adapter(source: Source, directory: Path, *, keeps_bias: bool) -> Written:
@@ -221,14 +231,9 @@ def _head(source: Source, *, keeps_bias: bool) -> Weights:
     return head
 
 
-def _value_head(source: Source) -> dict[str, Tensor]:
-    if source.head is None:
-        raise CheckpointError("value heads are for causal language models; this is none")
-    weight, bias = source.head.weight, source.head.bias
-    return {
-        llama_factory.HEAD_WEIGHT: weight.contiguous(),
-        llama_factory.HEAD_BIAS: weight.new_zeros(1) if bias is None else bias.contiguous(),
-    }
+def _value_head(head: Head) -> dict[str, Tensor]:
+    bias = head.weight.new_zeros(1) if head.bias is None else head.bias.contiguous()
+    return {value_heads.HEAD_WEIGHT: head.weight.contiguous(), value_heads.HEAD_BIAS: bias}
 
 
 def _normalisation_of_baseline(source: Source) -> tuple[float, float] | None:
@@ -281,12 +286,3 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(
         json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
-
-
-_WRITERS: Mapping[Target, Callable[[Source, Reader, Path], Written]] = {
-    "rewardd": _write_ours,
-    "transformers": _write_plain,
-    "openrlhf": _write_openrlhf,
-    "llama-factory": _write_llama_factory,
-    "trl": _write_trl,
-}

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from rewardd.checkpoints.convert.names import architecture_of
 from rewardd.checkpoints.convert.source import LoraParts, Source
+from rewardd.checkpoints.convert.value_heads import VALUE_HEADS
 from rm_core.checkpoint.adapters import is_adapter
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import Engine
@@ -157,7 +158,7 @@ def _trunk(source: Source) -> Any:
 def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
     from peft import PeftModel
 
-    values = source.layout in {"llama-factory", "trl"}
+    values = source.layout in VALUE_HEADS
     base = AutoModelForCausalLM if values else AutoModelForSequenceClassification
     model = base.from_pretrained(
         lora.base_directory,

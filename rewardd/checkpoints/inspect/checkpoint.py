@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from rewardd.checkpoints.convert import deepspeed_chat, llama_factory
+from rewardd.checkpoints.convert import deepspeed_chat, value_heads
 from rewardd.checkpoints.convert.classifier import HEAD_WEIGHT
 from rewardd.checkpoints.convert.layouts import LAYOUTS, recognised
 from rewardd.checkpoints.convert.source import (
@@ -22,7 +22,7 @@ from rm_core.checkpoint.files import resolve_directory
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
 from rm_core.engine.engine import Engine
-from rm_core.errors import CheckpointError, MissingHead, RewardError, UnsafeCheckpoint
+from rm_core.errors import MissingHead, UnsafeCheckpoint
 from rm_core.types import ROLES
 from training.modeling.reward_model import quiet_transformers
 
@@ -35,8 +35,8 @@ KINDS: dict[LayoutName, str] = {
     "deepspeed-chat": "reward model of DeepSpeed-Chat",
 }
 HEAD_NAMES: dict[LayoutName, str] = {
-    "llama-factory": llama_factory.HEAD_WEIGHT,
-    "trl": llama_factory.HEAD_WEIGHT,
+    "llama-factory": value_heads.HEAD_WEIGHT,
+    "trl": value_heads.HEAD_WEIGHT,
     "deepspeed-chat": deepspeed_chat.HEAD_WEIGHT,
 }
 CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -56,16 +56,15 @@ def inspect_checkpoint(name: str, *, load: bool = True) -> Inspection:
     """
     directory = resolve_directory(name)
     inspection = Inspection(name)
-    try:
+    with inspection.problems(), quiet_transformers():
         found = look(name, directory, allow_pickle=False)
-    except CheckpointError as error:
-        inspection.add("problem", error.code, str(error))
-        return inspection
-    inspection.architecture = next(iter(architectures_of(found.config)), None)
-    with quiet_transformers():
-        _inspect_weights(found, inspection, finite=load)
-        _inspect_manifest(found, inspection)
-        _inspect_reading(found, inspection)
+        inspection.architecture = next(iter(architectures_of(found.config)), None)
+        with inspection.problems():
+            _inspect_weights(found, inspection, finite=load)
+        with inspection.problems():
+            _inspect_manifest(found, inspection)
+        with inspection.problems():
+            _inspect_reading(found, inspection)
         if load and inspection.sound and inspection.layout in SERVED:
             _inspect_serving(name, inspection)
     return inspection
@@ -89,12 +88,8 @@ def _inspect_weights(found: Found, inspection: Inspection, *, finite: bool) -> N
         if found.model is None and found.adapter_weights is None:
             inspection.add("problem", "no_weights", "there are no weights in it")
         return
-    try:
-        opened = [open_weights(group, allow_pickle=False) for group in files]
-        inspection.weights = weight_facts(opened, files, finite=finite)
-    except CheckpointError as error:
-        inspection.add("problem", error.code, str(error))
-        return
+    opened = [open_weights(group, allow_pickle=False) for group in files]
+    inspection.weights = weight_facts(opened, files, finite=finite)
     if inspection.weights.non_finite:
         wrong = inspection.weights.non_finite
         inspection.add(
@@ -105,21 +100,13 @@ def _inspect_weights(found: Found, inspection: Inspection, *, finite: bool) -> N
 
 
 def _inspect_manifest(found: Found, inspection: Inspection) -> None:
-    try:
-        manifest = read_manifest(found.directory)
-    except RewardError as error:
-        inspection.add("problem", error.code, str(error))
-        return
+    manifest = read_manifest(found.directory)
     if manifest is None:
         return
     inspection.manifest = _told(manifest)
-    try:
-        verify_files(found.directory, manifest)
-    except RewardError as error:
-        inspection.digests = "failed"
-        inspection.add("problem", error.code, str(error))
-    else:
-        inspection.digests = "verified"
+    inspection.digests = "failed"  # until it holds
+    verify_files(found.directory, manifest)
+    inspection.digests = "verified"
 
 
 def _told(manifest: RewardModelManifest) -> dict[str, object]:
@@ -131,11 +118,7 @@ def _told(manifest: RewardModelManifest) -> dict[str, object]:
 
 
 def _inspect_reading(found: Found, inspection: Inspection) -> None:
-    try:
-        reasons = recognised(found)
-    except CheckpointError as error:
-        inspection.add("problem", error.code, str(error))
-        return
+    reasons = recognised(found)
     if len(reasons) != 1:
         _explain(found, reasons, inspection)
         return
@@ -144,12 +127,7 @@ def _inspect_reading(found: Found, inspection: Inspection) -> None:
     inspection.kind = KINDS[layout.name]
     if found.adapter is not None:
         inspection.kind += ", a LoRA adapter"
-    try:
-        source = layout.read(found, ReadOptions())
-    except RewardError as error:
-        inspection.add("problem", error.code, str(error))
-        return
-    _describe(source, inspection)
+    _describe(layout.read(found, ReadOptions()), inspection)
 
 
 def _describe(source: Source, inspection: Inspection) -> None:
@@ -166,10 +144,7 @@ def _describe(source: Source, inspection: Inspection) -> None:
             "convert_first",
             "rewardd serves it once it is converted: `rewardd convert`",
         )
-    try:
-        inspect_texts(source, inspection)
-    except CheckpointError as error:
-        inspection.add("problem", error.code, str(error))
+    inspect_texts(source, inspection)
 
 
 def _explain(found: Found, reasons: dict[LayoutName, str], inspection: Inspection) -> None:
@@ -200,11 +175,6 @@ def _inspect_serving(name: str, inspection: Inspection) -> None:
     """Load it as the server does: whether that works, and which way it would run."""
     told = inspection.manifest or {}
     role = next((role for role in ROLES if role == told.get("role")), ROLES[0])
-    try:
-        described = Engine({role: load_reward_model(name, role)}).describe()[role]
-    except RewardError as error:
-        inspection.add("problem", error.code, str(error))
-        return
-    inspection.path = {
-        key: described[key] for key in ("path", "path_reason", "reads_places", "dtype", "device")
-    }
+    described = Engine({role: load_reward_model(name, role)}).describe()[role]
+    shown = ("path", "path_reason", "reads_places", "dtype", "device")
+    inspection.path = {key: described[key] for key in shown}

@@ -1,7 +1,11 @@
 """The report of an inspection, as values; JSON and the terminal both show these."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from rm_core.errors import RewardError
 
 Severity = Literal["problem", "warning", "note"]
 
@@ -131,6 +135,14 @@ class Inspection:
     def add(self, severity: Severity, code: str, message: str) -> None:
         """Report a finding."""
         self.findings.append(Finding(severity, code, message))
+
+    @contextmanager
+    def problems(self) -> Iterator[None]:
+        """Report what a part can't be read for, so that the next is looked at all the same."""
+        try:
+            yield
+        except RewardError as error:
+            self.add("problem", error.code, str(error))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

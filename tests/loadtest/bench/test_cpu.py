@@ -1,14 +1,15 @@
 import pytest
 
-from loadtest.bench.cpu import Options, bench_checkpoints
+from loadtest.bench.cpu import bench_checkpoints
 from loadtest.errors import LoadTestError
+from loadtest.settings import BenchSettings
 from rm_core.engine import load_engine
 
 SMALL = {"groups": 2, "responses": 3, "prompt_tokens": 24, "texts": 4, "rounds": 2}
 
 
 def test_every_way_is_timed_checked_and_right(models):
-    found = bench_checkpoints(models, Options(**SMALL))
+    found = bench_checkpoints(models, BenchSettings(**SMALL))
 
     assert [rounds.title.split(",")[0] for rounds in found] == ["grpo", "grpo", "mixed", "mixed"]
     for rounds in found:
@@ -29,7 +30,7 @@ def test_every_way_is_timed_checked_and_right(models):
 
 
 def test_half_precision_is_held_against_float32(models):
-    options = Options(**SMALL, shapes=("grpo",), dtype="bfloat16", two=False)
+    options = BenchSettings(**SMALL, shape="grpo", dtype="bfloat16", two=False)
     (rounds,) = bench_checkpoints(models, options)
 
     assert rounds.wrong() == []
@@ -41,7 +42,7 @@ def test_half_precision_is_held_against_float32(models):
 
 
 def test_the_deterministic_mode_is_timed_beside_the_default(models):
-    options = Options(**SMALL, shapes=("grpo",), deterministic=True, baselines=False, two=False)
+    options = BenchSettings(**SMALL, shape="grpo", deterministic=True, baselines=False, two=False)
     (rounds,) = bench_checkpoints(models, options)
 
     assert list(rounds.timings) == ["ours", "ours, deterministic"]
@@ -59,7 +60,7 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
         return load_engine(models, **{**options, "dtype": "float32"})
 
     monkeypatch.setattr("loadtest.bench.cpu.load_engine", engine)
-    options = Options(**SMALL, shapes=("mixed",), dtype="int8", two=False)
+    options = BenchSettings(**SMALL, shape="mixed", dtype="int8", two=False)
     (rounds,) = bench_checkpoints(models, options)
 
     assert asked == ["int8", "float32"]
@@ -67,7 +68,7 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
     assert rounds.timings["one at a time"].max_error < 1e-5
 
 
-@pytest.mark.parametrize("wrong", [{"shapes": ("square",)}, {"dtype": "int4"}])
-def test_unknown_names_are_answered_with_the_known_ones(wrong):
+@pytest.mark.parametrize("wrong", [{"shape": "square"}, {"dtype": "int4"}])
+def test_unknown_names_are_answered_with_the_known_ones(models, wrong):
     with pytest.raises(LoadTestError, match="there are"):
-        Options(**wrong)
+        bench_checkpoints(models, BenchSettings(**wrong))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from loadtest.bench.device import (
-    Options,
     bench_device,
     linear_flops,
     make_model,
@@ -16,9 +15,10 @@ from loadtest.bench.device import (
 )
 from loadtest.bench.strategies import PackSize, trunk_linears
 from loadtest.errors import LoadTestError
+from loadtest.settings import BenchSettings
 
-SMALL = Options(
-    shape="toy",
+SMALL = BenchSettings(
+    model="toy",
     device="cpu",
     groups=2,
     responses=3,
@@ -44,7 +44,9 @@ def test_our_forward_padded_and_limit_are_timed_and_the_share_is_told():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_same_on_cuda():
-    options = Options(shape="toy", device="cuda", groups=2, responses=3, rounds=1, matmul_size=512)
+    options = BenchSettings(
+        model="toy", device="cuda", groups=2, responses=3, rounds=1, matmul_size=512
+    )
 
     assert bench_device(options).wrong() == []
 
@@ -94,4 +96,4 @@ def test_operations_are_two_for_each_weight_and_row():
 
 def test_an_unknown_shape_is_answered_with_the_known_ones():
     with pytest.raises(LoadTestError, match="8b"):
-        bench_device(Options(shape="900b"))
+        bench_device(BenchSettings(model="900b"))

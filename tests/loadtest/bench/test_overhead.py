@@ -1,17 +1,18 @@
 import pytest
 
-from loadtest.bench.overhead import Options, Overhead, measure_overhead
+from loadtest.bench.overhead import Overhead, measure_overhead
 from loadtest.peers import peer_named
 from loadtest.servers import Launch
+from loadtest.settings import OverheadSettings
 
 
 def test_the_server_is_measured_beside_the_engine_on_the_same_texts(models, tokenizer):
-    options = Options(
+    settings = OverheadSettings(
         rounds=1, groups=2, responses=3, prompt_tokens=20, short_texts=3, loaded_texts=6
     )
 
     found = measure_overhead(
-        Launch(peer_named("rewardd"), threads=1), models.safety, tokenizer, options, lambda _: None
+        Launch(peer_named("rewardd"), threads=1), models.safety, tokenizer, settings, lambda _: None
     )
 
     assert found.loaded is not None

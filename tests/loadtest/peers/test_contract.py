@@ -85,9 +85,9 @@ def test_a_recorded_reply_is_read_in_the_order_of_the_request(name):
 
 @pytest.mark.parametrize("name", SENT)
 def test_a_request_is_what_the_contract_wants(name):
-    call = PEERS[name].call(GROUP, "m")
+    peer = PEERS[name]
 
-    assert (call.path, json.loads(call.encoded())) == SENT[name]
+    assert (peer.path, json.loads(peer.encoded(GROUP, "m"))) == SENT[name]
 
 
 def test_every_adapter_is_tested_here():
@@ -96,11 +96,10 @@ def test_every_adapter_is_tested_here():
 
 def test_our_server_gets_a_group_as_one_item_and_answers_for_every_role():
     peer = peer_named("rewardd")
-    call = peer.call(GROUP, "m")
     body = {"items": [{"responses": [reply_of_rewardd(1.0, 2.0), reply_of_rewardd(3.0, 4.0)]}]}
 
-    assert call.path == "/score"
-    assert call.body == {"items": [{"prompt": "ask", "responses": [" r0", " r1"]}]}
+    assert peer.path == "/score"
+    assert peer.body(GROUP, "m") == {"items": [{"prompt": "ask", "responses": [" r0", " r1"]}]}
     assert peer.rewards(json.dumps(body).encode(), GROUP) == {
         "safety": [1.0, 3.0],
         "helpfulness": [2.0, 4.0],
@@ -111,7 +110,7 @@ def test_our_server_gets_independent_texts_as_items_of_their_own():
     peer = peer_named("rewardd")
     body = {"items": [{"helpfulness": {"reward": 1.0}}, {"helpfulness": {"reward": 2.0}}]}
 
-    assert peer.call(APART, "m").body["items"][1] == {"prompt": "two", "response": " b"}
+    assert peer.body(APART, "m")["items"][1] == {"prompt": "two", "response": " b"}
     assert peer.rewards(json.dumps(body).encode(), APART) == {"helpfulness": [1.0, 2.0]}
 
 
@@ -131,9 +130,9 @@ def test_an_item_that_failed_is_malformed_and_not_left_out():
 
 def test_texts_are_sent_as_they_are():
     text = Text("naïve “quotes”", "\n\ttab 🙂", "naïve “quotes”\n\ttab 🙂", 9)
-    call = peer_named("naive").call(Request((text,)), "m")
+    sent = peer_named("naive").encoded(Request((text,)), "m")
 
-    assert json.loads(call.encoded().decode("utf-8")) == {"texts": [text.whole]}
+    assert json.loads(sent.decode("utf-8")) == {"texts": [text.whole]}
 
 
 def test_an_unknown_adapter_is_answered_with_the_known_ones():

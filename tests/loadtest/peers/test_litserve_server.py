@@ -32,7 +32,7 @@ def test_requests_that_meet_in_a_batch_get_their_own_rewards(api, model, tokeniz
     requests = workloads.mixed(tokenizer, texts=5, per_request=2).requests
     peer = peer_named("litserve")
 
-    decoded = [api.decode_request(peer.call(request, "").body) for request in requests]
+    decoded = [api.decode_request(peer.body(request, "")) for request in requests]
     outputs = api.unbatch(api.predict(api.batch(decoded)))
     replies = [api.encode_response(output)["rewards"] for output in outputs]
 

@@ -15,9 +15,8 @@ def client(model):
 def test_it_scores_a_padded_batch_as_each_text_alone(client, model, tokenizer):
     (request,) = workloads.mixed(tokenizer, texts=5).requests
     peer = peer_named("naive")
-    call = peer.call(request, "")
 
-    reply = client.post(call.path, json=call.body)
+    reply = client.post(peer.path, json=peer.body(request, ""))
 
     assert peer.rewards(reply.content, request)[""] == pytest.approx(
         rewards_alone(model, [text.whole for text in request.texts]), abs=1e-5

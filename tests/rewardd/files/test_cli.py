@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from rewardd.cli import app
 from tests.rewardd.conftest import WriteLines
 from tests.rm_client.servers import real_server
 
@@ -250,7 +252,8 @@ def test_a_run_that_cannot_begin_says_why_in_one_line(
     source = write_lines([{"prompt": "p", "response": "r"}])
     named = [flag.replace("{source}", str(source)) for flag in flags]
 
-    done = rewardd("score", source, "-o", tmp_path / "out.jsonl", *named, code=1)
+    done = CliRunner().invoke(app, ["score", str(source), "-o", f"{tmp_path}/out.jsonl", *named])
 
+    assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
     assert message in line

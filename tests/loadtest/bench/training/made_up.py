@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtest.bench.training.prepared import Prepared
+from loadtest.bench.training.rankings import Ranking
+from loadtest.bench.training.settings import WORKLOADS
+
 
 class Words:
     """Counts words for tokens."""
@@ -24,6 +28,17 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 def pair(prompt: str, good: str = "a good answer", bad: str = "a bad one") -> dict[str, Any]:
     return {"prompt": prompt, "responses": [bad, good], "scores": [0, 1]}
+
+
+def prepared_of(directory: Path, workload: str, *ranks: tuple[int, ...]) -> Prepared:
+    """Rankings of one prompt, the same for training and evaluation; none of the files is there."""
+    prompt = ({"role": "user", "content": "p"},)
+    rankings = [
+        Ranking(f"x:{at}", prompt, tuple("abcd"[: len(each)]), each)
+        for at, each in enumerate(ranks)
+    ]
+    files = (directory / "model", directory / "rankings.jsonl", directory / "pairs.jsonl")
+    return Prepared(WORKLOADS[workload], *files, rankings, rankings)
 
 
 def fake_python(path: Path, told: dict[str, Any], *, error: str = "") -> Path:

@@ -4,41 +4,35 @@ from typing import Any
 
 import pytest
 
-from loadtest.bench.training.measure import Plan, check_same_data, facts_of
+from loadtest.bench.training.measure import check_same_data, facts_of
 from loadtest.bench.training.prepared import Prepared
-from loadtest.bench.training.rankings import Ranking
-from loadtest.bench.training.settings import WORKLOADS
+from loadtest.bench.training.settings import TrainingSettings
 from loadtest.bench.training.trainers import Trained
 from loadtest.errors import LoadTestError
+from tests.loadtest.bench.training.made_up import prepared_of
 
 
-def plan(tmp_path: Path, **changes: Any) -> Plan:
-    return Plan(tmp_path, tmp_path, **changes)
+def settings(tmp_path: Path, **changes: Any) -> TrainingSettings:
+    return TrainingSettings(tmp_path, **changes)
 
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
-    prompt = ({"role": "user", "content": "p"},)
-    rankings = (
-        Ranking("x:1", prompt, ("a", "b", "c"), (0, 1, 1)),
-        Ranking("x:2", prompt, ("a", "b"), (1, 0)),
-    )
-    return Prepared(WORKLOADS["pairs"], tmp_path, tmp_path, tmp_path, rankings, rankings)
+    return prepared_of(tmp_path, "pairs", (0, 1, 1), (1, 0))
 
 
-def test_every_arm_is_first_in_its_turn(tmp_path: Path):
-    found = plan(tmp_path, trainers=("ours", "trl"), trl_python=tmp_path, seeds=(4, 5, 6))
+def test_every_trainer_is_first_in_its_turn(tmp_path: Path):
+    found = settings(tmp_path, trainer=["ours", "trl"], trl_python=tmp_path, seed=[4, 5, 6])
 
     assert found.turns() == [
         *((4, "ours"), (4, "trl")),
         *((5, "trl"), (5, "ours")),
         *((6, "ours"), (6, "trl")),
     ]
-    assert plan(tmp_path, trainers=("ours", "padded"), seeds=(5,)).turns()[0] == (5, "padded")
 
 
 def test_trl_is_left_out_with_the_reason_where_nobody_names_its_python(tmp_path: Path):
-    found = plan(tmp_path, seeds=(0,))
+    found = settings(tmp_path, seed=[0])
 
     assert found.turns() == [(0, "ours"), (0, "padded")]
     assert set(found.left_out()) == {"trl", "trl-grouped"}
@@ -48,16 +42,15 @@ def test_trl_is_left_out_with_the_reason_where_nobody_names_its_python(tmp_path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"workloads": ("triples",)}, "no workload named triples"),
-        ({"trainers": ("axolotl",)}, "no trainer named axolotl"),
-        ({"trl_python": Path("/nowhere/python")}, "/nowhere/python is missing"),
+        ({"workload": ["triples"]}, "no workload named triples"),
+        ({"trainer": ["axolotl"]}, "no trainer named axolotl"),
     ],
 )
 def test_what_there_is_not_is_refused_before_anything_runs(
     tmp_path: Path, changes: dict[str, Any], said: str
 ):
     with pytest.raises(LoadTestError, match=said):
-        plan(tmp_path, **changes)
+        settings(tmp_path, **changes)
 
 
 def test_each_held_out_pair_knows_its_prompt(prepared: Prepared):
@@ -78,7 +71,7 @@ class Reader:
 
 
 def test_trainers_that_did_not_see_the_same_are_not_compared(prepared: Prepared):
-    trained = Trained(Path(), 1.0, (1.0,), 10, 10, 1, pairs=3, texts=("aa", "bb"))
+    trained = Trained(Path(), {}, (1.0,), pairs=3, texts=("aa", "bb"), versions={})
 
     check_same_data("trl", trained, prepared, Reader("aa", "bb"))  # type: ignore[arg-type]
     with pytest.raises(LoadTestError, match="other token ids"):

@@ -1,35 +1,25 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification
 
 from loadtest.bench.training import prepared as module
 from loadtest.bench.training.prepared import add_head, make_base, prepare
-from loadtest.bench.training.settings import WORKLOADS, BaseSize, Settings
+from loadtest.bench.training.settings import TrainingSettings
 from loadtest.errors import LoadTestError
-from tests.loadtest.bench.training.made_up import pair, write_rows
-from training.modeling.small_lm import BaseModelConfig, make_tokenizer
+from tests.adapters import save_base
+from tests.loadtest.bench.training.made_up import pair, prepared_of, write_rows
+from tests.models import make_tokenizer
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("base") / "base"
-    tokenizer = make_tokenizer([["a good answer", "question"]], BaseModelConfig(vocabulary=300))
-    config = LlamaForCausalLM.config_class(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    directory = save_base(tmp_path_factory.mktemp("base") / "base")
+    make_tokenizer(chat=True).save_pretrained(directory)
     return directory
 
 
@@ -62,9 +52,9 @@ def test_a_head_is_drawn_once_and_kept(base: Path, tmp_path: Path):
 def test_both_files_hold_the_train_side_and_only_ours_the_other(
     base: Path, data: Path, monkeypatch: pytest.MonkeyPatch, name: str, pairs_each: int
 ):
-    monkeypatch.setattr(module, "make_base", lambda *_: base)
+    monkeypatch.setattr(module, "make_base", lambda _: base)
 
-    found = prepare(WORKLOADS[name], data, data / "built", Settings(), records=20)
+    found = prepare(name, TrainingSettings(data, records=20, directory=data / "built"))
 
     rows = [json.loads(line) for line in found.rankings_file.read_text().splitlines()]
     pairs = [json.loads(line) for line in found.pairs_file.read_text().splitlines()]
@@ -92,17 +82,16 @@ def test_the_base_is_made_by_our_own_command_from_the_train_side(
         return type("Done", (), {"returncode": 0, "stderr": ""})
 
     monkeypatch.setattr(module.subprocess, "run", run)
-    settings = Settings(base=BaseSize(hidden=32, layers=1))
+    settings = TrainingSettings(data, hidden=32, layers=1, directory=data)
 
-    first = make_base(data, data / "built", settings)
-    second = make_base(data, data / "built", settings)
-    other = make_base(data, data / "built", Settings())
+    first, second = make_base(settings), make_base(settings)
+    other = make_base(replace(settings, hidden=64))
 
     assert first == second != other
     assert len(commands) == 2  # what stands is kept
-    assert commands[0][1:4] == ["-m", "rewardd", "make-base"]
+    assert commands[0][2:5] == ["-m", "rewardd", "make-base"]
     assert commands[0][commands[0].index("--hidden") + 1] == "32"
-    texts = (data / "built" / "base-texts.jsonl").read_text().splitlines()
+    texts = (settings.place / "base-texts.jsonl").read_text().splitlines()
     assert {json.loads(text)["split"] for text in texts} == {"train", "heldout"}
 
 
@@ -111,4 +100,20 @@ def test_a_base_that_can_not_be_made_says_why(data: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: failed)
 
     with pytest.raises(LoadTestError, match="disk full"):
-        make_base(data, data / "built", Settings())
+        make_base(TrainingSettings(data, directory=data))
+
+
+@pytest.mark.parametrize(
+    ("rankings", "responses", "workload"),
+    [(686, 3, "kwise"), (640, 2, "pairs"), (7, 3, "kwise"), (1, 3, "kwise")],
+)
+def test_pairs_and_their_rankings_make_equally_many_updates(
+    rankings: int, responses: int, workload: str
+):
+    found = prepared_of(Path(), workload, *[tuple(range(responses))] * rankings)
+
+    theirs = -(-found.num_pairs // found.pairs_batch)
+    assert found.updates == -(-rankings // found.workload.batch)
+    assert abs(theirs - found.updates) <= 0.05 * found.updates
+    assert 1 <= found.warmup <= max(1, found.updates // 10)
+    assert responses > 2 or found.pairs_batch == found.workload.batch

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,15 @@ def run(trainer: str, seed: int, seconds: float, right: tuple[float, ...]) -> Ru
     return Run("pairs", trainer, seed, seconds, seconds / 10, 10, 1000, 600, 2**30, right)
 
 
-def comparison(*runs: Run, **changes: object) -> Comparison:
-    found = Comparison(
-        {"processor": "2 × made up"},
-        {"threads": 2},
-        {"pairs": {"train_pairs": 40, "pair_prompts": PROMPTS}},
-        list(runs),
-    )
-    for name, value in changes.items():
-        setattr(found, name, value)
+MACHINE = {"processor": "2 × made up"}
+FACTS = {"train_pairs": 40, "pair_prompts": PROMPTS}
+
+
+def comparison(*runs: Run, **changes: Any) -> Comparison:
+    found = Comparison(**{"settings": {"threads": 2}, "environment": MACHINE, **changes})
+    found.take_workload("pairs", FACTS)
+    for each in runs:
+        found.take_run(each)
     return found
 
 
@@ -69,7 +70,7 @@ def test_accuracy_is_a_mean_of_seeds_and_its_gap_goes_pair_by_pair(found: Compar
     assert gap.high > 0.25
 
 
-def test_equal_arms_have_no_gap_at_all():
+def test_equal_trainers_have_no_gap_at_all():
     values = np.zeros((3, 4))
 
     assert resampled_mean(values, np.array(PROMPTS)) == Interval(0, 0, 0)
@@ -87,20 +88,19 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says():
     assert hits >= 34  # of 40; fewer than one in a hundred times at 95 %
 
 
-def test_runs_come_back_from_their_file_and_merge(found: Comparison, tmp_path: Path):
+def test_runs_come_back_from_their_file_and_more_are_added(found: Comparison, tmp_path: Path):
     file = tmp_path / "r.json"
     file.write_text(json.dumps(found.to_json()))
-    again = Comparison.read(file)
-    again.left_out = {"trl-grouped": "no Python"}
+    again = comparison(left_out={"trl": "no Python", "padded": "no time"})
 
-    again.merge(
-        comparison(run("trl-grouped", 0, 70, (1, 1, 1, 1)), run("ours", 1, 29, (0, 0, 0, 0)))
-    )
+    again.go_on_from(file)
+    again.take_run(run("trl-grouped", 0, 70, (1, 1, 1, 1)))
+    again.take_run(run("ours", 1, 29, (0, 0, 0, 0)))
 
     assert again.runs[:3] == found.runs[:3]
     assert [one.seconds for one in again.of("pairs", "ours")] == [25.0, 29]
     assert again.trainers("pairs") == ["ours", "trl", "trl-grouped"]
-    assert again.left_out == {}
+    assert again.left_out == {"padded": "no time"}
 
 
 @pytest.mark.parametrize(
@@ -108,22 +108,27 @@ def test_runs_come_back_from_their_file_and_merge(found: Comparison, tmp_path: P
     [
         ({"settings": {"threads": 1}}, "other settings"),
         ({"environment": {"processor": "another"}}, "other machine"),
-        ({"workloads": {"pairs": {"train_pairs": 41, "pair_prompts": PROMPTS}}}, "has changed"),
     ],
 )
-def test_what_can_not_be_compared_is_not_merged(found: Comparison, changes: dict, said: str):
+def test_what_can_not_be_compared_is_not_taken_in(
+    found: Comparison, changes: dict, said: str, tmp_path: Path
+):
+    (tmp_path / "r.json").write_text(json.dumps(found.to_json()))
+
     with pytest.raises(LoadTestError, match=said):
-        found.merge(comparison(**changes))
+        comparison(**changes).go_on_from(tmp_path / "r.json")
+    with pytest.raises(LoadTestError, match="has changed"):
+        found.take_workload("pairs", {**FACTS, "train_pairs": 41})
 
 
 def test_another_file_is_refused(tmp_path: Path):
     (tmp_path / "r.json").write_text('{"results": []}')
 
     with pytest.raises(LoadTestError, match="no result of `train`"):
-        Comparison.read(tmp_path / "r.json")
+        comparison().go_on_from(tmp_path / "r.json")
 
 
-def test_the_table_has_a_row_an_arm_and_says_who_is_missing(found: Comparison):
+def test_the_table_has_a_row_a_trainer_and_says_who_is_missing(found: Comparison):
     found.left_out = {"trl-grouped": "no Python with TRL was named (--trl-python)"}
 
     text = found.tables()

@@ -95,7 +95,7 @@ def llama_factory(
     head = value_head(32)
     model.save_pretrained(directory)
     make_tokenizer(chat=True).save_pretrained(directory)
-    values = {"v_head.summary.weight": head.weight.data, "v_head.summary.bias": head.bias.data}
+    values = {f"v_head.summary.{name}": tensor for name, tensor in head.state_dict().items()}
     if pickled:
         torch.save(values, directory / "value_head.bin")
     else:
@@ -125,7 +125,7 @@ def llama_factory_lora(directory: Path, base: Path) -> Foreign:
     adapted.save_pretrained(directory)
     make_tokenizer(chat=True).save_pretrained(directory)
     head = value_head(32)
-    values = {"v_head.summary.weight": head.weight.data, "v_head.summary.bias": head.bias.data}
+    values = {f"v_head.summary.{name}": tensor for name, tensor in head.state_dict().items()}
     save_file(values, directory / "value_head.safetensors", metadata={"format": "pt"})
     trunk = load_file(directory / "adapter_model.safetensors")
     oracle = value_at(adapted.eval(), head, at_last)

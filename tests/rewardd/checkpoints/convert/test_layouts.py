@@ -1,7 +1,9 @@
 """A directory's files tell whose it is; where they tell of two, or of none, the user is asked."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +23,8 @@ from tests.models import save_checkpoint
 from tests.rewardd.checkpoints.convert import foreign
 
 
-def read(
-    directory: Path, layout: LayoutName | None = None, *, allow_pickle: bool = False
-) -> Source:
-    return read_source(str(directory), layout, ReadOptions(), allow_pickle=allow_pickle)
+def read(directory: Path, layout: LayoutName | None = None) -> Source:
+    return read_source(str(directory), layout, ReadOptions(), allow_pickle=False)
 
 
 def test_two_projects_in_one_directory_are_named_with_their_signs(tmp_path: Path) -> None:
@@ -52,31 +52,28 @@ def test_a_directory_without_a_model_is_told_apart(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_pickles_alone_say_which_flag_reads_them(tmp_path: Path) -> None:
-    source = foreign.deepspeed_chat(tmp_path / "pickled")
-
-    with pytest.raises(UnsafeCheckpoint, match="--allow-pickle"):
-        read(source.directory)
-    assert read(source.directory, allow_pickle=True).layout == "deepspeed-chat"
-
-
-def test_a_configuration_that_asks_for_code_is_refused(tmp_path: Path) -> None:
-    source = foreign.trl(tmp_path / "source")
-    path = source.directory / "config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "auto_map": {"AutoModel": "evil.Model"}}))
-
-    with pytest.raises(UnsafeCheckpoint, match="remote code"):
-        read(source.directory)
+REFUSED: dict[str, tuple[Callable[[Path], foreign.Foreign], dict[str, Any], type, str]] = {
+    "asks for code": (
+        *(foreign.trl, {"auto_map": {"AutoModel": "evil.Model"}}),
+        *(UnsafeCheckpoint, "remote code"),
+    ),
+    "lacks the head it names": (
+        *(foreign.openrlhf, {"value_head_prefix": "critic"}, MissingHead, r"critic\.weight"),
+    ),
+    "unknown kind of model": (
+        *(foreign.trl, {"model_type": "perceptron"}, CheckpointError, "perceptron"),
+    ),
+}
 
 
-def test_an_openrlhf_checkpoint_without_the_head_it_names_is_refused(tmp_path: Path) -> None:
-    source = foreign.openrlhf(tmp_path / "source")
-    path = source.directory / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "value_head_prefix": "critic"}))
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_configuration_that_can_not_be_followed_is_refused(why: str, tmp_path: Path) -> None:
+    build, changes, error, said = REFUSED[why]
+    path = build(tmp_path / "source").directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
-    with pytest.raises(MissingHead, match=r"critic\.weight"):
-        read(source.directory)
+    with pytest.raises(error, match=said):
+        read(path.parent)
 
 
 def test_a_plain_classifier_with_two_labels_is_refused(tmp_path: Path) -> None:
@@ -90,13 +87,4 @@ def test_a_head_with_two_outputs_is_refused(tmp_path: Path) -> None:
     save_file(values, source.directory / "value_head.safetensors")
 
     with pytest.raises(WrongNumLabels, match=r"\(2, 32\)"):
-        read(source.directory)
-
-
-def test_an_unknown_kind_of_model_is_named(tmp_path: Path) -> None:
-    source = foreign.trl(tmp_path / "source")
-    path = source.directory / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "perceptron"}))
-
-    with pytest.raises(CheckpointError, match="perceptron"):
         read(source.directory)

@@ -22,7 +22,7 @@ from rm_core.checkpoint.manifest import (
     write_manifest,
 )
 from rm_core.engine.engine import load_engine
-from rm_core.errors import CheckpointError, ConfigurationError, NotSaved
+from rm_core.errors import CheckpointError, ConfigurationError, NotSaved, UnsafeCheckpoint
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue
 from tests.models import EOS, make_tokenizer, save_checkpoint
@@ -59,39 +59,36 @@ SOURCES: dict[str, Builder] = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_the_engine_gives_the_projects_own_rewards(name: str, tmp_path: Path) -> None:
-    source = SOURCES[name](tmp_path / "source")
+def manifest_of(directory: Path) -> RewardModelManifest:
+    manifest = read_manifest(directory)
+    assert manifest is not None
+    return manifest
 
+
+@pytest.fixture(scope="module", params=SOURCES)
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Foreign:
+    return SOURCES[request.param](tmp_path_factory.mktemp("foreign") / request.param)
+
+
+def test_weights_and_rewards_are_the_projects_own(source: Foreign, tmp_path: Path) -> None:
     result = converted(source, tmp_path / "ours")
-
-    found = ids_and_rewards(load_engine({"helpfulness": str(tmp_path / "ours")}))
-    assert [reward for _, reward in found] == pytest.approx(
-        [source.oracle(ids) for ids, _ in found], abs=1e-5
-    )
-    assert name.startswith(result.layout)
-    assert result.agreement is not None
-    assert result.agreement.largest_difference <= 1e-5
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_weights_are_the_projects_own_to_the_bit(name: str, tmp_path: Path) -> None:
-    source = SOURCES[name](tmp_path / "source")
-
-    converted(source, tmp_path / "ours", verify=False)
 
     wanted = {**source.trunk, "score.weight": source.head}
     if source.bias is not None:
         wanted["score.bias"] = source.bias
     assert_same(tensors(tmp_path / "ours"), wanted)
+    found = ids_and_rewards(load_engine({"helpfulness": str(tmp_path / "ours")}))
+    assert [reward for _, reward in found] == pytest.approx(
+        [source.oracle(ids) for ids, _ in found], abs=1e-5
+    )
+    assert source.directory.name.startswith(result.layout)
+    assert result.agreement is not None
+    assert result.agreement.largest_difference <= 1e-5
 
 
-@pytest.mark.parametrize("name", SOURCES)
 def test_plain_transformers_gives_the_projects_rewards_but_for_the_constant(
-    name: str, tmp_path: Path
+    source: Foreign, tmp_path: Path
 ) -> None:
-    source = SOURCES[name](tmp_path / "source")
-
     result = converted(source, tmp_path / "plain", target="transformers")
 
     constant = 0.0 if source.bias is None else 1.5
@@ -133,10 +130,7 @@ def test_a_way_through_plain_transformers_keeps_constant_and_contract(tmp_path: 
     convert(str(tmp_path / "plain"), tmp_path / "again", ConvertOptions(role="helpfulness"))
 
     assert_same(tensors(tmp_path / "again"), tensors(tmp_path / "ours"))
-    first, second = (read_manifest(tmp_path / name) for name in ("ours", "again"))
-    assert first is not None
-    assert second is not None
-    assert first.position == second.position
+    assert manifest_of(tmp_path / "ours").position == manifest_of(tmp_path / "again").position
 
 
 def test_openrlhfs_mean_and_std_become_the_baseline_and_come_back(tmp_path: Path) -> None:
@@ -144,10 +138,9 @@ def test_openrlhfs_mean_and_std_become_the_baseline_and_come_back(tmp_path: Path
     converted(source, tmp_path / "ours")
     convert(str(tmp_path / "ours"), tmp_path / "back", ConvertOptions(target="openrlhf"))
 
-    manifest = read_manifest(tmp_path / "ours")
-    assert manifest is not None
-    assert manifest.baseline is not None
-    assert (manifest.baseline.mean, manifest.baseline.std) == (0.25, 1.75)
+    baseline = manifest_of(tmp_path / "ours").baseline
+    assert baseline is not None
+    assert (baseline.mean, baseline.std) == (0.25, 1.75)
     config = json.loads((tmp_path / "back" / "config.json").read_text())
     assert (config["mean"], config["std"], config["value_head_prefix"]) == (0.25, 1.75, "score")
     assert_same(tensors(tmp_path / "back"), tensors(source.directory))
@@ -262,14 +255,12 @@ def test_rewards_that_are_no_numbers_leave_nothing_behind(tmp_path: Path) -> Non
 def test_pickles_are_read_only_where_the_user_says_so(tmp_path: Path) -> None:
     source = foreign.deepspeed_chat(tmp_path / "source")
 
-    with pytest.raises(CheckpointError, match="--allow-pickle"):
+    with pytest.raises(UnsafeCheckpoint, match="--allow-pickle"):
         converted(source, tmp_path / "ours", allow_pickle=False)
-    result = converted(source, tmp_path / "ours")
+    result = converted(source, tmp_path / "ours", verify=False)
 
     assert "unpickled" in result.notes[0]
-    manifest = read_manifest(tmp_path / "ours")
-    assert manifest is not None
-    assert manifest.training["converted"]["pickled"] is True
+    assert manifest_of(tmp_path / "ours").training["converted"]["pickled"] is True
 
 
 def test_our_manifest_says_where_the_model_came_from_and_how_equal_it_is(tmp_path: Path) -> None:
@@ -277,8 +268,7 @@ def test_our_manifest_says_where_the_model_came_from_and_how_equal_it_is(tmp_pat
 
     converted(source, tmp_path / "ours")
 
-    manifest = read_manifest(tmp_path / "ours")
-    assert manifest is not None
+    manifest = manifest_of(tmp_path / "ours")
     told = manifest.training["converted"]
     assert told["from"] == "trl"
     assert told["verified"]["probes"] >= 4

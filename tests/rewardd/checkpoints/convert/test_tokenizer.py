@@ -10,33 +10,30 @@ from rm_core.errors import CheckpointError
 from tests.models import BOS, EOS, PAD, make_tokenizer
 from training.modeling.reward_model import PAD_TOKEN
 
-
-def test_a_pad_token_of_its_own_is_kept() -> None:
-    tokenizer = make_tokenizer()
-
-    padding = settle_padding(tokenizer, "own", current=EOS, rows=320)
-
-    assert (padding.token_id, padding.changed, padding.note) == (PAD, False, None)
+SIZE = len(make_tokenizer())
 
 
-def test_where_the_pad_token_is_eos_a_free_row_of_the_embedding_gets_one() -> None:
-    tokenizer = make_tokenizer(pad_is_eos=True)
-    size = len(tokenizer)
+@pytest.mark.parametrize(
+    ("rule", "pad_is_eos", "free_rows", "wanted"),
+    [
+        ("own", False, 60, PAD),
+        ("own", True, 60, SIZE),  # a free row of the embedding gets one
+        ("own", True, 0, BOS),  # no text ends with it
+        ("eos", False, 60, EOS),
+        ("keep", False, 60, 7),
+    ],
+)
+def test_the_pad_token_is_one_that_no_text_ends_with_unless_the_layout_wants_it(
+    rule: Any, pad_is_eos: bool, free_rows: int, wanted: int
+) -> None:
+    tokenizer = make_tokenizer(pad_is_eos=pad_is_eos)
 
-    padding = settle_padding(tokenizer, "own", current=EOS, rows=320)
+    padding = settle_padding(tokenizer, rule, current=7, rows=SIZE + free_rows)
 
-    assert padding.token_id == size
-    assert padding.changed
-    assert tokenizer.pad_token == PAD_TOKEN
-
-
-def test_without_a_free_row_bos_pads_as_no_text_ends_with_it() -> None:
-    tokenizer = make_tokenizer(pad_is_eos=True)
-
-    padding = settle_padding(tokenizer, "own", current=EOS, rows=len(tokenizer))
-
-    assert padding.token_id == BOS
-    assert tokenizer.pad_token_id == BOS
+    changed = wanted in {SIZE, BOS, EOS}
+    assert (padding.token_id, padding.changed) == (wanted, changed)
+    assert (padding.note is not None) == (wanted in {SIZE, BOS})
+    assert not changed or tokenizer.pad_token_id == wanted
 
 
 def test_where_all_special_tokens_are_eos_nothing_pads() -> None:
@@ -49,11 +46,6 @@ def test_where_all_special_tokens_are_eos_nothing_pads() -> None:
     assert padding.token_id is None
     assert padding.note is not None
     assert "one text at a time" in padding.note
-
-
-@pytest.mark.parametrize(("rule", "wanted"), [("eos", EOS), ("keep", 7)])
-def test_the_other_rules_take_eos_or_leave_it(rule: Any, wanted: int) -> None:
-    assert settle_padding(make_tokenizer(), rule, current=7, rows=320).token_id == wanted
 
 
 def test_a_changed_tokenizer_is_written_anew_with_its_template(tmp_path: Path) -> None:

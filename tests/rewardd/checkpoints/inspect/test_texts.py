@@ -6,52 +6,41 @@ from typing import Any
 import pytest
 
 from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
+from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
+from rm_core.text.contract import default_contract
 from tests.models import make_tokenizer as make
 from tests.models import save_checkpoint
 
 
-def warnings(directory: Path) -> set[str]:
-    found = inspect_checkpoint(str(directory), load=False)
-    return {finding.code for finding in found.findings if finding.severity == "warning"}
-
-
-def test_a_plain_tokenizer_has_no_trap(tmp_path: Path) -> None:
-    assert warnings(save_checkpoint(tmp_path / "plain")) == set()
-
-
-def test_padding_with_eos_leaves_open_which_token_is_read(tmp_path: Path) -> None:
-    directory = save_checkpoint(tmp_path / "model", tokenizer=make(pad_is_eos=True))
-
-    assert warnings(directory) == {"pad_is_eos"}
-
-
-def test_a_tokenizer_that_pads_with_another_token_than_the_model_knows(tmp_path: Path) -> None:
-    directory = save_checkpoint(tmp_path / "model", pad_token_id=7)
-
-    assert warnings(directory) == {"pad_tokens_differ"}
-
-
-def test_a_template_that_writes_the_date(tmp_path: Path) -> None:
-    tokenizer: Any = make(chat=True)
+def with_date() -> Any:
+    tokenizer = make(chat=True)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
-    directory = save_checkpoint(tmp_path / "model", tokenizer=tokenizer)
-
-    assert "template_calls_clock" in warnings(directory)
+    return tokenizer
 
 
-@pytest.mark.parametrize(("adds_bos", "wanted"), [(True, {"double_bos"}), (False, set())])
-def test_a_template_and_a_tokenizer_that_both_write_bos(
-    adds_bos: bool, wanted: set[str], tmp_path: Path
-) -> None:
-    tokenizer = make(chat=True, add_bos=adds_bos)
+TRAPS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "a plain tokenizer": ({}, set()),
+    "padding with EOS": ({"tokenizer": make(pad_is_eos=True)}, {"pad_is_eos"}),
+    "another pad token than the model's": ({"pad_token_id": 7}, {"pad_tokens_differ"}),
+    "a template that writes the date": ({"tokenizer": with_date()}, {"template_calls_clock"}),
+    "template and tokenizer write BOS": (
+        {"tokenizer": make(chat=True, add_bos=True)},
+        {"double_bos"},
+    ),
+    "the template alone writes BOS": ({"tokenizer": make(chat=True)}, set()),
+}
 
-    assert warnings(save_checkpoint(tmp_path / "model", tokenizer=tokenizer)) == wanted
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_traps_are_warned_of(trap: str, tmp_path: Path) -> None:
+    options, wanted = TRAPS[trap]
+
+    found = inspect_checkpoint(str(save_checkpoint(tmp_path / "model", **options)), load=False)
+
+    assert {each.code for each in found.findings if each.severity == "warning"} == wanted
 
 
 def test_a_template_that_is_not_the_manifests_is_a_problem(tmp_path: Path) -> None:
-    from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
-    from rm_core.text.contract import default_contract
-
     tokenizer: Any = make(chat=True)
     contract = default_contract(tokenizer, max_length=300)
     tokenizer.chat_template += " "
