@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -37,6 +37,8 @@ SLOW_IMPORTS += ("sklearn.metrics", "pydantic_settings", "prometheus_client", "s
 SECONDS_EACH = 600
 # One seed: the score doesn't depend on what hypothesis happens to draw.
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+# What the fork has imported pytest can't rewrite and warns of, where warnings are errors.
+OPTIONS += ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 
 def stale(mutants: Sequence[Mutant], root: Path = ROOT) -> list[Mutant]:
@@ -75,8 +77,21 @@ def tests_fail(status: int) -> bool:
     return os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == pytest.ExitCode.TESTS_FAILED
 
 
-def survivors(mutants: Sequence[Mutant], trees: Sequence[Path]) -> list[Mutant]:
-    """The mutants that no test kills, each tried on one of the trees."""
+def do_not_pass(status: int) -> bool:
+    """Whether a run ended in any other way than one whose tests all pass."""
+    return status != 0
+
+
+def survivors(
+    mutants: Sequence[Mutant], trees: Sequence[Path], kills: Callable[[int], bool] = tests_fail
+) -> list[Mutant]:
+    """The mutants that no test kills, each tried on one of the trees.
+
+    Args:
+        mutants: what to try.
+        trees: copies of the tree to try it on.
+        kills: whether a run's status is that of a killed mutant.
+    """
     free, alive = list(trees), []
     running: dict[int, tuple[Mutant, Path, str]] = {}
     waiting = list(reversed(mutants))
@@ -91,7 +106,7 @@ def survivors(mutants: Sequence[Mutant], trees: Sequence[Path]) -> list[Mutant]:
         mutant, tree, sound = running.pop(child)
         (tree / mutant.target.path).write_text(sound, "utf-8")
         free.append(tree)
-        killed = tests_fail(status)
+        killed = kills(status)
         alive += [] if killed else [mutant]
         sys.stderr.write("." if killed else "s")
         sys.stderr.flush()
@@ -138,7 +153,7 @@ def main(words: Sequence[str]) -> int:
             Mutant(target, "", "") for target in {mutant.target: None for mutant in chosen}
         ]
         sys.stderr.write("without any mutant, where all must survive: ")
-        passing = survivors(unchanged, trees)
+        passing = survivors(unchanged, trees, do_not_pass)
         if failing := [mutant.target for mutant in unchanged if mutant not in passing]:
             for target in failing:
                 sys.stdout.write(f"fails without any mutant: {' '.join(target.tests)}\n")
