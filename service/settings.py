@@ -32,6 +32,9 @@ DialectName = Literal[
 """Other projects' HTTP contracts; see docs/guides/dialects.md."""
 
 
+Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
+
+
 class Settings(BaseSettings):
     """The service's settings; frozen once loaded."""
 
@@ -110,10 +113,8 @@ class Settings(BaseSettings):
         le=1024**3,
         description="Largest request body, or largest line of an NDJSON body.",
     )
-    body_timeout_seconds: float = Field(
+    body_timeout_seconds: Seconds = Field(
         default=30.0,
-        gt=0.0,
-        le=3600.0,
         description="How long a body may take to arrive; more for slow links.",
     )
     max_items: int = Field(
@@ -172,17 +173,13 @@ class Settings(BaseSettings):
         le=2**31,
         description="Tokens admitted and not finished.",
     )
-    max_queue_wait_seconds: float = Field(
+    max_queue_wait_seconds: Seconds = Field(
         default=30.0,
-        gt=0.0,
-        le=3600.0,
         description="How long an interactive request (/score, /compare) may wait before its first "
         "item is begun; lower it to shed load sooner on a fast device.",
     )
-    max_bulk_queue_wait_seconds: float = Field(
+    max_bulk_queue_wait_seconds: Seconds = Field(
         default=100.0,
-        gt=0.0,
-        le=3600.0,
         description="The same for /ppo_reward; stay below the trainers' own timeouts (slime 120 s, "
         "OpenRLHF 180 s).",
     )

@@ -64,6 +64,11 @@ def make_model(architecture: str, *, seed: int = 0, **overrides: Any) -> Any:
     torch.manual_seed(seed)
     options = {**COMMON, **ARCHITECTURES[architecture], **overrides}
     config = AutoConfig.for_model(architecture, **options)
+    return classifier_of(config)
+
+
+def classifier_of(config: Any) -> Any:
+    """A random model of a config, in eval mode, whose rewards differ enough to show an error."""
     model = AutoModelForSequenceClassification.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

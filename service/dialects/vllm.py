@@ -9,6 +9,7 @@ import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -128,19 +129,14 @@ CLASSIFY = Dialect(
     example=_EXAMPLE,
     read=read_classify,
 )
-POOLING = Dialect(
-    name="vllm",
-    path="/pooling",
-    summary="vLLM: a reward as a pooled vector",
-    body=VLLMBody,
-    example=_EXAMPLE,
-    read=read_pooling,
+POOLING = replace(
+    CLASSIFY, path="/pooling", summary="vLLM: a reward as a pooled vector", read=read_pooling
 )
-EMBEDDINGS = Dialect(
+EMBEDDINGS = replace(
+    CLASSIFY,
     name="embeddings",
     path="/v1/embeddings",
     summary="OpenAI, SGLang (veRL): a reward as an embedding",
-    body=VLLMBody,
     example={"model": "rewardd", "input": _EXAMPLE["input"]},
     read=read_embeddings,
 )

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from service.problems import Problem, ProblemItem, problem_items
 from service.results import ItemFailure
 from service.schemas.score import CompareEnvelope, ScoreEnvelope
+from service.settings import Settings
 
 JSON_MEDIA_TYPE = "application/json"
 GZIP = ("gzip", "x-gzip")  # two names of one encoding (RFC 9110, 8.4.1.3)
@@ -189,6 +190,23 @@ def unwrap(body: object, *, form: type[Form], max_items: int) -> tuple[Form, boo
     return envelope, alone
 
 
+async def read_items(
+    request: Request,
+    settings: Settings,
+    form: type[Form],
+    model: type[Model] | Callable[[object], type[Model]],
+) -> tuple[Form, list[Model | ItemFailure], bool]:
+    """The envelope of a request, its items, and whether the one item stood alone.
+
+    See `read_json`, `unwrap` and `validate_items` for what is taken and what is refused.
+    """
+    body = await read_json(
+        request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
+    )
+    envelope, alone = unwrap(body, form=form, max_items=settings.max_items)
+    return envelope, validate_items(envelope.items, model, alone=alone), alone
+
+
 def require_at_most(num_items: int, max_items: int) -> None:
     """Refuse more items than one request may hold.
 
@@ -276,6 +294,7 @@ __all__ = [
     "media_type",
     "parse_json",
     "read_body",
+    "read_items",
     "read_json",
     "require_at_most",
     "require_encoding",

@@ -40,171 +40,142 @@ class Metrics:
         self._rewards()
 
     def _http(self) -> None:
-        r = self.registry
-        self.requests = Counter(
-            "rm_http_requests", "Answered requests.", ("route", "method", "code"), registry=r
+        self.requests = self._counter(
+            "rm_http_requests", "Answered requests.", "route", "method", "code"
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = self._histogram(
             "rm_http_request_duration_seconds",
             "From the first byte of a request to the last of its reply.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=r,
+            _SECONDS,
+            "route",
         )
-        self.in_flight = Gauge(
-            "rm_http_requests_in_flight", "Requests being answered now.", registry=r
-        )
-        self.body_bytes = Histogram(
+        self.in_flight = self._gauge("rm_http_requests_in_flight", "Requests being answered now.")
+        self.body_bytes = self._histogram(
             "rm_http_request_body_bytes",
             "Size of request bodies as read.",
-            buckets=[2.0**k for k in range(10, 24)],
-            registry=r,
+            [2.0**k for k in range(10, 24)],
         )
-        self.aborted = Counter(
-            "rm_http_aborted", "Requests that ended without their answer.", ("reason",), registry=r
+        self.aborted = self._counter(
+            "rm_http_aborted", "Requests that ended without their answer.", "reason", start=_ABORTS
         )
-        self.auth_failures = Counter(
-            "rm_auth_failures", "Requests refused for their API key.", ("reason",), registry=r
+        self.auth_failures = self._counter(
+            "rm_auth_failures",
+            "Requests refused for their API key.",
+            "reason",
+            start=("missing", "invalid"),
         )
-        self.loop_lag = Histogram(
+        self.loop_lag = self._histogram(
             "rm_event_loop_lag_seconds",
             "How late the event loop wakes a sleeper; above 0.2 s something blocks it.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-            registry=r,
+            (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
         )
-        self.ready = Gauge("rm_ready", "1 while /health/ready answers 200.", registry=r)
-        self.draining = Gauge("rm_draining", "1 from SIGTERM to the end.", registry=r)
-        for reason in _ABORTS:
-            self.aborted.labels(reason)
-        for reason in ("missing", "invalid"):
-            self.auth_failures.labels(reason)
+        self.ready = self._gauge("rm_ready", "1 while /health/ready answers 200.")
+        self.draining = self._gauge("rm_draining", "1 from SIGTERM to the end.")
 
     def _queue(self) -> None:
-        r = self.registry
-        self.rejections = Counter(
-            "rm_admission_rejected", "Items refused at the door.", ("route", "reason"), registry=r
+        self.rejections = self._counter(
+            "rm_admission_rejected", "Items refused at the door.", "route", "reason"
         )
-        self.queue_items = Gauge(
-            "rm_queue_items", "Items admitted and not yet taken by the device.", registry=r
+        self.queue_items = self._gauge(
+            "rm_queue_items", "Items admitted and not yet taken by the device."
         )
-        self.queue_tokens = Gauge("rm_queue_tokens", "Their tokens.", registry=r)
-        self.queue_capacity_items = Gauge(
-            "rm_queue_capacity_items", "Most items admitted and not finished.", registry=r
+        self.queue_tokens = self._gauge("rm_queue_tokens", "Their tokens.")
+        self.queue_capacity_items = self._gauge(
+            "rm_queue_capacity_items", "Most items admitted and not finished."
         )
-        self.queue_oldest = Gauge(
-            "rm_queue_oldest_age_seconds", "How long the first in line has waited.", registry=r
+        self.queue_oldest = self._gauge(
+            "rm_queue_oldest_age_seconds", "How long the first in line has waited."
         )
-        self.queue_wait = Histogram(
-            "rm_queue_wait_seconds",
-            "From admission to the device, per item.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=r,
+        self.queue_wait = self._histogram(
+            "rm_queue_wait_seconds", "From admission to the device, per item.", _SECONDS, "route"
         )
-        self.deadlines = Counter(
-            "rm_deadline_exceeded", "Items whose caller's deadline passed.", ("stage",), registry=r
+        self.deadlines = self._counter(
+            "rm_deadline_exceeded", "Items whose caller's deadline passed.", "stage", start=_STAGES
         )
-        self.cancelled = Counter(
-            "rm_cancelled", "Items whose caller went away.", ("stage",), registry=r
+        self.cancelled = self._counter(
+            "rm_cancelled", "Items whose caller went away.", "stage", start=_STAGES
         )
-        for stage in _STAGES:
-            self.deadlines.labels(stage)
-            self.cancelled.labels(stage)
 
     def _engine(self) -> None:
-        r = self.registry
-        self.pack_items = Histogram(
-            "rm_batch_size",
-            "Sequences per forward pass.",
-            buckets=[2.0**k for k in range(10)],
-            registry=r,
+        self.pack_items = self._histogram(
+            "rm_batch_size", "Sequences per forward pass.", [2.0**k for k in range(10)]
         )
-        self.pack_tokens = Histogram(
-            "rm_batch_tokens",
-            "Tokens per forward pass.",
-            buckets=[2.0**k for k in range(5, 19)],
-            registry=r,
+        self.pack_tokens = self._histogram(
+            "rm_batch_tokens", "Tokens per forward pass.", [2.0**k for k in range(5, 19)]
         )
-        self.forward_seconds = Histogram(
-            "rm_batch_forward_seconds", "Time of a forward pass.", buckets=_SECONDS, registry=r
+        self.forward_seconds = self._histogram(
+            "rm_batch_forward_seconds", "Time of a forward pass.", _SECONDS
         )
-        self.tokenize_seconds = Histogram(
-            "rm_tokenize_seconds", "Time to tokenise a request.", buckets=_SECONDS, registry=r
+        self.tokenize_seconds = self._histogram(
+            "rm_tokenize_seconds", "Time to tokenise a request.", _SECONDS
         )
-        self.sequences = Counter(
-            "rm_sequences", "Responses that were given a reward.", ("route",), registry=r
+        self.sequences = self._counter(
+            "rm_sequences", "Responses that were given a reward.", "route"
         )
-        self.tokens = Counter("rm_tokens", "Tokens that were read.", ("kind",), registry=r)
-        self.truncated = Counter(
-            "rm_sequences_truncated", "Sequences cut to fit.", ("side",), registry=r
+        self.tokens = self._counter("rm_tokens", "Tokens that were read.", "kind", start=("real",))
+        self.truncated = self._counter(
+            "rm_sequences_truncated", "Sequences cut to fit.", "side", start=("prompt",)
         )
-        self.splits = Counter(
-            "rm_batch_splits", "Packs that were halved after a failure.", ("reason",), registry=r
+        self.splits = self._counter(
+            "rm_batch_splits", "Packs that were halved after a failure.", "reason", start=_SPLITS
         )
-        self.failures = Counter(
-            "rm_item_failures", "Items without a reward.", ("reason",), registry=r
+        self.failures = self._counter(
+            "rm_item_failures", "Items without a reward.", "reason", start=_FAILURES
         )
-        self.busy_seconds = Counter(
-            "rm_engine_busy_seconds", "Time the device spent on forward passes.", registry=r
+        self.busy_seconds = self._counter(
+            "rm_engine_busy_seconds", "Time the device spent on forward passes."
         )
-        self.model_info = Gauge(
-            "rm_model_info", "The loaded models; always 1.", ("model", "weights_sha256"), registry=r
+        self.model_info = self._gauge(
+            "rm_model_info", "The loaded models; always 1.", "model", "weights_sha256"
         )
-        self.tokens.labels("real")
-        self.truncated.labels("prompt")
-        for reason in _SPLITS:
-            self.splits.labels(reason)
-        for reason in _FAILURES:
-            self.failures.labels(reason)
 
     def _rewards(self) -> None:
-        r = self.registry
-        self.reward = Histogram(
-            "rm_reward_raw", "Raw rewards.", ("model",), buckets=_REWARDS, registry=r
+        self.reward = self._histogram("rm_reward_raw", "Raw rewards.", _REWARDS, "model")
+        self.nonfinite = self._counter("rm_reward_nonfinite", "Rewards that were NaN or infinite.")
+        self.selection = self._counter(
+            "rm_selection", "Whose reward was selected.", "route", "branch"
         )
-        self.nonfinite = Counter(
-            "rm_reward_nonfinite", "Rewards that were NaN or infinite.", registry=r
-        )
-        self.selection = Counter(
-            "rm_selection", "Whose reward was selected.", ("route", "branch"), registry=r
-        )
-        self.compare = Counter(
+        self.compare = self._counter(
             "rm_compare",
             "Who won comparisons of two; swapped orders show position bias.",
-            ("outcome",),
-            registry=r,
+            "outcome",
+            start=_OUTCOMES,
         )
-        self.compare_margin = Histogram(
+        self.compare_margin = self._histogram(
             "rm_compare_margin",
             "Best minus second-best selected reward.",
-            buckets=(0, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8),
-            registry=r,
+            (0, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8),
         )
-        self.group_size = Histogram(
-            "rm_group_size",
-            "Responses per prompt.",
-            buckets=[2.0**k for k in range(8)],
-            registry=r,
+        self.group_size = self._histogram(
+            "rm_group_size", "Responses per prompt.", [2.0**k for k in range(8)]
         )
-        self.group_std = Histogram(
+        self.group_std = self._histogram(
             "rm_group_reward_std",
             "Spread of a group's selected rewards (TRL: reward_std).",
-            buckets=(0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
-            registry=r,
+            (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
         )
-        self.groups = Counter("rm_groups", "Groups that were scored.", registry=r)
-        self.groups_zero_std = Counter(
+        self.groups = self._counter("rm_groups", "Groups that were scored.")
+        self.groups_zero_std = self._counter(
             "rm_groups_zero_std",
             "Groups whose rewards are equal but for rounding (TRL: frac_reward_zero_std).",
-            registry=r,
         )
-        self.group_duplicates = Counter(
+        self.group_duplicates = self._counter(
             "rm_group_duplicate_responses",
             "Responses that equal an earlier one of their group; many: the policy has collapsed.",
-            registry=r,
         )
-        for outcome in _OUTCOMES:
-            self.compare.labels(outcome)
+
+    def _counter(self, name: str, text: str, *labels: str, start: Sequence[str] = ()) -> Counter:
+        """A counter; `start` are the values of its one label that stand at 0 from the start."""
+        counter = Counter(name, text, labels, registry=self.registry)
+        for value in start:
+            counter.labels(value)
+        return counter
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, edges: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=edges, registry=self.registry)
 
     def prepare(
         self, routes: Sequence[str], profiles: Mapping[ModelName, ModelProfile], capacity_items: int

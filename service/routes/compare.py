@@ -1,13 +1,12 @@
 """POST /compare: which of several responses is better, and how surely."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from rm_client.models import CompareItem, CompareReply, CompareRequest
 from service.batching.queue import Submission
-from service.http.body import item_pointer, read_json, require_one_success, unwrap, validate_items
+from service.http.body import item_pointer, read_items, require_one_success
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.problems import json_reply
@@ -49,17 +48,8 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
     Equal rewards are a tie: they share a rank, and a tie for the first place has no winner. An item
     of which any response can't be scored has an `error` in its place.
     """
-    settings = state.settings
     deadline = deadline_of(request, state.clock)
-    body = await read_json(
-        request,
-        max_bytes=settings.max_body_bytes,
-        timeout_seconds=settings.body_timeout_seconds,
-    )
-    envelope, alone = unwrap(body, form=CompareEnvelope, max_items=settings.max_items)
-    items: Sequence[CompareItem | ItemFailure] = validate_items(
-        envelope.items, CompareItem, alone=alone
-    )
+    envelope, items, alone = await read_items(request, state.settings, CompareEnvelope, CompareItem)
     asked = [one if isinstance(one, ItemFailure) else ScorableWireItem(one) for one in items]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
     results = await while_connected(

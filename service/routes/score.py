@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from rm_client.models import ScoreItem, ScoreReply, ScoreRequest, score_item_model
+from rm_client.models import ScoreReply, ScoreRequest, score_item_model
 from rm_core.errors import RewardError
 from service.batching.queue import Submission
 from service.http.body import (
@@ -15,7 +15,7 @@ from service.http.body import (
     item_pointer,
     media_type,
     parse_json,
-    read_json,
+    read_items,
     require_encoding,
     require_one_success,
     unwrap,
@@ -129,16 +129,9 @@ async def score(
     """
     if media_type(request) in NDJSON_MEDIA_TYPES:
         return _stream(request, state, first_index)
-    settings = state.settings
     deadline = deadline_of(request, state.clock)
-    body = await read_json(
-        request,
-        max_bytes=settings.max_body_bytes,
-        timeout_seconds=settings.body_timeout_seconds,
-    )
-    envelope, alone = unwrap(body, form=ScoreEnvelope, max_items=settings.max_items)
-    items: Sequence[ScoreItem | ItemFailure] = validate_items(
-        envelope.items, score_item_model, alone=alone
+    envelope, items, alone = await read_items(
+        request, state.settings, ScoreEnvelope, score_item_model
     )
     asked = [with_detail(item, envelope) for item in items]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]

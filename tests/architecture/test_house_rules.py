@@ -53,6 +53,9 @@ TESTED_IN = {
     # What all dialects have in common.
     "service/dialects/base.py": "service/dialects/test_agreement.py",
     "service/dialects/texts.py": "service/dialects/test_agreement.py",
+    "service/dialects/align_anything.py": "service/dialects/test_wrong_bodies.py",
+    "service/dialects/sglang.py": "service/dialects/test_wrong_bodies.py",
+    "service/dialects/slime.py": "service/dialects/test_wrong_bodies.py",
     # Parts of one training that show in what it prints.
     "training/data/accounting.py": "training/data/test_mixture.py",
     # What several processes do together shows only where there are several.

@@ -5,8 +5,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,16 +17,15 @@ import pytest
 
 from rm_core.types import Dialogue
 from tests.fakes import fake_reward
-
-ROOT = Path(__file__).parents[2]
+from tests.server_process import ServerProcess, server_process
 
 
 class Server:
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-        self.process = process
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self._log = log
+    def __init__(self, running: ServerProcess) -> None:
+        self.process = running.process
+        self.port = running.port
+        self.url = running.url
+        self._log = running.log
 
     def events(self) -> list[dict[str, Any]]:
         return [orjson.loads(line) for line in self._log.read_bytes().splitlines()]
@@ -46,31 +43,10 @@ def launch(tmp_path: Path) -> Launch:
 
     @contextmanager
     def running(**environment: str) -> Iterator[Server]:
-        port_file, log = tmp_path / "port", tmp_path / "log"
-        given = {
-            "REWARDD_PORT": "0",
-            "REWARDD_PORT_FILE": str(port_file),
-            "REWARDD_STATE_DIR": str(tmp_path / "state"),
-            "REWARDD_DRAIN_TIMEOUT_SECONDS": "20",
-            **environment,
-        }
-        with log.open("wb") as err:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.fake_server"],
-                cwd=ROOT,
-                env={**os.environ, **given},
-                stderr=err,
-            )
-        try:
-            give_up = time.monotonic() + 60
-            while not port_file.exists():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < give_up, "the server did not start"
-                time.sleep(0.02)
-            yield Server(process, int(port_file.read_text()), log)
-        finally:
-            process.kill()
-            process.wait(10)
+        given = {**os.environ, "REWARDD_DRAIN_TIMEOUT_SECONDS": "20", **environment}
+        command = "tests.integration.fake_server"
+        with server_process(tmp_path, command, environment=given) as server:
+            yield Server(server)
 
     return running
 

@@ -23,8 +23,6 @@ import hashlib
 import hmac
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +36,7 @@ import numpy._core._multiarray_umath as numpy_core
 import orjson
 
 from tests.integration.wire_documents import canonical_metrics, canonical_openapi
+from tests.server_process import ServerProcess, server_process
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = Path(__file__).parent / "recorded_wire"
@@ -110,9 +109,9 @@ def plain_environment() -> dict[str, str]:
 class WireServer:
     """A running server and what varies about it."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", url: str, directory: Path) -> None:
-        self.process = process
-        self.url = url
+    def __init__(self, running: ServerProcess, directory: Path) -> None:
+        self.process = running.process
+        self.url = url = running.url
         self.gate = directory / GATE
         self._names = {str(directory.parent): "(checkpoints)", url: "(server)"}
         self.client = httpx.Client(base_url=url, timeout=60, trust_env=False)
@@ -151,12 +150,9 @@ def serving(
 ) -> Iterator[WireServer]:
     """Run a server of that kind; its state and log lie in `directory`."""
     directory.mkdir(parents=True)
-    port_file, secret, log = directory / "port", directory / "secret", directory / "log"
+    secret = directory / "secret"
     secret.write_text(SECRET)
     environment = plain_environment() | {
-        "REWARDD_PORT": "0",
-        "REWARDD_PORT_FILE": str(port_file),
-        "REWARDD_STATE_DIR": str(directory / "state"),
         "REWARDD_API_KEYS": orjson.dumps(["another-key", API_KEY]).decode(),
         "REWARDD_HMAC_SECRET_FILE": str(secret),
         "REWARDD_MAX_WAIT_MS": "0",
@@ -165,27 +161,11 @@ def serving(
         **{f"REWARDD_{role.upper()}_MODEL": str(checkpoints[role]) for role in kind.roles},
         **kind.environment,
     }
-    command = ["rewardd", "serve"] if kind.roles else ["tests.integration.fake_server"]
-    with log.open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stderr=err,
-        )
-    try:
-        give_up = time.monotonic() + 120
-        while not port_file.exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < give_up, "the server did not start"
-            time.sleep(0.02)
-        server = WireServer(process, f"http://127.0.0.1:{int(port_file.read_text())}", directory)
+    command = ("rewardd", "serve") if kind.roles else ("tests.integration.fake_server",)
+    with server_process(directory, *command, environment=environment) as running:
+        server = WireServer(running, directory)
         with closing(server.client):
             yield server
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 def replay(server: WireServer, exchanges: list[Exchange]) -> list[Exchange]:

@@ -35,10 +35,10 @@ SLOW_IMPORTS = (
 )
 SLOW_IMPORTS += ("sklearn.metrics", "pydantic_settings", "prometheus_client", "structlog", "orjson")
 SECONDS_EACH = 600
-# One seed: the score doesn't depend on what hypothesis happens to draw. Where warnings are errors,
-# pytest would not begin in a fork that has imported a plugin already.
+# One seed: the score doesn't depend on what hypothesis happens to draw.
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
-OPTIONS += ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+# What the fork has imported pytest can't rewrite and warns of, where warnings are errors.
+OPTIONS += ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 
 def stale(mutants: Sequence[Mutant], root: Path = ROOT) -> list[Mutant]:
@@ -77,17 +77,21 @@ def tests_fail(status: int) -> bool:
     return os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == pytest.ExitCode.TESTS_FAILED
 
 
-def tests_do_not_pass(status: int) -> bool:
-    """Whether a run ended otherwise than with tests that pass: also where none was found."""
-    return status != pytest.ExitCode.OK
+def do_not_pass(status: int) -> bool:
+    """Whether a run ended in any other way than one whose tests all pass."""
+    return status != 0
 
 
 def survivors(
-    mutants: Sequence[Mutant],
-    trees: Sequence[Path],
-    is_killed: Callable[[int], bool] = tests_fail,
+    mutants: Sequence[Mutant], trees: Sequence[Path], kills: Callable[[int], bool] = tests_fail
 ) -> list[Mutant]:
-    """The mutants that no test kills, each tried on one of the trees."""
+    """The mutants that no test kills, each tried on one of the trees.
+
+    Args:
+        mutants: what to try.
+        trees: copies of the tree to try it on.
+        kills: whether a run's status is that of a killed mutant.
+    """
     free, alive = list(trees), []
     running: dict[int, tuple[Mutant, Path, str]] = {}
     waiting = list(reversed(mutants))
@@ -102,7 +106,7 @@ def survivors(
         mutant, tree, sound = running.pop(child)
         (tree / mutant.target.path).write_text(sound, "utf-8")
         free.append(tree)
-        killed = is_killed(status)
+        killed = kills(status)
         alive += [] if killed else [mutant]
         sys.stderr.write("." if killed else "s")
         sys.stderr.flush()
@@ -149,7 +153,7 @@ def main(words: Sequence[str]) -> int:
             Mutant(target, "", "") for target in {mutant.target: None for mutant in chosen}
         ]
         sys.stderr.write("without any mutant, where all must survive: ")
-        passing = survivors(unchanged, trees, tests_do_not_pass)
+        passing = survivors(unchanged, trees, do_not_pass)
         if failing := [mutant.target for mutant in unchanged if mutant not in passing]:
             for target in failing:
                 sys.stdout.write(f"fails without any mutant: {' '.join(target.tests)}\n")

@@ -32,11 +32,12 @@ def test_a_mutant_whose_text_is_gone_or_stands_twice_is_stale(
 TRY_ALL = """
 from pathlib import Path
 from tests.mutation.mutants import Mutant, Target
-from tests.mutation.run import survivors
+from tests.mutation.run import do_not_pass, survivors
 
 names = ("test_weak.py", "test_strong.py", "test_absent.py")
 mutants = [Mutant(Target("module.py", (name,)), "2 * x", "2 + x") for name in names]
-print(*[mutant.target.tests[0] for mutant in survivors(mutants, [Path.cwd()])])
+for kills in {}, {"kills": do_not_pass}:
+    print(*[mutant.target.tests[0] for mutant in survivors(mutants, [Path.cwd()], **kills)])
 """
 
 
@@ -54,7 +55,9 @@ def test_a_mutant_lives_where_its_tests_pass_and_dies_where_one_fails(tmp_path: 
         check=True,
     )
 
-    assert found.stdout.split() == ["test_weak.py", "test_absent.py"], found.stderr
+    by_failing, by_not_passing = found.stdout.splitlines()
+    assert by_failing.split() == ["test_weak.py", "test_absent.py"], found.stderr
+    assert by_not_passing.split() == ["test_weak.py"], found.stderr
     assert (tmp_path / "module.py").read_text() == SOUND
 
 

@@ -3,9 +3,7 @@
 import http.server
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +15,7 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).parents[2]
+from tests.server_process import server_process
 
 
 @contextmanager
@@ -25,34 +23,16 @@ def real_server(
     directory: Path, *flags: str, python: str = sys.executable, **environment: str
 ) -> Iterator[str]:
     """A `rewardd serve` process on a free port; gives its address."""
-    directory.mkdir(parents=True, exist_ok=True)
-    port_file, log = directory / "port", directory / "log"
-    command = [python, "-m", "rewardd", "serve", *flags, "--port", "0"]
-    command += ["--port-file", str(port_file), "--state-dir", str(directory / "state")]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("REWARDD_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**inherited, "REWARDD_TORCH_THREADS": "1", **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    environment = {**inherited, "REWARDD_TORCH_THREADS": "1", **environment}
+    with server_process(
+        directory, "rewardd", "serve", *flags, environment=environment, python=python
+    ) as server:
         give_up = time.monotonic() + 120
-        while not (port_file.exists() and port_file.read_text()):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < give_up, f"no port in time:\n{log.read_text()}"
+        while httpx.get(f"{server.url}/health/ready").status_code != 200:
+            assert time.monotonic() < give_up, f"not ready in time:\n{server.log.read_text()}"
             time.sleep(0.05)
-        url = f"http://127.0.0.1:{int(port_file.read_text())}"
-        while httpx.get(f"{url}/health/ready").status_code != 200:
-            assert time.monotonic() < give_up, f"not ready in time:\n{log.read_text()}"
-            time.sleep(0.05)
-        yield url
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        yield server.url
 
 
 @dataclass(frozen=True)

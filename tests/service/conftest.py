@@ -1,5 +1,6 @@
-"""An app in this process, its fake scorer, and a client; a store of its own."""
+"""Apps in this process around a fake or a scripted scorer, and their clients; a store."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -8,11 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service.app import create_app
-from service.settings import Settings
 from service.state import AppState
 from service.streams.store import StateStore
 from tests.fakes import FakeScorer
+from tests.service.scripted import ScriptedScorer, running, serving
 from tests.service.streams.store_calls import FakeClock
 
 
@@ -33,37 +33,57 @@ class Service:
         assert value is not None, f"no series {name} {labels}"
         return value
 
+    @asynccontextmanager
+    async def holding(
+        self, path: str = "/score", body: Any = None
+    ) -> AsyncIterator["asyncio.Task[httpx.Response]"]:
+        """While the device works on a first request, which is answered in the end."""
+        self.scorer.gate.clear()
+        body = {"prompt": "p", "response": "held"} if body is None else body
+        held = asyncio.create_task(self.client.post(path, json=body))
+        await asyncio.to_thread(self.scorer.begun.wait, 10)
+        yield held
+        self.scorer.gate.set()
+        assert (await held).status_code == 200
+
 
 Start = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Start an app: `async with start(max_items=3) as service`."""
+def start(tmp_path: Path) -> Start:
+    """Start an app around a fake scorer: `async with start(max_items=3) as service`."""
 
     @asynccontextmanager
-    async def running(scorer: FakeScorer | None = None, **values: Any) -> AsyncIterator[Service]:
+    async def started(scorer: FakeScorer | None = None, **values: Any) -> AsyncIterator[Service]:
         fake = scorer or FakeScorer()
-        settings = Settings(**{"state_dir": tmp_path / "state", "max_wait_ms": 0.0, **values})
-        app = create_app(settings, fake)
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client,
-        ):
+        async with running(tmp_path / "state", fake, **values) as (app, client):
             try:
                 yield Service(app, fake, client)
             finally:
                 fake.gate.set()
 
-    return running
+    return started
 
 
 @pytest.fixture
 async def service(start: Start) -> AsyncIterator[Service]:
     """An app with the default settings."""
-    async with start() as running:
-        yield running
+    async with start() as started:
+        yield started
+
+
+@pytest.fixture
+def scorer() -> ScriptedScorer:
+    """The scorer of `client`."""
+    return ScriptedScorer()
+
+
+@pytest.fixture
+async def client(tmp_path: Path, scorer: ScriptedScorer) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app whose rewards stand in the texts ("s=5 h=1.5")."""
+    async with serving(tmp_path, scorer) as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from rm_core.rewards.rule import ScoredItem
@@ -53,8 +55,17 @@ class Rig:
     def send(self, *responses: str, **options: Any) -> "asyncio.Task[list[Any]]":
         return asyncio.create_task(self.score(*responses, **options))
 
-    async def begun(self) -> None:
+    @asynccontextmanager
+    async def holding(
+        self, response: str = "held", prompt: str = "p"
+    ) -> AsyncIterator["asyncio.Task[list[Any]]"]:
+        """While the device works on a first request, which is answered in the end."""
+        self.scorer.gate.clear()
+        held = self.send(response, prompt=prompt)
         await asyncio.to_thread(self.scorer.begun.wait, 10)
+        yield held
+        self.scorer.gate.set()
+        right(await held, response, prompt=prompt)
 
     async def until_queued(self, count: int) -> None:
         await until(lambda: self.value("rm_queue_items") == count)

@@ -1,4 +1,4 @@
-"""A scorer that reads its rewards from the text, and an app around it without a socket.
+"""A scorer that reads its rewards from the text, and an app around any scorer without a socket.
 
 "s=1.5 h=-2" gets a safety reward of 1.5 and a helpfulness reward of −2; a text without numbers
 gets 0. "h=nan" and "h=inf" are what a broken model would give.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+from fastapi import FastAPI
 
 from rm_core.errors import EmptyText
 from rm_core.types import (
@@ -23,6 +24,7 @@ from rm_core.types import (
     ModelName,
     ModelProfile,
     RewardInput,
+    Scorer,
     Truncation,
 )
 from service.app import create_app
@@ -34,10 +36,11 @@ _REWARD = re.compile(r"\b([sh])=([-+]?(?:nan|inf|\d+(?:\.\d+)?(?:e[-+]?\d+)?))")
 
 @dataclass
 class ScriptedScorer:
-    """See the module; `num_forwards` counts the texts that were scored."""
+    """See the module; `asked` are the inputs, with their truncation; `num_scored` were scored."""
 
     model_names: tuple[ModelName, ...] = ("safety", "helpfulness")
     baselines: Mapping[ModelName, Baseline] = field(default_factory=dict)
+    asked: list[tuple[RewardInput, Truncation]] = field(default_factory=list)
     num_scored: int = 0
 
     shares_prefixes: ClassVar[bool] = False
@@ -57,6 +60,7 @@ class ScriptedScorer:
         }
 
     def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        self.asked.append((dialogue, truncate))
         dialogue = as_dialogue(dialogue)
         if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
@@ -80,16 +84,26 @@ class ScriptedScorer:
 
 
 @contextlib.asynccontextmanager
+async def running(
+    state_dir: Path, scorer: Scorer, **settings: Any
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """An app that runs in this event loop, and a client of it."""
+    app = create_app(Settings(**{"state_dir": state_dir, "max_wait_ms": 0.0, **settings}), scorer)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client,
+    ):
+        yield app, client
+
+
+@contextlib.asynccontextmanager
 async def serving(
-    state_dir: Path, scorer: ScriptedScorer | None = None, **settings: Any
+    state_dir: Path, scorer: Scorer | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app that runs in this event loop."""
-    chosen = Settings(state_dir=state_dir, max_wait_ms=0.0, **settings)
-    app = create_app(chosen, scorer if scorer is not None else ScriptedScorer())
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            yield client
+    """A client of an app, whose rewards stand in the texts unless it has another scorer."""
+    async with running(state_dir, scorer or ScriptedScorer(), **settings) as (_, client):
+        yield client
 
 
 def response_item(reward: float | str, **more: Any) -> dict[str, Any]:

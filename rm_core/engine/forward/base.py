@@ -65,6 +65,37 @@ class Forward(Protocol):
         ...
 
 
+class ForwardAround:
+    """What a forward pass around another one tells of itself: what the other tells.
+
+    Args:
+        forward: the other one.
+    """
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+
+    @property
+    def path(self) -> str:
+        """See `Forward`."""
+        return self._forward.path
+
+    @property
+    def reason(self) -> str:
+        """See `Forward`."""
+        return self._forward.reason
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """See `Forward`."""
+        return self._forward.shares_prefixes
+
+    @property
+    def reads_positions(self) -> bool:
+        """See `Forward`."""
+        return self._forward.reads_positions
+
+
 def reads_of(text: Encoded) -> list[int]:
     """Where a text is read: its read position, then its extra ones."""
     return [text.read_position, *(at.position for at in text.extra_positions)]

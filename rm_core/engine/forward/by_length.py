@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rm_core.engine.forward.base import Forward, reads_of
+from rm_core.engine.forward.base import Forward, ForwardAround, reads_of
 from rm_core.types import Encoded, ReadPosition
 
 
@@ -31,7 +31,7 @@ def class_borders(config: Any) -> tuple[int, ...]:
     return tuple(sorted({int(each["original_max_position_embeddings"]) for each in longropes}))
 
 
-class LengthClassForward:
+class LengthClassForward(ForwardAround):
     """A forward pass that runs texts of different length classes apart.
 
     Args:
@@ -40,29 +40,14 @@ class LengthClassForward:
     """
 
     def __init__(self, forward: Forward, borders: Sequence[int]) -> None:
-        self._forward = forward
+        super().__init__(forward)
         self._borders = tuple(borders)
-
-    @property
-    def path(self) -> str:
-        """See `Forward`."""
-        return self._forward.path
 
     @property
     def reason(self) -> str:
         """See `Forward`."""
         borders = " and ".join(map(str, self._borders))
         return f"{self._forward.reason}; texts up to {borders} tokens apart from longer ones"
-
-    @property
-    def shares_prefixes(self) -> bool:
-        """See `Forward`."""
-        return self._forward.shares_prefixes
-
-    @property
-    def reads_positions(self) -> bool:
-        """See `Forward`."""
-        return self._forward.reads_positions
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards, (total reads, heads); see `Forward.rewards`."""

@@ -11,12 +11,12 @@ from itertools import islice
 
 from torch import Tensor
 
-from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.base import Forward, ForwardAround
 from rm_core.text.positions import response_positions
 from rm_core.types import Encoded, ReadPosition
 
 
-class AveragingForward:
+class AveragingForward(ForwardAround):
     """A forward pass of whose heads some average over the response.
 
     Args:
@@ -25,28 +25,8 @@ class AveragingForward:
     """
 
     def __init__(self, forward: Forward, averages: Sequence[bool]) -> None:
-        self._forward = forward
+        super().__init__(forward)
         self._averages = tuple(averages)
-
-    @property
-    def path(self) -> str:
-        """See `Forward`."""
-        return self._forward.path
-
-    @property
-    def reason(self) -> str:
-        """See `Forward`."""
-        return self._forward.reason
-
-    @property
-    def shares_prefixes(self) -> bool:
-        """See `Forward`."""
-        return self._forward.shares_prefixes
-
-    @property
-    def reads_positions(self) -> bool:
-        """See `Forward`."""
-        return self._forward.reads_positions
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards, (total reads, heads): of the response, then at its extra positions."""

@@ -16,20 +16,8 @@ from rm_core.errors import (
     UnsafeCheckpoint,
     WrongNumLabels,
 )
-from tests.adapters import edit_config, edit_weights, save_adapter, save_base
+from tests.adapters import edit_config, edit_weights, save_base
 from tests.models import save_checkpoint
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """A causal language model."""
-    return save_base(tmp_path / "base")
-
-
-@pytest.fixture
-def adapter(tmp_path: Path, base: Path) -> Path:
-    """A sound adapter on it."""
-    return save_adapter(tmp_path / "safety", base, seed=1)
 
 
 def test_an_adapter_without_its_head_is_refused_by_name(adapter: Path) -> None:

@@ -74,18 +74,6 @@ def base_weights(engine: Engine, role: Role) -> dict[str, int]:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """A causal language model."""
-    return save_base(tmp_path / "base")
-
-
-@pytest.fixture
-def adapter(tmp_path: Path, base: Path) -> Path:
-    """A sound adapter on it."""
-    return save_adapter(tmp_path / "safety", base, seed=1)
-
-
-@pytest.fixture
 def another(tmp_path: Path, base: Path) -> Path:
     """Another one, of another shape."""
     return save_adapter(tmp_path / "helpfulness", base, seed=2, r=2, target_modules="all-linear")
@@ -227,14 +215,6 @@ def test_other_bases_are_not_shared(adapter: Path, change: dict[str, Any], tmp_p
     assert rewards_of(engine, "helpfulness") == pytest.approx(
         oracle(other, elsewhere), abs=TOLERANCE
     )
-
-
-def test_roles_may_be_swapped(adapter: Path, another: Path) -> None:
-    one = load_engine({"safety": str(adapter), "helpfulness": str(another)})
-    other = load_engine({"safety": str(another), "helpfulness": str(adapter)})
-
-    assert rewards_of(one, "safety") == pytest.approx(rewards_of(other, "helpfulness"), abs=1e-6)
-    assert rewards_of(one, "helpfulness") == pytest.approx(rewards_of(other, "safety"), abs=1e-6)
 
 
 def test_an_adapter_stands_beside_a_full_checkpoint(

@@ -8,43 +8,12 @@ import torch
 from rm_core.engine import load_engine
 from rm_core.engine.forward.packed import PackedForward
 from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
-from rm_core.types import Dialogue, Scorer
-from tests.models import DECODERS, make_tokenizer, save_checkpoint
+from rm_core.types import Dialogue
+from tests.models import DECODERS, save_checkpoint
 from tests.rewards import own_rewards
 
 DIALOGUE = Dialogue("what is it? ", "a test")
 HEAD_DIMS = ("qwen3", "gemma2")  # whose configs tell the width of a head
-
-
-def test_two_models_score_one_text_each_with_its_own_weights(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "s", seed=1)
-    save_checkpoint(tmp_path / "h", "gpt2", seed=2)
-    both: Scorer = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "h")})
-    safety = load_engine({"safety": str(tmp_path / "s")})
-    helpfulness = load_engine({"helpfulness": str(tmp_path / "h")})
-
-    (reward,) = own_rewards(both, [both.encode(DIALOGUE)])
-
-    assert both.model_names == ("safety", "helpfulness")
-    assert reward["safety"] == own_rewards(safety, [safety.encode(DIALOGUE)])[0]["safety"]
-    assert reward["helpfulness"] == pytest.approx(
-        own_rewards(helpfulness, [helpfulness.encode(DIALOGUE)])[0]["helpfulness"], abs=1e-6
-    )
-
-
-def test_models_that_read_alike_share_one_encoding(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "s", seed=1)
-    save_checkpoint(tmp_path / "h", seed=2)
-    save_checkpoint(tmp_path / "other", tokenizer=make_tokenizer(add_bos=True))
-
-    alike = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "h")})
-    differing = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "other")})
-
-    item = alike.encode(DIALOGUE)
-    assert item.by_model["safety"] is item.by_model["helpfulness"]
-    item = differing.encode(DIALOGUE)
-    assert item.by_model["helpfulness"].num_tokens == item.by_model["safety"].num_tokens + 1
-    assert item.num_tokens == item.by_model["helpfulness"].num_tokens
 
 
 def test_nothing_in_nothing_out(tmp_path: Path) -> None:

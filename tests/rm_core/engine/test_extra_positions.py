@@ -1,7 +1,6 @@
 """Every token's reward is the head on transformers' own hidden state there, in any company."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,37 +90,6 @@ def test_padded_decoders_give_the_same(
 
     assert engine.describe()["helpfulness"]["path"] == "padded"
     check(tmp_path, dialogues, [engine.encode(dialogue) for dialogue in dialogues], engine)
-
-
-def test_the_first_reward_is_the_one_without_extra_positions(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path)
-    engine = load_engine({"helpfulness": str(tmp_path)})
-    dialogues = company(random.Random(0))
-    bare = [engine.encode(replace(dialogue, read_at="end")) for dialogue in dialogues]
-
-    plain = [reward["helpfulness"] for reward in own_rewards(engine, bare)]
-    within = engine.forward([engine.encode(dialogue) for dialogue in dialogues])
-
-    assert [reward["helpfulness"][0] for reward in within] == pytest.approx(plain, abs=1e-6)
-    assert within[0]["helpfulness"][-1] == pytest.approx(plain[0], abs=1e-6)
-
-
-def test_two_heads_on_one_trunk_each_give_their_own(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "s", seed=1)
-    loaded = load_reward_model(str(tmp_path / "s"), "helpfulness")
-    with torch.no_grad():
-        loaded.model.score.weight.mul_(-2.0)
-    loaded.model.save_pretrained(tmp_path / "h")
-    make_tokenizer().save_pretrained(tmp_path / "h")
-    both = load_engine({"safety": str(tmp_path / "s"), "helpfulness": str(tmp_path / "h")})
-    item = both.encode(Dialogue("p", "an answer", read_at="tokens"))
-
-    (rewards,) = both.forward([item])
-
-    assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
-    assert len(rewards["safety"]) == 1 + len("an answer")
-    doubled = [-2.0 * reward for reward in rewards["safety"]]
-    assert rewards["helpfulness"] == pytest.approx(doubled, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])

@@ -7,18 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.errors import DetailUnavailable, InputError
-from rm_core.text.contract import PositionContract, default_contract
+from rm_core.text.contract import default_contract
 from rm_core.text.encoder import TextEncoder
 from rm_core.text.positions import Tokenised, extra_positions_of, num_prompt_tokens
 from rm_core.types import Dialogue, Encoded, Message, ReadAt, ReadPosition
-from tests.models import BOS, EOS, PAD, make_tokenizer
-
-
-def encoder(tokenizer: Any, *, max_length: int = 512, **changes: str) -> TextEncoder:
-    contract = default_contract(tokenizer, max_length=max_length).to_json()
-    return TextEncoder(
-        tokenizer, PositionContract.from_json({**contract, **changes}), pad_token_id=PAD
-    )
+from tests.models import BOS, EOS, make_tokenizer
+from tests.rm_core.text.encoders import text_encoder
 
 
 def read(given: TextEncoder, prompt: str, response: str, at: ReadAt, **more: Any) -> Encoded:
@@ -26,7 +20,7 @@ def read(given: TextEncoder, prompt: str, response: str, at: ReadAt, **more: Any
 
 
 def test_each_token_stands_for_its_own_characters() -> None:
-    encoded = read(encoder(make_tokenizer()), "ab", "cde", "tokens")
+    encoded = read(text_encoder(make_tokenizer()), "ab", "cde", "tokens")
 
     assert encoded.extra_positions == (
         ReadPosition(2, 0, 1, "c"),
@@ -40,7 +34,7 @@ def test_each_token_stands_for_its_own_characters() -> None:
 def test_what_is_added_in_front_moves_the_positions_and_eos_has_a_name(
     bos: str, prompt: str
 ) -> None:
-    text = encoder(make_tokenizer(add_bos=bos == "tokenizer"), bos=bos, eos="if_absent")
+    text = text_encoder(make_tokenizer(add_bos=bos == "tokenizer"), bos=bos, eos="if_absent")
 
     encoded = read(text, prompt, "cd", "tokens")
 
@@ -56,7 +50,7 @@ def test_what_is_added_in_front_moves_the_positions_and_eos_has_a_name(
 
 
 def test_an_eos_that_the_tokenizer_adds_is_a_place_without_characters() -> None:
-    encoded = read(encoder(make_tokenizer(add_eos=True)), "ab", "c", "tokens")
+    encoded = read(text_encoder(make_tokenizer(add_eos=True)), "ab", "c", "tokens")
 
     assert encoded.extra_positions == (ReadPosition(2, 0, 1, "c"), ReadPosition(3, 1, 1, "</s>"))
 
@@ -77,7 +71,7 @@ def test_tokens_end_at_the_position_that_is_read() -> None:
 
 
 def test_a_prompt_that_was_cut_moves_the_positions_only() -> None:
-    text = encoder(make_tokenizer(add_bos=True), max_length=8)
+    text = text_encoder(make_tokenizer(add_bos=True), max_length=8)
 
     encoded = read(text, "0123456789", "abc", "tokens", truncate="prompt")
 
@@ -88,7 +82,7 @@ def test_a_prompt_that_was_cut_moves_the_positions_only() -> None:
 
 
 def test_a_character_of_several_tokens_stands_with_each() -> None:
-    encoded = read(encoder(make_tokenizer()), "p", "é!", "tokens")
+    encoded = read(text_encoder(make_tokenizer()), "p", "é!", "tokens")
 
     assert [(p.start, p.end, p.text) for p in encoded.extra_positions] == [
         (0, 1, "é"),
@@ -96,7 +90,7 @@ def test_a_character_of_several_tokens_stands_with_each() -> None:
         (1, 2, "!"),
     ]
     assert [
-        p.position for p in read(encoder(make_tokenizer()), "p", "é!", (1,)).extra_positions
+        p.position for p in read(text_encoder(make_tokenizer()), "p", "é!", (1,)).extra_positions
     ] == [2]
 
 
@@ -123,7 +117,7 @@ def test_a_step_ends_at_the_token_of_its_last_character(prompt: str, steps: list
     response = "".join(steps)
     if not response.strip():
         return
-    text = encoder(make_tokenizer())
+    text = text_encoder(make_tokenizer())
     ends = tuple(len("".join(steps[: n + 1])) for n in range(len(steps)))
 
     encoded = read(text, prompt, response, ends)
@@ -154,7 +148,7 @@ def test_white_space_without_offsets_ends_its_step() -> None:
 
 
 def test_in_a_chat_the_templates_own_tokens_end_the_list() -> None:
-    text = encoder(make_tokenizer(chat=True))
+    text = text_encoder(make_tokenizer(chat=True))
     prompt = (Message("user", "hi"),)
 
     encoded = text.encode(Dialogue(prompt, " ok ", read_at="tokens"))
@@ -178,7 +172,7 @@ def test_a_response_with_the_templates_own_words_is_found_where_it_stands() -> N
     tokenizer = make_tokenizer(chat=True)
     tokenizer.chat_template = tokenizer.chat_template.replace("{% endfor %}", " end{% endfor %}")
 
-    encoded = encoder(tokenizer).encode(Dialogue("q", "end", read_at="tokens"))
+    encoded = text_encoder(tokenizer).encode(Dialogue("q", "end", read_at="tokens"))
 
     assert "".join(place.text for place in encoded.extra_positions[:3]) == "end"
     assert [place.end for place in encoded.extra_positions[:4]] == [1, 2, 3, 3]
@@ -189,7 +183,7 @@ def test_a_template_that_changes_the_response_is_told() -> None:
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "message['content']", "message['content']|upper"
     )
-    text = encoder(tokenizer)
+    text = text_encoder(tokenizer)
 
     assert text.encode(Dialogue("q", "abc")).num_tokens
     with pytest.raises(DetailUnavailable, match="template changes"):
@@ -198,7 +192,7 @@ def test_a_template_that_changes_the_response_is_told() -> None:
 
 def test_a_step_without_a_token_is_told_by_its_number() -> None:
     with pytest.raises(InputError, match="step 0") as caught:
-        encoder(make_tokenizer(chat=True)).encode(Dialogue("q", "  ok", read_at=(1, 4)))
+        text_encoder(make_tokenizer(chat=True)).encode(Dialogue("q", "  ok", read_at=(1, 4)))
 
     assert caught.value.field == "response"
 
@@ -227,4 +221,4 @@ def test_the_prompts_tokens_are_those_before_the_responses_first_character(
 
 
 def test_nothing_more_is_read_unless_it_is_asked_for() -> None:
-    assert read(encoder(make_tokenizer()), "p", "r", "end").extra_positions == ()
+    assert read(text_encoder(make_tokenizer()), "p", "r", "end").extra_positions == ()

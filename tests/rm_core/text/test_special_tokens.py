@@ -11,11 +11,11 @@ from transformers import AutoModelForSequenceClassification
 
 from rm_core.engine import load_engine
 from rm_core.errors import EmptyText, InputError, InputTooLong
-from rm_core.text.contract import PositionContract, default_contract
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Message, RenderedText, TokenIds
 from tests.models import BOS, CHAT_TEMPLATE, EOS, PAD, make_tokenizer, save_checkpoint
 from tests.rewards import own_rewards
+from tests.rm_core.text.encoders import text_encoder
 
 RENDERED = "<s><user>ab</s><assistant>cd</s>"
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1, max_size=20)
@@ -27,15 +27,12 @@ def encoder(
     add_bos: bool = False,
     add_eos: bool = False,
     template: str | None = None,
-    max_length: int = 512,
-    **changes: str,
+    **more: Any,
 ) -> TextEncoder:
     tokenizer = make_tokenizer(chat=chat, add_bos=add_bos, add_eos=add_eos)
     if template is not None:
         tokenizer.chat_template = template
-    contract = default_contract(tokenizer, max_length=max_length)
-    contract = PositionContract.from_json({**contract.to_json(), **changes})
-    return TextEncoder(tokenizer, contract, pad_token_id=PAD)
+    return text_encoder(tokenizer, **more)
 
 
 @given(TEXTS, TEXTS)
@@ -232,15 +229,3 @@ def test_texts_and_ids_get_transformers_own_reward(tmp_path: Path, pad_is_eos: b
     rewards = own_rewards(engine, [engine.encode(one) for one in inputs])
 
     assert [reward["helpfulness"] for reward in rewards] == pytest.approx([expected] * 4, abs=1e-5)
-
-
-def test_ids_are_refused_where_two_models_cut_text_differently(tmp_path: Path) -> None:
-    one = save_checkpoint(tmp_path / "safety", tokenizer=make_tokenizer())
-    other = save_checkpoint(
-        tmp_path / "helpfulness", tokenizer=make_tokenizer(add_bos=True), seed=1
-    )
-    engine = load_engine({"safety": str(one), "helpfulness": str(other)}, device="cpu")
-
-    with pytest.raises(InputError, match="send the text"):
-        engine.encode(TokenIds((1, 2)))
-    assert engine.encode(RenderedText("ab")).by_model["helpfulness"].input_ids[0] == BOS

@@ -1,25 +1,18 @@
 """What company a request may expect: the recent peak, forgotten after a while."""
 
 from service.batching.concurrency import ConcurrencyTracker
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.service.streams.store_calls import FakeClock
 
 
 def test_a_lone_caller_expects_nobody_else() -> None:
-    crowd = ConcurrencyTracker(Clock())
+    crowd = ConcurrencyTracker(FakeClock())
     for _ in range(3):
         with crowd.member():
             assert crowd.expected == 1
 
 
 def test_the_recent_peak_is_expected_again_and_then_forgotten() -> None:
-    clock = Clock()
+    clock = FakeClock()
     crowd = ConcurrencyTracker(clock)
     with crowd.member(), crowd.member(), crowd.member():
         pass
@@ -36,7 +29,7 @@ def test_the_recent_peak_is_expected_again_and_then_forgotten() -> None:
 
 
 def test_those_still_at_work_are_not_forgotten() -> None:
-    clock = Clock()
+    clock = FakeClock()
     crowd = ConcurrencyTracker(clock)
     with crowd.member(), crowd.member():
         clock.now += 10.0
@@ -44,7 +37,7 @@ def test_those_still_at_work_are_not_forgotten() -> None:
 
 
 def test_a_wait_in_vain_ends_the_memory_of_all_but_those_at_work() -> None:
-    crowd = ConcurrencyTracker(Clock())
+    crowd = ConcurrencyTracker(FakeClock())
     with crowd.member(), crowd.member():
         with crowd.member(), crowd.member():
             pass

@@ -58,33 +58,24 @@ def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
 
 async def test_the_next_pack_is_planned_while_the_device_works() -> None:
     async with Rig(max_pack_items=3) as rig:
-        rig.scorer.gate.clear()
-        blocker = rig.send("blocker", prompt="x")
-        await rig.begun()
-        waiting = rig.send("a", "b", "c", "d")
-        await until(lambda: rig.scorer.planned)
-        planned_while_held = list(rig.scorer.planned)
-
-        rig.scorer.gate.set()
+        async with rig.holding(prompt="x"):
+            waiting = rig.send("a", "b", "c", "d")
+            await until(lambda: rig.scorer.planned)
+            planned_while_held = list(rig.scorer.planned)
         right(await waiting, "a", "b", "c", "d")
-        await blocker
 
     assert planned_while_held == [["a", "b", "c"]]
-    assert rig.scorer.forwards == [["blocker"], ["a", "b", "c"], ["d"]]
+    assert rig.scorer.forwards == [["held"], ["a", "b", "c"], ["d"]]
 
 
 async def test_a_member_that_comes_late_still_meets_its_group() -> None:
     async with Rig(max_pack_items=3) as rig:
-        rig.scorer.gate.clear()
-        sent = [rig.send("blocker", prompt="x")]
-        await rig.begun()
-        sent += [rig.send("a0", prompt="a"), rig.send("a1", prompt="a")]
-        sent += [rig.send(f"{p}0", prompt=p) for p in "bc"]
-        await until(lambda: rig.scorer.planned)
-        sent.append(rig.send("a2", prompt="a"))
-        await rig.until_queued(5)
-
-        rig.scorer.gate.set()
+        async with rig.holding(prompt="x"):
+            sent = [rig.send("a0", prompt="a"), rig.send("a1", prompt="a")]
+            sent += [rig.send(f"{p}0", prompt=p) for p in "bc"]
+            await until(lambda: rig.scorer.planned)
+            sent.append(rig.send("a2", prompt="a"))
+            await rig.until_queued(5)
         await asyncio.gather(*sent)
 
     assert rig.scorer.forwards[1] == ["a0", "a1", "a2"]
@@ -93,10 +84,5 @@ async def test_a_member_that_comes_late_still_meets_its_group() -> None:
 async def test_a_plan_that_fails_costs_nothing() -> None:
     async with Rig(max_pack_items=1) as rig:
         rig.scorer.plan_error = RuntimeError("no plan")
-        rig.scorer.gate.clear()
-        sent = rig.send("a", "b", "c")
-        await rig.begun()
 
-        rig.scorer.gate.set()
-
-        right(await sent, "a", "b", "c")
+        right(await rig.score("a", "b", "c"), "a", "b", "c")

@@ -14,14 +14,10 @@ async def test_outcomes_come_back_in_the_order_of_the_request():
 
 async def test_arrivals_gather_while_the_device_works():
     async with Rig() as rig:
-        rig.scorer.gate.clear()
-        first = rig.send("first")
-        await rig.begun()
-        others = [rig.send(f"r{i}") for i in range(30)]
-        await rig.until_queued(30)
-
-        rig.scorer.gate.set()
-        await asyncio.gather(first, *others)
+        async with rig.holding():
+            others = [rig.send(f"r{i}") for i in range(30)]
+            await rig.until_queued(30)
+        await asyncio.gather(*others)
 
         assert [len(pack) for pack in rig.scorer.forwards] == [1, 30]
 
@@ -58,14 +54,10 @@ async def test_only_the_first_caller_after_a_crowd_waits_for_it():
 async def test_a_pack_is_bounded_in_tokens_after_sharing():
     prompt = "word " * 64
     async with Rig(shares_prefixes=True, max_pack_tokens=100) as rig:
-        rig.scorer.gate.clear()
-        blocker = rig.send("blocker", prompt="x")
-        await rig.begun()
-        group = rig.send("a", "b", "c", "d", prompt=prompt)
-        await rig.until_queued(4)
-
-        rig.scorer.gate.set()
-        await asyncio.gather(blocker, group)
+        async with rig.holding(prompt="x"):
+            group = rig.send("a", "b", "c", "d", prompt=prompt)
+            await rig.until_queued(4)
+        await group
 
         assert rig.scorer.forwards[1:] == [["a", "b", "c", "d"]]
         assert rig.value("rm_tokens_total", kind="prefix_reused") > 100
@@ -73,15 +65,11 @@ async def test_a_pack_is_bounded_in_tokens_after_sharing():
 
 async def test_responses_of_one_prompt_meet_in_a_pack_across_requests():
     async with Rig(max_pack_items=3) as rig:
-        rig.scorer.gate.clear()
-        blocker = rig.send("blocker", prompt="x")
-        await rig.begun()
-        sent = [blocker]
-        for number, prompt in enumerate("aabab"):
-            sent.append(rig.send(f"{prompt}{number}", prompt=prompt))
-            await rig.until_queued(number + 1)
-
-        rig.scorer.gate.set()
+        sent = []
+        async with rig.holding(prompt="x"):
+            for number, prompt in enumerate("aabab"):
+                sent.append(rig.send(f"{prompt}{number}", prompt=prompt))
+                await rig.until_queued(number + 1)
         await asyncio.gather(*sent)
 
         assert rig.scorer.forwards[1:] == [["a0", "a1", "a3"], ["b2", "b4"]]
@@ -95,17 +83,14 @@ async def test_nothing_to_score_costs_nothing():
 
 async def test_interactive_work_overtakes_bulk_but_does_not_starve_it():
     async with Rig(max_pack_items=1) as rig:
-        rig.scorer.gate.clear()
-        sent = [rig.send("held")]
-        await rig.begun()
-        for i in range(2):
-            sent.append(rig.send(f"bulk{i}", prompt=f"b{i}", priority="bulk"))
-            await rig.until_queued(i + 1)
-        for i in range(8):
-            sent.append(rig.send(f"quick{i}", prompt=f"q{i}"))
-            await rig.until_queued(i + 3)
-
-        rig.scorer.gate.set()
+        sent = []
+        async with rig.holding():
+            for i in range(2):
+                sent.append(rig.send(f"bulk{i}", prompt=f"b{i}", priority="bulk"))
+                await rig.until_queued(i + 1)
+            for i in range(8):
+                sent.append(rig.send(f"quick{i}", prompt=f"q{i}"))
+                await rig.until_queued(i + 3)
         await asyncio.gather(*sent)
 
         order = [pack[0] for pack in rig.scorer.forwards[1:]]
@@ -118,7 +103,7 @@ async def test_closing_tells_everyone_who_waits():
     async with rig:
         rig.scorer.gate.clear()
         held = rig.send("held")
-        await rig.begun()
+        await asyncio.to_thread(rig.scorer.begun.wait, 10)
         waiting = rig.send("waiting", prompt="other")
         await rig.until_queued(1)
         closing = asyncio.create_task(rig.scheduler.close())

@@ -29,18 +29,13 @@ async def test_the_bound_on_items_is_exact(repetition):
 
 
 async def test_the_bound_on_tokens_refuses_and_gives_the_places_back():
-    async with Rig(max_queue_tokens=10) as rig:
-        rig.scorer.gate.clear()
-        held = rig.send("one two three four five six seven")  # 8 tokens with the prompt
-        await rig.begun()
-
+    eight = "one two three four five six seven"  # tokens with the prompt
+    async with Rig(max_queue_tokens=10) as rig, rig.holding(eight):
         with pytest.raises(QueueFull) as refused:
             await rig.score("one two three")
 
         assert refused.value.reason == "token_budget"
         assert rig.num_admitted == 1
-        rig.scorer.gate.set()
-        await held
 
 
 async def test_a_request_with_too_many_tokens_is_refused():
@@ -53,69 +48,51 @@ async def test_a_request_with_too_many_tokens_is_refused():
 async def test_a_queue_that_is_too_slow_refuses_with_an_estimate():
     async with Rig() as rig:
         rig.scheduler._admission.measured(tokens=10, seconds=10.0)
-        rig.scorer.gate.clear()
-        held = rig.send("word " * 99)
-        await rig.begun()
-
-        with pytest.raises(QueueFull) as refused:
-            await rig.score("another", patience_seconds=60.0)
+        async with rig.holding("word " * 99):
+            with pytest.raises(QueueFull) as refused:
+                await rig.score("another", patience_seconds=60.0)
 
         assert refused.value.reason == "queue_wait"
         assert refused.value.retry_after_seconds == 40  # 100 tokens at 1/s, 60 s allowed
-        rig.scorer.gate.set()
-        await held
 
 
 async def test_a_request_that_waits_too_long_is_given_up_and_leaves_the_queue():
     async with Rig(max_pack_items=1) as rig:
-        rig.scorer.gate.clear()
-        held = rig.send("held")
-        await rig.begun()
+        async with rig.holding():
+            with pytest.raises(QueueFull):
+                await rig.score("late", patience_seconds=0.05)
 
-        with pytest.raises(QueueFull):
-            await rig.score("late", patience_seconds=0.05)
-
-        assert rig.value("rm_queue_items") == 0
-        assert rig.num_admitted == 1
-        rig.scorer.gate.set()
-        await held
+            assert rig.value("rm_queue_items") == 0
+            assert rig.num_admitted == 1
         assert rig.scorer.forwards == [["held"]]
 
 
 async def test_a_passed_deadline_never_reaches_the_device():
     async with Rig() as rig:
-        rig.scorer.gate.clear()
-        held = rig.send("held")
-        await rig.begun()
-        deadline = time.monotonic() + 0.05
-        late = [rig.send(f"late{i}", deadline=deadline) for i in range(50)]
+        async with rig.holding():
+            deadline = time.monotonic() + 0.05
+            late = [rig.send(f"late{i}", deadline=deadline) for i in range(50)]
 
-        outcomes = await asyncio.gather(*late, return_exceptions=True)
+            outcomes = await asyncio.gather(*late, return_exceptions=True)
 
-        assert all(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)
-        assert time.monotonic() - deadline < 1.0
-        rig.scorer.gate.set()
-        await held
+            assert all(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)
+            assert time.monotonic() - deadline < 1.0
         await rig.score("probe")
         assert rig.scorer.forwards == [["held"], ["probe"]]
 
 
 async def test_cancelled_requests_free_their_places_at_once():
     async with Rig() as rig:
-        rig.scorer.gate.clear()
-        held = rig.send("held")
-        await rig.begun()
-        gone = [rig.send(f"gone{i}") for i in range(50)]
-        await rig.until_queued(50)
+        async with rig.holding():
+            gone = [rig.send(f"gone{i}") for i in range(50)]
+            await rig.until_queued(50)
 
-        for task in gone:
-            task.cancel()
-        await asyncio.gather(*gone, return_exceptions=True)
+            for task in gone:
+                task.cancel()
+            await asyncio.gather(*gone, return_exceptions=True)
 
-        assert rig.value("rm_queue_items") == 0
-        assert rig.num_admitted == 1
-        assert rig.value("rm_cancelled_total", stage="queue") == 50
-        rig.scorer.gate.set()
-        await held
+            assert rig.value("rm_queue_items") == 0
+            assert rig.num_admitted == 1
+            assert rig.value("rm_cancelled_total", stage="queue") == 50
         await rig.score("probe")
         assert rig.scorer.forwards == [["held"], ["probe"]]

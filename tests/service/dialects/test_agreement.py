@@ -1,7 +1,6 @@
 """One text gets one number, whichever dialect asks, and it is transformers' own."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,19 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from rm_core.engine import load_engine
-from service.app import create_app
-from service.settings import Settings
 from tests.models import make_tokenizer, save_checkpoint
 from tests.service.dialects.bodies import TONGUES
+from tests.service.scripted import serving
 
 PROMPT, RESPONSE = "Is 27 prime?", "No: 27 = 3 × 9."
 RENDERED = f"<s><user>{PROMPT}</s><assistant>{RESPONSE}</s>"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 
 
-@asynccontextmanager
-async def serving(directory: Path, state: Path, **values: Any) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(
-        Settings(state_dir=state, max_wait_ms=0.0, **values),
-        load_engine({"helpfulness": str(directory)}, device="cpu", dtype="float32"),
-    )
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
-    ):
+@pytest.fixture
+async def client(checkpoint: Path, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu", dtype="float32")
+    async with serving(tmp_path, engine) as client:
         yield client
 
 
@@ -48,31 +40,30 @@ def reward_of(checkpoint: Path, text: str) -> float:
 
 
 async def test_a_rendered_text_gets_the_same_number_from_every_dialect(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, client: httpx.AsyncClient
 ) -> None:
     expected = reward_of(checkpoint, RENDERED)
     found = {}
 
-    async with serving(checkpoint, tmp_path) as client:
-        for tongue in TONGUES:
-            # veRL and the SGLang recipes strip BOS; NeMo's chats are rendered here.
-            for text in (RENDERED, RENDERED.removeprefix("<s>")):
-                if tongue.name == "nemo_gym":
-                    text = RESPONSE  # noqa: PLW2901
-                    body = tongue.body(text)
-                    body["responses_create_params"]["input"] = MESSAGES
-                else:
-                    body = tongue.body(text)
-                reply = await client.post(tongue.path, json=body)
-                assert reply.status_code == 200, (tongue.name, reply.text)
-                found[tongue.name, text] = tongue.read(reply.json())
+    for tongue in TONGUES:
+        # veRL and the SGLang recipes strip BOS; NeMo's chats are rendered here.
+        for text in (RENDERED, RENDERED.removeprefix("<s>")):
+            if tongue.name == "nemo_gym":
+                text = RESPONSE  # noqa: PLW2901
+                body = tongue.body(text)
+                body["responses_create_params"]["input"] = MESSAGES
+            else:
+                body = tongue.body(text)
+            reply = await client.post(tongue.path, json=body)
+            assert reply.status_code == 200, (tongue.name, reply.text)
+            found[tongue.name, text] = tongue.read(reply.json())
 
     assert len(found) == 2 * len(TONGUES) - 1
     assert found == pytest.approx(dict.fromkeys(found, expected), abs=1e-5)
 
 
 async def test_a_dialogue_gets_the_number_of_its_rendering(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, client: httpx.AsyncClient
 ) -> None:
     expected = reward_of(checkpoint, RENDERED)
     asked: list[tuple[str, Any, Any]] = [
@@ -94,13 +85,14 @@ async def test_a_dialogue_gets_the_number_of_its_rendering(
         ),
     ]
 
-    async with serving(checkpoint, tmp_path) as client:
-        found = [read((await client.post(path, json=body)).json()) for path, body, read in asked]
+    found = [read((await client.post(path, json=body)).json()) for path, body, read in asked]
 
     assert found == pytest.approx([expected] * len(asked), abs=1e-5)
 
 
-async def test_ids_get_the_number_of_their_text(checkpoint: Path, tmp_path: Path) -> None:
+async def test_ids_get_the_number_of_their_text(
+    checkpoint: Path, client: httpx.AsyncClient
+) -> None:
     ids = make_tokenizer()(RENDERED, add_special_tokens=False).input_ids
     padded = {
         "inputs": [
@@ -114,21 +106,19 @@ async def test_ids_get_the_number_of_their_text(checkpoint: Path, tmp_path: Path
         ]
     }
 
-    async with serving(checkpoint, tmp_path) as client:
-        sglang = (await client.post("/classify", json={"input_ids": ids})).json()
-        kserve = (await client.post("/v2/models/rewardd/infer", json=padded)).json()
+    sglang = (await client.post("/classify", json={"input_ids": ids})).json()
+    kserve = (await client.post("/v2/models/rewardd/infer", json=padded)).json()
 
     found = [sglang["embedding"][0], kserve["outputs"][0]["data"][0]]
     assert found == pytest.approx([reward_of(checkpoint, RENDERED)] * 2, abs=1e-5)
 
 
 async def test_a_text_that_is_too_long_loses_its_left_and_says_so(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, client: httpx.AsyncClient
 ) -> None:
     text = "<s><user>" + "p" * 2000 + "</s><assistant>" + RESPONSE + "</s>"
 
-    async with serving(checkpoint, tmp_path) as client:
-        reply = (await client.post("/get_reward", json={"query": [text]})).json()
+    reply = (await client.post("/get_reward", json={"query": [text]})).json()
 
     logs = reply["extra_logs"]
     assert (logs["truncated"], logs["missing_eos"]) == ([1.0], [0.0])

@@ -2,17 +2,9 @@
 
 import asyncio
 
-from tests.service.scripted import ScriptedScorer, serving
+from tests.service.scripted import serving
 
 PATH = "/v1/score/evaluation"
-
-
-async def test_each_message_gets_one_score(client):
-    reply = await client.post(PATH, json={"model": "model", "messages": ["s=5 h=1", "s=5 h=2"]})
-
-    found = reply.json()
-    assert found.pop("id").startswith("scoreval-")
-    assert found == {"object": "score.evaluation", "model": "rewardd", "scores": [1.0, 2.0]}
 
 
 async def test_no_messages_are_no_scores(client):
@@ -29,12 +21,9 @@ async def test_more_messages_than_one_request_may_hold_are_judged_in_parts(tmp_p
 
 async def test_requests_wait_for_room_where_other_routes_are_refused(start):
     async with start(max_items=2, max_queue_items=2) as service:
-        service.scorer.gate.clear()
-        first = asyncio.create_task(service.client.post(PATH, json={"messages": ["a", "b"]}))
-        await asyncio.to_thread(service.scorer.begun.wait)
-        second = asyncio.create_task(service.client.post(PATH, json={"messages": ["c", "d"]}))
-        refused = await service.client.post("/get_reward", json={"query": ["e"]})
-        service.scorer.gate.set()
+        async with service.holding(PATH, {"messages": ["a", "b"]}) as first:
+            second = asyncio.create_task(service.client.post(PATH, json={"messages": ["c", "d"]}))
+            refused = await service.client.post("/get_reward", json={"query": ["e"]})
         replies = [await first, await second]
 
     assert refused.status_code == 503
@@ -43,15 +32,7 @@ async def test_requests_wait_for_room_where_other_routes_are_refused(start):
     assert all(len(reply.json()["scores"]) == 2 for reply in replies)
 
 
-async def test_max_length_is_handed_to_the_tokenizer(tmp_path):
-    seen = []
+async def test_max_length_is_handed_to_the_tokenizer(client, scorer):
+    await client.post(PATH, json={"messages": ["s=5 h=1"], "max_length": 7})
 
-    class Watching(ScriptedScorer):
-        def encode(self, dialogue, *, truncate="error"):
-            seen.append(dialogue)
-            return super().encode(dialogue, truncate=truncate)
-
-    async with serving(tmp_path, Watching()) as client:
-        await client.post(PATH, json={"messages": ["s=5 h=1"], "max_length": 7})
-
-    assert [text.max_tokens for text in seen] == [7]
+    assert [text.max_tokens for text, _ in scorer.asked] == [7]

@@ -5,7 +5,7 @@ import math
 import httpx
 import pytest
 
-from tests.service.scripted import ScriptedScorer, serving
+from tests.service.scripted import serving
 
 KEYS = {
     "safety_reward",
@@ -43,35 +43,6 @@ async def test_one_sample_gets_lists_of_one(client):
     assert all(isinstance(value, float) for value in logs.values())
 
 
-async def test_an_unsafe_text_gets_the_safety_reward(client):
-    reply = await post(client, query=["s=-3 h=9"])
-
-    assert reply["rewards"] == [-3.0]
-    assert reply["extra_logs"]["selected_safety"] == [1.0]
-
-
-async def test_a_whole_shard_is_answered_in_order_under_the_same_keys(client):
-    rewards = [float(i) for i in range(20)]
-
-    reply = await post(client, query=[f"s=5 h={reward}" for reward in rewards])
-
-    assert reply["rewards"] == rewards
-    assert set(reply["extra_logs"]) == KEYS
-    assert all(len(values) == 20 for values in reply["extra_logs"].values())
-
-
-@pytest.mark.parametrize("field", ["query", "queries"])
-async def test_both_names_of_the_queries_are_known_and_a_lone_text_is_a_list_of_one(client, field):
-    assert (await post(client, **{field: "s=5 h=2"}))["rewards"] == [2.0]
-
-
-@pytest.mark.parametrize(
-    "body", [{"query": []}, {"query": [], "prompts": [], "labels": []}, {"queries": []}]
-)
-async def test_the_empty_part_of_a_split_is_answered_with_empty_lists(client, body):
-    assert await post(client, **body) == {"rewards": [], "scores": [], "extra_logs": {}}
-
-
 async def test_scores_stay_inside_the_open_interval_that_is_filtered_by(client):
     reply = await post(client, query=["s=5 h=1000", "s=99 h=-1000"])
 
@@ -87,13 +58,6 @@ async def test_labels_may_be_anything_also_what_is_no_strict_json(client):
     )
 
     assert reply.json()["rewards"] == [2.0]
-
-
-async def test_with_one_model_its_keys_alone_are_there(tmp_path):
-    async with serving(tmp_path, ScriptedScorer(model_names=("helpfulness",))) as client:
-        reply = await post(client, query=["h=2"])
-
-    assert set(reply["extra_logs"]) == {key for key in KEYS if not key.startswith("safety")}
 
 
 async def test_a_bad_sample_fails_the_shard_and_says_which_it_was(client):
@@ -112,10 +76,3 @@ async def test_with_a_fallback_the_shard_lives_and_the_bad_sample_is_marked(tmp_
     assert reply["extra_logs"]["failed"] == [0.0, 1.0, 1.0, 1.0, 0.0]
     assert all(0.0 < score < 1.0 for score in reply["scores"])
     assert set(reply["extra_logs"]) == KEYS
-
-
-async def test_a_body_without_queries_is_told_so(client):
-    reply = await client.post("/get_reward", json={"prompts": ["p"]})
-
-    assert reply.status_code == 422
-    assert reply.json()["errors"][0]["pointer"] == "/query"

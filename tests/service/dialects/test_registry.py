@@ -34,16 +34,6 @@ async def test_what_is_switched_off_is_not_there(tmp_path, dialect):
     assert dialect.name not in shown
 
 
-async def test_every_example_of_the_document_works(client):
-    document = (await client.get("/openapi.json")).json()
-    for dialect in DIALECTS:
-        operation = document["paths"][dialect.path]["post"]
-        content = operation["requestBody"]["content"]["application/json"]
-        example = content["examples"][dialect.name]["value"]
-        path = dialect.path.replace("{name}", "reward_model")
-        assert (await client.post(path, json=example)).status_code == 200, dialect.name
-
-
 def test_names_are_separated_by_commas_in_the_environment(monkeypatch):
     monkeypatch.setenv("REWARDD_DISABLED_DIALECTS", "slime, vllm")
     assert Settings.load().disabled_dialects == ("slime", "vllm")

@@ -2,16 +2,10 @@ import hashlib
 
 import pytest
 
-from tests.service.scripted import response_item, serving
+from tests.service.scripted import response_item
 
 SAFETY = hashlib.sha256(b"safety").hexdigest()
 HELPFULNESS = hashlib.sha256(b"helpfulness").hexdigest()
-
-
-@pytest.fixture
-async def client(tmp_path):
-    async with serving(tmp_path) as running:
-        yield running
 
 
 async def ask(client, expected, mode="running", stream="r"):

@@ -1,14 +1,13 @@
 """A sample counts once, whoever sends it again and however many send at the same time."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from rm_core.rewards import merge, statistics_of, whiten
 from tests.service.routes.ppo_calls import count_of, post
-from tests.service.scripted import ScriptedScorer, response_item, serving
+from tests.service.scripted import ScriptedScorer, response_item
 
 
 async def test_the_same_key_and_body_give_the_same_bytes_and_count_once(
@@ -25,15 +24,6 @@ async def test_the_same_key_and_body_give_the_same_bytes_and_count_once(
     assert scorer.num_scored == 2
 
 
-async def test_the_same_key_with_another_body_is_refused(client: httpx.AsyncClient) -> None:
-    await post(client, response_item(1.0), key="k")
-
-    reply = await post(client, response_item(2.0), key="k")
-
-    assert (reply.status_code, reply.json()["code"]) == (422, "idempotency_conflict")
-    assert await count_of(client) == 1
-
-
 async def test_twins_at_the_same_time_count_once_and_get_the_same_bytes(
     client: httpx.AsyncClient, scorer: ScriptedScorer
 ) -> None:
@@ -43,31 +33,6 @@ async def test_twins_at_the_same_time_count_once_and_get_the_same_bytes(
     assert sum("Idempotency-Replayed" in reply.headers for reply in replies) == 7
     assert await count_of(client) == 1
     assert scorer.num_scored == 1
-
-
-async def test_a_key_outlives_a_restart(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
-        first = await post(client, response_item(1.0), key="k")
-    async with serving(tmp_path) as client:
-        again = await post(client, response_item(1.0), key="k")
-        assert await count_of(client) == 1
-
-    assert again.content == first.content
-
-
-async def test_an_id_counts_once_in_its_stream_also_across_requests(
-    client: httpx.AsyncClient,
-) -> None:
-    await post(client, response_item(1.0, id="a"), response_item(9.0, id="a"))
-    reply = (await post(client, response_item(9.0, id="a"), response_item(3.0, id="b"))).json()
-
-    assert reply["statistics"]["count"] == 2.0
-    assert reply["statistics"]["mean"] == 2.0
-    assert (reply["statistics"]["num_merged"], reply["statistics"]["num_duplicates"]) == (1, 1)
-    assert "already_counted" in reply["items"][0]["warnings"]
-    assert await count_of(client) == 2
-    await post(client, response_item(9.0, id="a"), stream="other")
-    assert await count_of(client, "other") == 1
 
 
 async def test_a_request_of_known_ids_alone_leaves_the_version(client: httpx.AsyncClient) -> None:

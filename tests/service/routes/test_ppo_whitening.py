@@ -37,19 +37,6 @@ async def test_running_merges_this_request_first_and_then_uses_it(
     }
 
 
-async def test_without_a_baseline_the_first_value_passes_and_the_reply_says_so(
-    client: httpx.AsyncClient,
-) -> None:
-    first = (await post(client, response_item(5.0))).json()
-    second = (await post(client, response_item(6.0))).json()
-
-    assert first["items"][0]["whitened"] == 5.0
-    assert "unscaled" in first["items"][0]["warnings"]
-    assert (first["statistics"]["scaled"], first["statistics"]["std"]) == (False, None)
-    assert second["statistics"]["scaled"]
-    assert "unscaled" not in second["items"][0]["warnings"]
-
-
 async def test_a_new_stream_starts_from_both_checkpoints_baselines(tmp_path: Path) -> None:
     scorer = ScriptedScorer(
         baselines={
@@ -78,15 +65,6 @@ async def test_a_new_stream_starts_from_nothing_where_the_request_says_so(tmp_pa
     assert (reply["statistics"]["count"], reply["statistics"]["mean"]) == (1.0, 3.0)
 
 
-async def test_a_model_without_a_baseline_leaves_the_stream_without_one(tmp_path: Path) -> None:
-    scorer = ScriptedScorer(baselines={"safety": Baseline(mean=1.0, std=2.0, weight=50.0)})
-
-    async with serving(tmp_path, scorer) as client:
-        reply = (await post(client, response_item(3.0))).json()
-
-    assert reply["statistics"]["count"] == 1.0
-
-
 async def test_a_request_may_bring_the_baseline_of_the_stream_that_it_creates(
     client: httpx.AsyncClient,
 ) -> None:
@@ -113,14 +91,6 @@ async def test_update_false_creates_no_stream(client: httpx.AsyncClient) -> None
     await post(client, response_item(1.0), whiten={"update": False})
 
     assert (await client.get("/streams")).json() == {"streams": []}
-
-
-async def test_frozen_on_an_unknown_stream_is_a_404(client: httpx.AsyncClient) -> None:
-    reply = await post(client, response_item(1.0), stream="nowhere", whiten={"mode": "frozen"})
-
-    assert reply.status_code == 404
-    assert reply.headers["content-type"] == "application/problem+json"
-    assert reply.json()["code"] == "unknown_stream"
 
 
 async def test_a_frozen_stream_is_used_and_not_updated(client: httpx.AsyncClient) -> None:

@@ -1,5 +1,3 @@
-import asyncio
-import statistics
 import time
 from typing import Any
 
@@ -7,7 +5,7 @@ import httpx
 import orjson
 import pytest
 
-from rm_client.models import ProblemReply, ScoreReply
+from rm_client.models import ScoreReply
 from rm_core.types import Dialogue, Message
 from service.settings import Settings
 from tests.fakes import NAN_MARK, FakeScorer, fake_reward
@@ -60,19 +58,6 @@ async def test_the_three_forms_of_an_item_are_scored_as_the_same_dialogue(servic
     assert chat == single == group["responses"][0]
 
 
-async def test_an_item_alone_is_answered_alone(service):
-    reply = await post(service, {"prompt": "p", "response": "r", "truncate": "prompt"})
-
-    assert reply.status_code == 200
-    check(reply.json(), Dialogue("p", "r"))
-
-
-async def test_the_callers_tag_selects_safety(service):
-    reply = await post(service, {"prompt": "p", "response": "r", "is_safety": True})
-
-    check(reply.json(), Dialogue("p", "r"), is_safety=True)
-
-
 async def test_a_low_safety_score_selects_safety(service):
     items = [{"prompt": "p", "response": f"r{i}"} for i in range(60)]
 
@@ -82,35 +67,6 @@ async def test_a_low_safety_score_selects_safety(service):
     for item, result in zip(items, results, strict=True):
         check(result, Dialogue("p", item["response"]))
     assert {result["selected"] for result in results} == {"safety", "helpfulness"}
-
-
-async def test_a_group_has_mean_std_and_advantages_of_the_selected_reward(service):
-    reply = await post(service, {"prompt": "p", "responses": ["a", "b", "c"]})
-
-    group = reply.json()
-    rewards = [response["selected_reward"] for response in group["responses"]]
-    mean, std = statistics.mean(rewards), statistics.stdev(rewards)
-    assert group["mean"] == pytest.approx(mean)
-    assert group["std"] == pytest.approx(std)
-    expected = [(reward - mean) / (std**2 + 1e-8) ** 0.5 for reward in rewards]
-    assert group["advantages"] == pytest.approx(expected)
-
-
-async def test_a_group_without_spread_has_no_advantages(service):
-    group = (await post(service, {"prompt": "p", "responses": ["a", "a"]})).json()
-    alone = (await post(service, {"prompt": "p", "responses": ["a"]})).json()
-
-    assert (group["std"], group["advantages"]) == (0.0, [0.0, 0.0])
-    assert (alone["std"], alone["advantages"]) == (0.0, [0.0])
-    assert await service.metric("rm_groups_zero_std_total") == 2
-
-
-async def test_one_model_alone_is_served_by_the_same_code(start):
-    async with start(FakeScorer(("helpfulness",))) as service:
-        result = (await post(service, {"prompt": "p", "response": "r"})).json()
-
-    assert "safety" not in result
-    assert result["selected"] == "helpfulness"
 
 
 async def test_bad_items_fail_alone_and_say_where(service):
@@ -158,52 +114,23 @@ async def test_bad_items_fail_alone_and_say_where(service):
     assert group["advantages"] == [0.0, None, None]
 
 
-async def test_when_no_item_succeeds_the_reply_is_a_problem_that_lists_them_all(service):
-    items = [{"prompt": "p"}, {"prompt": "p", "responses": [" ", ""]}]
-    reply = await post(service, {"items": items})
-
-    assert reply.status_code == 422
-    assert reply.headers["content-type"] == "application/problem+json"
-    problem = ProblemReply.model_validate_json(reply.content, strict=True, extra="forbid")
-    assert [error.pointer for error in problem.errors or []] == [
-        "/items/0/response",
-        "/items/1/responses/0",
-        "/items/1/responses/1",
-    ]
-
-
-async def test_a_lone_item_that_fails_is_a_problem_that_points_at_its_field(service):
-    problem = (await post(service, {"prompt": "p", "response": ""})).json()
-
-    assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/response")
-
-
 DEEP = b'{"items":' + b"[" * 250_000 + b"]" * 250_000 + b"}"
 
 
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b'{"items":[]}', 422, "invalid_request"),
-        (b"{}", 422, "invalid_request"),
-        (b"[]", 422, "invalid_request"),
         (b'"text"', 422, "invalid_request"),
         (b"", 400, "invalid_json"),
-        (b"{", 400, "invalid_json"),
-        (b'{"prompt":"p","response":NaN}', 400, "invalid_json"),
         (b'{"prompt":"p","response":Infinity}', 400, "invalid_json"),
         (b'{"prompt":"p","response":1e999}', 400, "invalid_json"),
-        (b'{"prompt":"p","response":"\\ud800"}', 400, "invalid_json"),
         (b'{"prompt":"p","response":"\xff"}', 400, "invalid_json"),
         (b'\xef\xbb\xbf{"prompt":"p","response":"r"}', 400, "invalid_json"),
         ('{"prompt":"p"}'.encode("utf-16"), 400, "invalid_json"),
         (DEEP, 400, "invalid_json"),
         (b"[" * 250_000, 400, "invalid_json"),
         (b'{"items":[{"prompt":"p","response":"r"}],"surprise":1}', 422, "invalid_request"),
-        (b'{"items":{"prompt":"p"}}', 422, "invalid_request"),
-        (b'{"items":[{"prompt":"p","response":"r"}],"truncate":"left"}', 422, "invalid_request"),
         (b'{"prompt":"p","response":' + b"9" * 200 + b"}", 422, "invalid_items"),
-        (b'{"prompt":"p","response":"  "}', 422, "invalid_items"),
         (b'{"prompt":"p","response":' + b"9" * 1_000_000 + b"}", 400, "invalid_json"),
     ],
 )
@@ -235,31 +162,6 @@ async def test_no_problem_ever_repeats_what_was_sent(service):
         assert canary not in reply.text
 
 
-async def test_wrong_media_types_and_compressed_bodies_are_refused(service):
-    body = orjson.dumps({"prompt": "p", "response": "r"})
-    for headers in (
-        {"Content-Type": "text/plain"},
-        {},
-        {**JSON, "Content-Encoding": "gzip"},
-        {"Content-Type": "application/x-ndjson", "Content-Encoding": "br"},
-    ):
-        reply = await service.client.post("/score", content=body, headers=headers)
-        assert reply.status_code == 415
-    fine = {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "identity"}
-    assert (await service.client.post("/score", content=body, headers=fine)).status_code == 200
-
-
-async def test_limits_on_items_count_every_response(start):
-    async with start(max_items=3) as service:
-        fine = await post(service, {"prompt": "p", "responses": ["a", "b", "c"]})
-        many = await post(service, {"prompt": "p", "responses": ["a", "b", "c", "d"]})
-        items = await post(service, {"items": [{"prompt": "p", "response": "r"}] * 4})
-
-    assert fine.status_code == 200
-    assert (many.status_code, items.status_code) == (413, 413)
-    assert many.json()["code"] == "too_many_items"
-
-
 async def test_a_text_that_is_too_long_is_cut_only_when_asked(start):
     async with start(FakeScorer(max_length=3)) as service:
         item = {"prompt": "one two three", "response": "four"}
@@ -273,11 +175,10 @@ async def test_a_text_that_is_too_long_is_cut_only_when_asked(start):
 
 async def test_a_full_queue_answers_as_configured_and_tells_when_to_come_again(start):
     for status in (429, 503):
-        async with start(max_queue_items=1, max_items=1, overload_status=status) as service:
-            service.scorer.gate.clear()
-            held = asyncio.create_task(post(service, {"prompt": "p", "response": "held"}))
-            await asyncio.to_thread(service.scorer.begun.wait, 10)
-
+        async with (
+            start(max_queue_items=1, max_items=1, overload_status=status) as service,
+            service.holding(),
+        ):
             reply = await post(service, {"prompt": "p", "response": "more"})
 
             assert (reply.status_code, reply.json()["code"]) == (status, "overloaded")
@@ -286,8 +187,6 @@ async def test_a_full_queue_answers_as_configured_and_tells_when_to_come_again(s
                 "rm_admission_rejected_total", route="/score", reason="queue_full"
             )
             assert rejected == 1
-            service.scorer.gate.set()
-            assert (await held).status_code == 200
 
 
 async def test_a_deadline_that_passes_is_a_504(service):
@@ -306,14 +205,6 @@ async def test_a_timeout_that_is_no_number_is_refused(service, value):
     reply = await service.client.post("/score", content=b"{}", headers=headers)
 
     assert reply.status_code == 400
-
-
-async def test_a_dead_engine_is_a_503(service):
-    service.scorer.die = True
-
-    replies = [await post(service, {"prompt": "p", "response": "r"}) for _ in range(2)]
-
-    assert [reply.status_code for reply in replies] == [503, 503]
 
 
 async def test_defaults_of_the_settings_admit_a_rollout_of_a_thousand(service):

@@ -1,13 +1,18 @@
+"""POST /score line by line; gzipped lines are answered as the same lines uncompressed."""
+
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
+import pytest
 
 from rm_core.types import Dialogue
 from tests.fakes import FakeScorer, fake_reward
 
 HEADERS = {"Content-Type": "application/x-ndjson"}
+GZIPPED = {**HEADERS, "Content-Encoding": "gzip"}
 
 
 def lines(reply: Any) -> list[dict[str, Any]]:
@@ -18,10 +23,12 @@ def item(response: str) -> bytes:
     return orjson.dumps({"prompt": "p", "response": response})
 
 
-async def test_every_line_is_answered_by_a_line_in_order(service):
-    body = b"\n".join(item(f"r{i}") for i in range(300))
+def items(count: int) -> bytes:
+    return b"".join(item(f"r{i}") + b"\n" for i in range(count))
 
-    reply = await service.client.post("/score", content=body, headers=HEADERS)
+
+async def test_every_line_is_answered_by_a_line_in_order(service):
+    reply = await service.client.post("/score", content=items(300), headers=HEADERS)
 
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "application/x-ndjson"
@@ -63,16 +70,20 @@ async def test_a_bad_line_is_one_error_line(start):
     assert len(found[7]["advantages"]) == 2
 
 
-async def test_a_body_of_any_size_streams_through_whatever_the_chunks(start):
+@pytest.mark.parametrize("headers", [HEADERS, GZIPPED], ids=["plain", "gzipped"])
+async def test_a_body_of_any_size_streams_through_whatever_the_chunks(start, headers):
+    body = items(500)
+    if headers is GZIPPED:
+        body = gzip.compress(body)
+
     async def chunks() -> AsyncIterator[bytes]:
-        body = b"\n".join(item(f"r{i}") for i in range(200))
         for start_at in range(0, len(body), 7):
             yield body[start_at : start_at + 7]
 
     async with start(max_body_bytes=1024, max_items=1) as service:
-        found = lines(await service.client.post("/score", content=chunks(), headers=HEADERS))
+        found = lines(await service.client.post("/score", content=chunks(), headers=headers))
 
-    assert len(found) == 200
+    assert [line["index"] for line in found] == list(range(500))
     assert not any("error" in line for line in found)
 
 
@@ -100,8 +111,7 @@ async def test_reading_ahead_is_bounded(start):
 
 async def test_lines_wait_for_room_where_a_lone_request_would_be_refused(start):
     async with start(max_queue_items=1, max_items=1) as service:
-        body = b"\n".join(item(f"r{i}") for i in range(3))
-        found = lines(await service.client.post("/score", content=body, headers=HEADERS))
+        found = lines(await service.client.post("/score", content=items(3), headers=HEADERS))
 
     assert not any("error" in line for line in found)
 
@@ -115,12 +125,6 @@ async def test_a_client_resumes_by_telling_the_first_index(service):
     assert bad.json()["errors"][0]["code"] == "greater_than_equal"
 
 
-async def test_an_empty_body_gives_an_empty_reply(service):
-    reply = await service.client.post("/score", content=b"\n \n", headers=HEADERS)
-
-    assert (reply.status_code, reply.content) == (200, b"")
-
-
 async def test_a_dead_engine_is_an_error_line(start):
     scorer = FakeScorer()
     scorer.die = True
@@ -128,3 +132,58 @@ async def test_a_dead_engine_is_an_error_line(start):
         found = lines(await service.client.post("/score", content=item("a"), headers=HEADERS))
 
     assert found[0]["error"]["code"] == "engine_closed"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+async def test_gzipped_lines_have_the_answers_of_plain_ones(service, encoding):
+    body = items(300) + b"{nonsense\n"
+    plain = await service.client.post("/score", content=body, headers=HEADERS)
+    zipped = await service.client.post(
+        "/score", content=gzip.compress(body), headers={**HEADERS, "Content-Encoding": encoding}
+    )
+
+    assert zipped.status_code == 200
+    assert zipped.content == plain.content
+    assert len(lines(zipped)) == 301
+
+
+async def test_a_line_is_bounded_after_it_is_inflated(start):
+    async with start(max_body_bytes=1024) as service:
+        reply = await service.client.post(
+            "/score", content=gzip.compress(item("x" * 5000) + b"\n" + items(1)), headers=GZIPPED
+        )
+
+    first, second = lines(reply)
+    assert first["error"]["code"] == "line_too_long"
+    assert "error" not in second
+
+
+async def test_where_the_gzip_breaks_the_reply_says_so_after_what_was_good(service):
+    body = gzip.compress(items(3)) + gzip.compress(items(50))[:-20]
+    found = lines(await service.client.post("/score?first_index=10", content=body, headers=GZIPPED))
+
+    assert [line["index"] for line in found] == list(range(10, 10 + len(found)))
+    assert len(found) >= 4
+    assert not any("error" in line for line in found[:-1])
+    assert found[-1]["error"]["code"] == "truncated_gzip"
+
+
+async def test_a_bomb_is_cut_off_and_the_server_goes_on(service):
+    bomb = gzip.compress(b"x" * (64 * 1024 * 1024))
+    *_, last = lines(await service.client.post("/score", content=bomb, headers=GZIPPED))
+
+    assert last["error"]["code"] == "compression_bomb"
+    after = await service.client.post("/score", json={"prompt": "p", "response": "r"})
+    assert after.status_code == 200
+
+
+async def test_other_compressions_and_gzipped_json_are_refused_with_what_is_read(service):
+    for headers, accepted in (
+        ({**GZIPPED, "Content-Encoding": "br"}, "gzip, identity"),
+        ({**GZIPPED, "Content-Type": "application/json"}, "identity"),
+    ):
+        reply = await service.client.post("/score", content=b"x", headers=headers)
+
+        assert reply.status_code == 415
+        assert reply.json()["code"] == "unsupported_encoding"
+        assert reply.headers["accept-encoding"] == accepted

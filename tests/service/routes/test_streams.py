@@ -4,7 +4,6 @@ from typing import Any
 import httpx
 import pytest
 
-from rm_client.models_ppo import StreamReply, StreamsReply
 from rm_core.types import Baseline
 from tests.service.scripted import ScriptedScorer, response_item, serving
 
@@ -14,27 +13,6 @@ async def add(client: httpx.AsyncClient, *rewards: float, stream: str = "run", *
     reply = await client.post("/ppo_reward", json=body)
     assert reply.status_code == 200
     return reply.json()
-
-
-async def test_a_stream_is_read_as_it_stands(client: httpx.AsyncClient) -> None:
-    await add(client, 1.0, 3.0)
-
-    reply = await client.get("/streams/run")
-
-    stream = StreamReply.model_validate_json(reply.content, strict=True, extra="forbid")
-    assert (stream.name, stream.count, stream.mean, stream.m2) == ("run", 2.0, 2.0, 2.0)
-    assert (stream.std, stream.num_samples, stream.version) == (2**0.5, 2, 1)
-    assert stream.updated >= stream.created > 0
-
-
-async def test_all_streams_are_listed_by_name(client: httpx.AsyncClient) -> None:
-    for name in ("b", "a"):
-        await add(client, 1.0, stream=name)
-
-    listing = (await client.get("/streams")).content
-    listed = StreamsReply.model_validate_json(listing, strict=True, extra="forbid")
-
-    assert [stream.name for stream in listed.streams] == ["a", "b"]
 
 
 async def test_what_was_read_can_be_sent_back_to_restore_it(client: httpx.AsyncClient) -> None:
@@ -63,16 +41,6 @@ async def test_a_snapshot_with_std_instead_of_m2(client: httpx.AsyncClient) -> N
     assert whitened["items"][0]["whitened"] == pytest.approx(0.0, abs=1e-12)
 
 
-async def test_configuring_a_stream_keeps_its_statistics(client: httpx.AsyncClient) -> None:
-    await add(client, 1.0, 3.0)
-
-    reply = (await client.put("/streams/run", json={"frozen": True, "half_life": 100.0})).json()
-
-    assert (reply["count"], reply["mean"], reply["generation"]) == (2.0, 2.0, 0)
-    assert (reply["frozen"], reply["half_life"]) == (True, 100.0)
-    assert (await add(client, 9.0))["statistics"]["num_merged"] == 0
-
-
 async def test_a_reset_goes_back_to_the_checkpoints_baseline(tmp_path: Path) -> None:
     scorer = ScriptedScorer(
         model_names=("helpfulness",), baselines={"helpfulness": Baseline(0.5, 2.0, 64.0)}
@@ -94,13 +62,6 @@ async def test_a_stream_can_be_forgotten_altogether(client: httpx.AsyncClient) -
     assert (reply.status_code, reply.content) == (204, b"")
     assert (await client.get("/streams/run")).status_code == 404
     assert 'stream="run"' not in (await client.get("/metrics")).text
-
-
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-async def test_an_unknown_stream_is_a_404(client: httpx.AsyncClient, method: str) -> None:
-    reply = await client.request(method, "/streams/nowhere")
-
-    assert (reply.status_code, reply.json()["code"]) == (404, "unknown_stream")
 
 
 @pytest.mark.parametrize("name", ["a%20b", "x" * 65, "%C3%A9", "a%0A"])

@@ -4,14 +4,13 @@ from typing import Any
 import orjson
 import pytest
 
-from rm_client.models import CompareItem, GroupItem, ResponseItem
+from rm_client.models import GroupItem, ResponseItem
 from rm_core.rewards.rule import ScoredResponse
 from service.batching.queue import Submission
 from service.problems import Problem
 from service.results import ItemFailure, ItemResult
 from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import score_items
-from tests.fakes import NAN_MARK
 from tests.service.conftest import Service, Start
 from tests.service.rig import until
 
@@ -70,15 +69,6 @@ async def test_a_tag_of_safety_holds_for_its_own_item_also_behind_failures(start
         assert counted == {"safety": 3.0, "helpfulness": 6.0}
 
 
-async def test_a_reward_that_is_not_finite_fails_its_response_alone(service: Service) -> None:
-    item = ScorableWireItem(CompareItem(prompt="p", responses=["fine", f"bad {NAN_MARK}"]))
-
-    ((fine, bad),) = await score_items(service.state, [item], ["/items/0"], Submission("/compare"))
-
-    assert isinstance(fine, ScoredResponse)
-    assert described(bad) == ("nonfinite_reward", "/items/0/responses/1")
-
-
 async def test_the_bound_on_items_is_on_responses(start: Start) -> None:
     async with start(max_items=4) as service:
         group = ScorableWireItem(GroupItem(prompt="p", responses=["a", "b", "c"]))
@@ -118,15 +108,12 @@ async def test_a_caller_of_score_overtakes_the_bulk_work_of_a_trainer(
             value = service.state.metrics.registry.get_sample_value
             await until(lambda: value("rm_queue_items") == count)
 
-        service.scorer.gate.clear()
-        sent = [send("/score", {"prompt": "p", "response": "held"})]
-        await asyncio.to_thread(service.scorer.begun.wait, 10)
-        sent.append(send(route, body, kind))
-        await until_queued(1)
-        sent.append(send("/score", {"prompt": "q", "response": "quick"}))
-        await until_queued(2)
-        service.scorer.gate.set()
+        async with service.holding():
+            sent = [send(route, body, kind)]
+            await until_queued(1)
+            sent.append(send("/score", {"prompt": "q", "response": "quick"}))
+            await until_queued(2)
 
         replies = await asyncio.gather(*sent)
-        assert [reply.status_code for reply in replies] == [200] * 3
+        assert [reply.status_code for reply in replies] == [200] * 2
         assert service.scorer.forwards == [["held"], ["quick"], ["bulk"]]

@@ -16,7 +16,7 @@ from rm_core.engine.attention.merged import (
 from rm_core.engine.attention.tree import TreePlan, tree_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
 from rm_core.engine.packing.plan import Pack, plan_pack
-from tests.rm_core.engine.attention.oracles import ReferenceKernel, trees
+from tests.rm_core.engine.attention.oracles import ReferenceKernel, dense_attention, trees
 
 SCALE = 0.3
 CPU = torch.device("cpu")
@@ -30,27 +30,16 @@ def random_tensors(pack: Pack, heads: int, kv_heads: int) -> tuple[Tensor, Tenso
 
 
 def alone(
-    pack: Pack, query: Tensor, key: Tensor, value: Tensor, window: int | None, softcap: float | None
+    pack: Pack,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
-    """Row by row from the definition: each token over its whole path, in float64."""
-    repeat = query.shape[1] // key.shape[1]
-    q, k, v = query[0].double(), key[0].double(), value[0].double()
-    k, v = k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
-    out = torch.empty(pack.num_tokens, query.shape[1], 8, dtype=torch.float64)
-    for index, segment in enumerate(pack.segments):
-        before = [r for i in pack.chain(index)[:-1] for r in _rows(pack, i)]
-        for row in range(segment.start, segment.end):
-            path = [*before, *range(segment.start, row + 1)]
-            path = path[-window:] if window else path
-            scores = torch.einsum("hd,hkd->hk", q[:, row], k[:, path]) * SCALE
-            if softcap:
-                scores = softcap * torch.tanh(scores / softcap)
-            out[row] = torch.einsum("hk,hkd->hd", scores.softmax(-1), v[:, path])
-    return out[None].float()
-
-
-def _rows(pack: Pack, index: int) -> range:
-    return range(pack.segments[index].start, pack.segments[index].end)
+    """From the definition, in float64."""
+    exact = (tensor.double() for tensor in (query, key, value))
+    return dense_attention(*exact, pack, scale=SCALE, window=window, softcap=softcap).float()
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (3, 1)], ids=["mha", "gqa", "mqa"])
@@ -58,7 +47,7 @@ def _rows(pack: Pack, index: int) -> range:
 @given(pack=trees())
 def test_every_kernel_equals_each_sequence_alone(heads: int, kv_heads: int, pack: Pack) -> None:
     query, key, value = random_tensors(pack, heads, kv_heads)
-    expected = alone(pack, query, key, value, None, None)
+    expected = alone(pack, query, key, value)
     position_ids = torch.from_numpy(pack.position_ids)
 
     merged = merged_attention(query, key, value, pack, scale=SCALE)
@@ -107,7 +96,7 @@ def test_attending_from_a_few_rows_equals_those_rows_of_the_whole(
 
     found = merged_attention_at(query[:, :, rows], key, value, pack, rows, scale=SCALE)
 
-    expected = alone(pack, query, key, value, None, None)[:, rows]
+    expected = alone(pack, query, key, value)[:, rows]
     assert torch.allclose(found, expected, atol=2e-6)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine import load_engine
@@ -15,7 +15,7 @@ from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.packed import fastest_packed
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.types import Dialogue, Encoded, ReadPosition
-from tests.models import COMMON, make_model, make_tokenizer
+from tests.models import COMMON, classifier_of, make_model, make_tokenizer
 from tests.rewards import own_rewards
 
 BORDER = 128
@@ -32,11 +32,7 @@ def make_phi3() -> Any:
     options = {**COMMON, "num_key_value_heads": 2, "sliding_window": None, "rope_parameters": ROPE}
     config = AutoConfig.for_model("phi3", **options, original_max_position_embeddings=BORDER)
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config)
-    for name, parameter in model.named_parameters():
-        if parameter.ndim >= 2 and "embed" not in name:
-            torch.nn.init.normal_(parameter, 0.0, parameter.shape[-1] ** -0.5)
-    return model.eval()
+    return classifier_of(config)
 
 
 def texts_around_the_border() -> list[Encoded]:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import Linear
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.load import load_reward_model
@@ -21,7 +21,7 @@ from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
-from tests.models import COMMON, make_tokenizer, save_checkpoint
+from tests.models import COMMON, classifier_of, make_tokenizer, save_checkpoint
 from tests.rm_core.engine.companies import examples
 
 PACKED = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
@@ -33,12 +33,7 @@ def make_encoder(architecture: str) -> Any:
     options |= {"embedding_size": 16, "type_vocab_size": 2, "local_attention": 8}
     config = AutoConfig.for_model(architecture, **options)
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "embed" not in name:
-                parameter.normal_(0.0, parameter.shape[-1] ** -0.5)
-    return model.eval()
+    return classifier_of(config)
 
 
 def texts_of(lengths: list[int], seed: int = 0, alphabet: int = 320) -> list[Encoded]:

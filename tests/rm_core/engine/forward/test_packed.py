@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.checkpoint.load import load_reward_model
@@ -17,39 +16,11 @@ from rm_core.engine.forward.packed import PackedForward, fastest_packed, reading
 from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.packing.plan import Pack, plan_pack
 from rm_core.types import Encoded, ReadPosition
-from tests.models import DECODERS, make_model, save_checkpoint
+from tests.models import make_model, save_checkpoint
 
 
 def encoded(rows: list[list[int]]) -> list[Encoded]:
     return [Encoded(tuple(row), len(row) - 1) for row in rows]
-
-
-def first_head(rewards: list[list[float]]) -> list[float]:
-    return [row[0] for row in rewards]
-
-
-@pytest.mark.parametrize("share", [True, False], ids=["shared", "unshared"])
-@pytest.mark.parametrize("architecture", DECODERS)
-def test_packed_equals_padded_in_trees_three_deep(
-    architecture: str, share: bool, tmp_path: Path
-) -> None:
-    loaded = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety")
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, 250, (40, 90), generator=generator).tolist()
-    system = ids[0][:30]
-    prompts = [system + ids[1][:40], system + ids[2][:9], ids[3][:50]]
-    texts = encoded(
-        [p + ids[4 + 8 * k + g][: 5 + 9 * g] for k, p in enumerate(prompts) for g in range(8)]
-    )
-    texts += encoded([system, prompts[0], prompts[0]])
-
-    padded = PaddedForward(loaded.model, reason="")
-    expected = [padded.rewards([text])[0] for text in texts]
-    together = padded.rewards(texts)
-    found = PackedForward(loaded.model, reason="", share=share).rewards(texts)
-
-    assert first_head(together) == pytest.approx(first_head(expected), abs=1e-5)
-    assert first_head(found) == pytest.approx(first_head(expected), abs=1e-5)
 
 
 def test_a_text_is_read_where_its_encoding_says(tmp_path: Path) -> None:
@@ -59,34 +30,6 @@ def test_a_text_is_read_where_its_encoding_says(tmp_path: Path) -> None:
     for way in (PaddedForward, PackedForward):
         early, cut = way(loaded.model, reason="").rewards([Encoded(row, 10), Encoded(row[:11], 10)])
         assert early[0] == pytest.approx(cut[0], abs=1e-6)
-
-
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_the_fastest_packed_way_gives_every_heads_rewards(
-    architecture: str, tmp_path: Path
-) -> None:
-    model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
-    further = Linear(model.score.in_features, 1, bias=False)
-    texts = encoded([[*range(40), 50 + i] for i in range(4)] + [[7, 8, 9]])
-    expected = PaddedForward(model, heads=[further], reason="").rewards(texts)
-
-    found = fastest_packed(model, heads=[further])
-
-    assert found.shares_prefixes
-    assert found.rewards(texts) == [pytest.approx(row, abs=1e-5) for row in expected]
-
-
-def test_a_deterministic_way_shares_nothing_and_keeps_every_bit_in_any_company(
-    tmp_path: Path,
-) -> None:
-    model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
-    texts = encoded([[*range(40), 50 + i, *range(5 * i)] for i in range(6)])
-
-    forward = fastest_packed(model, deterministic=True)
-
-    assert not forward.shares_prefixes
-    together = forward.rewards(texts)
-    assert [forward.rewards([text])[0] for text in texts] == together
 
 
 @pytest.mark.parametrize("way", [fastest_packed, partial(PaddedForward, reason="")])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import Linear
 
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.load import load_reward_model
@@ -32,31 +31,6 @@ def texts_of(*lengths: int) -> list[Encoded]:
     generator = torch.Generator().manual_seed(3)
     rows = [torch.randint(0, 250, (n,), generator=generator).tolist() for n in lengths]
     return [Encoded(tuple(row), len(row) - 1) for row in rows]
-
-
-@pytest.mark.parametrize("architecture", ["llama", "bert"])
-def test_a_text_keeps_its_place_and_its_reward_whatever_it_is_batched_with(
-    architecture: str, tmp_path: Path
-) -> None:
-    model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
-    padded = PaddedForward(model, reason="")
-    texts = texts_of(3, 90, 50, 88, 4, 49)
-
-    alone = [padded.rewards([text])[0] for text in texts]
-
-    assert padded.rewards(texts) == [pytest.approx(row, abs=1e-5) for row in alone]
-
-
-def test_further_heads_read_the_same_hidden_state_as_the_first(tmp_path: Path) -> None:
-    model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
-    doubled = Linear(model.score.in_features, 1, bias=False)
-    with torch.no_grad():
-        doubled.weight.copy_(2.0 * model.score.weight)
-
-    rewards = PaddedForward(model, heads=[doubled], reason="").rewards(texts_of(5, 40))
-
-    for own, further in rewards:
-        assert further == pytest.approx(2.0 * own, abs=1e-6)
 
 
 def test_a_model_without_a_pad_token_is_run_all_the_same(tmp_path: Path) -> None:

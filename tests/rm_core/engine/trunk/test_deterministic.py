@@ -11,28 +11,11 @@ import torch
 from rm_core.engine.forward.packed import PackedForward
 from rm_core.engine.trunk.deterministic import ROWS, fix_product_shapes, in_fixed_chunks
 from rm_core.types import Encoded
-from tests.models import DECODERS, make_model
+from tests.models import make_model
 
 
 def random_text(rng: random.Random, length: int) -> Encoded:
     return Encoded(tuple(rng.randrange(250) for _ in range(length)), length - 1)
-
-
-@pytest.mark.parametrize("architecture", DECODERS)
-def test_a_text_gets_the_same_bits_in_any_batch(architecture: str) -> None:
-    rng = random.Random(architecture)
-    forward = PackedForward(make_model(architecture), reason="", deterministic=True)
-    needles = [random_text(rng, length) for length in (1, 17, 130, 300)]
-    alone = [forward.rewards([needle])[0] for needle in needles]
-
-    for _ in range(6):
-        company = [random_text(rng, rng.randint(1, 200)) for _ in range(rng.randint(0, 12))]
-        # a relative with a common prefix, which the ordinary way would share
-        company.append(Encoded((*needles[2].input_ids[:100], 7, 8, 9), 102))
-        batch = needles + company
-        rng.shuffle(batch)
-        rewards = forward.rewards(batch)
-        assert [rewards[batch.index(needle)] for needle in needles] == alone
 
 
 def test_the_ordinary_way_does_differ_in_its_last_bits() -> None:

@@ -20,18 +20,6 @@ def texts() -> list[Encoded]:
 
 
 @pytest.mark.parametrize("architecture", KNOWN)
-def test_skipping_unread_rows_changes_no_reward(architecture: str) -> None:
-    model = make_model(architecture)
-    full = PackedForward(model, run=TransformersTrunk(model, skip_unread=False)).rewards(texts())
-
-    run = TransformersTrunk(model)
-    trimmed = PackedForward(model, run=run).rewards(texts())
-
-    assert run.skips_unread
-    assert torch.allclose(torch.tensor(trimmed), torch.tensor(full), atol=1e-6)
-
-
-@pytest.mark.parametrize("architecture", KNOWN)
 def test_the_last_feed_forward_half_sees_only_read_rows(architecture: str) -> None:
     model = make_model(architecture)
     rows: list[int] = []

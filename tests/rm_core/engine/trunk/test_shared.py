@@ -45,32 +45,6 @@ def test_equal_weights_under_another_rope_are_another_trunk() -> None:
     assert not same_trunk(model, other)
 
 
-def test_two_heads_on_one_trunk_run_it_once_and_score_as_two_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = make_model("llama", seed=1)
-    names = {
-        "safety": save(tmp_path / "s", model),
-        "helpfulness": save(tmp_path / "h", with_another_head(model)),
-    }
-    both = load_engine(names)
-    apart = {role: load_engine({role: name}) for role, name in names.items()}
-    calls: list[int] = []
-    trunk = both._models["safety"].model.base_model
-    trunk.norm.register_forward_hook(lambda *_: calls.append(1))
-    dialogues = [Dialogue("a prompt ", f"answer {n}") for n in range(5)]
-
-    rewards = own_rewards(both, [both.encode(d) for d in dialogues])
-
-    assert len(calls) == 1
-    assert both.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
-    assert both._models["helpfulness"].model.base_model is trunk
-    for role, engine in apart.items():
-        alone = own_rewards(engine, [engine.encode(d) for d in dialogues])
-        assert [r[role] for r in rewards] == pytest.approx([r[role] for r in alone], abs=1e-6)
-    assert rewards[0]["safety"] != pytest.approx(rewards[0]["helpfulness"])
-
-
 def test_two_heads_on_one_encoder_run_it_once_and_score_as_two_models(tmp_path: Path) -> None:
     model, twin = make_model("bert", seed=1), make_model("bert")
     twin.load_state_dict(model.state_dict())
@@ -89,15 +63,3 @@ def test_two_heads_on_one_encoder_run_it_once_and_score_as_two_models(tmp_path: 
     with torch.no_grad():
         twin.bert.pooler.dense.weight[3, 3] += 1e-6
     assert not same_trunk(model, twin)
-
-
-def test_one_trunk_read_by_different_contracts_is_run_for_each(tmp_path: Path) -> None:
-    model = make_model("llama", seed=1)
-    names = {"safety": save(tmp_path / "s", model), "helpfulness": save(tmp_path / "h", model)}
-    make_tokenizer(add_bos=True).save_pretrained(tmp_path / "h")
-
-    engine = load_engine(names)
-
-    assert engine.describe()["safety"]["shares_trunk_with"] == []
-    (reward,) = own_rewards(engine, [engine.encode(Dialogue("a ", "b"))])
-    assert reward["safety"] != reward["helpfulness"]

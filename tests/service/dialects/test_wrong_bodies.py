@@ -1,0 +1,67 @@
+"""What is wrong with a body is pointed at, in every dialect."""
+
+from typing import Any
+
+import pytest
+
+INFER = "/v2/models/reward_model/infer"
+
+
+def tensor(name: str, shape: list[int], data: list[Any], datatype: str = "BYTES") -> dict[str, Any]:
+    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
+
+
+WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "/get_reward": [
+        ({"prompts": ["p"]}, "/query"),
+        ({"prompts": ["a"], "responses": []}, "/responses"),
+        ({"prompts": [1], "responses": ["x"]}, "/prompts/0"),
+        ({"prompts": ["a"], "responses": [None]}, "/responses/0"),
+        ({"responses": ["x"]}, "/prompts"),
+    ],
+    "/rm": [
+        ({"prompt": "p"}, "/response"),
+        ({"prompt": [{"role": "user", "content": 3}], "response": "r"}, "/prompt/0/content"),
+        ({"prompt": None, "response": "r"}, "/prompt"),
+    ],
+    "/classify": [
+        ({}, "/input"),
+        ({"input": 3}, "/input"),
+        ({"input": ["ok", 3]}, "/input/1"),
+        ({"input": [1, "x"]}, "/input"),
+        ({"input": "x", "truncate_prompt_tokens": 0}, "/truncate_prompt_tokens"),
+        ({"input": "x", "use_activation": "no"}, "/use_activation"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "/messages"),
+        ({"text": None}, "/text"),
+        ({"text": ["a", 1]}, "/text/1"),
+        ({"text": ["a"], "rid": []}, "/rid"),
+        ({"input_ids": [[1.5]]}, "/input_ids/0"),
+    ],
+    INFER: [
+        ({"inputs": inputs}, pointer)
+        for inputs, pointer in (
+            ([], "/inputs"),
+            ([tensor("sentences", [2], ["a"])], "/inputs/0/shape"),
+            ([tensor("sentences", [-1], ["a"])], "/inputs/0/shape"),
+            ([tensor("sentences", [1], [3.5])], "/inputs/0/data/0"),
+            (
+                [tensor("tokens", [1, 2], [1, 2]), tensor("sequence_lengths", [1], [3])],
+                "/inputs/1/data",
+            ),
+            (
+                [tensor("tokens", [1, 2], [1, "x"]), tensor("sequence_lengths", [1], [1])],
+                "/inputs/0/data",
+            ),
+            ([tensor("prompts", [1], ["p"]), tensor("responses", [0], [])], "/inputs/1/data"),
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("path", WRONG)
+async def test_what_is_wrong_is_pointed_at(client, path):
+    for body, pointer in WRONG[path]:
+        reply = await client.post(path, json=body)
+
+        assert reply.status_code == 422, body
+        assert reply.json()["errors"][0]["pointer"] == pointer, body
