@@ -56,11 +56,7 @@ class Columns:
         )
 
     def compare_item(self, values: Mapping[str, Any]) -> CompareItem:
-        """The item of /compare that a row is.
-
-        Raises:
-            BadRow: as for `score_item`.
-        """
+        """The item of /compare that a row is."""
         names = self.responses or ("responses",)
         prompt, responses = self._responses(values, names)
         return _validated(

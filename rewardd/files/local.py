@@ -162,13 +162,6 @@ def load(
 ) -> LocalScorer:
     """A scorer of one or two checkpoints.
 
-    Args:
-        safety: directory or hub name of the safety model; None for none.
-        helpfulness: likewise.
-        device: where they run.
-        dtype: of the trunk.
-        max_pack_tokens: deduplicated tokens of one forward pass.
-
     Raises:
         RewardError: a checkpoint can't be used, or the machine lacks the device.
     """

@@ -89,11 +89,7 @@ class RemoteScorer:
         return info
 
     def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
-        """See `FileScorer`; as bulk work, which lets interactive requests go first.
-
-        Raises:
-            BatchFailed: the server is gone for longer than our patience.
-        """
+        """See `FileScorer`; as bulk work, which lets interactive requests go first."""
         under_way: deque[ScoreItem] = deque()
 
         def passed_on() -> Iterator[ScoreItem]:
@@ -111,11 +107,7 @@ class RemoteScorer:
             raise BatchFailed(str(error)) from error
 
     def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
-        """See `FileScorer`.
-
-        Raises:
-            BatchFailed: the server is gone for longer than our patience.
-        """
+        """See `FileScorer`."""
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             under_way: deque[Future[list[Result]]] = deque()
             try:

@@ -125,11 +125,6 @@ class RunOptions:
 def run_file(options: RunOptions, scorer_options: ScorerOptions, console: Console) -> None:
     """Score a file.
 
-    Args:
-        options: of the run.
-        scorer_options: who scores.
-        console: for progress and the last word.
-
     Raises:
         BatchFailed: the run can't go on.
         RewardError: a model can't be loaded.

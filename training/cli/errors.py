@@ -11,11 +11,7 @@ from rm_core.errors import RewardError
 
 @contextmanager
 def exit_on_error(console: Console) -> Iterator[None]:
-    """Show our errors as one line, as they already say what to do; anything else is a bug.
-
-    Args:
-        console: where to.
-    """
+    """Show our errors as one line, as they already say what to do; anything else is a bug."""
     try:
         yield
     except RewardError as error:

@@ -87,12 +87,7 @@ def make_base(
 
 
 def print_result(role: str, result: "TrainingResult") -> None:
-    """Show held-out figures beside the baselines.
-
-    Args:
-        role: the model's role.
-        result: of its training.
-    """
+    """Show held-out figures beside the baselines."""
     from training.evaluation.rendering import print_tables, results_console
     from training.evaluation.tables.heldout import accuracy_table, sentences
     from training.evaluation.tables.scorers import strength_tables

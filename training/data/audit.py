@@ -58,11 +58,7 @@ class Audit:
 
 
 def audit(sides: Mapping[Split, Sequence[PreferenceRecord]]) -> Audit:
-    """Look through the records of both sides.
-
-    Args:
-        sides: records by the side that they fall on.
-    """
+    """Look through the records of both sides."""
     first_seen: dict[bytes, str] = {}
     contradictions: list[Contradiction] = []
     near_identical: list[str] = []

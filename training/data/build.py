@@ -54,12 +54,7 @@ class ExampleBuilder:
     def build(
         self, records: Sequence[PreferenceRecord], targets: frozenset[Target]
     ) -> tuple[EncodedExample, ...]:
-        """Examples of those records that have anything for the targets.
-
-        Args:
-            records: of one side of the split.
-            targets: what is looked at on that side.
-        """
+        """Examples of those records that have anything for the targets."""
         built = (self._built(example_of(record, self._margins), targets) for record in records)
         return tuple(example for example in built if example is not None)
 

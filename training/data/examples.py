@@ -156,12 +156,7 @@ class EncodedExample(Example):
 
 
 def example_of(record: PreferenceRecord, margins: Margins = MARGINS["none"]) -> Example:
-    """A record with every strict preference between its responses.
-
-    Args:
-        record: the record.
-        margins: reward units for each grade of strength.
-    """
+    """A record with every strict preference between its responses."""
     return Example(
         id=record.id,
         prompt_key=prompt_key(record.prompt),
@@ -183,10 +178,6 @@ def strict_pairs(record: PreferenceRecord, margins: Margins) -> Iterator[Pair]:
 
     A grade of strength, and an explicit margin, speak of two responses; inside a longer ranking
     nobody said by how much, so its pairs get margin 0.
-
-    Args:
-        record: the record.
-        margins: reward units for each grade.
     """
     strength = record.strength if len(record.responses) == 2 else None
     margin = margins[strength] if strength else 0.0

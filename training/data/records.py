@@ -1,7 +1,8 @@
 """The canonical preference record: one prompt, its responses, and how people ranked them.
 
 Every format of `training.data.formats` is parsed into this; everything after reading sees only
-this. The JSON form has exactly the dataclass's field names as keys.
+this. The JSON form has exactly the dataclass's field names as keys. Whatever reads a value here
+raises `MalformedRow` where it is of another kind.
 """
 
 import math
@@ -73,11 +74,7 @@ class PreferenceRecord:
     token_ids: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        """Check what a type annotation can't.
-
-        Raises:
-            MalformedRow: the parts don't fit together.
-        """
+        """Check what a type annotation can't."""
         if not self.responses:
             raise MalformedRow("`responses` is empty; a record needs at least one")
         if len(self.ranking) != len(self.responses):
@@ -127,11 +124,7 @@ class PreferenceRecord:
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str:
-    """A required string of a row.
-
-    Raises:
-        MalformedRow: absent or not a string.
-    """
+    """A required string of a row."""
     value = row.get(key)
     if not isinstance(value, str):
         raise MalformedRow(f"`{key}` must be a string, found {kind_of(value)}")
@@ -139,11 +132,7 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
 
 
 def messages_of(value: Any, key: str) -> tuple[Message, ...]:
-    """Chat messages from their JSON form, [{"role", "content"}, …].
-
-    Raises:
-        MalformedRow: not such a list, or a turn's content is not plain text.
-    """
+    """Chat messages from their JSON form, [{"role", "content"}, …]."""
     if not isinstance(value, list):
         raise MalformedRow(f"`{key}` must be a list of messages, found {kind_of(value)}")
     turns = []
@@ -173,11 +162,7 @@ def _content(value: Any) -> str | None:
 
 
 def texts_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """A required list of strings of a row.
-
-    Raises:
-        MalformedRow: absent, or holds something else.
-    """
+    """A required list of strings of a row."""
     value = row.get(key)
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise MalformedRow(f"`{key}` must be a list of strings, found {kind_of(value)}")
@@ -185,11 +170,7 @@ def texts_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def strength_of(value: Any) -> Strength | None:
-    """A strength grade, or None where the row has none.
-
-    Raises:
-        MalformedRow: a word that is not one of the four grades.
-    """
+    """A strength grade, or None where the row has none."""
     if value is None:
         return None
     if value not in STRENGTHS:
@@ -198,11 +179,7 @@ def strength_of(value: Any) -> Strength | None:
 
 
 def margin_of(value: Any) -> float | None:
-    """An explicit margin in reward units, or None where the row has none.
-
-    Raises:
-        MalformedRow: not a number.
-    """
+    """An explicit margin in reward units, or None where the row has none."""
     if value is None:
         return None
     if not is_number(value):

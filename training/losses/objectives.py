@@ -14,13 +14,11 @@ from torch import Tensor
 
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
+from training.losses.labels import regression_terms, safety_auxiliary_terms, step_terms
 from training.losses.pairwise import bradley_terry_terms, hinge_terms
 from training.losses.rankings import kwise_terms, listnet_terms, plackett_luce_terms
-from training.losses.ratings import regression_terms
 from training.losses.regularisers import centering_terms, l2_terms
-from training.losses.safety import safety_auxiliary_terms
 from training.losses.shapes import sums_of_runs
-from training.losses.steps import step_terms
 from training.losses.tokens import token_terms
 from training.types import Target
 
@@ -164,21 +162,13 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 
 def targets_of(weights: Mapping[str, float]) -> frozenset[Target]:
-    """What a set of objectives learns from; without what its regularisers alone would look at.
-
-    Args:
-        weights: the set.
-    """
+    """What a set of objectives learns from; without what its regularisers alone would look at."""
     chosen = (OBJECTIVES[name] for name in weights)
     return frozenset(objective.target for objective in chosen if not objective.regularises)
 
 
 def reads_margins(weights: Mapping[str, float]) -> bool:
-    """Whether margins make a difference to a set of objectives.
-
-    Args:
-        weights: the set.
-    """
+    """Whether margins make a difference to a set of objectives."""
     return any(OBJECTIVES[name].reads_margins for name in weights)
 
 

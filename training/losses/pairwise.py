@@ -16,13 +16,6 @@ def bradley_terry_terms(chosen: Tensor, rejected: Tensor, margin: Tensor | float
         rejected: rewards of the responses that they beat, (pairs,).
         margin: gap that is asked for, in reward units; a number or (pairs,).
 
-    Returns:
-        (pairs,), float32 or float64, in nats, ≥ 0.
-
-    Raises:
-        ShapeMismatch: not (pairs,) throughout; broadcasting (pairs,) against (pairs, 1) would
-            silently compare every pair with every other.
-
     Source: arXiv 2203.02155 eq. 1 for K = 2; margin: arXiv 2307.09288 eq. 2.
     """
     return -functional.logsigmoid(_surplus(chosen, rejected, margin))
@@ -38,12 +31,6 @@ def hinge_terms(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0) 
         chosen: rewards of preferred responses, (pairs,).
         rejected: rewards of the responses that they beat, (pairs,).
         margin: gap that is asked for beyond 1; a number or (pairs,).
-
-    Returns:
-        (pairs,), float32 or float64, in reward units, ≥ 0.
-
-    Raises:
-        ShapeMismatch: see `bradley_terry_terms`.
 
     Source: Herbrich, Graepel, Obermayer 1999, "Support vector learning for ordinal regression".
     """

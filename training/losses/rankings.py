@@ -2,7 +2,8 @@
 
 Lists of different lengths stand in one matrix, (lists, places), whose filling `listed` tells. All
 three objectives stay the same when a list's rewards shift together. For two responses K-wise and
-Plackett-Luce are Bradley-Terry, and ListNet is its cross-entropy with a soft label.
+Plackett-Luce are Bradley-Terry, and ListNet is its cross-entropy with a soft label. Losses are in
+nats, one for each list; an empty one costs 0.
 """
 
 import torch
@@ -24,12 +25,6 @@ def kwise_terms(chosen: Tensor, rejected: Tensor, counts: Tensor) -> Tensor:
         rejected: rewards of the responses that they beat, (pairs,).
         counts: pairs of each ranking, (rankings,), int64, each at least 1.
 
-    Returns:
-        (rankings,), float32 or float64, in nats.
-
-    Raises:
-        ShapeMismatch: the shapes don't fit, or the counts don't add up to the pairs.
-
     Source: arXiv 2203.02155 eq. 1.
     """
     return means_of_runs(bradley_terry_terms(chosen, rejected), counts)
@@ -49,12 +44,6 @@ def listnet_terms(rewards: Tensor, relevance: Tensor, listed: Tensor) -> Tensor:
         relevance: how good each response is, higher is better, in reward units, (lists, places).
         listed: which places hold a response, (lists, places), bool.
 
-    Returns:
-        (lists,), float32 or float64, in nats; 0 for an empty list.
-
-    Raises:
-        ShapeMismatch: not (lists, places) throughout.
-
     Source: Cao, Qin, Liu, Tsai, Li 2007, "Learning to rank: from pairwise approach to listwise
     approach" (ICML), with top-one probabilities.
     """
@@ -72,19 +61,13 @@ def plackett_luce_terms(rewards: Tensor, ranks: Tensor, listed: Tensor) -> Tenso
 
     Ties by Efron's rule: of t tied responses the l-th (l = 0 … t − 1) is chosen from all that
     follow and from the tied ones at 1 − l/t of their weight, which is what would remain of them on
-    average. Their own order doesn't matter.
+    average. Their own order doesn't matter. Where nothing ties, exp(−loss) is the ranking's
+    probability.
 
     Args:
         rewards: (lists, places).
         ranks: lower is better, equal is tied, (lists, places), any dtype that compares.
         listed: which places hold a response, (lists, places), bool.
-
-    Returns:
-        (lists,), float32 or float64, in nats; exp(−loss) is the ranking's probability where nothing
-        ties. 0 for an empty list.
-
-    Raises:
-        ShapeMismatch: not (lists, places) throughout.
 
     Source: Plackett 1975, "The analysis of permutations", Applied Statistics 24, 193–202; as a
     loss: Xia et al. 2008, "Listwise approach to learning to rank" (ListMLE). Ties: Efron 1977, "The

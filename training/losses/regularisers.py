@@ -14,12 +14,6 @@ def centering_terms(chosen: Tensor, rejected: Tensor) -> Tensor:
         chosen: rewards of preferred responses, (pairs,).
         rejected: rewards of the responses that they beat, (pairs,).
 
-    Returns:
-        (pairs,), float32 or float64, in squared reward units.
-
-    Raises:
-        ShapeMismatch: the shapes differ, or are no vectors.
-
     Source: Eisenstein et al. 2023, arXiv 2312.09244 eq. 2; TRL's `center_rewards_coefficient`,
     which recommends a weight of 0.01.
     """
@@ -31,15 +25,6 @@ def l2_terms(rewards: Tensor) -> Tensor:
     """Square of each reward: r².
 
     Unlike centring it also holds gaps small.
-
-    Args:
-        rewards: (responses,).
-
-    Returns:
-        (responses,), float32 or float64, in squared reward units.
-
-    Raises:
-        ShapeMismatch: no vector.
 
     Source: Open-Assistant's `RMLoss` (weight 0.001).
     """

@@ -15,9 +15,6 @@ def require_vectors(names: str, first: Tensor, second: Tensor) -> None:
         names: what they are, for the message.
         first: a tensor.
         second: another.
-
-    Raises:
-        ShapeMismatch: they differ in shape, or are no vectors.
     """
     if first.shape != second.shape or first.dim() != 1:
         raise ShapeMismatch(
@@ -26,11 +23,7 @@ def require_vectors(names: str, first: Tensor, second: Tensor) -> None:
 
 
 def require_lists(names: str, first: Tensor, second: Tensor) -> None:
-    """Refuse tensors that are not both (lists, places).
-
-    Raises:
-        ShapeMismatch: they differ in shape, or are no matrices.
-    """
+    """Refuse tensors that are not both (lists, places)."""
     if first.shape != second.shape or first.dim() != 2:
         raise ShapeMismatch(
             f"{names} must both be (lists, places), found {tuple(first.shape)} and "
@@ -49,9 +42,6 @@ def sums_of_runs(values: Tensor, counts: Tensor) -> Tensor:
     Args:
         values: (n,), float.
         counts: length of each run, (runs,), int64; 0 sums nothing.
-
-    Returns:
-        (runs,), dtype of `values`.
 
     Raises:
         ShapeMismatch: no vectors, or the runs' lengths don't add up to n.

@@ -53,12 +53,6 @@ def token_terms(
         counts: how many of the tokens are each pair's, (pairs,), int64, each at least 1.
         margin: gap that is asked for at every token; a number or (pairs,).
 
-    Returns:
-        (pairs,), float32 or float64, in nats.
-
-    Raises:
-        ShapeMismatch: the shapes don't fit, or the counts don't add up to the tokens.
-
     Source: DeepSpeed-Chat's reward model (arXiv 2308.01320), which also compares padding behind the
     shorter response; here each response counts to its own end.
     """

@@ -120,9 +120,6 @@ def reward_model_from(
 def check_base(base: str) -> None:
     """Refuse what can be seen to be no base without loading it.
 
-    Args:
-        base: directory or hub name.
-
     Raises:
         CheckpointError: it isn't there, has no config, or its weights are pickled.
     """
@@ -131,10 +128,6 @@ def check_base(base: str) -> None:
 
 def encoder_from(base: str, *, max_length: int) -> TextEncoder:
     """The text encoder that `reward_model_from` gives, without loading a weight.
-
-    Args:
-        base: directory or hub name.
-        max_length: most tokens to read; bounded by the base's positions.
 
     Raises:
         CheckpointError: it lacks a config or a tokenizer that transformers can load.

@@ -146,12 +146,7 @@ def check_base_output(output: Path) -> None:
 def make_tokenizer(
     texts: Iterable[Iterable[str]], config: BaseModelConfig
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with BOS, EOS, PAD and role marks, all distinct.
-
-    Args:
-        texts: of each dialogue.
-        config: vocabulary size and positions.
-    """
+    """A byte-level BPE tokenizer with BOS, EOS, PAD and role marks, all distinct."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

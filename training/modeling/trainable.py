@@ -149,10 +149,6 @@ def save_adapter(adapter: TrainedAdapter, base: TrainableModel, directory: Path)
 def freeze_lowest(model: Any, count: int) -> None:
     """Freeze the first layers of a trunk and everything before them, its embeddings.
 
-    Args:
-        model: a transformers model for sequence classification.
-        count: how many layers; 0 freezes nothing.
-
     Raises:
         ConfigurationError: the trunk has fewer layers, or none that can be told.
     """

@@ -60,12 +60,7 @@ def series(rows: Sequence[LogRow], name: str) -> Series | None:
 
 
 def thinned(found: Series, most: int = MOST_POINTS) -> Series:
-    """The same curve with no more points than are seen: means of neighbours.
-
-    Args:
-        found: of any length.
-        most: points to keep.
-    """
+    """The same curve with no more points than are seen: means of neighbours."""
     if len(found.update) <= most:
         return found
     starts = np.unique(np.linspace(0, len(found.update), most + 1).astype(np.int64))[:-1]
@@ -74,11 +69,7 @@ def thinned(found: Series, most: int = MOST_POINTS) -> Series:
 
 
 def smoothed(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over about a tenth of the curve around each point, (n,); fewer points at its ends.
-
-    Args:
-        value: (n,).
-    """
+    """The mean over about a tenth of the curve around each point; fewer points at its ends."""
     reach = len(value) // 20
     sums = np.concatenate([[0.0], np.cumsum(value)])
     at = np.arange(len(value))

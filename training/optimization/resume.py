@@ -214,12 +214,7 @@ def checkpoint_to_resume(
 
 
 def keep_newest(run_directory: Path, count: int) -> None:
-    """Remove all but the checkpoints that were completed last.
-
-    Args:
-        run_directory: holds `checkpoint-N` directories.
-        count: how many to keep.
-    """
+    """Remove all but the checkpoints that were completed last."""
     # By time, not by number: a longer earlier run in the same directory has higher numbers.
     by_age = sorted(_checkpoints(run_directory), key=_completed_at, reverse=True)
     for directory in by_age[count:]:

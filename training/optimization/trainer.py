@@ -252,12 +252,7 @@ def training_arguments(
 
 
 def warmup_steps(config: TrainingConfig, steps: int) -> int:
-    """Updates in which the rate climbs: 3 % of all, at least five, at most a tenth of a short run.
-
-    Args:
-        config: the recipe.
-        steps: updates of the whole run.
-    """
+    """Updates in which the rate climbs: 3 %, at least five, at most a tenth of a short run."""
     wanted = max(config.min_warmup_steps, math.ceil(config.warmup_ratio * steps))
     return min(wanted, max(1, steps // 10))
 

@@ -23,11 +23,7 @@ class UpdateLoss:
         self._pending = self._nothing()
 
     def totals(self, batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
-        """What everything that each objective scores weighs together, (objectives,), float32.
-
-        Args:
-            batches: of one update, those of this process.
-        """
+        """What everything that each objective scores weighs together, (objectives,), float32."""
         totals = torch.zeros(len(self._objectives))
         for batch in batches:
             each = [objective.weights(batch).sum() for _, objective, _ in self._objectives]
@@ -59,11 +55,7 @@ class UpdateLoss:
         return sums
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """What a log line says: each over what it is a mean of, absent where that is nothing.
-
-        Args:
-            sums: of `sums`, over all processes.
-        """
+        """What a log line says: each over what it is a mean of, absent where that is nothing."""
         found: dict[str, float] = {}
         if sums["pairs"]:
             found |= {name: sums[name] / sums["pairs"] for name in _PAIR_FIGURES}

@@ -14,7 +14,7 @@ from rm_core.checkpoint.heads import head_of
 from rm_core.errors import NotSaved
 from rm_core.types import Encoded
 from tests.models import make_model
-from tests.training.samples import preference_rows, write_jsonl
+from tests.training.small_trainings import fresh, recipe, train_examples
 from training.batches import cached_states
 from training.batches.cached_states import (
     CachedLayout,
@@ -26,40 +26,25 @@ from training.batches.cached_states import (
 )
 from training.config import TrainingConfig
 from training.data.examples import EncodedExample
-from training.data.formats import read_records
-from training.data.options import DataOptions
-from training.data.prepare import prepare_data
 from training.errors import TrainingDiverged
 from training.evaluation import score_examples
 from training.losses import targets_of
-from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.reward_model import TrainableModel
 from training.modeling.trainable import prepare_for_training
 from training.optimization.trainer import train
 
 ROWS = 32
+HEAD_ALONE = {
+    "trainable": "head",
+    "epochs": 2.0,
+    "learning_rate": 1e-2,
+    "gradient_accumulation": 2,
+}
 
 
 @pytest.fixture
 def examples(start: TrainableModel, tmp_path: Path) -> tuple[EncodedExample, ...]:
-    data = write_jsonl(tmp_path / "data.jsonl", preference_rows(ROWS))
-    return prepare_data(read_records([data]), start.encoder, DataOptions(role="safety")).train
-
-
-def config_of(tmp_path: Path, **options: Any) -> TrainingConfig:
-    return TrainingConfig(
-        role="safety",
-        data=("d",),
-        base="b",
-        output=str(tmp_path / "out"),
-        trainable="head",
-        **{
-            "epochs": 2.0,
-            "learning_rate": 1e-2,
-            "batch_size": 4,
-            "gradient_accumulation": 2,
-            **options,
-        },
-    )
+    return train_examples(start.encoder, tmp_path, ROWS)
 
 
 @contextmanager
@@ -94,11 +79,8 @@ def test_a_head_trained_on_cached_states_is_the_one_that_the_frozen_trunk_gives(
     tmp_path: Path,
     options: dict[str, Any],
 ) -> None:
-    config = config_of(tmp_path, **options)
-    over_trunk, cached = (
-        prepare_for_training(reward_model_from(str(tiny_base), max_length=128, seed=0), config)
-        for _ in range(2)
-    )
+    config = recipe(**HEAD_ALONE, **options)
+    over_trunk, cached = (prepare_for_training(fresh(tiny_base), config) for _ in range(2))
     untrained = over_trunk.model.score.weight.detach().clone()
     train(over_trunk, examples, config, run_directory=tmp_path / "over")
 
@@ -122,14 +104,9 @@ def test_an_encoders_head_is_trained_on_what_it_reads(tmp_path: Path) -> None:
     from tests.training.modeling.test_reward_model import save_encoder
 
     base = save_encoder(tmp_path / "base")
-    config = config_of(tmp_path, disable_dropout=True)
-    over_trunk, cached = (
-        prepare_for_training(reward_model_from(base, max_length=128, seed=0), config)
-        for _ in range(2)
-    )
-    data = write_jsonl(tmp_path / "data.jsonl", preference_rows(ROWS))
-    options = DataOptions(role="safety")
-    examples = prepare_data(read_records([data]), cached.encoder, options).train
+    config = recipe(**HEAD_ALONE, disable_dropout=True)
+    over_trunk, cached = (prepare_for_training(fresh(Path(base)), config) for _ in range(2))
+    examples = train_examples(cached.encoder, tmp_path, ROWS)
     train(over_trunk, examples, config, run_directory=tmp_path / "over")
 
     states = states_of(cached, examples, config, tmp_path)

@@ -7,43 +7,22 @@ from typing import Any
 import pytest
 import torch
 
+from rm_core.types import Dialogue
 from tests.training.samples import preference_rows, write_jsonl
+from tests.training.small_trainings import fresh, recipe, train_examples
 from training.batches.choose import choose_layout
 from training.batches.packed import PackedLayout
 from training.batches.padded import PaddedLayout
-from training.config import TrainingConfig, load_config
 from training.data.examples import EncodedExample
-from training.data.formats import read_records
-from training.data.prepare import DataOptions, prepare_data
-from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.reward_model import TrainableModel
 from training.modeling.trainable import prepare_for_training
 from training.optimization.trainer import train
 from training.pipeline import train_reward_model
 
 
-def recipe(base: Path, **changes: Any) -> TrainingConfig:
-    settings = {
-        "role": "safety",
-        "data": ["-"],
-        "base": str(base),
-        "output": "-",
-        "batch_size": 4,
-        "gradient_accumulation": 1,
-        "learning_rate": 1e-3,
-        "logging_steps": 1,
-        **changes,
-    }
-    return load_config(None, settings)
-
-
-def fresh(base: Path) -> TrainableModel:
-    return reward_model_from(str(base), max_length=128, seed=0)
-
-
 @pytest.fixture
 def examples(start: TrainableModel, tmp_path: Path) -> tuple[EncodedExample, ...]:
-    file = write_jsonl(tmp_path / "rows.jsonl", preference_rows(16))
-    return prepare_data(read_records([file]), start.encoder, DataOptions(role="safety")).train
+    return train_examples(start.encoder, tmp_path, 16)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +44,7 @@ def test_a_packed_run_ends_where_the_padded_one_does(
 ) -> None:
     ends, said = [], []
     for packing in (True, False):
-        config = recipe(tiny_base, packing=packing, **changes)
+        config = recipe(packing=packing, **changes)
         trained = train(
             fresh(tiny_base),
             examples,
@@ -88,7 +67,7 @@ def test_an_adapter_has_the_gradients_of_the_padded_rows(
     tiny_base: Path, examples: tuple[EncodedExample, ...]
 ) -> None:
     pytest.importorskip("peft")
-    start = prepare_for_training(fresh(tiny_base), recipe(tiny_base, trainable="lora"))
+    start = prepare_for_training(fresh(tiny_base), recipe(trainable="lora"))
     model, texts = start.model.train(), [e for c in examples[:4] for e in c.encoded]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -114,7 +93,11 @@ def test_an_adapter_has_the_gradients_of_the_padded_rows(
 def test_what_a_packed_run_saves_is_plain_transformers(tiny_base: Path, tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "rows.jsonl", preference_rows(16))
     config = recipe(
-        tiny_base, data=[str(data)], output=str(tmp_path / "out"), save_steps=2, max_length=128
+        data=[str(data)],
+        base=str(tiny_base),
+        output=str(tmp_path / "out"),
+        save_steps=2,
+        max_length=128,
     )
 
     result = train_reward_model(config)
@@ -140,15 +123,12 @@ def test_a_wrapped_model_runs_its_wrapper(start: TrainableModel) -> None:
             return self.module(*inputs, **named)
 
     wrapped = Wrapper(start.model)
-    texts = [start.encoder.encode(d) for d in _dialogues()]
+    texts = [
+        start.encoder.encode(Dialogue("Which of the two?", answer))
+        for answer in ("this one", "that one")
+    ]
     for layout in (PackedLayout(), PaddedLayout(start.pad_token_id)):
         with layout.attached(start.model):
             layout.rewards(wrapped, layout.collate(texts, [[t.read_position] for t in texts]))
 
     assert wrapped.calls == 2
-
-
-def _dialogues() -> list[Any]:
-    from rm_core.types import Dialogue
-
-    return [Dialogue("Which of the two?", answer) for answer in ("this one", "that one")]

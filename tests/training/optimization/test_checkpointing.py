@@ -7,35 +7,16 @@ import pytest
 
 from rm_core.errors import NotSaved
 from tests.training.full_disk import disk_full_after, no_file_larger_than
-from training.config import TrainingConfig
+from tests.training.small_trainings import fresh, recipe, train_examples
 from training.data.examples import EncodedExample
-from training.data.formats import read_records
-from training.data.prepare import DataOptions, prepare_data
-from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.reward_model import TrainableModel
 from training.optimization.resume import MARKER_NAME, checkpoint_to_resume, identity_of
 from training.optimization.trainer import train
 
 
-def recipe(**changes: Any) -> TrainingConfig:
-    values: dict[str, Any] = {
-        "role": "safety",
-        "data": ("-",),
-        "base": "-",
-        "output": "-",
-        "batch_size": 4,
-        "gradient_accumulation": 1,
-        "learning_rate": 1e-3,
-        "save_steps": 1,
-        **changes,
-    }
-    return TrainingConfig(**values)
-
-
 @pytest.fixture
-def examples(start: TrainableModel, preferences: Path) -> tuple[EncodedExample, ...]:
-    return prepare_data(
-        read_records([preferences]), start.encoder, DataOptions(role="safety")
-    ).train
+def examples(start: TrainableModel, tmp_path: Path) -> tuple[EncodedExample, ...]:
+    return train_examples(start.encoder, tmp_path, 32)
 
 
 @pytest.fixture
@@ -63,7 +44,7 @@ def resumable(directory: Path, start: TrainableModel, examples: Any, config: Any
 def test_the_two_newest_stay_each_with_its_marker_and_without_pickled_arguments(
     start: TrainableModel, examples: tuple[EncodedExample, ...], run: Path
 ) -> None:
-    train(start, examples[:16], recipe(), run_directory=run)
+    train(start, examples[:16], recipe(save_steps=1), run_directory=run)
 
     assert checkpoints(run) == ["checkpoint-3", "checkpoint-4"]
     names = {path.name for path in (run / "checkpoint-4").iterdir()}
@@ -79,9 +60,9 @@ def test_a_disk_that_fills_up_at_any_write_of_a_save_leaves_the_one_before(
     run: Path,
     changes: int,
 ) -> None:
-    config = recipe()
+    config = recipe(save_steps=1)
     train(start, examples[:4], config, run_directory=run)  # one update: checkpoint-1
-    other = reward_model_from(str(tiny_base), max_length=128, seed=0)
+    other = fresh(tiny_base)
 
     with (
         disk_full_after(changes, below=run / ".saving") as disk,
@@ -102,6 +83,6 @@ def test_a_save_that_stops_in_the_middle_of_a_file_leaves_no_checkpoint(
 ) -> None:
     """The sizes cut the configuration, the tokenizer or the optimiser's state in two."""
     with pytest.raises(NotSaved, match="make room"), no_file_larger_than(size):
-        train(start, examples[:4], recipe(), run_directory=run)
+        train(start, examples[:4], recipe(save_steps=1), run_directory=run)
 
     assert checkpoints(run) == []

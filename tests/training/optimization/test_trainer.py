@@ -9,48 +9,22 @@ from transformers import TrainerCallback
 
 from rm_core.errors import ConfigurationError
 from tests.training.by_hand import loss_by_hand, unevenly_known
-from tests.training.samples import preference_rows, write_jsonl
+from tests.training.small_trainings import fresh, recipe, train_examples
 from training.batches.collator import ExampleCollator
 from training.batches.padded import PaddedLayout
-from training.config import TrainingConfig, load_config
 from training.data.examples import EncodedExample
-from training.data.formats import read_records
-from training.data.prepare import DataOptions, prepare_data
 from training.errors import TrainingDiverged
 from training.evaluation import score_examples
 from training.evaluation.pairs import pair_figures
-from training.modeling.reward_model import TrainableModel, reward_model_from
+from training.modeling.reward_model import TrainableModel
 from training.optimization.trainer import RewardTrainer, train, training_arguments, warmup_steps
-
-
-def recipe(**changes: Any) -> TrainingConfig:
-    return load_config(
-        None,
-        {
-            "role": "safety",
-            "data": ["-"],
-            "base": "-",
-            "output": "-",
-            "batch_size": 4,
-            "gradient_accumulation": 1,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            **changes,
-        },
-    )
-
-
-def fresh(base: Path) -> TrainableModel:
-    return reward_model_from(str(base), max_length=128, seed=0)
 
 
 @pytest.fixture(scope="module")
 def examples(
     tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[EncodedExample, ...]:
-    file = write_jsonl(tmp_path_factory.mktemp("data") / "pairs.jsonl", preference_rows(32))
-    options = DataOptions(role="safety")
-    return prepare_data(read_records([file]), fresh(tiny_base).encoder, options).train
+    return train_examples(fresh(tiny_base).encoder, tmp_path_factory.mktemp("data"), 32)
 
 
 SAVING = {"epochs": 2.0, "save_steps": 2}  # six updates an epoch
@@ -150,7 +124,7 @@ def test_a_run_resumed_mid_epoch_equals_the_uninterrupted_one_bit_for_bit(
 
     train(fresh(tiny_base), examples, config, run_directory=stopped, callbacks=[Stop()])
     assert (stopped / f"checkpoint-{stop_at}").is_dir()
-    resumed = reward_model_from(str(tiny_base), max_length=128, seed=123)
+    resumed = fresh(tiny_base, seed=123)
     torch.manual_seed(999)
     train(resumed, examples, replace(config, resume=True), run_directory=stopped)
     expected, found = uninterrupted[0], weights(resumed.model)

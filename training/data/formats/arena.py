@@ -42,11 +42,7 @@ class ArenaFormat:
         )
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a pair; a duel of several rounds is one only if all but the last are equal.
-
-        Raises:
-            UnusableRow: the two dialogues differ before the last answer.
-        """
+        """The row as a pair; a duel of several rounds is one only if all but the last are equal."""
         first, second = (self._chat(row, side) for side in ("a", "b"))
         if first[:-1] != second[:-1]:
             raise UnusableRow("prompts_differ")

@@ -47,9 +47,6 @@ class CanonicalFormat:
 
         The score of a response that stands alone says nothing inside the row, so it is its rating;
         a `label` "safe" or "unsafe" of such a row in safety data is the response's.
-
-        Raises:
-            UnusableRow: a prompt without responses.
         """
         responses = texts_of(row, "responses")
         if not responses:
@@ -78,11 +75,7 @@ class CanonicalFormat:
 
 
 def token_ids_of(row: Mapping[str, Any]) -> tuple[tuple[int, ...], ...] | None:
-    """The row's `token_ids`, one list per response, or None.
-
-    Raises:
-        MalformedRow: something else than lists of whole numbers.
-    """
+    """The row's `token_ids`, one list per response, or None."""
     if row.get("token_ids") is None:
         return None
     given = list_of(row, "token_ids")

@@ -1,4 +1,4 @@
-"""Typed values of a row, with messages that name the key and never echo the value."""
+"""Typed values of a row; any other is a `MalformedRow` that names the key, never the value."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,7 @@ STRENGTH_OF_STEPS: Mapping[int, Strength] = {
 
 
 def number_of(row: Mapping[str, Any], key: str) -> float:
-    """A required finite number of a row.
-
-    Raises:
-        MalformedRow: absent, not a number, or not finite.
-    """
+    """A required finite number of a row."""
     value = row.get(key)
     if not is_number(value) or not math.isfinite(value):
         raise MalformedRow(f"`{key}` must be a finite number, found {kind_of(value)}")
@@ -37,11 +33,7 @@ def number_of(row: Mapping[str, Any], key: str) -> float:
 
 
 def whole_of(row: Mapping[str, Any], key: str, allowed: Sequence[int]) -> int:
-    """A required whole number of a row, one of those allowed; 2.0 is one too.
-
-    Raises:
-        MalformedRow: absent, or another value.
-    """
+    """A required whole number of a row, one of those allowed; 2.0 is one too."""
     value = number_of(row, key)
     if value not in allowed:
         raise MalformedRow(f"`{key}` must be one of {', '.join(map(str, allowed))}")
@@ -49,11 +41,7 @@ def whole_of(row: Mapping[str, Any], key: str, allowed: Sequence[int]) -> int:
 
 
 def flag_of(row: Mapping[str, Any], key: str) -> bool:
-    """A required true or false of a row; 1 and 0 are accepted, as tables store them.
-
-    Raises:
-        MalformedRow: absent, or another value.
-    """
+    """A required true or false of a row; 1 and 0 are accepted, as tables store them."""
     value = row.get(key)
     if isinstance(value, bool):
         return value
@@ -63,11 +51,7 @@ def flag_of(row: Mapping[str, Any], key: str) -> bool:
 
 
 def list_of(row: Mapping[str, Any], key: str) -> list[Any]:
-    """A required list of a row.
-
-    Raises:
-        MalformedRow: absent or not a list.
-    """
+    """A required list of a row."""
     value = row.get(key)
     if not isinstance(value, list):
         raise MalformedRow(f"`{key}` must be a list, found {kind_of(value)}")
@@ -75,22 +59,14 @@ def list_of(row: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def object_of(value: Any, key: str) -> Mapping[str, Any]:
-    """A JSON object that stands at `key`.
-
-    Raises:
-        MalformedRow: it is none.
-    """
+    """A JSON object that stands at `key`."""
     if not isinstance(value, dict):
         raise MalformedRow(f"`{key}` must be an object, found {kind_of(value)}")
     return value
 
 
 def prompt_of(row: Mapping[str, Any], key: str) -> str | tuple[Message, ...]:
-    """A prompt that is a text or a list of messages.
-
-    Raises:
-        MalformedRow: absent, or something else.
-    """
+    """A prompt that is a text or a list of messages."""
     value = row.get(key)
     return messages_of(value, key) if isinstance(value, list) else text_of(row, key)
 

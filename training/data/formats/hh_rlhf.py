@@ -33,12 +33,7 @@ class HhRlhfFormat:
         )
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record: everything before the last assistant turn is the prompt.
-
-        Raises:
-            UnusableRow: the dialogues differ before their last turn, so that there is no common
-                prompt to compare under.
-        """
+        """The row as a record: everything before the last assistant turn is the prompt."""
         chosen_prompt, chosen = _last_turn(text_of(row, "chosen"))
         rejected_prompt, rejected = _last_turn(text_of(row, "rejected"))
         if chosen_prompt != rejected_prompt:
@@ -57,11 +52,7 @@ class HhRedTeamFormat:
         return isinstance(row.get("transcript"), str) and "rating" in row
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record of the last answer, rated 4 − rating: higher is safer.
-
-        Raises:
-            UnusableRow: nobody answered.
-        """
+        """The row as a record of the last answer, rated 4 − rating: higher is safer."""
         turns = list(transcript_messages(text_of(row, "transcript")))
         rating = whole_of(row, "rating", range(5))
         while turns and turns[-1].role != "assistant":
@@ -90,11 +81,7 @@ def transcript_or_text(text: str) -> str | tuple[Message, ...]:
 
 
 def transcript_messages(transcript: str) -> tuple[Message, ...]:
-    """Chat messages of a transcript; a trailing empty "Assistant:" is the turn to come, not one.
-
-    Raises:
-        MalformedRow: no turn mark at the start.
-    """
+    """Chat messages of a transcript; a trailing empty "Assistant:" is the turn to come, not one."""
     text = transcript.strip()
     marks = list(_TURN.finditer(text))
     if not marks or marks[0].start() != 0:

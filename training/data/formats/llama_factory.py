@@ -79,12 +79,7 @@ class LlamaFactoryFormat:
         return sides_are_texts and (self._described or self._columns["prompt"] in row)
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record; `history` and `system` become turns before the question.
-
-        Raises:
-            MalformedRow: roles don't take turns, or the dialogue doesn't end with the user.
-            UnusableRow: the row has tools, which a served request can't carry.
-        """
+        """The row as a record; `history` and `system` become turns before the question."""
         refuse_template_arguments({"tools": row.get(self._columns["tools"])})
         messages = self._messages_column(row)
         if messages is not None and isinstance(row.get(self._columns["chosen"]), dict):
@@ -145,11 +140,7 @@ class LlamaFactoryV1Format:
         return {"chosen_messages", "rejected_messages"} <= row.keys()
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record of the chats' last messages.
-
-        Raises:
-            UnusableRow: the chats differ before their last message, or the row has tools.
-        """
+        """The row as a record of the chats' last messages."""
         prompt = row.get("prompt_messages")
         chats = {side: list_of(row, f"{side}_messages") for side in ("chosen", "rejected")}
         chosen, rejected = (

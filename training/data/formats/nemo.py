@@ -51,12 +51,7 @@ class NemoPairsFormat:
         return isinstance(row.get("text"), str) and "label" not in row
 
     def continues(self, before: Mapping[str, Any] | None, row: Mapping[str, Any] | None) -> bool:
-        """Whether a row belongs to the one before: always, so a broken line spoils its pair only.
-
-        Args:
-            before: the row before; None where its line was malformed.
-            row: the row in question; None where its line was malformed.
-        """
+        """Whether it belongs to the row before: always, so a broken line spoils its pair only."""
         del before, row
         return True
 
@@ -65,12 +60,7 @@ class NemoPairsFormat:
     def parse_rows(
         self, rows: Sequence[Mapping[str, Any]], *, id_: str, source: str
     ) -> PreferenceRecord:
-        """The record of a pair of lines.
-
-        Raises:
-            MalformedRow: the file ends with a line that has no partner.
-            UnusableRow: the two dialogues differ before their last turn.
-        """
+        """The record of a pair of lines."""
         if len(rows) != 2:
             raise MalformedRow("a chosen line without a rejected line behind it")
         chosen, rejected = (text_of(row, "text") for row in rows)
@@ -88,11 +78,7 @@ class NemoPairsFormat:
         return pair_record({}, chosen[:cut], chosen[cut:], rejected[cut:], id_, source)
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """One line alone is half a record.
-
-        Raises:
-            MalformedRow: always.
-        """
+        """One line alone is half a record."""
         return self.parse_rows([row], id_=id_, source=source)
 
 
@@ -110,11 +96,7 @@ class NemoRegressionFormat:
         return isinstance(row.get("text"), str) and isinstance(row.get("label"), list)
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record whose response is rated by one attribute.
-
-        Raises:
-            UnusableRow: that attribute is masked, or nobody answers in the text.
-        """
+        """The row as a record whose response is rated by one attribute."""
         if self._attribute not in ATTRIBUTES:
             raise MalformedRow(f"`attribute` must be one of {', '.join(ATTRIBUTES)}")
         label = list_of(row, "label")
@@ -150,11 +132,7 @@ class NemoRlFormat:
         )
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record; ranks may tie and need not be dense.
-
-        Raises:
-            UnusableRow: there are no completions, or their turns before the last differ.
-        """
+        """The row as a record; ranks may tie and need not be dense."""
         context = row["context"]
         prompt = (
             (Message("user", context),)
@@ -184,9 +162,6 @@ def dialogue_of(text: str) -> tuple[Message, ...]:
     """The turns of a text in NeMo's marks, the last one the assistant's.
 
     Empty system turns are left out; the attribute line behind `<extra_id_2>` is no turn.
-
-    Raises:
-        MalformedRow: it doesn't end with an answer.
     """
     turns = marked_turns(text)
     if len(turns) < 2 or turns[-1].role != "assistant":
@@ -195,11 +170,7 @@ def dialogue_of(text: str) -> tuple[Message, ...]:
 
 
 def marked_turns(text: str) -> tuple[Message, ...]:
-    """The turns of a text in NeMo's marks; what stands before the first mark is the user's.
-
-    Args:
-        text: "<extra_id_0>System…<extra_id_1>User…<extra_id_1>Assistant…", or a bare question.
-    """
+    """The turns of a text in NeMo's marks; what stands before the first mark is the user's."""
     marks = list(_MARK.finditer(text))
     if not marks:
         return (Message("user", text.strip()),) if text.strip() else ()

@@ -20,11 +20,7 @@ _STRENGTH_OF_DISTANCE: Mapping[int, Strength] = {
 
 
 def summary_texts(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The two summaries of a row.
-
-    Raises:
-        MalformedRow: there are more or fewer.
-    """
+    """The two summaries of a row."""
     summaries = list_of(row, "summaries")
     if len(summaries) != 2:
         raise MalformedRow(f"`summaries` must be two, found {len(summaries)}")
@@ -37,13 +33,6 @@ def strength_of_confidence(extra: Any, choice: int) -> Strength | None:
     Our reading, as the release does not define the scale: 1 is sure of the first summary, 9 of the
     second, 5 of neither; four grades by the distance from 5. Where the confidence lies on the other
     side than the choice, that reading does not hold, and the pair gets no grade.
-
-    Args:
-        extra: the row's `extra`.
-        choice: the preferred summary, 0 or 1.
-
-    Raises:
-        MalformedRow: a confidence that is no number from 1 to 9.
     """
     if not isinstance(extra, dict) or extra.get("confidence") is None:
         return None

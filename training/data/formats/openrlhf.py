@@ -42,11 +42,7 @@ class OpenRlhfFormat:
         return self._named and {self._chosen, self._rejected} <= row.keys()
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record, read by the shape of the named columns' values.
-
-        Raises:
-            MalformedRow: a named column is absent, or no shape fits.
-        """
+        """The row as a record, read by the shape of the named columns' values."""
         wanted = {"chosen": self._chosen, "rejected": self._rejected}
         if self._prompt:
             wanted["prompt"] = self._prompt

@@ -79,11 +79,7 @@ class GroupingFormat(Format, Protocol):
 
 
 def formats_for(options: FormatOptions) -> tuple[Format, ...]:
-    """All formats, the more particular before the more general: the first match wins.
-
-    Args:
-        options: what the rows themselves don't say.
-    """
+    """All formats, the more particular before the more general: the first match wins."""
     of_columns = {name: layout.under(options) for name, layout in COLUMN_FORMATS.items()}
     return (
         OpenRlhfFormat(options),  # matches only where the user named the columns
@@ -125,10 +121,6 @@ FORMATS: tuple[Format, ...] = formats_for(FormatOptions())
 def format_named(name: str, options: FormatOptions | None = None) -> Format:
     """The format of that name.
 
-    Args:
-        name: what `Format.name` says.
-        options: what the rows themselves don't say.
-
     Raises:
         DataError: no such format; the message lists those that exist.
     """
@@ -142,10 +134,6 @@ def format_named(name: str, options: FormatOptions | None = None) -> Format:
 
 def detect_format(row: Mapping[str, Any], options: FormatOptions | None = None) -> Format:
     """The first format that a row matches.
-
-    Args:
-        row: one JSON object.
-        options: what the rows themselves don't say.
 
     Raises:
         MalformedRow: none; the message lists what would be understood.

@@ -49,10 +49,6 @@ class Part:
 def parts_of(place: str, options: FormatOptions) -> list[Part]:
     """The pieces of a source, in name order.
 
-    Args:
-        place: see the module's first lines.
-        options: what the rows themselves don't say.
-
     Raises:
         DataError: there is nothing there; the message says what was looked for.
     """

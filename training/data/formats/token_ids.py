@@ -41,12 +41,7 @@ class TokenIdsFormat:
         return any(set(columns) <= row.keys() for columns, _ in _COLUMNS)
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record with ids; what both sides begin with is the prompt.
-
-        Raises:
-            DataError: there is no tokenizer to turn ids into text.
-            UnusableRow: the sides have no beginning in common.
-        """
+        """The row as a record with ids; what both sides begin with is the prompt."""
         if self._decode is None:
             raise DataError(
                 "rows of token ids need the tokenizer that made them; name its model with --base"

@@ -26,11 +26,7 @@ class TrlImplicitFormat:
         )
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record; the prompt is the common beginning up to a word's end.
-
-        Raises:
-            UnusableRow: nothing in common, so that there is no prompt.
-        """
+        """The row as a record; the prompt is the common beginning up to a word's end."""
         chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
         cut = common_beginning(chosen, rejected)
         if not chosen[:cut].strip():
@@ -49,13 +45,7 @@ class TrlConversationalFormat:
         return all(isinstance(row.get(key), list) for key in ("chosen", "rejected"))
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record; the last assistant message of each side is what is compared.
-
-        Raises:
-            MalformedRow: a side is empty or doesn't end with the assistant.
-            UnusableRow: the chats differ before their last message, or the row wants more of its
-                chat template than messages.
-        """
+        """The row as a record; the last assistant message of each side is what is compared."""
         refuse_template_arguments(row)
         chosen = _conversation(row, "chosen")
         rejected = _conversation(row, "rejected")
@@ -65,11 +55,7 @@ class TrlConversationalFormat:
 
 
 def completion_of(row: Mapping[str, Any]) -> tuple[str]:
-    """The one response of an unpaired row: a text, or one assistant message.
-
-    Raises:
-        MalformedRow: neither.
-    """
+    """The one response of an unpaired row: a text, or one assistant message."""
     completion = row["completion"]
     if not isinstance(completion, list):
         return (text_of(row, "completion"),)
@@ -84,9 +70,6 @@ def refuse_template_arguments(row: Mapping[str, Any]) -> None:
 
     A served request carries messages alone, so a model trained on such rows would never again see
     text like theirs.
-
-    Raises:
-        UnusableRow: `tools` or `chat_template_kwargs` hold something.
     """
     tools = row.get("tools")
     if (tools and tools not in {"[]", "null"} if isinstance(tools, str) else tools) or row.get(

@@ -35,11 +35,7 @@ class UltraFeedbackFormat:
         )
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a ranking by one rating: the overall score, or one aspect's.
-
-        Raises:
-            UnusableRow: no completion has that rating.
-        """
+        """The row as a ranking by one rating: the overall score, or one aspect's."""
         if self._attribute not in (*_ASPECTS, "overall_score", "mean"):
             known = ", ".join((*_ASPECTS, "overall_score", "mean"))
             raise MalformedRow(f"`attribute` must be one of {known}")

@@ -21,11 +21,7 @@ class UnrankedFormat:
         return "prompt" in row and ("responses" in row or "response" in row)
 
     def parse(self, row: Mapping[str, Any], *, id_: str, source: str) -> PreferenceRecord:
-        """The row as a record whose responses all have one rank; nothing prefers any of them.
-
-        Raises:
-            UnusableRow: a prompt without responses.
-        """
+        """The row as a record whose responses all have one rank; nothing prefers any of them."""
         canonical = dict(row)
         if "responses" not in row:
             canonical["responses"] = [text_of(row, "response")]
