@@ -154,9 +154,6 @@ def train(
     processes = join_processes()
     if config.disable_dropout:
         disable_dropout(start.model)
-    fillers = []
-    if processes.count > 1:
-        fillers = [min(examples, key=lambda each: each.num_tokens).without_labels()]
     if layout is None:
         chosen = choose_layout(
             start.model,
@@ -167,19 +164,7 @@ def train(
         )
         say(f"batches are {chosen.layout.name}: {chosen.reason}")
         start, layout = replace(start, layout=chosen.to_json()), chosen.layout
-    trainer = RewardTrainer(
-        config=config,
-        layout=layout,
-        model=start.model,
-        args=training_arguments(
-            config, run_directory, num_examples=len(examples), processes=processes.count
-        ),
-        train_dataset=[*examples, *fillers],
-        data_collator=ExampleCollator(layout, config.weights, config.pair_weighting, config.head),
-        processing_class=start.tokenizer,
-        callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
-    )
-    trainer.remove_callback(PrinterCallback)
+    trainer = _trainer_of(start, examples, config, run_directory, layout, callbacks, processes)
     trainer.identity = identity = identity_of(
         config,
         examples,
@@ -203,6 +188,35 @@ def train(
             pace.write(run_directory)
     trainer.model.eval()
     return whole.after(start)
+
+
+def _trainer_of(
+    start: TrainableModel,
+    examples: Sequence[EncodedExample],
+    config: TrainingConfig,
+    run_directory: Path,
+    layout: BatchLayout,
+    callbacks: Sequence[TrainerCallback],
+    processes: Processes,
+) -> RewardTrainer:
+    """transformers' trainer with our layout, loss and collator."""
+    fillers = []
+    if processes.count > 1:
+        fillers = [min(examples, key=lambda each: each.num_tokens).without_labels()]
+    trainer = RewardTrainer(
+        config=config,
+        layout=layout,
+        model=start.model,
+        args=training_arguments(
+            config, run_directory, num_examples=len(examples), processes=processes.count
+        ),
+        train_dataset=[*examples, *fillers],
+        data_collator=ExampleCollator(layout, config.weights, config.pair_weighting, config.head),
+        processing_class=start.tokenizer,
+        callbacks=[*callbacks, *_tensorboard(run_directory, processes)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def training_arguments(

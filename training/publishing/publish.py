@@ -78,28 +78,7 @@ def publish(
     with written_whole(output, advice="make room, and train again with --resume") as partial:
         _write_model(trained, partial, figures)
         _write_json(partial / DATA_REPORT_NAME, report.to_json())
-        metrics = {
-            "split": "heldout",
-            **figures.to_metrics(),
-            "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
-        }
-        manifest = RewardModelManifest(
-            role=config.role,
-            position=trained.encoder.contract,
-            head=config.head,
-            metrics=metrics,
-            data={
-                "fingerprint": report.fingerprint,
-                "records_read": report.records_read,
-                "train_pairs": report.splits["train"].pairs,
-                "heldout_pairs": report.splits["heldout"].pairs,
-                "dropped": {reason: len(ids) for reason, ids in report.dropped.items()},
-            },
-            base_model=trained.base,
-            training={**config.to_json(), "layout": trained.layout},
-            versions=versions(),
-        )
-        manifest = calibration.applied_to(manifest)
+        manifest = calibration.applied_to(_manifest_of(trained, config, report, figures, baselines))
         (partial / "README.md").write_text(
             model_card(manifest, report, figures, baselines, pictures or {}),
             encoding="utf-8",
@@ -112,6 +91,36 @@ def publish(
             if path.is_file():  # safetensors makes it private; a server may run as another user
                 path.chmod(0o644)
     return manifest
+
+
+def _manifest_of(
+    trained: TrainableModel,
+    config: TrainingConfig,
+    report: DataReport,
+    figures: Figures,
+    baselines: Mapping[str, Accuracy],
+) -> RewardModelManifest:
+    """What the checkpoint says of itself, before calibration and digests."""
+    return RewardModelManifest(
+        role=config.role,
+        position=trained.encoder.contract,
+        head=config.head,
+        metrics={
+            "split": "heldout",
+            **figures.to_metrics(),
+            "baselines": {name: _accuracy_json(accuracy) for name, accuracy in baselines.items()},
+        },
+        data={
+            "fingerprint": report.fingerprint,
+            "records_read": report.records_read,
+            "train_pairs": report.splits["train"].pairs,
+            "heldout_pairs": report.splits["heldout"].pairs,
+            "dropped": {reason: len(ids) for reason, ids in report.dropped.items()},
+        },
+        base_model=trained.base,
+        training={**config.to_json(), "layout": trained.layout},
+        versions=versions(),
+    )
 
 
 def _write_model(trained: TrainableModel, directory: Path, figures: Figures) -> None:
