@@ -173,21 +173,27 @@ def train(
         parallel=trainer.accelerator.distributed_type.value,
         bf16=uses_bf16(config),
     )
-    checkpoint = None
-    if config.resume:
-        checkpoint = processes.from_first(
-            lambda: str(checkpoint_to_resume(run_directory, identity, say=say))
-        )
+    checkpoint = (
+        processes.from_first(lambda: str(checkpoint_to_resume(run_directory, identity, say=say)))
+        if config.resume
+        else None
+    )
     whole = WholeModel(trainer)
     with layout.attached(start.model):
         trainer.train(resume_from_checkpoint=checkpoint)
     if processes.is_first:
-        pace = trainer.clock.pace()
-        say(pace.to_text())
-        with suppress(OSError):  # nothing but a note; a full disk shows where the model is written
-            pace.write(run_directory)
+        _note_throughput(trainer, run_directory, say)
     trainer.model.eval()
     return whole.after(start)
+
+
+def _note_throughput(
+    trainer: RewardTrainer, run_directory: Path, say: Callable[[str], None]
+) -> None:
+    pace = trainer.clock.pace()
+    say(pace.to_text())
+    with suppress(OSError):  # nothing but a note; a full disk shows where the model is written
+        pace.write(run_directory)
 
 
 def _trainer_of(
@@ -199,7 +205,7 @@ def _trainer_of(
     callbacks: Sequence[TrainerCallback],
     processes: Processes,
 ) -> RewardTrainer:
-    """transformers' trainer with our layout, loss and collator."""
+    """A trainer with our layout, loss and collator."""
     fillers = []
     if processes.count > 1:
         fillers = [min(examples, key=lambda each: each.num_tokens).without_labels()]
