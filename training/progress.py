@@ -95,13 +95,7 @@ class ConsoleProgress:
 
 
 class _Lines:
-    """What stands for a bar in a file: a line once in a while, none in a short stage.
-
-    Args:
-        console: where to write; nothing on a terminal, which shows the bar.
-        title: of the stage.
-        clock: seconds.
-    """
+    """What stands for a bar in a file: a line once in a while, none in a short stage."""
 
     def __init__(self, console: Console, title: str, clock: Callable[[], float]) -> None:
         self._console = console

@@ -15,10 +15,6 @@ def open_rows(name: str, *, split: str | None = None) -> Rows:
     Args:
         name: path; "-" is JSON Lines from standard input.
         split: which split of a dataset directory with several.
-
-    Raises:
-        BatchFailed: there is no such file, or its format is not known.
-        DataError: it can't be opened.
     """
     if name == STDIN:
         return JsonLinesRows(None)

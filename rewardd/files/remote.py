@@ -65,11 +65,7 @@ def as_result(reply: Received) -> Result:
 
 
 class RemoteScorer:
-    """A running server.
-
-    Args:
-        client: of it.
-    """
+    """A running server."""
 
     def __init__(self, client: RewardClient) -> None:
         self._client = client

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from training.config import TrainingConfig
+from training.config import load_config
 from training.optimization.checkpointing import CheckpointingTrainer
 from training.pipeline import train_reward_model
 from training.progress import SilentProgress
@@ -54,8 +54,8 @@ def hold_while_saving(step: int) -> None:
 
 
 def main() -> None:
-    values, point, step = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    config = TrainingConfig(**{**values, "data": tuple(values["data"])})
+    point, step = sys.argv[2], int(sys.argv[3])
+    config = load_config(None, json.loads(sys.argv[1]))
     torch.set_num_threads(1)
     if point == "saving":
         hold_while_saving(step)

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import read_manifest
 from rm_core.engine import load_engine
 from rm_core.types import Dialogue
 from tests.rewards import own_rewards
+from tests.training.cli.commands import rewardd
 from tests.training.samples import preference_rows, write_jsonl
-from training.cli.train import register
 from training.config import TrainingConfig, load_config
 from training.losses import OBJECTIVES, parse_objectives
 from training.modeling.reward_model import reward_model_from
@@ -173,8 +171,6 @@ def rows_of_everything() -> list[dict[str, Any]]:
 
 def by_command(directory: Path, base: Path, *objectives: str) -> tuple[Path, list[dict[str, Any]]]:
     """The checkpoint that `rewardd train` writes, and what it logged at each update."""
-    app = typer.Typer()
-    register(app)
     output, settings = directory / "model", directory / "settings.toml"
     settings.write_text("logging_steps = 1\n")
     arguments = ["train", "--config", str(settings), "--role", "safety", "--base", str(base)]
@@ -187,9 +183,9 @@ def by_command(directory: Path, base: Path, *objectives: str) -> tuple[Path, lis
     for name in objectives:
         arguments += ["--objective", name]
 
-    result = CliRunner().invoke(app, arguments)
+    code, shown = rewardd(*arguments)
 
-    assert result.exit_code == 0, result.output
+    assert code == 0, shown
     state = json.loads(
         (directory / "model.run" / "checkpoint-3" / "trainer_state.json").read_text()
     )

@@ -61,11 +61,7 @@ class CachedStates:
         return self._states.nbytes
 
     def at(self, texts: Reads) -> Tensor:
-        """States of texts at positions, (total reads, hidden), float32: a copy.
-
-        Raises:
-            KeyError: of a text or position that was not asked for when the states were computed.
-        """
+        """States of texts at positions, (total reads, hidden), float32: a copy."""
         rows = [self._rows[encoded.input_ids][at] for encoded, own in texts for at in own]
         return self._states[torch.tensor(rows, dtype=torch.long)]
 
@@ -120,13 +116,7 @@ class CachedLayout:
 def read_in(
     examples: Iterable[EncodedExample], head: HeadKind, targets: frozenset[Target] = frozenset()
 ) -> Reads:
-    """Every response of the examples with the positions that are read in it.
-
-    Args:
-        examples: to train on, or to measure on.
-        head: where rewards are read.
-        targets: of the objectives; none for what is only measured.
-    """
+    """Every response of the examples with the positions that are read in it."""
     return [
         text
         for example in examples
@@ -189,12 +179,7 @@ def compute_states(
 
 
 def open_states(path: Path, texts: Reads) -> CachedStates:
-    """The states in a file of `compute_states`, memory-mapped.
-
-    Args:
-        path: the file.
-        texts: as they were given there.
-    """
+    """The states in a file of `compute_states`, memory-mapped."""
     rows: dict[tuple[int, ...], dict[int, int]] = {}
     row = 0
     for ids, own in _distinct(texts).items():

@@ -1,6 +1,6 @@
 """Comparisons to tensors: what is read of each response, and what is known of what was read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -173,17 +173,27 @@ def _rankings(laid_out: _LaidOut) -> dict[str, Tensor]:
     return {"places": places, "listed": listed, "ranks": padded}
 
 
-def _ratings(laid_out: _LaidOut) -> dict[str, Tensor]:
-    rated = [
-        (start + index, rating)
+def _known(
+    laid_out: _LaidOut, values_of: Callable[[EncodedExample], Sequence[float | None]]
+) -> tuple[Tensor, Tensor]:
+    """The responses of which somebody said something, and what."""
+    known = [
+        (start + index, value)
         for example, start in zip(laid_out.examples, laid_out.starts, strict=True)
-        for index, rating in enumerate(example.ratings)
-        if rating is not None
+        for index, value in enumerate(values_of(example))
+        if value is not None
     ]
-    return {
-        "rated": _whole([index for index, _ in rated]),
-        "rating": _real([rating for _, rating in rated]),
-    }
+    return _whole([index for index, _ in known]), _real([value for _, value in known])
+
+
+def _ratings(laid_out: _LaidOut) -> dict[str, Tensor]:
+    rated, rating = _known(laid_out, lambda example: example.ratings)
+    return {"rated": rated, "rating": rating}
+
+
+def _labels(laid_out: _LaidOut) -> dict[str, Tensor]:
+    labelled, is_safe = _known(laid_out, lambda example: example.is_safe)
+    return {"labelled": labelled, "is_safe": is_safe}
 
 
 def _tokens(laid_out: _LaidOut) -> dict[str, Tensor]:
@@ -213,19 +223,6 @@ def _steps(laid_out: _LaidOut) -> dict[str, Tensor]:
     return {
         "step_read": _whole([read for read, _ in steps]),
         "step_label": _real([label for _, label in steps]),
-    }
-
-
-def _labels(laid_out: _LaidOut) -> dict[str, Tensor]:
-    labelled = [
-        (start + index, float(label))
-        for example, start in zip(laid_out.examples, laid_out.starts, strict=True)
-        for index, label in enumerate(example.is_safe)
-        if label is not None
-    ]
-    return {
-        "labelled": _whole([index for index, _ in labelled]),
-        "is_safe": _real([label for _, label in labelled]),
     }
 
 

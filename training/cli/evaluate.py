@@ -168,11 +168,7 @@ class _Bars:
 
 
 def _labels(checkpoints: Sequence[str]) -> list[str]:
-    """The last part of each name, or the whole name where that would be twice the same.
-
-    Raises:
-        ConfigurationError: a checkpoint is named twice.
-    """
+    """The last part of each name, or the whole name where that would be twice the same."""
     if len(set(checkpoints)) < len(checkpoints):
         raise ConfigurationError("a checkpoint is named twice; name each once")
     short = [Path(name).name or name for name in checkpoints]
@@ -183,11 +179,7 @@ def _labels(checkpoints: Sequence[str]) -> list[str]:
 
 
 def _sections(path: Path | None) -> Mapping[str, Sequence[str]]:
-    """Names of subsets by section.
-
-    Raises:
-        ConfigurationError: the file can't be read as that.
-    """
+    """Names of subsets by section."""
     if path is None:
         return {}
     try:

@@ -154,10 +154,6 @@ def encoded_ids(encoder: DialogueEncoder, texts: Sequence[Sequence[int]], index:
         encoder: the model's position contract, of which only the reading rule applies.
         texts: ids of all texts of one prompt; what they begin with counts as it.
         index: of the text.
-
-    Raises:
-        InputTooLong: more tokens than the model reads.
-        InputError: an id that the model's tokenizer does not have.
     """
     encoded = encoder.encode(TokenIds(tuple(texts[index])), truncate="error")
     return replace(encoded, num_prompt_tokens=common_ids(texts))

@@ -33,9 +33,6 @@ MARGINS: Mapping[MarginTable, Margins] = {
 def margins_of(choice: MarginTable | Margins) -> Margins:
     """The table that a name stands for, or one's own.
 
-    Args:
-        choice: a name, or reward units ≥ 0 for each of the four grades.
-
     Raises:
         ConfigurationError: no such name; or a grade is missing, unknown or negative.
     """

@@ -38,11 +38,6 @@ class PreparedData:
 def prepare_data(read: ReadRecords, encoder: DialogueEncoder, options: DataOptions) -> PreparedData:
     """Split by prompt, encode, expand rankings to pairs, and account for the rest.
 
-    Args:
-        read: what the files held.
-        encoder: the model's position contract; the server encodes by the same.
-        options: see there.
-
     Raises:
         DataError: nothing is left to train on or to evaluate on.
     """
@@ -141,11 +136,6 @@ def train_side_dialogues(
     """Every prompt with each of its responses, without any prompt that is held out.
 
     What a base model may be language-modelled on, split as `prepare_data` splits.
-
-    Args:
-        records: of one role or of several; what one role holds out is left out for all.
-        fraction: see `assign_splits`.
-        seed: see `assign_splits`.
     """
     sides = assign_splits(records, fraction=fraction, seed=seed)
     heldout = {prompt_key(record.prompt) for record in sides["heldout"]}

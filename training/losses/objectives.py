@@ -177,9 +177,6 @@ def parse_objectives(value: Any) -> dict[str, float]:
 
     Args:
         value: a name; a list of names and of "name=weight"; or a table of weights by name.
-
-    Raises:
-        ConfigurationError: none of these, or `check_objectives` refuses it.
     """
     if isinstance(value, Mapping):
         items = list(value.items())
@@ -203,12 +200,7 @@ def parse_objectives(value: Any) -> dict[str, float]:
 
 
 def check_objectives(weights: Mapping[str, float]) -> None:
-    """Refuse a set that can't be trained on.
-
-    Raises:
-        ConfigurationError: a name is unknown, a weight is no finite number above 0, or nothing in
-            the set learns from data.
-    """
+    """Refuse a set that can't be trained on."""
     for name, weight in weights.items():
         if name not in OBJECTIVES:
             raise ConfigurationError(
@@ -227,12 +219,7 @@ def check_objectives(weights: Mapping[str, float]) -> None:
 
 
 def check_head(weights: Mapping[str, float], head: HeadKind) -> None:
-    """Refuse a head that the objectives can't train.
-
-    Raises:
-        ConfigurationError: an objective scores tokens and the head gives one reward, or the head
-            gives every token a reward and no objective scores them.
-    """
+    """Refuse a head that the objectives can't train."""
     within = [name for name in weights if OBJECTIVES[name].head == "per_token"]
     if within and head != "per_token":
         raise ConfigurationError(

@@ -238,11 +238,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_tokenizer(base: str) -> Any:
-    """The tokenizer of a directory or hub name, as it is.
-
-    Raises:
-        CheckpointError: there is none that transformers can load.
-    """
+    """The tokenizer of a directory or hub name, as it is."""
     return _load(AutoTokenizer, resolve_directory(base), base)
 
 

@@ -23,12 +23,7 @@ class BaseDecoder:
         return load_tokenizer(self._base)
 
     def __call__(self, ids: Sequence[int]) -> str:
-        """The text of token ids.
-
-        Raises:
-            CheckpointError: the tokenizer can't be loaded.
-            MalformedRow: an id that it does not have.
-        """
+        """The text of token ids."""
         if max(ids) >= len(self._tokenizer):
             raise MalformedRow(
                 f"a token id is not one of the {len(self._tokenizer)} of {self._base}'s tokenizer"

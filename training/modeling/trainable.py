@@ -37,11 +37,7 @@ class TrainedAdapter:
 
 
 def check_trainable(config: TrainingConfig) -> None:
-    """Refuse before anything is loaded what this machine or installation can't train.
-
-    Raises:
-        ConfigurationError: peft, bitsandbytes or a CUDA device is missing.
-    """
+    """Refuse before anything is loaded what this machine or installation can't train."""
     if config.trainable in {"lora", "qlora"} and find_spec("peft") is None:
         raise ConfigurationError(
             f"trainable = {config.trainable!r} needs peft; install it with: "

@@ -43,11 +43,7 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is un
         return super()._get_output_dir(trial)  # type: ignore[no-any-return]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save under another name, on every process; then mark, sync and rename.
-
-        Raises:
-            NotSaved: the disk is full or failed; earlier checkpoints stand.
-        """
+        """Save under another name, on every process; then mark, sync and rename."""
         run_directory = Path(self.args.output_dir)
         unfinished = run_directory / _UNFINISHED
         name = f"checkpoint-{self.state.global_step}"

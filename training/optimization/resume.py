@@ -163,11 +163,7 @@ def complete_checkpoint(written: Path, place: Path, identity: RunIdentity) -> No
 
 
 def check_resumable(run_directory: Path) -> None:
-    """Refuse to resume where nothing was ever saved; whether it is whole, is looked at later.
-
-    Raises:
-        ConfigurationError: there is no checkpoint.
-    """
+    """Refuse to resume where nothing was ever saved; whether it is whole, is looked at later."""
     if not _checkpoints(run_directory):
         raise ConfigurationError(
             f"nothing to resume in {run_directory}; leave --resume out, or train with "
@@ -236,11 +232,7 @@ def _completed_at(directory: Path) -> int:
 
 
 def _verified_identity(directory: Path) -> dict[str, Any]:
-    """The identity in the marker, once every file is as the marker says.
-
-    Raises:
-        TornCheckpoint: it is not.
-    """
+    """The identity in the marker, once every file is as the marker says."""
     try:
         marker = json.loads((directory / MARKER_NAME).read_text(encoding="utf-8"))
         identity, files = dict(marker["identity"]), dict(marker["files"])

@@ -1,6 +1,5 @@
 """The commands as processes: a server and our own models agree, and a killed run loses nothing."""
 
-import gzip
 import json
 import os
 import signal
@@ -211,17 +210,6 @@ def test_a_reader_that_has_enough_is_no_failure(server_url: str, write_lines: Wr
 
     assert process.wait(60) == 0
     assert errors == b""
-
-
-def test_gzipped_rows_are_read(server_url: str, write_lines: WriteLines, tmp_path: Path) -> None:
-    plain = write_lines([{"prompt": "p", "response": f"r{i}"} for i in range(70)])
-    zipped = tmp_path / "in.jsonl.gz"
-    zipped.write_bytes(gzip.compress(plain.read_bytes()))
-
-    for source in (plain, zipped):
-        rewardd("score", source, "-o", tmp_path / f"{source.name}.out", "--url", server_url)
-
-    assert_same(read(tmp_path / "in.jsonl.out"), read(tmp_path / "in.jsonl.gz.out"))
 
 
 def test_info_says_the_same_of_the_same_models(

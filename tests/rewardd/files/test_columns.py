@@ -41,19 +41,17 @@ def test_several_columns_together_are_the_responses() -> None:
     assert columns.score_item(values) == GroupItem(prompt="p", responses=["good", "bad", "c", "d"])
 
 
-@pytest.mark.parametrize("prompt", [{}, {"prompt": "only its last turn"}])
-def test_chats_bring_their_prompt_along(prompt: dict[str, str]) -> None:
-    values = {**prompt, "chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
-
-    item = Columns(responses=("chosen", "rejected")).compare_item(values)
-
-    assert [message.model_dump() for message in item.prompt] == [USER]  # type: ignore[union-attr]
-    assert item.responses == ["a", "b"]
-
-
-def test_a_chat_of_the_answer_alone_takes_the_prompt_column() -> None:
-    values = {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]}
-
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": "its last turn", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]},
+    ],
+)
+def test_chats_bring_their_prompt_along_and_an_answer_alone_takes_the_column(
+    values: dict[str, Any],
+) -> None:
     item = Columns(responses=("chosen", "rejected")).compare_item(values)
 
     assert [message.model_dump() for message in item.prompt] == [USER]  # type: ignore[union-attr]

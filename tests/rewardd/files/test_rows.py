@@ -1,5 +1,6 @@
 import gzip
 import json
+from contextlib import closing
 from pathlib import Path
 
 import datasets
@@ -43,12 +44,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("first", [0, 1, 39, 40, 41, 149, 150, 151])
 def test_every_format_gives_the_same_rows_from_any_row_on(inputs: list[Path], first: int) -> None:
     for path in inputs:
-        rows = open_rows(str(path))
-        try:
+        with closing(open_rows(str(path))) as rows:
             found = [row.values for row in rows.read(first)]
             assert rows.total == rows.done, path.name
-        finally:
-            rows.close()
 
         assert found == ROWS[first:], path.name
 
@@ -111,7 +109,8 @@ def test_a_problem_tells_the_place_and_never_the_text(
 ) -> None:
     (tmp_path / name).write_bytes(content)
 
-    *_, row = open_rows(str(tmp_path / name)).read()
+    with closing(open_rows(str(tmp_path / name))) as rows:
+        *_, row = rows.read()
 
     problem = unreadable(row)
     assert problem is not None

@@ -3,6 +3,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,12 @@ def options(source: Path, output: Path, **more: Any) -> RunOptions:
     )
 
 
+@pytest.fixture
+def source(write_lines: WriteLines) -> Path:
+    """A file of one row."""
+    return write_lines([{"prompt": "p", "response": "r"}])
+
+
 def by(url: str) -> ScorerOptions:
     return ScorerOptions(url=url, timeout_seconds=5.0, max_pack_tokens=8192)
 
@@ -72,10 +80,7 @@ def test_a_run_tells_what_became_of_its_rows(write_lines: WriteLines, tmp_path: 
     assert "1 have an error, the first invalid_json: line 2" in told.file.getvalue()
 
 
-def test_a_run_without_any_result_ends_as_a_failure(
-    write_lines: WriteLines, tmp_path: Path
-) -> None:
-    source = write_lines([{"prompt": "p", "response": ""}])
+def test_a_run_without_any_result_ends_as_a_failure(source: Path, tmp_path: Path) -> None:
 
     with scripted_server(Answers(FAILED, iter("aa"))) as server, pytest.raises(typer.Exit) as ended:
         run_file(options(source, tmp_path / "out.jsonl"), by(server.url), console())
@@ -83,10 +88,7 @@ def test_a_run_without_any_result_ends_as_a_failure(
     assert ended.value.exit_code == 1
 
 
-def test_models_that_change_during_a_run_are_noticed(
-    write_lines: WriteLines, tmp_path: Path
-) -> None:
-    source = write_lines([{"prompt": "p", "response": "r"}])
+def test_models_that_change_during_a_run_are_noticed(source: Path, tmp_path: Path) -> None:
 
     with (
         scripted_server(Answers(RESULT, iter("ab"))) as server,
@@ -95,10 +97,7 @@ def test_models_that_change_during_a_run_are_noticed(
         run_file(options(source, tmp_path / "out.jsonl"), by(server.url), console())
 
 
-def test_models_that_changed_between_two_runs_are_noticed(
-    write_lines: WriteLines, tmp_path: Path
-) -> None:
-    source = write_lines([{"prompt": "p", "response": "r"}])
+def test_models_that_changed_between_two_runs_are_noticed(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
 
     with scripted_server(Answers(RESULT, iter("aabbb"))) as server:
@@ -110,20 +109,17 @@ def test_models_that_changed_between_two_runs_are_noticed(
     assert len(output.read_bytes().splitlines()) == 1
 
 
-def test_the_key_comes_from_its_file(write_lines: WriteLines, tmp_path: Path) -> None:
+def test_the_key_comes_from_its_file(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret-key\n")
-    scorer = ScorerOptions(url="u", api_key_file=key, timeout_seconds=5.0, max_pack_tokens=1)
 
     with scripted_server(Answers(RESULT, iter("a"))) as server:
-        named = ScorerOptions(
-            url=server.url, api_key_file=key, timeout_seconds=5.0, max_pack_tokens=1
-        )
+        named = replace(by(server.url), api_key_file=key)
         with named.open() as opened:
             opened.info()
 
     assert server.seen[0].headers["Authorization"] == "Bearer secret-key"
-    assert "secret-key" not in repr(scorer)
+    assert "secret-key" not in repr(named)
 
 
 def test_the_last_word_counts_everything() -> None:
@@ -139,9 +135,12 @@ def test_the_bar_is_shown_where_somebody_looks(
     write_lines: WriteLines, terminal: bool, quiet: bool, shown: bool
 ) -> None:
     told = Console(file=io.StringIO(), force_terminal=bool(terminal), width=100)
-    rows = open_rows(str(write_lines([{"n": i} for i in range(5)])))
+    path = write_lines([{"n": i} for i in range(5)])
 
-    with row_progress(told, rows, quiet=bool(quiet)) as on_row:
+    with (
+        closing(open_rows(str(path))) as rows,
+        row_progress(told, rows, quiet=bool(quiet)) as on_row,
+    ):
         assert len(list(rows.read(0))) == 5
         on_row(Summary(there=2, written=5))
 

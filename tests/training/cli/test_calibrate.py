@@ -1,14 +1,13 @@
 """`rewardd calibrate` as a person types it."""
 
-import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from rewardd.cli import app
 from rm_core.checkpoint.manifest import read_manifest
 from tests.models import save_checkpoint
+from tests.training.cli.commands import rewardd
+from tests.training.samples import write_jsonl
 
 
 @pytest.fixture
@@ -23,23 +22,21 @@ def data(tmp_path: Path) -> Path:
         {"prompt": f"p {i}", "responses": [f"yes {i}", f"no {i}"], "ranking": [0, 1]}
         for i in range(4)
     ]
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(tmp_path / "pairs.jsonl", rows)
 
 
 def test_what_was_found_is_shown_and_written(plain: Path, data: Path) -> None:
     arguments = ["calibrate", str(plain), "--role", "helpfulness", "--data", str(data)]
 
-    shown = CliRunner().invoke(app, [*arguments, "--dry-run"])
-    assert shown.exit_code == 0, shown.output
-    assert "nothing was written" in shown.output
+    code, shown = rewardd(*arguments, "--dry-run")
+    assert code == 0, shown
+    assert "nothing was written" in shown
     assert read_manifest(plain) is None
-    done = CliRunner().invoke(app, arguments)
+    code, done = rewardd(*arguments)
 
-    assert done.exit_code == 0, done.output
-    assert "at least 50 of 20 prompts are needed" in done.output
-    assert "is written" in done.output
+    assert code == 0, done
+    assert "at least 50 of 20 prompts are needed" in done
+    assert "is written" in done
     manifest = read_manifest(plain)
     assert manifest is not None
     assert manifest.calibration is not None
@@ -47,8 +44,8 @@ def test_what_was_found_is_shown_and_written(plain: Path, data: Path) -> None:
 
 
 def test_what_is_missing_is_said_in_one_line(plain: Path, data: Path) -> None:
-    found = CliRunner().invoke(app, ["calibrate", str(plain), "--data", str(data)])
+    code, shown = rewardd("calibrate", str(plain), "--data", str(data))
 
-    assert found.exit_code == 1
-    assert "give --role" in found.output
-    assert "Traceback" not in found.output
+    assert code == 1
+    assert "give --role" in shown
+    assert "Traceback" not in shown

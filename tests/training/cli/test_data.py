@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from rewardd.cli import app
+from tests.training.cli.commands import rewardd
 from tests.training.modeling.test_reward_model import save_encoder
 from tests.training.samples import preference_rows, write_jsonl
 from training.data.formats import read_records
@@ -16,15 +15,10 @@ from training.data.prepare import DataOptions, prepare_data
 from training.modeling.reward_model import reward_model_from
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["data", *arguments])
-    return result.exit_code, " ".join(result.output.split())
-
-
 def test_the_report_is_printed_and_written(tmp_path: Path, preferences: Path) -> None:
     written = tmp_path / "report.json"
 
-    code, output = run(str(preferences), "--json", str(written))
+    code, output = rewardd("data", str(preferences), "--json", str(written))
 
     assert code == 0
     assert "24 pairs of 48 responses" in output
@@ -37,11 +31,11 @@ def test_the_report_is_printed_and_written(tmp_path: Path, preferences: Path) ->
 def test_with_a_base_lengths_are_its_tokens_and_its_limit_holds(
     preferences: Path, tiny_base: Path
 ) -> None:
-    code, output = run(str(preferences), "--base", str(tiny_base))
+    code, output = rewardd("data", str(preferences), "--base", str(tiny_base))
     assert code == 0
     assert "tokens in the middle" in output
 
-    code, output = run(str(preferences), "--base", str(tiny_base), "--max-length", "16")
+    code, output = rewardd("data", str(preferences), "--base", str(tiny_base), "--max-length", "16")
     assert code == 0  # a report of nothing is a report
     assert "64 × longer than max_length" in output
 
@@ -61,7 +55,7 @@ def test_an_encoder_reads_dialogues_as_training_gives_them_to_it(tmp_path: Path)
     data = write_jsonl(tmp_path / "data.jsonl", rows)
     base = save_encoder(tmp_path / "base")
 
-    code, output = run(str(data), "--base", base, "--json", str(written))
+    code, output = rewardd("data", str(data), "--base", base, "--json", str(written))
 
     assert code == 0, output
     report = json.loads(written.read_text())
@@ -79,7 +73,7 @@ def test_data_of_single_judgements_is_counted_too(tmp_path: Path) -> None:
         for n in range(8)
     ]
 
-    code, output = run(str(write_jsonl(tmp_path / "steps.jsonl", rows)))
+    code, output = rewardd("data", str(write_jsonl(tmp_path / "steps.jsonl", rows)))
 
     assert code == 0
     assert "labelled steps" in output
@@ -91,7 +85,7 @@ def test_a_mixture_is_drawn_and_told(tmp_path: Path) -> None:
         for name, kind in (("a", "own_safety"), ("b", "open_helpfulness"))
     ]
 
-    code, output = run(*texts, "--role", "safety", "--mixture", "llama2_safety")
+    code, output = rewardd("data", *texts, "--role", "safety", "--mixture", "llama2_safety")
 
     assert code == 0
     assert "mixture: 12 of 12 training records of safety" in output
@@ -109,7 +103,7 @@ def test_a_mixture_is_drawn_and_told(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_said_in_one_line(
     preferences: Path, arguments: list[str], message: str
 ) -> None:
-    code, output = run(*[part.format(data=preferences) for part in arguments])
+    code, output = rewardd("data", *[part.format(data=preferences) for part in arguments])
 
     assert code == 1
     assert message in output

@@ -1,14 +1,11 @@
 import json
-import re
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from tests.models import save_checkpoint
+from tests.training.cli.commands import rewardd
 from tests.training.samples import preference_rows, write_jsonl
-from training.cli.train import register
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +25,12 @@ def data(tmp_path: Path) -> str:
     return str(write_jsonl(tmp_path / "data.jsonl", rows))
 
 
-def evaluated(*arguments: str) -> tuple[int, str]:
-    app = typer.Typer()
-    register(app)
-    result = CliRunner().invoke(app, ["eval", *arguments])
-    return result.exit_code, " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.output).split())
-
-
 def test_two_models_stand_side_by_side_beside_the_baselines_in_every_output(
     checkpoints: list[str], data: str, tmp_path: Path
 ) -> None:
     figures, page = tmp_path / "figures.json", tmp_path / "page.md"
-    code, shown = evaluated(
+    code, shown = rewardd(
+        "eval",
         *checkpoints,
         *("--data", data, "--json", str(figures), "--markdown", str(page)),
         *("--split", "heldout", "--robustness-prompts", "2"),
@@ -67,7 +58,7 @@ def test_sections_and_subsets_come_from_a_local_file(
     sections, figures = tmp_path / "sections.toml", tmp_path / "figures.json"
     sections.write_text('Nature = ["rivers"]\n"Human work" = ["letters", "absent"]\n')
     arguments = ["--data", data, "--sections", str(sections), "--json", str(figures)]
-    code, shown = evaluated(checkpoints[0], *arguments, "--robustness-prompts", "0")
+    code, shown = rewardd("eval", checkpoints[0], *arguments, "--robustness-prompts", "0")
     assert code == 0, shown
     subsets = json.loads(figures.read_text())["scorers"][0]["subsets"]
     assert set(subsets["subsets"]) == {"letters", "rivers"}
@@ -81,7 +72,7 @@ def test_the_bag_of_words_never_sees_an_evaluated_prompt(
 ) -> None:
     figures = tmp_path / "figures.json"
     arguments = [checkpoints[0], "--data", data, "--json", str(figures)]
-    code, shown = evaluated(*arguments, "--train-data", data, "--robustness-prompts", "0")
+    code, shown = rewardd("eval", *arguments, "--train-data", data, "--robustness-prompts", "0")
     assert code == 0, shown
     names = [one["scorer"]["name"] for one in json.loads(figures.read_text())["scorers"]]
     assert "bag_of_words" not in names
@@ -104,7 +95,7 @@ def test_a_wrong_call_ends_with_one_line_that_says_what_to_do(
     checkpoints: list[str], data: str, arguments: list[str], words: str
 ) -> None:
     given = [word.format(model=checkpoints[0], data=data) for word in arguments]
-    code, shown = evaluated(*given)
+    code, shown = rewardd("eval", *given)
     assert code == 1
     assert words in shown
     assert "Traceback" not in shown
@@ -115,6 +106,6 @@ def test_a_side_without_records_is_an_error(
 ) -> None:
     rows = [row for row in preference_rows(8) if row["split"] == "train"]
     path = write_jsonl(tmp_path / "train.jsonl", rows)
-    code, shown = evaluated(checkpoints[0], "--data", str(path), "--split", "heldout")
+    code, shown = rewardd("eval", checkpoints[0], "--data", str(path), "--split", "heldout")
     assert code == 1
     assert "--split all" in shown

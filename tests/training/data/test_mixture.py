@@ -32,6 +32,11 @@ def source(folder: Path, name: str, count: int, **further: Any) -> str:
     return str(write_jsonl(folder / f"{name}.jsonl", rows))
 
 
+def sources(folder: Path, count: int = 100, **settings: str) -> list[str]:
+    """Files of so many records each, by their names, with what `--data` says of them."""
+    return [f"{source(folder, name, count)},{said}" for name, said in settings.items()]
+
+
 def mixed(sources: list[str], recipe: Recipe | None = None, seed: int = 0) -> ReadRecords:
     return read_mixture(
         [parsed_source(text) for text in sources],
@@ -54,9 +59,7 @@ def test_without_weights_everything_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_weights_are_shares_of_the_largest_mixture_that_repeats_nothing(tmp_path: Path) -> None:
-    texts = [source(tmp_path, "a", 200) + ",weight=1", source(tmp_path, "b", 200) + ",weight=3"]
-
-    read = mixed(texts)
+    read = mixed(sources(tmp_path, 200, a="weight=1", b="weight=3"))
 
     train = sizes(read, "train")
     assert read.mixture is not None
@@ -84,7 +87,7 @@ def test_the_held_out_side_is_the_same_with_every_mixture(tmp_path: Path) -> Non
 
 
 def test_a_draw_is_the_same_each_time_and_another_with_another_seed(tmp_path: Path) -> None:
-    texts = [source(tmp_path, "a", 100) + ",weight=1", source(tmp_path, "b", 100) + ",weight=5"]
+    texts = sources(tmp_path, a="weight=1", b="weight=5")
 
     first, again, other = (mixed(texts, seed=seed) for seed in (3, 3, 4))
 
@@ -93,9 +96,7 @@ def test_a_draw_is_the_same_each_time_and_another_with_another_seed(tmp_path: Pa
 
 
 def test_rows_that_were_not_drawn_still_count_as_read(tmp_path: Path) -> None:
-    read = mixed(
-        [source(tmp_path, "a", 100) + ",weight=1", source(tmp_path, "b", 100) + ",weight=9"]
-    )
+    read = mixed(sources(tmp_path, a="weight=1", b="weight=9"))
 
     assert read.num_rows == 200
     assert read.num_undrawn == 200 - len(read.records) > 0
@@ -103,10 +104,9 @@ def test_rows_that_were_not_drawn_still_count_as_read(tmp_path: Path) -> None:
 
 def test_the_helpfulness_mix_has_as_much_of_the_rest_as_of_ones_own(tmp_path: Path) -> None:
     texts = [
-        source(tmp_path, "own", 40) + ",kind=own_helpfulness",
-        source(tmp_path, "safety", 120) + ",kind=own_safety",
-        source(tmp_path, "open", 120) + ",kind=open_helpfulness",
-        source(tmp_path, "harmless", 120) + ",kind=open_safety",
+        *sources(tmp_path, 40, own="kind=own_helpfulness"),
+        *sources(tmp_path, 120, safety="kind=own_safety"),
+        *sources(tmp_path, 120, open="kind=open_helpfulness", harmless="kind=open_safety"),
     ]
 
     read = mixed(texts, "llama2_helpfulness")
@@ -121,10 +121,9 @@ def test_the_helpfulness_mix_has_as_much_of_the_rest_as_of_ones_own(tmp_path: Pa
 
 def test_the_safety_mix_is_ninety_to_ten(tmp_path: Path) -> None:
     texts = [
-        source(tmp_path, "safety", 150) + ",kind=own_safety",
-        source(tmp_path, "harmless", 90) + ",kind=open_safety",
-        source(tmp_path, "own", 60) + ",kind=own_helpfulness",
-        source(tmp_path, "open", 60) + ",kind=open_helpfulness",
+        *sources(tmp_path, 150, safety="kind=own_safety"),
+        *sources(tmp_path, 90, harmless="kind=open_safety"),
+        *sources(tmp_path, 60, own="kind=own_helpfulness", open="kind=open_helpfulness"),
     ]
 
     read = mixed(texts, "llama2_safety")
@@ -181,15 +180,10 @@ def test_training_records_of_held_out_prompts_are_not_drawn_and_stay_to_be_named
 
 
 def test_a_source_can_be_put_on_one_side_whole(tmp_path: Path) -> None:
-    texts = [
-        source(tmp_path, "a", 10) + ",split=train",
-        source(tmp_path, "b", 5) + ",split=heldout",
-    ]
-
-    read = mixed(texts)
+    read = mixed(sources(tmp_path, 10, a="split=train", b="split=heldout"))
 
     assert sizes(read, "train") == {"a": 10}
-    assert sizes(read, "heldout") == {"b": 5}
+    assert sizes(read, "heldout") == {"b": 10}
 
 
 def test_files_of_one_name_keep_their_rows_apart(tmp_path: Path) -> None:
@@ -226,10 +220,7 @@ def test_a_mixture_that_cannot_be_meant_is_refused(
 
 
 def test_a_recipe_whose_main_part_is_all_held_out_is_an_error(tmp_path: Path) -> None:
-    texts = [
-        source(tmp_path, "a", 4) + ",kind=own_safety,split=heldout",
-        source(tmp_path, "b", 4) + ",kind=open_helpfulness",
-    ]
+    texts = sources(tmp_path, 4, a="kind=own_safety,split=heldout", b="kind=open_helpfulness")
 
     with pytest.raises(DataError, match="safety"):
         mixed(texts, "llama2_safety")

@@ -22,15 +22,16 @@ from training.data.records import PreferenceRecord
 from training.errors import DataError
 from training.modeling.reward_model import TrainableModel
 
-KEPT: list[dict[str, Any]] = [
-    {"id": "kept", "prompt": "One?", "responses": ["a b", "c d"], "ranking": [0, 1]},
-    {
-        "id": "held",
-        "prompt": "Held out?",
-        "responses": ["a", "b"],
-        "ranking": [0, 1],
-        "split": "heldout",
-    },
+
+def ranked(prompt: str, *responses: str, **known: Any) -> dict[str, Any]:
+    """A row whose responses stand from the best to the worst, unless it knows their ranks."""
+    ranking = list(range(len(responses)))
+    return {"prompt": prompt, "responses": [*responses], "ranking": ranking, **known}
+
+
+KEPT = [
+    ranked("One?", "a b", "c d", id="kept"),
+    ranked("Held out?", "a", "b", id="held", split="heldout"),
 ]
 
 
@@ -42,31 +43,28 @@ def prepare(
     return prepare_data(read, start.encoder, DataOptions(**{"role": "helpfulness", **options}))
 
 
-DROPPED: list[tuple[str, list[dict[str, Any]]]] = [
-    ("identical", [{"prompt": "p", "responses": ["same", " same "], "ranking": [0, 1]}]),
-    ("empty", [{"prompt": "p", "responses": ["text", " \n"], "ranking": [0, 1]}]),
-    ("empty", [{"prompt": " ", "responses": ["x", "y"], "ranking": [0, 1]}]),
-    ("over_long", [{"prompt": "p", "responses": ["word " * 200, "y"], "ranking": [0, 1]}]),
-    ("single_response", [{"prompt": "p", "responses": ["x"], "ranking": [0]}]),
-    (
-        "duplicate",
-        [{"id": "kept", "prompt": "One?", "responses": ["c d", "a b"], "ranking": [1, 0]}],
-    ),
-    ("swapped_duplicate", [{"prompt": "one?", "responses": ["c d", "a b"], "ranking": [0, 1]}]),
-    ("leaks_into_heldout", [{"prompt": "held  OUT?", "responses": ["x", "y"], "ranking": [0, 1]}]),
-    ("unencodable", [{"prompt": "p", "responses": ["\ud800", "y"], "ranking": [0, 1]}]),
+DROPPED: list[tuple[str, dict[str, Any]]] = [
+    ("identical", ranked("p", "same", " same ")),
+    ("empty", ranked("p", "text", " \n")),
+    ("empty", ranked(" ", "x", "y")),
+    ("over_long", ranked("p", "word " * 200, "y")),
+    ("single_response", ranked("p", "x")),
+    ("duplicate", ranked("One?", "c d", "a b", ranking=[1, 0], id="kept")),
+    ("swapped_duplicate", ranked("one?", "c d", "a b")),
+    ("leaks_into_heldout", ranked("held  OUT?", "x", "y")),
+    ("unencodable", ranked("p", "\ud800", "y")),
 ]
 
 
-@pytest.mark.parametrize(("reason", "rows"), DROPPED)
+@pytest.mark.parametrize(("reason", "row"), DROPPED)
 def test_what_cannot_be_used_is_left_out_counted_and_named(
-    tmp_path: Path, start: TrainableModel, reason: str, rows: list[dict[str, Any]]
+    tmp_path: Path, start: TrainableModel, reason: str, row: dict[str, Any]
 ) -> None:
-    rows = [{"id": "bad", **row} for row in rows]
-    data = prepare(tmp_path, start, [*KEPT, *rows])
-    assert dict(data.report.dropped) == {reason: [rows[0]["id"]]}
+    row = {"id": "bad", **row}
+    data = prepare(tmp_path, start, [*KEPT, row])
+    assert dict(data.report.dropped) == {reason: [row["id"]]}
     assert [example.id for example in data.train] == ["kept"]
-    assert rows[0]["id"] in data.report.to_text()
+    assert row["id"] in data.report.to_text()
     assert data.report.to_json()["dropped_counts"] == {reason: 1}
     json.dumps(data.report.to_json())
 
@@ -75,14 +73,9 @@ def test_margins_stay_with_their_rows_whatever_is_dropped_between_them(
     tmp_path: Path, start: TrainableModel
 ) -> None:
     """A column of margins beside a filtered column of texts would slip (ms-swift 9927)."""
-    spoiled = [row for _, rows in DROPPED for row in rows if row.get("id") != "kept"]
+    spoiled = [row for _, row in DROPPED if row.get("id") != "kept"]
     rows = [
-        {
-            "id": f"{n}",
-            "prompt": f"{n}?",
-            "responses": [f"a {n}", f"b {n}"],
-            "ranking": [n % 2, 1 - n % 2],
-        }
+        ranked(f"{n}?", f"a {n}", f"b {n}", ranking=[n % 2, 1 - n % 2], id=f"{n}")
         for n in range(len(spoiled))
     ]
     mixed = [row for pair in zip(spoiled, rows, strict=True) for row in pair]
@@ -106,13 +99,13 @@ def test_responses_whose_difference_no_token_shows_are_left_out(
     tmp_path: Path, start: TrainableModel
 ) -> None:
     start.tokenizer.backend_tokenizer.normalizer = NFKC()
-    row = {"id": "bad", "prompt": "p", "responses": ["\ufb01ne", "fine"], "ranking": [0, 1]}
+    row = ranked("p", "\ufb01ne", "fine", id="bad")
     data = prepare(tmp_path, start, [*KEPT, row])
     assert dict(data.report.dropped) == {"identical_after_truncation": ["bad"]}
 
 
 def test_over_long_prompts_can_be_cut_instead(tmp_path: Path, start: TrainableModel) -> None:
-    row = {"id": "long", "prompt": "word " * 200, "responses": ["x", "y"], "ranking": [0, 1]}
+    row = ranked("word " * 200, "x", "y", id="long")
     data = prepare(tmp_path, start, [*KEPT, row], truncate="prompt")
     cut = next(example for example in data.train if example.id == "long")
     assert not data.report.dropped
@@ -120,16 +113,11 @@ def test_over_long_prompts_can_be_cut_instead(tmp_path: Path, start: TrainableMo
 
 
 def test_only_the_hurt_pairs_of_a_ranking_go(tmp_path: Path, start: TrainableModel) -> None:
-    row = {
-        "id": "ranked",
-        "prompt": "p",
-        "responses": ["a", "", "b", "c"],
-        "ranking": [0, 1, 2, 2],
-    }
+    row = ranked("p", "a", "", "b", "c", ranking=[0, 1, 2, 2], id="ranked")
     data = prepare(tmp_path, start, [*KEPT, row])
-    ranked = data.train[1]
-    assert ranked.responses == ("a", "b", "c")
-    assert {(pair.chosen, pair.rejected) for pair in ranked.pairs} == {(0, 1), (0, 2)}
+    kept = data.train[1]
+    assert kept.responses == ("a", "b", "c")
+    assert {(pair.chosen, pair.rejected) for pair in kept.pairs} == {(0, 1), (0, 2)}
     assert data.report.ties == 1
     assert dict(data.report.dropped)["empty"] == ["ranked"]
 
@@ -137,13 +125,7 @@ def test_only_the_hurt_pairs_of_a_ranking_go(tmp_path: Path, start: TrainableMod
 def test_safety_training_leaves_out_unsafe_over_safe_and_helpfulness_does_not(
     tmp_path: Path, start: TrainableModel
 ) -> None:
-    row = {
-        "id": "bin",
-        "prompt": "p",
-        "responses": ["a", "b"],
-        "ranking": [0, 1],
-        "is_safe": [False, True],
-    }
+    row = ranked("p", "a", "b", is_safe=[False, True], id="bin")
     safety = prepare(tmp_path, start, [*KEPT, row], role="safety")
     assert dict(safety.report.dropped) == {"unsafe_chosen": ["bin"]}
     helpfulness = prepare(tmp_path, start, [*KEPT, row], role="helpfulness")
@@ -202,8 +184,7 @@ def test_the_fingerprint_follows_the_kept_data_and_nothing_else(
     tmp_path: Path, start: TrainableModel
 ) -> None:
     first = prepare(tmp_path, start, KEPT).report.fingerprint
-    spoiled = {"id": "x", "prompt": "p", "responses": ["s", "s"], "ranking": [0, 1]}
-    assert prepare(tmp_path, start, [*KEPT, spoiled]).report.fingerprint == first
+    assert prepare(tmp_path, start, [*KEPT, ranked("p", "s", "s")]).report.fingerprint == first
     swapped = [{**KEPT[0], "ranking": [1, 0]}, KEPT[1]]
     assert prepare(tmp_path, start, swapped).report.fingerprint != first
 

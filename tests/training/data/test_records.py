@@ -6,21 +6,26 @@ from hypothesis import strategies as st
 
 from rm_core.types import Message
 from training.data.formats import format_named
-from training.data.records import PreferenceRecord, ranking_from_scores
+from training.data.records import PreferenceRecord, StepLabel, ranking_from_scores
 from training.errors import MalformedRow
 
 
 def test_a_record_survives_json_unchanged() -> None:
     record = PreferenceRecord(
         prompt=(Message("system", "Be brief."), Message("user", "Why?")),
-        responses=("Because.", "No.", "Ask."),
-        ranking=(0, 1, 1),
+        responses=("Because.", "No."),
+        ranking=(0, 1),
         id="r1",
-        is_safe=(True, None, False),
+        strength="better",
+        margin=0.5,
+        ratings=(1.0, None),
+        steps=((StepLabel(8, 0.5),), ()),
+        is_safe=(True, None),
         is_safety=True,
         tags=("why",),
         split="heldout",
         source="here",
+        token_ids=((1, 2), (1, 3)),
     )
     again = format_named("canonical").parse(
         json.loads(json.dumps(record.to_json())), id_="other", source="other"

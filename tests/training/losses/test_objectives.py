@@ -101,28 +101,9 @@ def test_a_response_s_reward_is_that_of_its_reads_by_their_shares() -> None:
 
 
 def test_every_objective_has_as_many_weights_as_terms() -> None:
-    batch = {
-        "read_counts": torch.tensor([1, 1, 1]),
-        "read_share": torch.ones(3),
-        "response_weight": torch.ones(3),
-        "chosen": torch.tensor([0, 0]),
-        "rejected": torch.tensor([1, 2]),
-        "margin": torch.zeros(2),
-        "weight": torch.tensor([0.5, 0.5]),
-        "pair_counts": torch.tensor([2]),
-        "places": torch.tensor([[0, 1, 2]]),
-        "listed": torch.ones(1, 3, dtype=torch.bool),
-        "ranks": torch.tensor([[0, 1, 1]]),
-        "rated": torch.tensor([2]),
-        "rating": torch.tensor([1.0]),
-        "token_chosen": torch.tensor([0, 0, 0]),
-        "token_rejected": torch.tensor([1, 2, 2]),
-        "token_counts": torch.tensor([1, 2]),
-        "step_read": torch.tensor([0, 1, 2]),
-        "step_label": torch.ones(3),
-        "labelled": torch.tensor([1]),
-        "is_safe": torch.ones(1),
-    }
+    each_read_is_a_response = {"read_counts": torch.tensor([1, 1, 1]), "read_share": torch.ones(3)}
+    batch = BATCH | each_read_is_a_response
+    batch |= {"margin": torch.zeros(2), "weight": torch.ones(2), "response_weight": torch.ones(3)}
     rewards = Rewards.of(torch.tensor([1.0, 0.5, -1.0]), batch)
     for objective in OBJECTIVES.values():
         assert objective.terms(batch, rewards).shape == objective.weights(batch).shape

@@ -31,6 +31,16 @@ from training.modeling.reward_model import (
 )
 
 
+def model_on(base: Path, directory: Path, **tokens: str | None) -> TrainableModel:
+    """A reward model on that base with some of its tokenizer's tokens or its template changed."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for name, value in tokens.items():
+        setattr(tokenizer, name, value)
+    LlamaForCausalLM.from_pretrained(base).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return reward_model_from(str(directory), max_length=64, seed=0)
+
+
 def test_the_head_is_drawn_with_one_over_root_d_plus_one_and_reproducibly() -> None:
     config = LlamaConfig(
         vocab_size=10, hidden_size=1024, intermediate_size=8, num_hidden_layers=1, num_labels=1
@@ -74,10 +84,8 @@ def test_a_base_without_a_pad_token_of_its_own_gets_one(
     tiny_base: Path, tmp_path: Path, pad_is_eos: bool
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    tokenizer.pad_token = tokenizer.eos_token if pad_is_eos else None
-    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    start = reward_model_from(str(tmp_path), max_length=64, seed=0)
+    pad_token = tokenizer.eos_token if pad_is_eos else None
+    start = model_on(tiny_base, tmp_path, pad_token=pad_token)
     assert start.pad_token_id not in {tokenizer.eos_token_id, tokenizer.bos_token_id}
     assert start.tokenizer.pad_token == PAD_TOKEN
     assert start.model.config.pad_token_id == start.pad_token_id
@@ -89,27 +97,19 @@ def test_a_base_without_a_pad_token_of_its_own_gets_one(
 def test_a_template_that_already_ends_with_eos_and_a_line_break_gets_no_second_one(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['content'] + eos_token + '\\n' }}{% endfor %}"
-    )
-    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    start = reward_model_from(str(tmp_path), max_length=64, seed=0)
+    template = "{% for m in messages %}{{ m['content'] + eos_token + '\\n' }}{% endfor %}"
+    start = model_on(tiny_base, tmp_path, chat_template=template)
     assert start.encoder.contract.eos == "never"
     ids = start.encoder.encode(Dialogue("a", "b")).input_ids
-    assert ids[-1] != tokenizer.eos_token_id
-    assert ids[-2] == tokenizer.eos_token_id
+    assert ids[-1] != start.tokenizer.eos_token_id
+    assert ids[-2] == start.tokenizer.eos_token_id
 
 
 def test_a_base_without_template_reads_prompt_and_response_end_to_end(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    tokenizer.chat_template = None
-    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    start = reward_model_from(str(tmp_path), max_length=64, seed=0)
+    start = model_on(tiny_base, tmp_path, chat_template=None)
+    tokenizer = start.tokenizer
     ids = start.encoder.encode(Dialogue("The sky is", " blue.")).input_ids
     whole = tokenizer("The sky is blue.", add_special_tokens=False)["input_ids"]
     assert [i for i in ids if i not in tokenizer.all_special_ids] == whole
@@ -117,14 +117,9 @@ def test_a_base_without_template_reads_prompt_and_response_end_to_end(
 
 
 def test_a_template_that_writes_the_date_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    tokenizer.chat_template = (
-        "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    )
-    LlamaForCausalLM.from_pretrained(tiny_base).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(ConfigurationError, match="date"):
-        reward_model_from(str(tmp_path), max_length=64, seed=0)
+        model_on(tiny_base, tmp_path, chat_template=template)
 
 
 def test_a_base_that_cannot_be_loaded_safely_is_refused(tmp_path: Path) -> None:
@@ -207,13 +202,10 @@ def test_weights_that_an_encoder_lacks_between_trunk_and_head_are_named(tmp_path
 def test_trunks_of_one_base_are_equal_whatever_seed_draws_their_heads(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    tokenizer.pad_token = None
-    base = LlamaForCausalLM.from_pretrained(tiny_base)
-    base.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    model_on(tiny_base, tmp_path, pad_token=None)
     one, other = (reward_model_from(str(tmp_path), max_length=64, seed=s).model for s in (1, 2))
-    assert one.config.vocab_size == base.config.vocab_size + 1  # for the pad token
+    vocabulary = LlamaForCausalLM.from_pretrained(tiny_base).config.vocab_size
+    assert one.config.vocab_size == vocabulary + 1  # for the pad token
     trunk, others = one.base_model.state_dict(), other.base_model.state_dict()
     assert all(torch.equal(trunk[name], others[name]) for name in trunk)
     assert not torch.equal(one.score.weight, other.score.weight)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,9 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from tests.training.samples import preference_rows, write_jsonl
+from tests.training.small_trainings import fresh, train_examples
 from training.config import TrainingConfig
 from training.data.examples import EncodedExample
-from training.data.formats import read_records
-from training.data.prepare import DataOptions, prepare_data
-from training.modeling.reward_model import reward_model_from
 from training.optimization.resume import (
     MARKER_NAME,
     RunIdentity,
@@ -83,15 +81,9 @@ def weights_digest(config: TrainingConfig) -> str:
 @contextmanager
 def held(config: TrainingConfig, point: str, step: int) -> Iterator[subprocess.Popen[str]]:
     """A training in a process of its own that holds still at a point."""
+    arguments = [json.dumps(config.to_json()), point, str(step)]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.training.interrupted_run",
-            json.dumps(config.to_json()),
-            point,
-            str(step),
-        ],
+        [sys.executable, "-m", "tests.training.interrupted_run", *arguments],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -147,14 +139,16 @@ def test_a_kill_while_saving_leaves_nothing_that_looks_like_a_checkpoint(
 
 @pytest.fixture(scope="module")
 def examples(config: TrainingConfig) -> tuple[EncodedExample, ...]:
-    start = reward_model_from(config.base, max_length=config.max_length, seed=0)
-    read = read_records([Path(config.data[0])])
-    return prepare_data(read, start.encoder, DataOptions(role="safety")).train
+    return train_examples(fresh(Path(config.base)).encoder, Path(config.base).parent, 32)
+
+
+def identity_on(config: TrainingConfig, examples: Sequence[EncodedExample]) -> RunIdentity:
+    return identity_of(config, examples, base="b" * 64, processes=1, parallel="NO", bf16=False)
 
 
 @pytest.fixture
 def identity(config: TrainingConfig, examples: tuple[EncodedExample, ...]) -> RunIdentity:
-    return identity_of(config, examples, base="b" * 64, processes=1, parallel="NO", bf16=False)
+    return identity_on(config, examples)
 
 
 @pytest.fixture
@@ -240,14 +234,7 @@ def test_a_changed_setting_is_refused_by_name(
     changes: dict[str, Any],
     named: str,
 ) -> None:
-    changed = identity_of(
-        replace(config, **changes),
-        examples,
-        base="b" * 64,
-        processes=1,
-        parallel="NO",
-        bf16=False,
-    )
+    changed = identity_on(replace(config, **changes), examples)
 
     with pytest.raises(ConfigurationError) as refused:
         checkpoint_to_resume(runs, changed, say=lambda _: None)
@@ -280,11 +267,8 @@ def test_one_changed_comparison_changes_the_identity(
 ) -> None:
     first = examples[0]
     swapped = replace(first, pairs=(replace(first.pairs[0], margin=9.0),))
-    changed = identity_of(
-        config, [swapped, *examples[1:]], base="b" * 64, processes=1, parallel="NO", bf16=False
-    )
 
-    assert changed.data != identity.data
+    assert identity_on(config, [swapped, *examples[1:]]).data != identity.data
 
 
 def test_settings_that_leave_the_weights_alone_may_change(
@@ -293,7 +277,7 @@ def test_settings_that_leave_the_weights_alone_may_change(
     free = replace(
         config, output="elsewhere", save_steps=5, logging_steps=1, resume=True, baseline_weight=1.0
     )
-    identity = identity_of(free, examples, base="b" * 64, processes=1, parallel="NO", bf16=False)
+    identity = identity_on(free, examples)
 
     assert checkpoint_to_resume(runs, identity, say=lambda _: None).name == "checkpoint-4"
 

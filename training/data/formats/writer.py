@@ -43,11 +43,7 @@ class Source:
 
 
 def written_source(item: Any) -> str:
-    """A source as text, from text or from a TOML table with `path` and further keys.
-
-    Raises:
-        ConfigurationError: neither, or a key that no source has.
-    """
+    """A source as text, from text or from a TOML table with `path` and further keys."""
     if isinstance(item, str):
         return item
     place = item.get("path") if isinstance(item, dict) else None

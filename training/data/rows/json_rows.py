@@ -58,12 +58,7 @@ class JsonLinesRows(ByteFile):
 
 
 class JsonArrayRows(ByteFile):
-    """One JSON array of objects, of which only one element is held at a time.
-
-    Args:
-        path: of the file.
-        allows_nan: take NaN and Infinity for numbers.
-    """
+    """One JSON array of objects, of which only one element is held at a time."""
 
     def __init__(self, path: Path, *, allows_nan: bool = False) -> None:
         super().__init__(path)
@@ -83,11 +78,7 @@ class JsonArrayRows(ByteFile):
 
 
 def holds_array(path: Path) -> bool:
-    """Whether a .json file holds an array; many hold JSON Lines.
-
-    Raises:
-        DataError: it can't be read.
-    """
+    """Whether a .json file holds an array; many hold JSON Lines."""
     source = ByteFile(path)
     try:
         with source.reading():

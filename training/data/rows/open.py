@@ -21,10 +21,6 @@ def open_file(path: Path, *, allows_nan: bool = False) -> Rows:
     Args:
         path: of the file.
         allows_nan: take NaN and Infinity for numbers, which strict JSON doesn't know.
-
-    Raises:
-        DataError: it can't be opened.
-        KeyError: its name ends otherwise.
     """
     suffix = suffix_of(path)
     if suffix in JSON_LINES:

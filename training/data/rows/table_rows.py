@@ -57,14 +57,7 @@ class CsvRows(ByteFile):
 
 
 class ParquetRows:
-    """A Parquet file.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        DataError: it is no Parquet file.
-    """
+    """A Parquet file."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -97,14 +90,7 @@ class ParquetRows:
 
 
 class ArrowRows:
-    """An Arrow stream (what `datasets` writes) or an Arrow file (Feather), mapped into memory.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        DataError: it can't be mapped.
-    """
+    """An Arrow stream (what `datasets` writes) or an Arrow file (Feather), mapped into memory."""
 
     total = None
 
@@ -141,11 +127,7 @@ class ArrowRows:
 
 
 class DatasetRows:
-    """A dataset in memory, or mapped into it.
-
-    Args:
-        dataset: a `datasets.Dataset`.
-    """
+    """A dataset in memory, or mapped into it."""
 
     def __init__(self, dataset: Any) -> None:
         # Columns as they are stored: an image stays its bytes instead of being decoded.
@@ -173,11 +155,7 @@ def is_saved_dataset(path: Path) -> bool:
 
 
 def load_saved_dataset(path: Path) -> Any:
-    """A `Dataset`, or a `DatasetDict` of its splits.
-
-    Raises:
-        DataError: it can't be loaded.
-    """
+    """A `Dataset`, or a `DatasetDict` of its splits."""
     import datasets
 
     try:

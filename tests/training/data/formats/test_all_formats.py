@@ -420,24 +420,6 @@ def test_token_ids_are_kept_beside_their_text() -> None:
     )
 
 
-def test_a_record_written_as_json_reads_back_equal() -> None:
-    record = PreferenceRecord(
-        prompt=WHY,
-        responses=("a", "b"),
-        ranking=(0, 1),
-        id="row-7",
-        strength="better",
-        margin=0.5,
-        is_safe=(True, None),
-        is_safety=True,
-        tags=("science",),
-        split="heldout",
-        source="elsewhere",
-    )
-
-    assert parse("canonical", record.to_json()) == record
-
-
 @given(
     prompt=st.text(alphabet="ab ", min_size=1).filter(str.strip),
     answers=st.tuples(st.text(alphabet="xy "), st.text(alphabet="zw ")),

@@ -9,10 +9,16 @@ from training.errors import DataError, MalformedRow
 
 ROW = {"prompt": "p", "chosen": "good", "rejected": "bad"}
 OTHER = {"prompt": "q", "responses": ["a", "b"], "ranking": [0, 1]}
+GOOD = json.dumps(ROW)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.jsonl"
 
 
 def test_a_directory_of_plain_packed_and_list_files_is_read_in_name_order(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(json.dumps(ROW) + "\n\n" + json.dumps(ROW))
+    (tmp_path / "a.jsonl").write_text(GOOD + "\n\n" + GOOD)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps(OTHER).encode()))
     (tmp_path / "c.json").write_text(json.dumps([ROW, ROW]))
     (tmp_path / "notes.txt").write_text("not data")
@@ -27,8 +33,7 @@ def test_a_directory_of_plain_packed_and_list_files_is_read_in_name_order(tmp_pa
     assert list(read.formats.values()) == ["trl-explicit", "canonical", "trl-explicit"]
 
 
-def test_line_separators_inside_strings_do_not_end_a_row(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
+def test_line_separators_inside_strings_do_not_end_a_row(path: Path) -> None:
     path.write_text(json.dumps({**ROW, "prompt": "a\u2028b\u0085c"}, ensure_ascii=False))
     assert read_records([path]).records[0].prompt == "a\u2028b\u0085c"
 
@@ -39,11 +44,10 @@ BAD_LINES = ["{broken secret", "[1, 2]", '{"prompt": 1}', "[" * 100_000, '"secre
 @pytest.mark.parametrize("bad", BAD_LINES, ids=range(len(BAD_LINES)))
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_bad_row_is_named_by_file_and_line_without_its_text_and_stops_nothing(
-    tmp_path: Path, bad: str, position: int
+    path: Path, bad: str, position: int
 ) -> None:
-    lines = [json.dumps(ROW), json.dumps(ROW)]
+    lines = [GOOD, GOOD]
     lines.insert(position, bad)
-    path = tmp_path / "a.jsonl"
     path.write_text("\n".join(lines))
 
     read = read_records([path])
@@ -54,8 +58,7 @@ def test_a_bad_row_is_named_by_file_and_line_without_its_text_and_stops_nothing(
     assert read.num_rows == 3
 
 
-def test_a_line_in_another_encoding_is_a_bad_row_and_no_bad_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
+def test_a_line_in_another_encoding_is_a_bad_row_and_no_bad_file(path: Path) -> None:
     rows = [{**ROW, "prompt": prompt} for prompt in ("\u4e24", "caf\xe9", "third")]
     encodings = ("utf-8-sig", "latin-1", "utf-8")
     lines = [
@@ -71,18 +74,14 @@ def test_a_line_in_another_encoding_is_a_bad_row_and_no_bad_file(tmp_path: Path)
 
 
 @pytest.mark.parametrize("margin", [10**400, 1e999, "9" * 5000])
-def test_a_number_that_no_float_holds_is_a_bad_row(
-    tmp_path: Path, margin: int | float | str
-) -> None:
-    path = tmp_path / "a.jsonl"
+def test_a_number_that_no_float_holds_is_a_bad_row(path: Path, margin: int | float | str) -> None:
     row = json.dumps({**ROW, "margin": 0}).replace('"margin": 0', f'"margin": {margin}')
-    path.write_text(json.dumps(ROW) + "\n" + row.replace("inf", "1e999"))
+    path.write_text(GOOD + "\n" + row.replace("inf", "1e999"))
 
     assert [bad.where for bad in read_records([path]).malformed] == ["a.jsonl:2"]
 
 
-def test_names_that_are_no_valid_unicode_are_told_escaped(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
+def test_names_that_are_no_valid_unicode_are_told_escaped(path: Path) -> None:
     row = {"prompt": "p", "responses": ["a", "b"], "ranking": [0, 1]}
     path.write_text(json.dumps({**row, "id": "\ud800", "source": "\u4e24", "tags": ["\udfff"]}))
 
@@ -91,17 +90,15 @@ def test_names_that_are_no_valid_unicode_are_told_escaped(tmp_path: Path) -> Non
     assert (record.id, record.source, record.tags) == ("\\ud800", "\u4e24", ("\\udfff",))
 
 
-def test_nothing_but_bad_rows_is_an_error_that_names_the_first(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
+def test_nothing_but_bad_rows_is_an_error_that_names_the_first(path: Path) -> None:
     path.write_text("{\n{}\n")
 
     with pytest.raises(DataError, match=r"a\.jsonl:1.*a\.jsonl:2"):
         read_records([path])
 
 
-def test_a_file_with_too_many_bad_rows_is_given_up(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text("\n".join([json.dumps(ROW)] * 30 + ["{"] * 21 + [json.dumps(ROW)] * 9))
+def test_a_file_with_too_many_bad_rows_is_given_up(path: Path) -> None:
+    path.write_text("\n".join([GOOD] * 30 + ["{"] * 21 + [GOOD] * 9))
 
     with pytest.raises(MalformedRow, match=r"max_malformed.*a\.jsonl:31"):
         read_records([path])
@@ -110,16 +107,14 @@ def test_a_file_with_too_many_bad_rows_is_given_up(tmp_path: Path) -> None:
     assert len(read_records([path], max_malformed=21).malformed) == 21
 
 
-def test_a_hundredth_of_a_large_file_may_be_bad(tmp_path: Path) -> None:
-    lines = [json.dumps(ROW)] * 99 + ["{"]
-    path = tmp_path / "a.jsonl"
+def test_a_hundredth_of_a_large_file_may_be_bad(path: Path) -> None:
+    lines = [GOOD] * 99 + ["{"]
     path.write_text("\n".join(lines * 30))
 
     assert len(read_records([path]).malformed) == 30
 
 
-def test_rows_without_anything_to_use_are_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
+def test_rows_without_anything_to_use_are_an_error(path: Path) -> None:
     path.write_text(json.dumps({"prompt": "p", "responses": [], "scores": []}))
 
     with pytest.raises(DataError, match="no_response"):
@@ -129,7 +124,7 @@ def test_rows_without_anything_to_use_are_an_error(tmp_path: Path) -> None:
 def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.jsonl").write_text(json.dumps(ROW))
+        (tmp_path / folder / "a.jsonl").write_text(GOOD)
 
     read = read_records([tmp_path / "one", tmp_path / "two"])
 
@@ -137,7 +132,7 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None
 
 
 def test_files_of_both_sides_in_one_folder_are_their_authors_split(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text(json.dumps(ROW))
+    (tmp_path / "train.jsonl").write_text(GOOD)
     (tmp_path / "test.jsonl").write_text(json.dumps({**ROW, "prompt": "q"}))
 
     assert [record.split for record in read_records([tmp_path]).records] == ["heldout", "train"]
@@ -154,8 +149,7 @@ def test_files_that_cannot_be_data_are_refused(tmp_path: Path) -> None:
             read_records([tmp_path / name])
 
 
-def test_a_format_can_be_given_instead_of_detected(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
+def test_a_format_can_be_given_instead_of_detected(path: Path) -> None:
     path.write_text(json.dumps({"chosen": "x y", "rejected": "x z"}))
     assert read_records([path], format_name="trl-implicit").records
     with pytest.raises(DataError, match="canonical"):

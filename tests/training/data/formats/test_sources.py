@@ -76,32 +76,21 @@ def test_a_folder_in_hub_layout_is_read_one_part_at_a_time(tmp_path: Path) -> No
         read_records([folder])  # two configurations, and none was chosen
 
 
-def test_a_folder_whose_files_lie_deeper_is_read_with_its_splits(tmp_path: Path) -> None:
-    (tmp_path / "hub" / "data").mkdir(parents=True)
-    for split, count in (("train", 2), ("test", 1)):
-        path = tmp_path / "hub" / "data" / f"{split}-00000-of-00001.jsonl"
-        path.write_text("\n".join(json.dumps(row) for row in rows(count, count)))
-
-    read = read_records([tmp_path / "hub"])
-
-    assert [(r.id, r.split) for r in read.records] == [
-        ("data/test-00000-of-00001.jsonl:1", "heldout"),
-        ("data/train-00000-of-00001.jsonl:1", "train"),
-        ("data/train-00000-of-00001.jsonl:2", "train"),
-    ]
-
-
-def test_the_folder_can_name_the_split_instead_of_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["data/{split}-00000-of-00001.jsonl", "{split}/0000.jsonl"])
+def test_files_that_lie_deeper_are_read_with_the_split_that_file_or_folder_names(
+    tmp_path: Path, file: str
+) -> None:
     for split, first in (("train", 0), ("test", 5)):
-        (tmp_path / "hub" / split).mkdir(parents=True)
-        path = tmp_path / "hub" / split / "0000.jsonl"
-        path.write_text("\n".join(json.dumps(row) for row in rows(first, 1)))
+        path = tmp_path / "hub" / file.format(split=split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(json.dumps(row) for row in rows(first, 2)))
 
     read = read_records([tmp_path / "hub"])
 
     assert [(r.id, r.split) for r in read.records] == [
-        ("test/0000.jsonl:1", "heldout"),
-        ("train/0000.jsonl:1", "train"),
+        (f"{file.format(split=name)}:{line}", side)
+        for name, side in (("test", "heldout"), ("train", "train"))
+        for line in (1, 2)
     ]
 
 

@@ -1,5 +1,6 @@
 import gzip
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from training.errors import DataError
 
 
 def defects(path: Path, *, allows_nan: bool = False) -> list[str | None]:
-    rows = JsonLinesRows(path, allows_nan=allows_nan).read()
-    return [row.problem.defect if row.problem else None for row in rows]
+    with closing(JsonLinesRows(path, allows_nan=allows_nan)) as rows:
+        return [row.problem.defect if row.problem else None for row in rows.read()]
 
 
 def test_a_bad_line_is_one_row_with_a_problem_and_the_next_is_read(tmp_path: Path) -> None:
@@ -58,10 +59,11 @@ def test_a_gzip_file_that_is_cut_off_gives_its_whole_lines_and_then_says_so(tmp_
     path = tmp_path / "in.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"a": 1}\n' * 100_000)[:-200])
 
-    rows = JsonLinesRows(path).read(0)
-    assert next(rows).values == {"a": 1}
-    with pytest.raises(DataError, match="broken or cut off"):
-        list(rows)
+    with closing(JsonLinesRows(path)) as file:
+        rows = file.read()
+        assert next(rows).values == {"a": 1}
+        with pytest.raises(DataError, match="broken or cut off"):
+            list(rows)
 
 
 VALUES = st.recursive(
@@ -90,7 +92,8 @@ def test_an_array_gives_its_elements_wherever_it_is_cut(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "_CHUNK", chunk)
-        rows = list(JsonArrayRows(path).read(0))
+        with closing(JsonArrayRows(path)) as file:
+            rows = list(file.read())
 
     assert len(rows) == len(elements)
     for row, element in zip(rows, elements, strict=True):
@@ -110,10 +113,6 @@ def test_a_broken_array_ends_the_run_after_its_good_elements(tmp_path: Path, tex
     path.write_text(text)
     found = []
 
-    def read() -> None:
-        for row in JsonArrayRows(path).read(0):
-            found.append(row.values)  # noqa: PERF401 (what came before the error is to be seen)
-
-    with pytest.raises(DataError, match="element"):
-        read()
+    with closing(JsonArrayRows(path)) as rows, pytest.raises(DataError, match="element"):
+        found.extend(row.values for row in rows.read())
     assert found == ([{"a": 1}] if '"a": 1}' in text else [])
