@@ -97,13 +97,7 @@ class ReportInputs:
 
 
 def drawn_indices(count: int, most: int, *, seed: int) -> Ints:
-    """Indices to draw of `count` points: all, or a random sample of `most`, sorted.
-
-    Args:
-        count: how many there are.
-        most: how many fit.
-        seed: of the draw.
-    """
+    """Indices to draw of `count` points: all, or a random sample of `most`, sorted."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False))
