@@ -11,7 +11,7 @@ import pytest
 from tests.training.publishing.report.made_up_inputs import (
     comparisons,
     manifest_of,
-    rated_alone,
+    rated_inputs,
     report_inputs,
     usual_inputs,
 )
@@ -153,7 +153,7 @@ def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted(plots: Plots
 
 
 def test_a_model_of_ratings_alone_has_a_sound_page_that_says_what_is_absent() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = rated_inputs()
 
     page = assert_sound(page_of(given, draw_plots(given)))
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.training.publishing.report.made_up_inputs import (
     LOG,
     comparisons,
-    rated_alone,
+    rated_inputs,
     report_inputs,
     usual_inputs,
 )
@@ -65,9 +65,7 @@ def reasons(given: ReportInputs) -> dict[str, str]:
 
 
 def test_ratings_alone_leave_pairs_plots_out_with_a_sentence() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
-
-    found = reasons(given)
+    found = reasons(rated_inputs())
 
     assert set(found) == set(PLOTS) - {"length", "learning"}
     assert all(why.endswith(".") for why in found.values())
