@@ -58,9 +58,7 @@ class TrainingResult:
     Attributes:
         manifest: as written to the checkpoint.
         report: what became of the data.
-        figures: measured on the held-out split.
-        baselines: held-out accuracies of the baselines.
-        calibration: temperature, bias, τ and reward baseline.
+        figures: measured on the held-out split, as the baselines are.
         seconds: of the whole training, reading and measuring included.
         page: the HTML report; None: none was asked for.
     """

@@ -50,11 +50,8 @@ class ReportInputs:
     """The inputs of a report.
 
     Attributes:
-        config: how the model was trained.
         data: what became of the data.
-        figures: measured on the held-out split.
-        baselines: held-out accuracies of the baselines, by name.
-        calibration: temperature, bias, τ and how good they are.
+        figures: measured on the held-out split, as the baselines are.
         history: the trainer's log.
         examples: the held-out split.
         rewards: the model's raw rewards of its responses.

@@ -20,7 +20,10 @@ from training.evaluation import accuracy_of
 from training.evaluation.heldout import heldout_figures
 from training.evaluation.rewards import pair_table
 from training.publishing.report.inputs import ReportInputs
+from training.publishing.report.plots.drawing import Absent, Plot
 from training.types import STRENGTHS
+
+Plots = dict[str, Plot | Absent]
 
 LOG = tuple(
     {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.training.publishing.report.made_up_inputs import (
+    Plots,
     comparisons,
     manifest_of,
     rated_inputs,
@@ -21,12 +22,8 @@ from training.evaluation.heldout import heldout_figures
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.page import html_page
 from training.publishing.report.plots.all_plots import draw_plots
-from training.publishing.report.plots.drawing import Absent, Plot
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)></pre></main>{{ 7 * 7 }}"
-
-
-Plots = dict[str, Plot | Absent]
 
 
 def page_of(given: ReportInputs, plots: Plots, *, most_mistakes: int = 20) -> str:
