@@ -58,9 +58,7 @@ class TrainingResult:
     Attributes:
         manifest: as written to the checkpoint.
         report: what became of the data.
-        figures: measured on the held-out split.
-        baselines: held-out accuracies of the baselines.
-        calibration: temperature, bias, τ and reward baseline.
+        figures: measured on the held-out split, as the baselines are.
         seconds: of the whole training, reading and measuring included.
         page: the HTML report; None: none was asked for.
     """
@@ -83,10 +81,6 @@ def train_reward_model(
     config: TrainingConfig, *, progress: Progress | None = None
 ) -> TrainingResult:
     """Train one reward model and write its checkpoint.
-
-    Args:
-        config: what, on what, how and where to.
-        progress: told of each stage and update; None: silence.
 
     Raises:
         RewardError: data, base or configuration can't be used, or training diverged; nothing is
@@ -150,11 +144,6 @@ def read_sources(config: TrainingConfig) -> ReadRecords:
 
 def encode_data(config: TrainingConfig, read: ReadRecords, progress: Progress) -> PreparedData:
     """Encode the data as the configuration trains on them, and tell what was left out.
-
-    Args:
-        config: the recipe.
-        read: of `read_sources`.
-        progress: told of the stage and of the data report.
 
     Raises:
         CheckpointError: the base can't be trained, as its files show.
@@ -262,13 +251,6 @@ def calibrate_trained(
 
     References that turn out to be unreadable for the model don't cost the training: the held-out
     responses stand in for them, and the source says why.
-
-    Args:
-        heldout: the held-out split.
-        rewards: raw rewards of its responses.
-        config: role, seed and what was asked for.
-        references: responses of a reference policy, read before training; none: held-out ones.
-        read: gives the model's raw rewards of these.
     """
     observations = observations_of(heldout, rewards)
     given: ReferenceRewards | None = None

@@ -329,7 +329,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("not self._keeps_contradictions and ", ""),
     ],
     FITTING: [
-        ("_SURELY * error if certainly else 0.0", "0.0"),
+        ("NORMAL_95 * error if certainly else 0.0", "0.0"),
         ("(labels.num_safe + 1) / (labels.num_safe + 2)", "1.0"),
     ],
     THRESHOLD: [

@@ -62,11 +62,9 @@ def test_ratings_of_single_responses_train_a_model_that_gives_them(
     )
 
     assert result.figures.pairs is None
-    assert result.figures.ratings is not None
     assert result.figures.ratings.mean_squared_error < 0.25 * result.figures.ratings.variance
     assert not result.report.dropped
     manifest = read_manifest(Path(config.output))
-    assert manifest is not None
     assert manifest.head == "mean"
     assert "No pairs" in (Path(config.output) / "README.md").read_text()
     engine = load_engine({"helpfulness": config.output})
@@ -122,14 +120,11 @@ def test_labelled_steps_train_a_process_reward_model(tiny_base: Path, tmp_path: 
     config, result = trained(
         tmp_path, tiny_base, stepped_rows(), objective=["steps"], head="per_token", max_length=128
     )
-    assert result.figures.steps is not None
     # Held-out prompts are of things that no training row names, which moves all rewards of a
     # response together; every good step is above every bad one nevertheless.
-    assert result.figures.steps.steps.auc is not None
     assert result.figures.steps.steps.auc.value == 1.0
     assert result.report.splits["train"].steps > 0
     manifest = read_manifest(Path(config.output))
-    assert manifest is not None
     assert manifest.head == "per_token"
 
 
@@ -199,7 +194,6 @@ def test_the_command_trains_every_objective(tiny_base: Path, tmp_path: Path, nam
     output, log = by_command(tmp_path, tiny_base, *named)
 
     manifest = read_manifest(output)
-    assert manifest is not None
     weights = parse_objectives(named)
     assert manifest.training["objectives"] == weights
     untrained = reward_model_from(str(tiny_base), max_length=128, seed=0).model

@@ -1,17 +1,18 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.errors import ConfigurationError, NotSaved
-from rm_core.types import Dialogue, Message
+from rm_core.types import Dialogue
+from tests.training.samples import preference_rows, write_jsonl
 from training.config import TrainingConfig
 from training.data.formats import read_records
 from training.data.prepare import DataOptions, prepare_data
@@ -20,13 +21,11 @@ from training.evaluation import score_examples
 from training.modeling.reward_model import encoder_from, reward_model_from
 from training.pipeline import TrainingResult, train_reward_model
 
+Trained = tuple[TrainingConfig, TrainingResult]
+
 
 @pytest.fixture(scope="module")
-def trained(
-    tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[TrainingConfig, TrainingResult]:
-    from tests.training.samples import preference_rows, write_jsonl
-
+def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     directory = tmp_path_factory.mktemp("trained")
     data = write_jsonl(directory / "preferences.jsonl", preference_rows(32))
     config = TrainingConfig(
@@ -44,34 +43,7 @@ def trained(
     return config, train_reward_model(config)
 
 
-def test_plain_transformers_loads_the_checkpoint_and_gives_the_same_rewards(
-    trained: tuple[TrainingConfig, TrainingResult],
-) -> None:
-    config, _ = trained
-    model, loading = AutoModelForSequenceClassification.from_pretrained(
-        config.output, output_loading_info=True
-    )
-    tokenizer = AutoTokenizer.from_pretrained(config.output)
-    assert not loading["missing_keys"]
-    assert model.config.num_labels == 1
-    ours = load_reward_model(config.output, "safety")
-    dialogue = Dialogue("Tell me about maps.", "Gladly: maps are fine.")
-    messages = [
-        {"role": "user", "content": dialogue.prompt},
-        {"role": "assistant", "content": dialogue.response},
-    ]
-    ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
-    encoded = ours.encoder.encode(dialogue)
-    assert ids["input_ids"][0].tolist() == list(encoded.input_ids)
-    with torch.inference_mode():
-        theirs = model.eval()(**ids).logits
-        own = ours.model(input_ids=torch.tensor([encoded.input_ids])).logits
-    assert torch.equal(theirs, own)
-
-
-def test_rewards_after_loading_equal_those_measured_before_saving(
-    trained: tuple[TrainingConfig, TrainingResult],
-) -> None:
+def test_rewards_after_loading_equal_those_measured_before_saving(trained: Trained) -> None:
     config, result = trained
     loaded = load_reward_model(config.output, "safety")
     data = prepare_data(
@@ -85,27 +57,7 @@ def test_rewards_after_loading_equal_those_measured_before_saving(
     assert data.report.fingerprint == result.manifest.data["fingerprint"]
 
 
-def test_training_and_serving_make_the_same_token_ids(
-    trained: tuple[TrainingConfig, TrainingResult], tiny_base: Path
-) -> None:
-    config, _ = trained
-    training = reward_model_from(str(tiny_base), max_length=config.max_length, seed=0).encoder
-    serving = load_reward_model(config.output, "safety").encoder
-    assert training.contract == serving.contract
-    for prompt in (
-        "Why?",
-        " spaces \n",
-        "Ünïcödé 🙂",
-        (Message("system", "Be brief."), Message("user", "Why?")),
-    ):
-        for response in ("Because.", "  padded  ", "两个\n\nlines"):
-            dialogue = Dialogue(prompt, response)
-            assert training.encode(dialogue) == serving.encode(dialogue)
-
-
-def test_the_checkpoint_holds_what_the_design_asks_for(
-    trained: tuple[TrainingConfig, TrainingResult],
-) -> None:
+def test_the_checkpoint_holds_what_the_design_asks_for(trained: Trained) -> None:
     config, result = trained
     output = Path(config.output)
     raw = json.loads((output / "config.json").read_text())
@@ -127,36 +79,20 @@ def test_the_checkpoint_holds_what_the_design_asks_for(
     found = (path for path in output.rglob("*") if path.is_file())
     files = {path.relative_to(output).as_posix() for path in found} - {"reward_model.json"}
     assert set(manifest["files"]) == files
+    assert result.page is None  # no report was wanted
+    assert not list(output.parent.rglob("*.png"))
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((output / name).read_bytes()).hexdigest() == digest
 
 
-def test_the_card_shows_the_model_beside_its_baselines(
-    trained: tuple[TrainingConfig, TrainingResult],
-) -> None:
-    config, result = trained
-    card = (Path(config.output) / "README.md").read_text()
-    for accuracy in (result.figures.pairs.accuracy, *result.baselines.values()):
-        assert f"{100 * accuracy.value:.1f} %" in card
-    for name in ("longer wins", "shorter wins", "bag of words"):
-        assert name in card
-    assert "Gladly" not in card
-
-
-def test_the_learnable_rule_is_learned_on_held_out_prompts(
-    trained: tuple[TrainingConfig, TrainingResult],
-) -> None:
+def test_the_learnable_rule_is_learned_on_held_out_prompts(trained: Trained) -> None:
     _, result = trained
     assert result.figures.pairs.accuracy.value == 1.0
     assert result.baselines["bag_of_words"].value == 1.0
     assert result.baselines["longer_wins"].value <= 0.7
 
 
-def test_training_twice_gives_the_same_weights(
-    trained: tuple[TrainingConfig, TrainingResult], tmp_path: Path
-) -> None:
-    from dataclasses import replace
-
+def test_training_twice_gives_the_same_weights(trained: Trained, tmp_path: Path) -> None:
     config, result = trained
     again = train_reward_model(replace(config, output=str(tmp_path / "again")))
     digest = "model.safetensors"
@@ -164,10 +100,8 @@ def test_training_twice_gives_the_same_weights(
 
 
 def test_a_directory_that_is_no_checkpoint_of_ours_is_left_alone(
-    trained: tuple[TrainingConfig, TrainingResult], tmp_path: Path
+    trained: Trained, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     config, _ = trained
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigurationError, match="left alone"):
@@ -176,10 +110,8 @@ def test_a_directory_that_is_no_checkpoint_of_ours_is_left_alone(
 
 
 def test_a_failed_training_leaves_no_checkpoint(
-    trained: tuple[TrainingConfig, TrainingResult], tmp_path: Path, monkeypatch: Any
+    trained: Trained, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from dataclasses import replace
-
     from training.publishing import publish as publishing
 
     def fail(*_: Any) -> None:
@@ -192,9 +124,7 @@ def test_a_failed_training_leaves_no_checkpoint(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_card_s_lines_of_python_give_the_served_reward(
-    trained: tuple[TrainingConfig, TrainingResult],
-) -> None:
+def test_the_card_s_lines_of_python_give_the_served_reward(trained: Trained) -> None:
     config, _ = trained
     card = (Path(config.output) / "README.md").read_text()
     code = card.split("```python\n")[1].split("```")[0]
@@ -260,7 +190,6 @@ def test_data_of_which_nothing_is_left_are_an_error_before_any_weight_is_loaded(
     options: dict[str, Any],
     told: str,
 ) -> None:
-    from tests.training.samples import write_jsonl
     from training import pipeline
 
     def loaded(*_: Any, **__: Any) -> None:
@@ -320,8 +249,6 @@ def test_a_limit_that_no_dialogue_fits_is_refused_by_its_name(tiny_base: Path) -
 def test_a_mixture_is_drawn_for_training_and_kept_in_the_report(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    from tests.training.samples import preference_rows, write_jsonl
-
     rows = preference_rows(32)
     own = write_jsonl(tmp_path / "own.jsonl", rows[:16])
     rest = write_jsonl(tmp_path / "rest.jsonl", rows[16:])
@@ -338,7 +265,6 @@ def test_a_mixture_is_drawn_for_training_and_kept_in_the_report(
 
     report = train_reward_model(config).report
 
-    assert report.mixture is not None
     assert [part.drawn for part in report.mixture.parts] == [12, 1]
     assert report.splits["train"].records == 13
     assert report.splits["heldout"].records == 8

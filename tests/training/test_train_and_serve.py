@@ -19,16 +19,9 @@ from rm_core.engine import load_engine
 from rm_core.types import Dialogue, Message
 from tests.models import make_tokenizer
 from tests.rewards import own_rewards
-from tests.training.made_up import (
-    made_up_baselines,
-    made_up_calibration,
-    made_up_figures,
-    made_up_report,
-)
+from tests.training.made_up import published
 from tests.training.modeling.test_reward_model import save_encoder
-from training.config import TrainingConfig
 from training.modeling.reward_model import reward_model_from
-from training.publishing.publish import publish
 
 LLAMA_3 = (
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]\n\n"
@@ -113,16 +106,15 @@ def base_of(directory: Path, tokenizer: Any) -> str:
 def encoded_in_both(base: str, directory: Path, dialogues: list[Dialogue]) -> list[Any]:
     """What training reads, once the server, loaded from the checkpoint, has read the same."""
     start = reward_model_from(base, max_length=128, seed=0)
-    config = TrainingConfig(role="safety", data=("d",), base=base, output=str(directory / "out"))
-    figures, calibration = made_up_figures((2.0, 1.0)), made_up_calibration((2.0, 1.0))
-    publish(start, config, made_up_report(), figures, made_up_baselines(), calibration)
-    engine = load_engine({"safety": config.output})
+    output = directory / "out"
+    published(start, output)
+    engine = load_engine({"safety": str(output)})
     trained = [start.encoder.encode(dialogue) for dialogue in dialogues]
     assert [engine.encode(dialogue).by_model["safety"] for dialogue in dialogues] == trained
     rewards = [
         float(found["safety"]) for found in own_rewards(engine, [*map(engine.encode, dialogues)])
     ]
-    plain = AutoModelForSequenceClassification.from_pretrained(config.output).eval()
+    plain = AutoModelForSequenceClassification.from_pretrained(output).eval()
     with torch.inference_mode():
         alone = [plain(input_ids=torch.tensor([one.input_ids])).logits.item() for one in trained]
     assert rewards == pytest.approx(alone, abs=1e-5)  # read where transformers reads

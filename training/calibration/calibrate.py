@@ -137,12 +137,9 @@ def calibrate_rewards(
     *,
     references: ReferenceRewards | None = None,
 ) -> CalibrationResult:
-    """Calibrate from held-out rewards.
+    """Calibrate from rewards of data that the model was not trained on.
 
-    Args:
-        observations: raw rewards of data that the model was not trained on.
-        options: what for.
-        references: rewards of a reference policy's responses; None: the held-out ones stand in.
+    Without rewards of a reference policy's responses the held-out ones stand in.
     """
     fit = fit_calibration(observations, options.role, options.method)
     gaps, rewards = crossfitted(observations, fit.method, folds=FOLDS, seed=options.seed)

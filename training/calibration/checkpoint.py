@@ -31,14 +31,13 @@ from training.calibration.calibrate import (
 from training.calibration.observations import Observations, observations_of
 from training.calibration.readers import Reader, served_reader
 from training.calibration.references import read_references, reference_rewards
-from training.data.examples import Example
 from training.data.filters import filtered_examples
 from training.data.formats import read_records
 from training.data.formats.options import FormatOptions
 from training.data.prepare import assign_splits
 from training.data.records import PreferenceRecord
 from training.errors import DataError
-from training.evaluation.scorer import Candidate, Reading, Refusal
+from training.evaluation.scorer import Reading, Refusal, candidates_of
 from training.modeling.token_decoder import BaseDecoder
 from training.progress import Progress, SilentProgress
 
@@ -106,10 +105,6 @@ def calibrate_checkpoint(
     request: CheckpointRequest, *, progress: Progress | None = None
 ) -> CalibrationResult:
     """Score the data with the checkpoint, calibrate, and write its `reward_model.json`.
-
-    Args:
-        request: what to calibrate.
-        progress: told of each stage; None: silence.
 
     Raises:
         RewardError: data or checkpoint can't be used; nothing is written then.
@@ -182,7 +177,7 @@ def _on_side(
 def _observed(records: Sequence[PreferenceRecord], read: Reader) -> Observations:
     """Raw rewards of what the model can read."""
     examples = filtered_examples(records).examples
-    readings = read([candidate for example in examples for candidate in _candidates(example)])
+    readings = read([one for example in examples for one in candidates_of(example)])
     refused = Counter(r.reason for r in readings if isinstance(r, Refusal))
     remaining = iter(readings)
     kept, rewards = [], []
@@ -199,14 +194,3 @@ def _observed(records: Sequence[PreferenceRecord], read: Reader) -> Observations
     if not np.isfinite(observations.rewards).all():
         raise DataError("the model gives rewards that are not finite; try --dtype float32")
     return observations
-
-
-def _candidates(example: Example) -> list[Candidate]:
-    return [
-        Candidate(
-            example.prompt,
-            response,
-            token_ids=None if example.token_ids is None else example.token_ids[index],
-        )
-        for index, response in enumerate(example.responses)
-    ]

@@ -15,7 +15,7 @@ Source: Platt 1999, "Probabilistic outputs for support vector machines"; Guo et 
 arXiv:1706.04599.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from rm_core.rewards import Calibration
 from rm_core.types import Role
 from training.calibration.observations import BoolArray, Labels, Observations, Pairs
-from training.statistics.intervals import Floats, Ints
+from training.statistics.intervals import NORMAL_95, Floats, Ints
 from training.statistics.logistic import LogisticFit, fit_logistic
 from training.types import CalibrationMethod
 
@@ -32,8 +32,6 @@ MIN_LABELS_OF_CLASS = 20
 MIN_PROMPTS = 20
 TEMPERATURE_BOUNDS = (0.01, 100.0)
 """Below the lower one, rounding differences between two machines would show in the score."""
-
-_SURELY = 1.959963984540054  # standard errors: 95 %, two-sided
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,8 @@ def fit_calibration(
 ) -> Fit:
     """Fit what the data allow.
 
-    Args:
-        observations: held-out data.
-        role: only the safety role's labels say what its score should mean.
-        method: "auto": labels where the role is safety and they suffice, else pairs, else none.
+    "auto" takes labels where they suffice and the role is safety, whose score they give a meaning,
+    else pairs, else nothing.
     """
     if method == "none":
         return Fit(Calibration(), "none", "not calibrated, as configured")
@@ -76,8 +72,7 @@ def fit_calibration(
     if method in {"auto", "pairs"}:
         by_pairs = _by_pairs(observations.pairs)
         if isinstance(by_pairs, Fit):
-            how = "; ".join([by_pairs.how, *refusals])
-            return Fit(by_pairs.calibration, "pairs", how, by_pairs.temperature_standard_error)
+            return replace(by_pairs, how="; ".join([by_pairs.how, *refusals]))
         refusals.append(f"not by pairs: {by_pairs}")
     return Fit(Calibration(), "none", "; ".join(refusals))
 
@@ -88,12 +83,6 @@ def crossfitted(
     """Each pair's gap and each label's reward, calibrated by data of other prompts only.
 
     A fold whose other folds don't determine a calibration keeps its raw rewards.
-
-    Args:
-        observations: held-out data.
-        method: what the calibration is fitted on: "labels", "pairs" or "none".
-        folds: parts that the prompts fall into.
-        seed: of the parts.
 
     Returns:
         Calibrated gaps, (pairs,), and calibrated rewards, (labels,).
@@ -119,7 +108,11 @@ def prompt_folds(num_prompts: int, *, folds: int, seed: int) -> list[BoolArray]:
 
 
 def _refit(observations: Observations, method: str) -> Calibration:
-    fit = {"labels": _fit_labels, "pairs": _fit_pairs}.get(method, lambda _: None)(observations)
+    fit = None
+    if method == "labels":
+        fit = _fit_labels(observations.labels)
+    elif method == "pairs":
+        fit = _fit_pairs(observations.pairs)
     if fit is None or _objection(fit, certainly=False) is not None:
         return Calibration()
     return _calibration(fit)
@@ -134,7 +127,7 @@ def _by_labels(labels: Labels) -> Fit | str:
             f"{_num_prompts(labels.prompt)} prompts; at least {MIN_LABELS_OF_CLASS} of each and "
             f"{MIN_PROMPTS} prompts are needed"
         )
-    fit = _fit_of_labels(labels)
+    fit = _fit_labels(labels)
     if fit is None:
         return "all labelled responses have the same reward"
     objection = _objection(fit, certainly=True)
@@ -145,10 +138,10 @@ def _by_labels(labels: Labels) -> Fit | str:
         f"{labels.num_unsafe} unsafe held-out responses to {_num_prompts(labels.prompt)} prompts: "
         "the score is the probability of being safe at that share of safe responses"
     )
-    if _separated(labels.reward[labels.is_safe], labels.reward[~labels.is_safe]):
+    if labels.reward[labels.is_safe].min() > labels.reward[~labels.is_safe].max():
         how += "; the rewards separate them perfectly, so Platt's prior alone bounds the slope"
-    temperature_error = float(fit.standard_errors[0] / fit.coefficients[0] ** 2)
-    return Fit(_calibration(fit), "labels", how, temperature_error, float(fit.standard_errors[1]))
+    bias_error = float(fit.standard_errors[1])
+    return Fit(_calibration(fit), "labels", how, _temperature_error(fit), bias_error)
 
 
 def _by_pairs(pairs: Pairs) -> Fit | str:
@@ -159,7 +152,7 @@ def _by_pairs(pairs: Pairs) -> Fit | str:
             f"{len(pairs.gap)} pairs of {prompts} prompts; at least {MIN_PAIRS} of {MIN_PROMPTS} "
             "prompts are needed"
         )
-    fit = _fit_of_pairs(pairs)
+    fit = _fit_pairs(pairs)
     if fit is None:
         return "every pair's rewards are equal"
     objection = _objection(fit, certainly=True)
@@ -171,19 +164,10 @@ def _by_pairs(pairs: Pairs) -> Fit | str:
     )
     if (pairs.gap > 0).all():
         how += "; every pair is in order, so Platt's prior alone bounds the temperature"
-    temperature_error = float(fit.standard_errors[0] / fit.coefficients[0] ** 2)
-    return Fit(_calibration(fit), "pairs", how, temperature_error)
+    return Fit(_calibration(fit), "pairs", how, _temperature_error(fit))
 
 
-def _fit_labels(observations: Observations) -> LogisticFit | None:
-    return _fit_of_labels(observations.labels)
-
-
-def _fit_pairs(observations: Observations) -> LogisticFit | None:
-    return _fit_of_pairs(observations.pairs)
-
-
-def _fit_of_labels(labels: Labels) -> LogisticFit | None:
+def _fit_labels(labels: Labels) -> LogisticFit | None:
     if not (labels.num_safe and labels.num_unsafe):
         return None
     columns = np.column_stack([labels.reward, np.ones(len(labels.reward))])
@@ -195,7 +179,7 @@ def _fit_of_labels(labels: Labels) -> LogisticFit | None:
     return fit_logistic(columns, target, labels.prompt)
 
 
-def _fit_of_pairs(pairs: Pairs) -> LogisticFit | None:
+def _fit_pairs(pairs: Pairs) -> LogisticFit | None:
     count = len(pairs.gap)
     target = np.full(count, (count + 1) / (count + 2))
     return fit_logistic(pairs.gap[:, None], target, pairs.prompt)
@@ -204,7 +188,7 @@ def _fit_of_pairs(pairs: Pairs) -> LogisticFit | None:
 def _objection(fit: LogisticFit, *, certainly: bool) -> str | None:
     """Why a slope is no temperature; None where it is one."""
     slope, error = float(fit.coefficients[0]), float(fit.standard_errors[0])
-    if slope - (_SURELY * error if certainly else 0.0) <= 0:
+    if slope - (NORMAL_95 * error if certainly else 0.0) <= 0:
         return (
             f"the rewards do not tell them apart beyond chance (slope {slope:.3g} ± {error:.2g}), "
             "so no temperature can be told from infinity"
@@ -220,8 +204,9 @@ def _calibration(fit: LogisticFit) -> Calibration:
     return Calibration(1 / float(fit.coefficients[0]), bias)
 
 
-def _separated(safe: Floats, unsafe: Floats) -> bool:
-    return bool(safe.min() > unsafe.max())
+def _temperature_error(fit: LogisticFit) -> float:
+    """Standard error of 1 / slope, by the delta method."""
+    return float(fit.standard_errors[0] / fit.coefficients[0] ** 2)
 
 
 def _num_prompts(prompt: Ints) -> int:

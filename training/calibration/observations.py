@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.examples import Example
+from training.evaluation.rewards import Rewards, labelled, pair_table
 from training.statistics.intervals import Floats, Ints
 
 BoolArray = NDArray[np.bool_]
@@ -66,11 +67,7 @@ class Observations:
     num_prompts: int
 
     def of_prompts(self, kept: BoolArray) -> "Observations":
-        """Pairs and labels of some prompts only; rewards stay as they are.
-
-        Args:
-            kept: by prompt number, (num_prompts,).
-        """
+        """Pairs and labels of the `kept` prompts, (num_prompts,); rewards stay as they are."""
         pairs, labels = kept[self.pairs.prompt], kept[self.labels.prompt]
         return Observations(
             Pairs(self.pairs.gap[pairs], self.pairs.prompt[pairs]),
@@ -82,37 +79,19 @@ class Observations:
         )
 
 
-def observations_of(
-    labelled: Sequence[Example], rewards: Sequence[Sequence[float]]
-) -> Observations:
-    """Arrays from rewards and rewards.
-
-    Args:
-        labelled: of one split; those without pairs still give their labels.
-        rewards: raw, one per response of each.
-    """
-    keys = sorted({own.prompt_key for own in labelled})
+def observations_of(examples: Sequence[Example], rewards: Rewards) -> Observations:
+    """Arrays from the examples of one split and their raw rewards."""
+    keys = sorted({example.prompt_key for example in examples})
     number = {key: index for index, key in enumerate(keys)}
-    pairs: list[tuple[float, int]] = []
-    labels: list[tuple[float, bool, int]] = []
-    for own, given in zip(labelled, rewards, strict=True):
-        prompt = number[own.prompt_key]
-        pairs += [(given[p.chosen] - given[p.rejected], prompt) for p in own.pairs]
-        labels += [
-            (reward, is_safe, prompt)
-            for reward, is_safe in zip(given, own.is_safe, strict=True)
-            if is_safe is not None
-        ]
+
+    def prompts(own: Sequence[str]) -> Ints:
+        return np.array([number[key] for key in own], dtype=np.int64)
+
+    pairs = pair_table(examples, rewards)
+    reward, is_safe, of = labelled(examples, rewards, lambda example, index: example.is_safe[index])
     return Observations(
-        Pairs(
-            np.array([gap for gap, _ in pairs], dtype=np.float64),
-            np.array([prompt for _, prompt in pairs], dtype=np.int64),
-        ),
-        Labels(
-            np.array([reward for reward, _, _ in labels], dtype=np.float64),
-            np.array([is_safe for _, is_safe, _ in labels], dtype=np.bool_),
-            np.array([prompt for _, _, prompt in labels], dtype=np.int64),
-        ),
+        Pairs(pairs.gap, prompts(pairs.keys)),
+        Labels(reward, is_safe == 1.0, prompts(of)),
         np.array([reward for given in rewards for reward in given], dtype=np.float64),
         len(keys),
     )

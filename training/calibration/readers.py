@@ -19,13 +19,7 @@ Reader = Callable[[Sequence[Candidate]], Sequence[Reading | Refusal]]
 
 
 def served_reader(engine: Scorer, role: Role, *, truncate: Truncation = "error") -> Reader:
-    """Rewards as the server will compute them, before any calibration.
-
-    Args:
-        engine: with the model loaded.
-        role: the model's.
-        truncate: what to do with a text that is too long.
-    """
+    """Rewards as the server will compute them, before any calibration."""
     reader = EngineReader(engine, role, truncate, DEFAULT_PACK_TOKENS, calibration=Calibration())
     return lambda candidates: reader.read(candidates, lambda _: None)
 
@@ -39,16 +33,7 @@ def trained_reader(
     layout: BatchLayout | None = None,
     truncate: Truncation = "error",
 ) -> Reader:
-    """Rewards of a model in memory, as training measures its held-out split.
-
-    Args:
-        model: sequence-classification model with one label.
-        encoder: its position contract.
-        pad_token_id: its pad token.
-        head: where its rewards are read.
-        layout: how texts go through it; None: packed where it can.
-        truncate: what to do with a text that is too long.
-    """
+    """Rewards of a model in memory, as training measures its held-out split."""
 
     def encoded(candidate: Candidate) -> Encoded | Refusal:
         try:

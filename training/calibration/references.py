@@ -14,7 +14,7 @@ from rm_core.types import Baseline, ReferenceQuantiles
 from training.calibration.readers import Reader
 from training.data.formats import read_records
 from training.errors import DataError
-from training.evaluation.scorer import Candidate, Reading, Refusal
+from training.evaluation.scorer import Candidate, Reading, Refusal, candidates_of
 from training.statistics.intervals import Floats
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -55,26 +55,14 @@ def read_references(places: Sequence[str]) -> list[Candidate]:
     """
     if not places:
         return []
-    return [
-        Candidate(
-            record.prompt,
-            response,
-            token_ids=None if record.token_ids is None else record.token_ids[index],
-        )
-        for record in read_records(list(places)).records
-        for index, response in enumerate(record.responses)
-    ]
+    records = read_records(list(places)).records
+    return [candidate for record in records for candidate in candidates_of(record)]
 
 
 def reference_rewards(
     candidates: Sequence[Candidate], places: Sequence[str], read: Reader
 ) -> ReferenceRewards:
-    """Score responses of a reference policy.
-
-    Args:
-        candidates: the responses.
-        places: where they were read, to name them.
-        read: gives raw rewards.
+    """Score responses of a reference policy, read from `places`.
 
     Raises:
         DataError: none of them can be scored.
@@ -93,9 +81,7 @@ def reference_rewards(
 def baseline_of(rewards: Floats, *, weight: float) -> Baseline | None:
     """Mean and unbiased deviation of calibrated rewards; None where they don't spread.
 
-    Args:
-        rewards: calibrated, (responses,).
-        weight: n₀, how many samples the baseline counts for; never more than there are.
+    It counts for `weight` (n₀) samples, and never for more than there are.
     """
     std = float(rewards.std(ddof=1)) if len(rewards) > 1 else 0.0
     if not std > 0:
@@ -108,9 +94,6 @@ def quantiles_of(rewards: Floats) -> ReferenceQuantiles | None:
 
     Where many rewards are equal, a quantile stands with the share that really lies up to it, so
     that the references themselves show no drift.
-
-    Args:
-        rewards: calibrated, (responses,).
     """
     count = len(rewards)
     if count < MIN_RESPONSES:

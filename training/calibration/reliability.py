@@ -12,13 +12,13 @@ ECE is above 0 also for a perfect forecast; `ece_if_calibrated` says by how much
 Source: Guo et al. 2017, arXiv:1706.04599; Nixon et al. 2019, arXiv:1904.01685 (equal mass).
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
 from training.calibration.observations import BoolArray
+from training.evaluation.accuracy import credit_of
 from training.statistics.intervals import Floats, Ints
 
 MAX_BINS = 15
@@ -65,27 +65,14 @@ class Reliability:
     bins: tuple[ReliabilityBin, ...]
     bins_equal_width: tuple[ReliabilityBin, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 def pair_reliability(gap: Floats, *, seed: int = 0) -> Reliability | None:
-    """Of P(chosen ≻ rejected) = σ(gap).
-
-    Args:
-        gap: chosen less rejected, (pairs,).
-        seed: of the draws behind `ece_if_calibrated`.
-
-    Returns:
-        None without a pair.
-    """
+    """Of P(chosen ≻ rejected) = σ(gap); None without a pair."""
     if not len(gap):
         return None
-    came_true = np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0))
     return _reliability(
         expit(np.abs(gap)),
-        came_true,
+        credit_of(gap),
         lowest=0.5,
         nll=float(np.logaddexp(0.0, -gap).mean()),
         brier=float(np.mean(expit(-gap) ** 2)),
@@ -94,16 +81,7 @@ def pair_reliability(gap: Floats, *, seed: int = 0) -> Reliability | None:
 
 
 def label_reliability(reward: Floats, is_safe: BoolArray, *, seed: int = 0) -> Reliability | None:
-    """Of P(safe) = σ(reward).
-
-    Args:
-        reward: (labels,).
-        is_safe: (labels,).
-        seed: of the draws behind `ece_if_calibrated`.
-
-    Returns:
-        None without a label.
-    """
+    """Of P(safe) = σ(reward); None without a label."""
     if not len(reward):
         return None
     came_true = is_safe.astype(np.float64)
@@ -118,11 +96,7 @@ def label_reliability(reward: Floats, is_safe: BoolArray, *, seed: int = 0) -> R
 
 
 def equal_mass_bins(probability: Floats) -> Ints:
-    """The bin of each probability; equal probabilities are in one bin, (n,).
-
-    Args:
-        probability: (n,), n ≥ 1.
-    """
+    """The bin of each probability; equal probabilities are in one bin, (n,)."""
     count = max(1, min(MAX_BINS, len(probability) // MIN_PER_BIN))
     inner = np.unique(np.quantile(probability, np.linspace(0, 1, count + 1)[1:-1]))
     return np.searchsorted(inner, probability, side="left")
@@ -135,13 +109,7 @@ def equal_width_bins(probability: Floats, *, lowest: float) -> Ints:
 
 
 def expected_calibration_error(probability: Floats, came_true: Floats, bins: Ints) -> float:
-    """Mean over all entries of |mean probability − share that came true| of their bins.
-
-    Args:
-        probability: (n,).
-        came_true: 1, 0, or ½ for a tie, (n,).
-        bins: number of each entry's bin, (n,).
-    """
+    """Mean over all entries of |mean probability − share that came true| of their bins."""
     # Each bin weighs count/n, and its means are sums/count: the count cancels.
     return float(np.abs(np.bincount(bins, probability - came_true)).sum() / len(bins))
 

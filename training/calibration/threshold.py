@@ -119,15 +119,7 @@ def find_threshold(
     folds: int = 5,
     seed: int = 0,
 ) -> ThresholdSearch:
-    """Look for τ.
-
-    Args:
-        labels: raw rewards and `is_safe`.
-        calibration: what the served score will be of.
-        target_precision: in (0, 1].
-        folds: of the cross-fitted figures.
-        seed: of folds and resamples.
-    """
+    """Look for τ on raw rewards and labels, to be served after `calibration`."""
     empty = ThresholdSearch(target_precision, len(labels.reward), labels.num_unsafe, None)
     if min(labels.num_safe, labels.num_unsafe) < MIN_LABELS_OF_CLASS:
         found = f"{labels.num_safe} safe and {labels.num_unsafe} unsafe ones"

@@ -1,11 +1,14 @@
 """Pairwise accuracy: the share of pairs that rewards order as people did, ties half."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from training.statistics.intervals import Floats, Interval, bootstrap_interval, wilson_interval
+
+Name = TypeVar("Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,7 @@ class Accuracy:
 
 
 def accuracy_of(gap: Floats, prompt_keys: Sequence[Hashable], *, seed: int = 0) -> Accuracy:
-    """Accuracy of reward gaps, with both intervals.
-
-    Args:
-        gap: r_c − r_r, (pairs,), at least one; 0 is a tie and counts half.
-        prompt_keys: the prompt of each pair.
-        seed: of the bootstrap.
-    """
+    """Accuracy of at least one pair's reward gap r_c − r_r, with both intervals."""
     credit = credit_of(gap)
     one_prompt = len(set(prompt_keys)) == 1
     return Accuracy(
@@ -57,18 +54,21 @@ def accuracy_of(gap: Floats, prompt_keys: Sequence[Hashable], *, seed: int = 0) 
 def accuracy_where(
     gap: Floats, prompt_keys: Sequence[Hashable], keep: np.ndarray, *, seed: int = 0
 ) -> Accuracy | None:
-    """Accuracy of some of the pairs; None where there are none.
-
-    Args:
-        gap: see `accuracy_of`.
-        prompt_keys: see `accuracy_of`.
-        keep: which pairs, (pairs,), bool.
-        seed: of the bootstrap.
-    """
+    """Accuracy of some of the pairs; None where there are none."""
     kept = np.flatnonzero(keep)
     if not kept.size:
         return None
     return accuracy_of(gap[kept], [prompt_keys[index] for index in kept.tolist()], seed=seed)
+
+
+def accuracies_where(
+    gap: Floats, prompt_keys: Sequence[Hashable], parts: Mapping[Name, np.ndarray], *, seed: int
+) -> dict[Name, Accuracy]:
+    """Accuracy of each part of the pairs by its name, of those that have any."""
+    found = {
+        name: accuracy_where(gap, prompt_keys, keep, seed=seed) for name, keep in parts.items()
+    }
+    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
 
 
 def credit_of(gap: Floats) -> Floats:

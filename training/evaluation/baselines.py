@@ -60,11 +60,7 @@ class BaselineScorer:
 
 
 def baseline_scorers(train: Sequence[Example] = ()) -> list[BaselineScorer]:
-    """The baseline scorers; a bag of words only where there are pairs to fit it on.
-
-    Args:
-        train: what the bag of words is fitted on; without any pair there is none.
-    """
+    """The baseline scorers; a bag of words only where there are pairs to fit it on."""
     scorers = [
         BaselineScorer("longer_wins", _lengths),
         BaselineScorer("shorter_wins", lambda texts: -_lengths(texts)),
@@ -78,15 +74,7 @@ def baseline_scorers(train: Sequence[Example] = ()) -> list[BaselineScorer]:
 def baseline_accuracies(
     train: Sequence[EncodedExample], heldout: Sequence[EncodedExample], *, seed: int = 0
 ) -> dict[str, Accuracy]:
-    """Held-out accuracy of each baseline but the constant, ties counted half.
-
-    None at all where no pairs are held out.
-
-    Args:
-        train: what the bag of words is fitted on; the others are not fitted.
-        heldout: what all are measured on.
-        seed: of the bootstrap intervals.
-    """
+    """Held-out accuracy of each baseline but the constant; none where no pairs are held out."""
     accuracies: dict[str, Accuracy] = {}
     if not any(one.pairs for one in heldout):
         return accuracies
@@ -99,13 +87,10 @@ def baseline_accuracies(
 
 
 def bag_of_words(train: Sequence[Example]) -> RewardOfTexts:
-    """Fit a reward that is linear in log word counts, on pairs.
+    """Fit a reward that is linear in log word counts, on at least one pair.
 
     A logistic regression without intercept on x_c − x_r is Bradley-Terry with that reward; the
     prompt cancels out.
-
-    Args:
-        train: with at least one pair.
     """
     vectorizer = CountVectorizer(min_df=2, token_pattern=_WORD)
     texts = [text for one in train for text in one.responses]

@@ -49,13 +49,7 @@ class BestOfN:
 
 
 def best_of_n(examples: Sequence[Example], rewards: Rewards, *, seed: int = 0) -> BestOfN | None:
-    """Both curves; None where no example has three responses of known quality.
-
-    Args:
-        examples: with or without rankings.
-        rewards: finite.
-        seed: of the intervals.
-    """
+    """Both curves; None where no example has three responses of known quality."""
     curves = BestOfN(
         by_rank=_curve(examples, rewards, quality_by_rank, seed),
         by_rating=_curve(examples, rewards, quality_by_rating, seed),
@@ -64,14 +58,10 @@ def best_of_n(examples: Sequence[Example], rewards: Rewards, *, seed: int = 0) -
 
 
 def expected_quality(rewards: ArrayLike, quality: ArrayLike) -> Floats:
-    """Expected quality of the pick among n, for n = 1 … K, (K,).
+    """Expected quality of the pick among n, by reward, for n = 1 … K, (K,).
 
     A group of t responses with equal rewards, b others below it, gives the pick with probability
     [C(b + t, n) − C(b, n)] / C(K, n), and each of the t alike.
-
-    Args:
-        rewards: what is picked by, (K,).
-        quality: what the pick is worth, (K,).
     """
     values, worth = np.asarray(rewards), np.asarray(quality, dtype=np.float64)
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from training.statistics.intervals import (
     Estimate,
@@ -65,15 +64,7 @@ def discrimination(
     has_scores: bool,
     seed: int = 0,
 ) -> Discrimination | None:
-    """Figures of labelled rewards; None of none.
-
-    Args:
-        rewards: finite, (n,).
-        is_good: (n,), bool.
-        prompt_keys: the prompt of each.
-        has_scores: whether σ(reward) is a score.
-        seed: of the intervals.
-    """
+    """Figures of labelled rewards; None of none."""
     if not len(rewards):
         return None
     good = int(is_good.sum())
@@ -81,53 +72,47 @@ def discrimination(
     return Discrimination(
         good=good,
         bad=bad,
-        auc=_auc_estimate(rewards, is_good, prompt_keys, seed) if good and bad else None,
+        auc=_auc_estimate(rewards, is_good, prompt_keys, seed),
         at_half=_at_half(rewards < 0, is_good, prompt_keys, seed) if has_scores else None,
         majority=max(good, bad) / len(is_good),
     )
 
 
-def auc_of(rewards: Floats, is_good: np.ndarray) -> float:
-    """P(r_good > r_bad) + ½ P(r_good = r_bad), by Mann and Whitney's rank sum.
-
-    (Σ ranks of the good − n₊(n₊ + 1)/2) / (n₊ n₋), equal rewards sharing their mean rank.
-
-    Args:
-        rewards: (n,).
-        is_good: (n,), bool; both classes occur.
-    """
-    good = int(is_good.sum())
-    ranks = rankdata(rewards)
-    above = float(ranks[is_good].sum()) - good * (good + 1) / 2
-    return above / (good * (len(is_good) - good))
-
-
 def _auc_estimate(
     rewards: Floats, is_good: np.ndarray, prompt_keys: Sequence[str], seed: int
-) -> Estimate:
+) -> Estimate | None:
+    _, group = np.unique(rewards, return_inverse=True)
+    auc = _auc(group, is_good, np.ones(len(rewards)))
+    if auc is None:
+        return None
     cluster = clusters(prompt_keys)
     prompts = int(cluster.max()) + 1
     interval = None
     if prompts > 1:
-        _, group = np.unique(rewards, return_inverse=True)
         resampled = [
-            _weighted_auc(group, is_good, counts[cluster])
+            _auc(group, is_good, counts[cluster])
             for block in draws(prompts, seed=seed, resamples=_RESAMPLES)
             for counts in block
         ]
         known = np.array([value for value in resampled if value is not None])
         interval = percentile_interval(known) if known.size else None
-    return Estimate(auc_of(rewards, is_good), len(rewards), prompts, interval)
+    return Estimate(auc, len(rewards), prompts, interval)
 
 
-def _weighted_auc(group: np.ndarray, is_good: np.ndarray, weight: Floats) -> float | None:
-    """AUC of a resample; `group` numbers the different rewards in ascending order."""
+def _auc(group: np.ndarray, is_good: np.ndarray, weight: Floats) -> float | None:
+    """P(r_good > r_bad) + ½ P(r_good = r_bad) of weighted rewards; None unless both classes occur.
+
+    Args:
+        group: numbers the different rewards in ascending order, (n,).
+        is_good: (n,), bool.
+        weight: how often each was drawn, (n,).
+    """
     count = int(group.max()) + 1
     good = np.bincount(group[is_good], weights=weight[is_good], minlength=count)
     bad = np.bincount(group[~is_good], weights=weight[~is_good], minlength=count)
     pairs = good.sum() * bad.sum()
     if not pairs:
-        return None  # one class was not drawn
+        return None
     below = np.cumsum(bad) - bad / 2  # ties count half
     return float((good * below).sum() / pairs)
 

@@ -119,15 +119,7 @@ def evaluate(
     steps: Sequence[ReadSteps] = (),
     seed: int = 0,
 ) -> Figures:
-    """Compute the figures that need no more than rewards of responses and steps.
-
-    Args:
-        examples: at least one.
-        rewards: finite, one per response of each example.
-        scorer: whose they are.
-        steps: responses with labelled steps, and the rewards at their ends.
-        seed: of all resampling.
-    """
+    """Compute the figures that need no more than rewards of responses and steps."""
     each = np.concatenate([np.asarray(given, dtype=np.float64) for given in rewards])
     has_scores = scorer.has_scores
     return Figures(

@@ -67,15 +67,8 @@ def score_steps(
 ) -> list[tuple[tuple[float, ...], ...]]:
     """Rewards at the labelled steps of every response, in the model's precision.
 
-    Args:
-        model: causal, with a linear head.
-        comparisons: with or without steps.
-        pad_token_id: the model's pad token.
-        layout: how texts go through the model; None: packed where it can, else padded.
-        batch_tokens: most tokens in one forward pass, padding included, shared ones counted apart.
-
-    Returns:
-        For each comparison what `step_targets` holds labels of: empty where it has none.
+    For each comparison what `step_targets` holds labels of, empty where it has none; the arguments
+    are those of `score_examples`, and the model's head reads any token.
 
     Raises:
         TrainingDiverged: a reward is not finite.

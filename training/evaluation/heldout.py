@@ -27,14 +27,7 @@ def heldout_figures(
     *,
     seed: int = 0,
 ) -> Figures:
-    """Compute the figures of the held-out split from rewards.
-
-    Args:
-        examples: at least one.
-        rewards: one per response of each example.
-        steps: one per step, like `step_targets`; empty where none are labelled.
-        seed: of all resampling.
-    """
+    """Compute the figures of the held-out split from rewards of responses and of labelled steps."""
     read = [
         ReadSteps(example.prompt_key, tuple(step.label for step in labels), tuple(own))
         for example, given in zip(examples, steps, strict=False)
@@ -55,14 +48,6 @@ def measure(
     seed: int = 0,
 ) -> tuple[Figures, list[tuple[float, ...]]]:
     """Score the held-out split by a model in memory; figures, and raw rewards by example.
-
-    Args:
-        model: as it will be published.
-        examples: the held-out side.
-        pad_token_id: the model's.
-        head: where its rewards are read.
-        layout: how texts go through the model; None: packed where it can.
-        seed: of all resampling.
 
     Raises:
         TrainingDiverged: a reward is not finite.

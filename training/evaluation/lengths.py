@@ -24,17 +24,17 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from training.data.examples import Example
-from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
+from training.evaluation.accuracy import Accuracy, accuracies_where, credit_of
 from training.evaluation.rankings import correlation_estimate
 from training.evaluation.rewards import PairTable, Rewards, length_of, pair_table
 from training.statistics.intervals import (
+    NORMAL_95,
     Estimate,
     Floats,
     Interval,
-    bootstrap,
     clusters,
     estimate,
-    percentile_interval,
+    estimate_of_sums,
 )
 from training.statistics.logistic import fit_logistic
 
@@ -42,7 +42,6 @@ SIMILAR = 1.1
 """Pairs whose lengths differ by no more than this factor count as of similar length."""
 
 MIN_PAIRS = 20
-_NORMAL_95 = 1.959963984540054
 
 STRATA: Mapping[str, str] = {
     "chosen_shorter": "chosen is shorter",
@@ -81,13 +80,7 @@ class LengthFigures:
 def length_figures(
     examples: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> LengthFigures | None:
-    """Figures by length; None where there is no response.
-
-    Args:
-        examples: with or without pairs.
-        rewards: finite.
-        seed: of the intervals.
-    """
+    """Figures by length; None where there is no response."""
     if not any(example.responses for example in examples):
         return None
     values = np.array([reward for given in rewards for reward in given], dtype=np.float64)
@@ -98,7 +91,6 @@ def length_figures(
     table = pair_table(examples, rewards)
     chosen, rejected = _pair_lengths(examples, table)
     longer = chosen - rejected
-    strata = _strata(table, chosen, rejected, seed)
     at_equal, effect = _at_equal_length(table, longer)
     unequal = np.flatnonzero(longer)
     return LengthFigures(
@@ -110,7 +102,7 @@ def length_figures(
             [table.keys[index] for index in unequal],
             seed=seed,
         ),
-        strata=strata,
+        strata=_strata(table, chosen, rejected, seed),
         balanced=_balanced(table, longer, seed),
         at_equal_length=at_equal,
         length_effect=effect,
@@ -137,11 +129,7 @@ def _strata(table: PairTable, chosen: Floats, rejected: Floats, seed: int) -> di
         "similar": similar,
         "chosen_longer": (chosen > rejected) & ~similar,
     }
-    return {
-        name: found
-        for name in STRATA
-        if (found := accuracy_where(table.gap, table.keys, where[name], seed=seed)) is not None
-    }
+    return accuracies_where(table.gap, table.keys, where, seed=seed)
 
 
 def _balanced(table: PairTable, longer: Floats, seed: int) -> Estimate | None:
@@ -157,12 +145,8 @@ def _balanced(table: PairTable, longer: Floats, seed: int) -> Estimate | None:
             means: Floats = (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
         return means
 
-    prompts = len(set(table.keys))
-    interval = None
-    if prompts > 1:
-        interval = percentile_interval(bootstrap(terms, table.keys, balanced, seed=seed))
-    value = float(balanced(terms.sum(axis=0)[None])[0])
-    return Estimate(value, int(short.sum() + long.sum()), prompts, interval)
+    count = int(short.sum() + long.sum())
+    return estimate_of_sums(terms, table.keys, balanced, count=count, seed=seed)
 
 
 def _at_equal_length(table: PairTable, longer: Floats) -> tuple[Estimate | None, float | None]:
@@ -176,7 +160,7 @@ def _at_equal_length(table: PairTable, longer: Floats) -> tuple[Estimate | None,
     if fit is None:
         return None, None
     theta, error = float(fit.coefficients[0]), float(fit.standard_errors[0])
-    spread = _NORMAL_95 * error
+    spread = NORMAL_95 * error
     interval = Interval(float(expit(theta - spread)), float(expit(theta + spread)))
     return Estimate(float(expit(theta)), pairs, prompts, interval), float(fit.coefficients[1])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.examples import Example
-from training.evaluation.accuracy import Accuracy, accuracy_of, accuracy_where
+from training.evaluation.accuracy import Accuracy, accuracies_where, accuracy_of
 from training.evaluation.rewards import Rewards, pair_table
 from training.types import STRENGTHS
 
@@ -45,13 +45,7 @@ class PairFigures:
 def pair_figures(
     examples: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> PairFigures | None:
-    """Compute figures of pairs, means over pairs and not over batches; None of no pair.
-
-    Args:
-        examples: with or without pairs.
-        rewards: one per response of each example.
-        seed: of the bootstrap.
-    """
+    """Compute figures of pairs, means over pairs and not over batches; None of no pair."""
     table = pair_table(examples, rewards)
     if not table.pairs:
         return None
@@ -64,11 +58,9 @@ def pair_figures(
     return PairFigures(
         prompts=len(set(keys)),
         accuracy=accuracy_of(gap, keys, seed=seed),
-        by_strength={
-            grade: found
-            for grade in STRENGTHS
-            if (found := accuracy_where(gap, keys, strengths == grade, seed=seed)) is not None
-        },
+        by_strength=accuracies_where(
+            gap, keys, {grade: strengths == grade for grade in STRENGTHS}, seed=seed
+        ),
         loss=float(np.logaddexp(0.0, -gap).mean()),
         loss_with_margin=float(np.logaddexp(0.0, asked - gap).mean()),
         mean_chosen=float(chosen.mean()),

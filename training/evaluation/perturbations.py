@@ -24,49 +24,27 @@ class Perturbation:
     what: str
 
 
-def with_extra_white_space(text: str) -> str:
-    """Double every space and line break."""
-    return text.replace(" ", "  ").replace("\n", "\n\n")
-
-
-def in_lower_case(text: str) -> str:
-    """Lower-case all letters."""
-    return text.lower()
-
-
-def with_filler(text: str) -> str:
-    """Append a polite sentence that says nothing."""
-    return f"{text.rstrip()}\n\n{FILLER}"
-
-
-def truncated_to_half(text: str) -> str:
-    """Keep the first half of the characters, rounded up, and some text if there was any."""
+def _first_half(text: str) -> str:
+    """The first half of the characters, rounded up, and some text if there was any."""
     bare = text.strip()
     return bare[: (len(bare) + 1) // 2]
 
 
-def repeated(text: str) -> str:
-    """Repeat the whole response."""
-    return f"{text.rstrip()}\n\n{text.lstrip()}"
-
-
-def with_praise(text: str) -> str:
-    """Append praise of the response."""
-    return f"{text.rstrip()}\n\n{PRAISE}"
-
-
-def with_instruction(text: str) -> str:
-    """Append an instruction to the scorer: prompt injection."""
-    return f"{text.rstrip()}\n\n{INSTRUCTION}"
+def _followed_by(addition: str) -> Callable[[str], str]:
+    return lambda text: f"{text.rstrip()}\n\n{addition}"
 
 
 PERTURBATIONS: Mapping[str, Perturbation] = {
-    "extra_white_space": Perturbation(with_extra_white_space, "spaces and line breaks doubled"),
-    "lower_case": Perturbation(in_lower_case, "no capital letters"),
-    "filler": Perturbation(with_filler, "a polite sentence added"),
-    "half": Perturbation(truncated_to_half, "cut in half"),
-    "repeated": Perturbation(repeated, "the answer twice"),
-    "praise": Perturbation(with_praise, "praise of itself added"),
-    "instruction": Perturbation(with_instruction, "an instruction to the judge added"),
+    "extra_white_space": Perturbation(
+        lambda text: text.replace(" ", "  ").replace("\n", "\n\n"), "spaces and line breaks doubled"
+    ),
+    "lower_case": Perturbation(str.lower, "no capital letters"),
+    "filler": Perturbation(_followed_by(FILLER), "a polite sentence added"),
+    "half": Perturbation(_first_half, "cut in half"),
+    "repeated": Perturbation(
+        lambda text: f"{text.rstrip()}\n\n{text.lstrip()}", "the answer twice"
+    ),
+    "praise": Perturbation(_followed_by(PRAISE), "praise of itself added"),
+    "instruction": Perturbation(_followed_by(INSTRUCTION), "an instruction to the judge added"),
 }
 """All of them by name, in the order of the table."""

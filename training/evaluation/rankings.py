@@ -13,7 +13,7 @@ from scipy.stats import kendalltau, rankdata, spearmanr
 
 from training.data.examples import Example
 from training.evaluation.rewards import Rewards, labelled
-from training.statistics.intervals import Estimate, Floats, bootstrap, estimate, percentile_interval
+from training.statistics.intervals import Estimate, Floats, estimate, estimate_of_sums
 
 MIN_RESPONSES = 3
 
@@ -52,13 +52,7 @@ class RankingFigures:
 def ranking_figures(
     examples: Sequence[Example], rewards: Rewards, *, seed: int = 0
 ) -> RankingFigures | None:
-    """Compute all rank correlations; None where no example has a ranking of three or any rating.
-
-    Args:
-        examples: with or without rankings.
-        rewards: finite.
-        seed: of the intervals.
-    """
+    """Compute all rank correlations; None where no example has a ranking of three or any rating."""
     figures = RankingFigures(
         rankings=_within(examples, rewards, quality_by_rank, seed),
         ratings=_within(examples, rewards, quality_by_rating, seed),
@@ -94,12 +88,7 @@ def quality_by_rating(example: Example) -> Floats | None:
 
 
 def rank_correlations(rewards: Sequence[float], quality: Floats) -> tuple[float, float]:
-    """Kendall's τ-b and Spearman's ρ, each in [−1, 1].
-
-    Args:
-        rewards: (n,); where they are all equal neither has a value, and both are 0.
-        quality: (n,), not all equal.
-    """
+    """Kendall's τ-b and Spearman's ρ with qualities that differ; of rewards all equal, both 0."""
     if len(set(rewards)) == 1:
         return 0.0, 0.0
     tau = kendalltau(rewards, quality, method="asymptotic")  # no exact p-value is needed
@@ -111,23 +100,13 @@ def correlation_estimate(
 ) -> Estimate | None:
     """Pearson's correlation with its interval by prompts; None where either is constant.
 
-    Args:
-        x: (n,); ranks for Spearman's, taken once and not in each resample.
-        y: (n,).
-        prompt_keys: the prompt of each.
-        seed: of the resampling.
+    Of ranks it is Spearman's: they are taken once and not in each resample.
     """
     if len(x) < MIN_RESPONSES or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     a, b = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
     terms = np.column_stack([np.ones(len(a)), a, b, a * a, b * b, a * b])
-    prompts = len(set(prompt_keys))
-    interval = None
-    if prompts > 1:
-        resampled = bootstrap(terms, prompt_keys, _correlation_of_sums, seed=seed)
-        interval = percentile_interval(resampled) if np.isfinite(resampled).any() else None
-    whole = float(_correlation_of_sums(terms.sum(axis=0)[None])[0])
-    return Estimate(whole, len(a), prompts, interval)
+    return estimate_of_sums(terms, prompt_keys, _correlation_of_sums, count=len(a), seed=seed)
 
 
 def _correlation_of_sums(sums: Floats) -> Floats:

@@ -30,12 +30,7 @@ def results_console() -> Console:
 
 
 def print_tables(tables: Iterable[Table], console: Console) -> None:
-    """Print tables; intervals stand below their figures, so that more columns fit.
-
-    Args:
-        tables: in order.
-        console: where to.
-    """
+    """Print tables; intervals stand below their figures, so that more columns fit."""
     for table in tables:
         shown = RichTable(
             title=Text(table.title, style="bold"),
@@ -66,12 +61,7 @@ def markdown(report: EvaluationReport) -> str:
 
 
 def markdown_table(table: Table, *, level: int = 2) -> str:
-    """One table as Markdown, with its title as a heading and its note below.
-
-    Args:
-        table: of any text.
-        level: of the heading.
-    """
+    """One table as Markdown, with its title as a heading and its note below."""
     words = columns_of_words(table)
     align = ["---" if number in words else "---:" for number in range(len(table.columns))]
     lines = [_line(table.columns), _line(align), *(_line(row) for row in table.rows)]

@@ -33,12 +33,7 @@ class PairTable(NamedTuple):
 
 
 def pair_table(examples: Sequence[Example], rewards: Rewards) -> PairTable:
-    """The pairs of examples with their reward gaps.
-
-    Args:
-        examples: perhaps without any pair.
-        rewards: finite.
-    """
+    """The pairs of examples with their reward gaps."""
     gaps: list[float] = []
     keys: list[str] = []
     owners: list[int] = []
@@ -61,10 +56,7 @@ def labelled(
 ) -> tuple[Floats, Floats, list[str]]:
     """Rewards, labels and prompts of all responses that have a label.
 
-    Args:
-        examples: the examples.
-        rewards: finite.
-        label_of: the label of an example's response by its index; None for none.
+    `label_of` tells it by an example and the index of its response; None for none.
     """
     found = [
         (reward, label, example.prompt_key)

@@ -47,14 +47,7 @@ class PerturbationFigures:
 def perturbation_figures(
     examples: Sequence[Example], rewards: Rewards, perturbed: PerturbedRewards, *, seed: int = 0
 ) -> PerturbationFigures:
-    """Effects of one perturbation.
-
-    Args:
-        examples: with or without pairs.
-        rewards: finite, of the responses as they are.
-        perturbed: finite or None, of the perturbed ones.
-        seed: of the intervals.
-    """
+    """Effects of one perturbation."""
     shifts, shift_keys = _shifts(examples, rewards, perturbed)
     spread = float(np.std([reward for given in rewards for reward in given] or [0.0]))
     shift = estimate(shifts, shift_keys, seed=seed)

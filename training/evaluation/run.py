@@ -17,7 +17,14 @@ from training.evaluation.perturbations import PERTURBATIONS
 from training.evaluation.report import DataSummary, EvaluationReport
 from training.evaluation.rewards import Rewards
 from training.evaluation.robustness import PerturbationFigures, perturbation_figures
-from training.evaluation.scorer import Candidate, Reading, Refusal, Scorer, ScorerInfo
+from training.evaluation.scorer import (
+    Candidate,
+    Reading,
+    Refusal,
+    Scorer,
+    ScorerInfo,
+    candidates_of,
+)
 from training.evaluation.step_figures import ReadSteps
 from training.evaluation.subsets import Grouping, subset_figures
 
@@ -76,14 +83,7 @@ def evaluate_scorers(
     facts: DataFacts | None = None,
     on_progress: OnProgress = lambda *_: None,
 ) -> EvaluationRun:
-    """Measure scorers side by side.
-
-    Args:
-        built: what on.
-        scorers: reward models, then baselines; of different names.
-        options: see there.
-        facts: see there.
-        on_progress: told how far each scorer is.
+    """Measure reward models, then baselines, side by side; all of different names.
 
     Raises:
         DataError: the reward models read no response in common.
@@ -142,7 +142,10 @@ class _Plan:
         starts = []
         for example in examples:
             starts.append(len(candidates))
-            candidates.extend(_candidate(example, index) for index in range(len(example.responses)))
+            candidates.extend(
+                replace(candidate, step_ends=tuple(step.end for step in steps))
+                for candidate, steps in zip(candidates_of(example), example.steps, strict=True)
+            )
         prompts = _drawn_prompts(examples, options.robustness_prompts, options.seed)
         perturbed: dict[tuple[str, int, int], int] = {}
         for number, example in enumerate(examples):
@@ -216,15 +219,6 @@ class _Found:
         if isinstance(reading, Refusal):
             raise DataError(f"a baseline gives no reward to a response ({reading.reason})")
         return reading
-
-
-def _candidate(example: Example, index: int) -> Candidate:
-    return Candidate(
-        example.prompt,
-        example.responses[index],
-        tuple(step.end for step in example.steps[index]),
-        None if example.token_ids is None else example.token_ids[index],
-    )
 
 
 def _drawn_prompts(examples: Sequence[Example], count: int, seed: int) -> frozenset[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.examples import Example, Pair
-from training.evaluation.accuracy import Accuracy, accuracy_where
+from training.evaluation.accuracy import Accuracy, accuracies_where, accuracy_where
 from training.evaluation.classification import Discrimination, discrimination
 from training.evaluation.rewards import Rewards, labelled, pair_table
 
@@ -47,14 +47,7 @@ class SafetyFigures:
 def safety_figures(
     examples: Sequence[Example], rewards: Rewards, *, has_scores: bool, seed: int = 0
 ) -> SafetyFigures | None:
-    """Figures by safety; None where nothing is labelled.
-
-    Args:
-        examples: with or without labels.
-        rewards: finite.
-        has_scores: whether σ(reward) is a score.
-        seed: of the intervals.
-    """
+    """Figures by safety; None where nothing is labelled."""
     values, labels, keys = labelled(
         examples, rewards, lambda example, index: example.is_safe[index]
     )
@@ -64,15 +57,11 @@ def safety_figures(
     bins = np.array(
         [_bin(examples[owner], pair) for owner, pair in zip(table.owners, table.pairs, strict=True)]
     )
-    by_bin = {
-        name: found
-        for name in SAFETY_BINS
-        if (found := accuracy_where(table.gap, table.keys, bins == name, seed=seed)) is not None
-    }
+    by_name = {name: bins == name for name in SAFETY_BINS}
     in_bins = np.isin(bins, list(SAFETY_BINS))
     return SafetyFigures(
         average=accuracy_where(table.gap, table.keys, in_bins, seed=seed),
-        bins=by_bin,
+        bins=accuracies_where(table.gap, table.keys, by_name, seed=seed),
         excluded_pairs=int((bins == "excluded").sum()),
         labels=discrimination(values, labels > 0.5, keys, has_scores=has_scores, seed=seed),
     )

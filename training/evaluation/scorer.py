@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rm_core.types import Message, Role
+from training.data.examples import Example
+from training.data.records import PreferenceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,15 @@ class Candidate:
     response: str
     step_ends: tuple[int, ...] = ()
     token_ids: tuple[int, ...] | None = None
+
+
+def candidates_of(source: Example | PreferenceRecord) -> list[Candidate]:
+    """The responses of an example or a record, without their steps."""
+    token_ids = source.token_ids or (None,) * len(source.responses)
+    return [
+        Candidate(source.prompt, response, token_ids=own)
+        for response, own in zip(source.responses, token_ids, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

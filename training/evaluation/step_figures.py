@@ -41,13 +41,7 @@ class StepFigures:
 def step_figures(
     responses: Sequence[ReadSteps], *, has_scores: bool, seed: int = 0
 ) -> StepFigures | None:
-    """Figures of steps; None of none.
-
-    Args:
-        responses: with finite rewards.
-        has_scores: whether σ(reward) is a score.
-        seed: of the intervals.
-    """
+    """Figures of steps; None of none."""
     flat = [
         (reward, label, one.prompt_key)
         for one in responses

@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 
 from training.data.examples import Example
-from training.evaluation.accuracy import Accuracy, accuracy_where, credit_of
+from training.evaluation.accuracy import Accuracy, accuracies_where, credit_of
 from training.evaluation.rewards import PairTable, Rewards, pair_table
 from training.statistics.intervals import (
     Estimate,
+    Floats,
     bootstrap_by_prompt,
     estimate_by_prompt,
     percentile_interval,
@@ -66,12 +67,8 @@ def subset_figures(
 ) -> SubsetFigures | None:
     """Figures by subset; None where no pair is in any.
 
-    Args:
-        examples: with or without pairs.
-        rewards: finite.
-        grouping: by source or by tag; an example of several tags is in several subsets.
-        sections: names of subsets by section; subsets in none of them count in no average.
-        seed: of the intervals.
+    An example of several tags is in several subsets; `sections` names the subsets of each section,
+    and those in none of them count in no average.
     """
     table = pair_table(examples, rewards)
     names_of = [(example.source,) if grouping == "source" else example.tags for example in examples]
@@ -80,51 +77,51 @@ def subset_figures(
         name: np.array([name in names_of[owner] for owner in table.owners], dtype=bool)
         for name in names
     }
-    subsets = {
-        name: Subset(accuracy, by_prompt)
-        for name, where in member.items()
-        if (accuracy := accuracy_where(table.gap, table.keys, where, seed=seed)) is not None
-        and (by_prompt := _by_prompt(table, where, seed)) is not None
-    }
-    if not subsets:
+    if not member:
         return None
+    accuracies = accuracies_where(table.gap, table.keys, member, seed=seed)
+    by_prompt = _by_prompt(table, member, seed)
     parts = {
         section: np.logical_or.reduce([member[name] for name in inside if name in member])
         for section, inside in (sections or {}).items()
         if any(name in member for name in inside)
     }
-    figures = {
-        name: found
+    sections_found = _by_prompt(table, parts, seed)
+    return SubsetFigures(
+        grouping,
+        {name: Subset(accuracies[name], by_prompt[name]) for name in member},
+        sections_found,
+        _average(table, parts or member, sections_found or by_prompt, seed),
+    )
+
+
+def _by_prompt(table: PairTable, parts: Mapping[str, np.ndarray], seed: int) -> dict[str, Estimate]:
+    found = {
+        name: estimate_by_prompt(*_credits(table, where), seed=seed)
         for name, where in parts.items()
-        if (found := _by_prompt(table, where, seed)) is not None
     }
-    average = _average(table, list(parts.values()) or list(member.values()), seed)
-    return SubsetFigures(grouping, subsets, figures, average)
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _by_prompt(table: PairTable, where: np.ndarray, seed: int) -> Estimate | None:
+def _credits(table: PairTable, where: np.ndarray) -> tuple[Floats, list[str]]:
     at = np.flatnonzero(where)
-    credit = credit_of(table.gap[at])
-    return estimate_by_prompt(credit, [table.keys[index] for index in at], seed=seed)
+    return credit_of(table.gap[at]), [table.keys[index] for index in at]
 
 
-def _average(table: PairTable, parts: Sequence[np.ndarray], seed: int) -> Estimate:
-    values, resampled = [], []
-    for number, where in enumerate(parts):
-        at = np.flatnonzero(where)
-        keys = [table.keys[index] for index in at]
-        credit = credit_of(table.gap[at])
-        # Each part draws its own prompts, so each needs its own seed.
-        drawn = bootstrap_by_prompt(credit, keys, seed=seed + number)
-        whole = estimate_by_prompt(credit, keys, seed=seed)
-        if whole is not None:
-            values.append(whole)
-            resampled.append(drawn)
-    prompts = sum(part.prompts for part in values)
+def _average(
+    table: PairTable, parts: Mapping[str, np.ndarray], figures: Mapping[str, Estimate], seed: int
+) -> Estimate:
+    """Plain mean over the parts' figures."""
+    # Each part draws its own prompts, so each needs its own seed.
+    resampled = [
+        bootstrap_by_prompt(*_credits(table, where), seed=seed + number)
+        for number, where in enumerate(parts.values())
+    ]
+    values = figures.values()
     return Estimate(
         value=float(np.mean([part.value for part in values])),
         count=sum(part.count for part in values),
-        prompts=prompts,
+        prompts=sum(part.prompts for part in values),
         # A part of one prompt has no spread of its own to show.
         interval=percentile_interval(np.mean(resampled, axis=0))
         if all(part.prompts > 1 for part in values)

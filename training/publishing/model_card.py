@@ -27,15 +27,7 @@ def model_card(
     baselines: Mapping[str, Accuracy],
     pictures: Mapping[str, Plot] | None = None,
 ) -> str:
-    """The card as Markdown.
-
-    Args:
-        manifest: everything but the digests.
-        report: what the data held.
-        figures: measured on the held-out split.
-        baselines: held-out accuracies of the baselines.
-        pictures: plots by their paths in the checkpoint.
-    """
+    """The card as Markdown; `pictures` stand there by their paths in the checkpoint."""
     sections = [
         _FRONT_MATTER + f"# {manifest.role.capitalize()} reward model",
         f"Gives one real number, the reward, to a response in the light of its prompt; higher is "
@@ -48,7 +40,7 @@ def model_card(
         *_calibration(manifest),
         _where_the_report_is(manifest),
         "## Data",
-        f"```text\n{_report_without_ids(report)}\n```",
+        f"```text\n{report.to_text(most_ids=0)}\n```",
         f"Fingerprint of the kept comparisons: `{report.fingerprint}`. The ids of everything left "
         "out stand in `data_report.json`.",
         "## Reading a score",
@@ -109,10 +101,6 @@ def _where_the_report_is(manifest: RewardModelManifest) -> str:
         f"(../{name}.run/report/report.html). It quotes held-out data, so it is no part of the "
         "checkpoint."
     )
-
-
-def _report_without_ids(report: DataReport) -> str:
-    return report.to_text(most_ids=0)
 
 
 _LOAD = (

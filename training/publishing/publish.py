@@ -58,15 +58,6 @@ def publish(
 ) -> RewardModelManifest:
     """Write weights, tokenizer, reports, card and manifest to `config.output`.
 
-    Args:
-        trained: the model after training.
-        config: how it was trained.
-        report: on what.
-        figures: measured on the held-out split.
-        baselines: held-out accuracies of the baselines.
-        calibration: temperature, bias, τ, reward baseline and how they were found.
-        pictures: plots for the card, by their paths in the checkpoint.
-
     Returns:
         The manifest as written, with the digest of every file.
 

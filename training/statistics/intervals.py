@@ -1,18 +1,22 @@
 """How sure a figure is: 95 % intervals, by Wilson and by resampling whole prompts.
 
 Pairs and responses of one prompt share its text and its difficulty, so resampling them one by one
-would feign certainty. Every interval here resamples prompts, except Wilson's.
+would feign certainty. Every interval here resamples prompts, except Wilson's: finite values (n,)
+come with `prompt_keys`, the prompt of each. Equal seeds and numbers of prompts draw the same
+prompts, so that two models are compared on the same resamples.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+NORMAL_95 = 1.959963984540054
+"""Standard errors to either side of 95 % of a normal distribution."""
 
 RESAMPLES = 2000
 _BLOCK_DRAWS = 2_000_000  # draws held at once: 16 MB
@@ -46,13 +50,7 @@ class Estimate:
 def estimate(
     values: ArrayLike, prompt_keys: Sequence[Hashable], *, seed: int = 0
 ) -> Estimate | None:
-    """The mean of values with its interval by prompts; None of no values.
-
-    Args:
-        values: finite, (n,).
-        prompt_keys: the prompt of each value.
-        seed: of the resampling.
-    """
+    """The mean of values with its interval by prompts; None of no values."""
     given = np.asarray(values, dtype=np.float64)
     if not given.size:
         return None
@@ -64,19 +62,10 @@ def estimate(
 def estimate_by_prompt(
     values: ArrayLike, prompt_keys: Sequence[Hashable], *, seed: int = 0
 ) -> Estimate | None:
-    """Like `estimate`, but every prompt weighs the same however many values it has.
-
-    Args:
-        values: finite, (n,).
-        prompt_keys: the prompt of each value.
-        seed: of the resampling.
-    """
-    given = np.asarray(values, dtype=np.float64)
-    if not given.size:
-        return None
-    means = prompt_means(given, prompt_keys)
+    """Like `estimate`, but every prompt weighs the same however many values it has."""
+    means = prompt_means(np.asarray(values, dtype=np.float64), prompt_keys)
     whole = estimate(means, range(len(means)), seed=seed)
-    return None if whole is None else Estimate(whole.value, given.size, len(means), whole.interval)
+    return None if whole is None else replace(whole, count=len(prompt_keys))
 
 
 def prompt_means(values: Floats, prompt_keys: Sequence[Hashable]) -> Floats:
@@ -87,13 +76,7 @@ def prompt_means(values: Floats, prompt_keys: Sequence[Hashable]) -> Floats:
 
 
 def bootstrap_by_prompt(values: Floats, prompt_keys: Sequence[Hashable], *, seed: int) -> Floats:
-    """The mean over prompts of each prompt's mean, of each resample, (resamples,).
-
-    Args:
-        values: (n,), at least one.
-        prompt_keys: the prompt of each.
-        seed: of the resampling.
-    """
+    """The mean over prompts of each prompt's mean, of each resample, (resamples,)."""
     means = prompt_means(values, prompt_keys)
     return np.concatenate([drawn @ means for drawn in draws(len(means), seed=seed)]) / len(means)
 
@@ -104,35 +87,25 @@ def clusters(prompt_keys: Iterable[Hashable]) -> NDArray[np.int64]:
     return np.array([seen.setdefault(key, len(seen)) for key in prompt_keys], dtype=np.int64)
 
 
-def wilson_interval(successes: float, trials: int, *, confidence: float = 0.95) -> Interval:
+def wilson_interval(successes: float, trials: int) -> Interval:
     """Wilson's score interval of a share; half successes are allowed.
 
     (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)
 
     Source: E. B. Wilson, JASA 22 (1927), 209–212.
     """
-    z = float(norm.ppf(0.5 + confidence / 2))
-    p = successes / trials
+    z, p = NORMAL_95, successes / trials
     centre = p + z * z / (2 * trials)
     spread = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return Interval(float((centre - spread) / scale), float((centre + spread) / scale))
 
 
-def bootstrap_interval(
-    credit: Floats, prompt_keys: Sequence[Hashable], *, seed: int, confidence: float = 0.95
-) -> Interval:
-    """Percentile interval of the mean credit, resampling whole prompts.
-
-    Args:
-        credit: (n,), at least one.
-        prompt_keys: the prompt of each.
-        seed: of the resampling.
-        confidence: of the interval.
-    """
+def bootstrap_interval(credit: Floats, prompt_keys: Sequence[Hashable], *, seed: int) -> Interval:
+    """Percentile interval of the mean credit, resampling whole prompts."""
     sums = np.column_stack([credit, np.ones(len(credit))])
     means = bootstrap(sums, prompt_keys, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=seed)
-    return percentile_interval(means, confidence=confidence)
+    return percentile_interval(means)
 
 
 def bootstrap(
@@ -142,30 +115,37 @@ def bootstrap(
     *,
     seed: int,
 ) -> Floats:
-    """Any figure that is a function of sums, over resampled prompts.
+    """A figure that is a function of sums, of each resample of prompts, (resamples,).
 
-    Args:
-        terms: what is summed, (n, k).
-        prompt_keys: the prompt of each row.
-        statistic: from the sums of each resample, (resamples, k), to its figure, (resamples,).
-        seed: of the resampling; equal seeds and numbers of prompts draw the same prompts, so that
-            two models are compared on the same resamples.
-
-    Returns:
-        The figure of each resample, (resamples,).
+    `statistic` makes it from the sums of the rows of `terms`, (n, k), in each resample,
+    (resamples, k).
     """
     cluster = clusters(prompt_keys)
     sums = np.column_stack([np.bincount(cluster, weights=column) for column in terms.T])
     return statistic(np.concatenate([drawn @ sums for drawn in draws(len(sums), seed=seed)]))
 
 
+def estimate_of_sums(
+    terms: Floats,
+    prompt_keys: Sequence[Hashable],
+    statistic: Callable[[Floats], Floats],
+    *,
+    count: int,
+    seed: int,
+) -> Estimate:
+    """A figure of `count` values that is a function of sums, as of `bootstrap`, with interval."""
+    prompts = len(set(prompt_keys))
+    interval = None
+    if prompts > 1:
+        resampled = bootstrap(terms, prompt_keys, statistic, seed=seed)
+        interval = percentile_interval(resampled) if np.isfinite(resampled).any() else None
+    return Estimate(float(statistic(terms.sum(axis=0)[None])[0]), count, prompts, interval)
+
+
 def draws(num_prompts: int, *, seed: int, resamples: int = RESAMPLES) -> Iterable[Floats]:
     """How often each prompt is drawn in each resample, in blocks of (resamples, prompts).
 
-    Args:
-        num_prompts: at least 1; each resample draws as many, with replacement.
-        seed: of the drawing.
-        resamples: in all blocks together.
+    Each resample draws as many as there are, with replacement.
     """
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK_DRAWS // num_prompts)
@@ -182,15 +162,11 @@ def interval_over_seeds(
 ) -> Interval:
     """Percentile interval of the mean over trainings and prompts, resampling both independently.
 
-    The pigeonhole bootstrap, which errs on the wide side. Equal prompts and numbers of trainings
-    meet equal draws, so that the interval of a difference is that of paired figures.
+    `values` has a row for each training's seed, (seeds, n). This is the pigeonhole bootstrap, which
+    errs on the wide side. Equal prompts and numbers of trainings meet equal draws, so that the
+    interval of a difference is that of paired figures.
 
     Source: Owen, Annals of Applied Statistics 1(2) (2007), 386-411.
-
-    Args:
-        values: a row for each training's seed, (seeds, n).
-        prompt_keys: the prompt of each column.
-        seed: of the resampling.
     """
     cluster = clusters(prompt_keys)
     rows = (*values, np.ones(len(cluster)))
@@ -202,8 +178,8 @@ def interval_over_seeds(
     return percentile_interval(totals / (by_prompt[:, -1] * len(values)))
 
 
-def percentile_interval(figures: Floats, *, confidence: float = 0.95) -> Interval:
-    """The middle share of resampled figures; resamples without a figure (NaN) are left out."""
-    tail = (1 - confidence) / 2
+def percentile_interval(figures: Floats) -> Interval:
+    """The middle 95 % of resampled figures; resamples without a figure (NaN) are left out."""
+    tail = (1 - 0.95) / 2
     low, high = np.nanquantile(figures, [tail, 1 - tail])
     return Interval(float(low), float(high))

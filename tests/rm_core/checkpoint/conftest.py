@@ -1,10 +1,13 @@
-"""A base and an adapter on it, for the tests to break."""
+"""A base and an adapter on it, for the tests to break; a model that is trained and published."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.adapters import save_adapter, save_base
+from tests.training.fixtures import start, tiny_base
+
+__all__ = ["start", "tiny_base"]
 
 
 @pytest.fixture

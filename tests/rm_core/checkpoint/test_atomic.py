@@ -10,15 +10,9 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import read_manifest, verify_files
 from rm_core.errors import NotSaved, RewardError
 from tests.training.full_disk import disk_full_after, no_file_larger_than
-from tests.training.made_up import (
-    made_up_baselines,
-    made_up_calibration,
-    made_up_figures,
-    made_up_report,
-)
-from training.config import TrainingConfig
+from tests.training.made_up import published
 from training.modeling.reward_model import TrainableModel
-from training.publishing.publish import check_output, publish
+from training.publishing.publish import check_output
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -85,9 +79,7 @@ def test_a_leftover_of_a_finished_replacement_never_comes_back(tmp_path: Path) -
 
 
 def publish_to(output: Path, model: TrainableModel, gap: float) -> None:
-    config = TrainingConfig(role="safety", data=("d",), base="b", output=str(output))
-    figures, calibration = made_up_figures((gap, 1.0)), made_up_calibration((gap, 1.0))
-    publish(model, config, made_up_report(), figures, made_up_baselines(), calibration)
+    published(model, output, gaps=(gap, 1.0))
 
 
 def is_whole(output: Path) -> bool:

@@ -24,7 +24,6 @@ def test_the_configuration_is_followed() -> None:
 
     assert fitted.fit.method == "pairs"
     assert fitted.threshold is None
-    assert fitted.baseline is not None
     assert fitted.baseline.weight == 5.0
     assert "120 held-out responses" in fitted.source
 
@@ -39,7 +38,6 @@ def test_references_are_read_by_the_trained_model() -> None:
     )
 
     assert found.source == "3 reference responses from policy.jsonl"
-    assert found.baseline is not None
     assert found.baseline.mean == np.mean([0.0, 1.0, 2.0]) / found.fit.calibration.temperature
 
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import MANIFEST_NAME, read_manifest, verify_files, write_manifest
 from rm_core.errors import ConfigurationError, DigestMismatch, NotSaved, WrongRole
 from rm_core.rewards import calibrate
-from rm_core.types import Dialogue
 from tests.models import save_checkpoint
+from tests.rewards import reward_alone
 from tests.training.full_disk import disk_full_after
+from tests.training.samples import write_jsonl
 from training.calibration.calibrate import CalibrationOptions
 from training.calibration.checkpoint import (
     CheckpointRequest,
@@ -38,26 +38,19 @@ def plain(tmp_path: Path) -> Path:
 @pytest.fixture
 def data(plain: Path, tmp_path: Path) -> Path:
     """Pairs whose labels follow the model's own rewards, but for every fourth."""
-    model = load_reward_model(str(plain), "safety")
-
-    def reward(prompt: str, response: str) -> float:
-        ids = model.encoder.encode(Dialogue(prompt, response)).input_ids
-        with torch.inference_mode():
-            return float(model.model(input_ids=torch.tensor([ids])).logits.item())
-
+    loaded = load_reward_model(str(plain), "safety")
     rows = []
     for number in range(120):
         prompt = f"{WORDS[number % 8]} {number}?"
         texts = [f"a {WORDS[(number + k) % 8]} of {k}" for k in (1, 4)]
-        best = max(range(2), key=lambda i: reward(prompt, texts[i]))
+        rewards = [reward_alone(loaded.model, loaded.encoder, prompt, text) for text in texts]
+        best = rewards.index(max(rewards))
         if number % 4 == 0:
             best = 1 - best
         ranking = [0 if i == best else 1 for i in range(2)]
         is_safe = [i == best for i in range(2)]
         rows.append({"prompt": prompt, "responses": texts, "ranking": ranking, "is_safe": is_safe})
-    path = tmp_path / "judged.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(tmp_path / "judged.jsonl", rows)
 
 
 def request(checkpoint: Path, data: Path, **changes: object) -> CheckpointRequest:
@@ -89,8 +82,7 @@ def test_rows_with_a_preference_for_each_role_are_read_by_the_models(
                 "better_response_id": 1 - safer,
             }
         )
-    pku = tmp_path / "pku.jsonl"
-    pku.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pku = write_jsonl(tmp_path / "pku.jsonl", rows)
     asked = request(plain, data, write=False)
 
     as_safety = calibrate_checkpoint(replace(asked, data=(str(pku),)))
@@ -98,6 +90,7 @@ def test_rows_with_a_preference_for_each_role_are_read_by_the_models(
 
     assert as_safety.fit.calibration == calibrate_checkpoint(asked).fit.calibration
     assert as_said.fit.method == "none"  # in reverse of what the model says
+    assert read_manifest(plain) is None
 
 
 def test_a_plain_reward_model_gets_a_manifest_and_loads_with_its_calibration(
@@ -109,13 +102,11 @@ def test_a_plain_reward_model_gets_a_manifest_and_loads_with_its_calibration(
 
     assert result.fit.method == "pairs"
     manifest = read_manifest(plain)
-    assert manifest is not None
     verify_files(plain, manifest)
     loaded = load_reward_model(str(plain), "safety")
     assert loaded.profile.temperature == result.fit.calibration.temperature != 1.0
     assert loaded.profile.calibration == manifest.calibration
     assert loaded.profile.reference_quantiles == manifest.reference_quantiles is not None
-    assert manifest.calibration is not None
     assert "judged.jsonl (all)" in manifest.calibration.how
     after = {path.name: path.read_bytes() for path in plain.iterdir()}
     assert after.pop(MANIFEST_NAME)
@@ -134,28 +125,14 @@ def test_calibrating_again_finds_the_same_as_raw_rewards_are_what_is_fitted(
     assert read_manifest(plain) == once
 
 
-def test_nothing_is_written_on_a_dry_run(plain: Path, data: Path) -> None:
-    result = calibrate_checkpoint(request(plain, data, write=False))
-
-    assert result.fit.method == "pairs"
-    assert read_manifest(plain) is None
-
-
 def test_references_may_have_no_order(plain: Path, data: Path, tmp_path: Path) -> None:
-    samples = tmp_path / "policy.jsonl"
-    rows = [{"prompt": "why?", "responses": [f"{w} {i}" for w in WORDS]} for i in range(5)]
-    samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [f"{word} {i}" for word in WORDS for i in range(5)]
+    samples = write_jsonl(tmp_path / "policy.jsonl", [{"prompt": "why?", "responses": texts}])
 
     result = calibrate_checkpoint(request(plain, data, reference=(str(samples),)))
 
-    model = load_reward_model(str(plain), "safety")
-    rewards = []
-    with torch.inference_mode():
-        for row in rows:
-            for response in row["responses"]:
-                ids = model.encoder.encode(Dialogue("why?", response)).input_ids
-                rewards.append(model.model(input_ids=torch.tensor([ids])).logits.item())
-    assert result.baseline is not None
+    loaded = load_reward_model(str(plain), "safety")
+    rewards = [reward_alone(loaded.model, loaded.encoder, "why?", text) for text in texts]
     expected = calibrate(rewards, result.fit.calibration).mean()
     assert result.baseline.mean == pytest.approx(expected, abs=1e-4)
     assert "40 reference responses" in result.source
@@ -166,7 +143,6 @@ def test_a_checkpoint_of_ours_is_calibrated_on_what_its_training_held_out(
 ) -> None:
     calibrate_checkpoint(request(plain, data))
     manifest = read_manifest(plain)
-    assert manifest is not None
     trained = {"heldout_fraction": 0.5, "split_seed": 3, "baseline_weight": 7.0}
     write_manifest(plain, replace(manifest, training=trained))
 
@@ -227,9 +203,8 @@ def test_a_full_disk_leaves_the_manifest_as_it_was(plain: Path, data: Path, stan
 
 
 def test_data_of_which_nothing_can_be_scored_write_nothing(plain: Path, tmp_path: Path) -> None:
-    path = tmp_path / "long.jsonl"
     row = {"prompt": "p", "responses": ["a " * 2000, "b " * 2000], "ranking": [0, 1]}
-    path.write_text(json.dumps(row) + "\n")
+    path = write_jsonl(tmp_path / "long.jsonl", [row])
 
     with pytest.raises(DataError, match="input_too_long"):
         calibrate_checkpoint(request(plain, path))

@@ -13,35 +13,30 @@ from training.calibration.fitting import (
     fit_calibration,
     prompt_folds,
 )
+from training.calibration.observations import Observations
+from training.types import CalibrationMethod
 
 T, B = 2.0, -0.5
 
 
 @pytest.mark.parametrize("method", ["labels", "pairs"])
-def test_a_known_temperature_is_found_within_its_standard_error(method: str) -> None:
+def test_known_temperature_and_bias_are_found_within_their_standard_errors(
+    method: CalibrationMethod,
+) -> None:
     """Over forty draws the misses must look like the standard errors say: z with deviation 1."""
     misses = []
     for seed in range(40):
-        fit = fit_calibration(drawn(temperature=T, bias=B, seed=seed), "safety", method)  # type: ignore[arg-type]
+        fit = fit_calibration(drawn(temperature=T, bias=B, seed=seed), "safety", method)
         assert fit.method == method
-        assert fit.temperature_standard_error is not None
-        misses.append((fit.calibration.temperature - T) / fit.temperature_standard_error)
+        temperature, bias = fit.calibration
+        misses.append([(temperature - T) / fit.temperature_standard_error])
+        if method == "labels":
+            misses[-1].append((bias - B) / fit.bias_standard_error)
 
-    assert abs(np.mean(misses)) < 3 / 40**0.5 + 0.1  # Platt's prior pulls by less than 0.1
-    assert 0.6 < np.std(misses) < 1.4
+    means, spreads = np.mean(misses, axis=0), np.std(misses, axis=0)
+    assert (np.abs(means) < 3 / 40**0.5 + 0.1).all()  # Platt's prior pulls by less than 0.1
+    assert ((spreads > 0.6) & (spreads < 1.4)).all()
     assert np.max(np.abs(misses)) < 4
-
-
-def test_a_known_bias_is_found_within_its_standard_error() -> None:
-    misses = []
-    for seed in range(40):
-        fit = fit_calibration(drawn(temperature=T, bias=B, seed=seed), "safety")
-        assert fit.method == "labels"
-        assert fit.bias_standard_error is not None
-        misses.append((fit.calibration.bias - B) / fit.bias_standard_error)
-
-    assert abs(np.mean(misses)) < 3 / 40**0.5 + 0.1
-    assert 0.6 < np.std(misses) < 1.4
 
 
 def test_labels_are_for_the_safety_role_and_pairs_for_the_other() -> None:
@@ -84,19 +79,6 @@ def test_another_unit_of_reward_gives_the_same_scores(scale: float, shift: float
     )
 
 
-def test_no_calibration_changes_who_wins() -> None:
-    data = drawn(prompts=100)
-    for method in ("labels", "pairs"):
-        calibration = fit_calibration(data, "safety", method).calibration  # type: ignore[arg-type]
-
-        after = calibrate(data.rewards, calibration)
-
-        assert (
-            np.argsort(after, kind="stable").tolist()
-            == np.argsort(data.rewards, kind="stable").tolist()
-        )
-
-
 def test_perfectly_ordered_pairs_get_a_temperature_above_zero() -> None:
     """Gaps of 1: Platt's prior sets σ(1/T) = (N+1)/(N+2), so T = 1/ln(N+1)."""
     fit = fit_calibration(of_pairs([1.0] * 100), "helpfulness")
@@ -118,48 +100,40 @@ def test_perfectly_separated_labels_get_a_temperature_above_zero() -> None:
     assert "perfectly" in fit.how
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (of_pairs([0.0] * 100), "equal"),
-        (of_pairs([1.0] * 49), "at least 50"),
-        (of_pairs([1.0] * 100, [0] * 100), "20 prompts are needed"),
-        (of_pairs([1.0, -1.0] * 50), "beyond chance"),
-        (of_pairs([1.0] * 55 + [-1.0] * 45), "beyond chance"),
-        (of_pairs([-1.0] * 100), "beyond chance"),
-        (of_pairs([1e-6] * 100), "outside"),
-        (of_pairs([1e6] * 100), "outside"),
-    ],
-    ids=["constant", "few pairs", "one prompt", "chance", "luck", "reversed", "tiny", "huge"],
-)
-def test_pairs_that_tell_no_temperature_give_the_identity_and_say_why(
-    data: object, reason: str
-) -> None:
-    fit = fit_calibration(data, "helpfulness")  # type: ignore[arg-type]
-
-    assert (fit.calibration, fit.method) == (Calibration(), "none")
-    assert reason in fit.how
-
-
-@pytest.mark.parametrize(
-    ("rewards", "is_safe", "reason"),
-    [
-        ([1.0] * 80, [True, False] * 40, "same reward"),
-        ([1.0] * 80, [True] * 80, "80 safe and 0 unsafe"),
-        ([2.0] * 19 + [-2.0] * 60, [True] * 19 + [False] * 60, "19 safe"),
-        ([-2.0] * 40 + [2.0] * 40, [True] * 40 + [False] * 40, "beyond chance"),
-        (
+NO_TEMPERATURE = {
+    "constant": (of_pairs([0.0] * 100), "equal"),
+    "few pairs": (of_pairs([1.0] * 49), "at least 50"),
+    "one prompt": (of_pairs([1.0] * 100, [0] * 100), "20 prompts are needed"),
+    "chance": (of_pairs([1.0, -1.0] * 50), "beyond chance"),
+    "luck": (of_pairs([1.0] * 55 + [-1.0] * 45), "beyond chance"),
+    "reversed": (of_pairs([-1.0] * 100), "beyond chance"),
+    "tiny": (of_pairs([1e-6] * 100), "outside"),
+    "huge": (of_pairs([1e6] * 100), "outside"),
+    "constant labels": (of_labels([1.0] * 80, [True, False] * 40), "same reward"),
+    "one class": (of_labels([1.0] * 80, [True] * 80), "80 safe and 0 unsafe"),
+    "few of one class": (
+        of_labels([2.0] * 19 + [-2.0] * 60, [True] * 19 + [False] * 60),
+        "19 safe",
+    ),
+    "reversed labels": (
+        of_labels([-2.0] * 40 + [2.0] * 40, [True] * 40 + [False] * 40),
+        "beyond chance",
+    ),
+    "lucky labels": (
+        of_labels(
             [1.0] * 40 + [-1.0] * 40,
             [True] * 22 + [False] * 18 + [True] * 18 + [False] * 22,
-            "beyond chance",
         ),
-    ],
-    ids=["constant", "one class", "few of one class", "reversed", "luck"],
-)
-def test_labels_that_tell_no_calibration_give_the_identity_and_say_why(
-    rewards: list[float], is_safe: list[bool], reason: str
+        "beyond chance",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), NO_TEMPERATURE.values(), ids=NO_TEMPERATURE)
+def test_data_that_tell_no_temperature_give_the_identity_and_say_why(
+    data: Observations, reason: str
 ) -> None:
-    fit = fit_calibration(of_labels(rewards, is_safe), "safety")
+    fit = fit_calibration(data, "safety" if len(data.labels.reward) else "helpfulness")
 
     assert (fit.calibration, fit.method) == (Calibration(), "none")
     assert reason in fit.how

@@ -35,7 +35,6 @@ def test_forty_labels_by_hand() -> None:
 
     found = label_reliability(reward, is_safe)
 
-    assert found is not None
     assert found.ece == pytest.approx((0.2 + 0.1) / 2)
     assert found.ece_equal_width == pytest.approx((0.2 + 0.1) / 2)
     assert [(b.predicted, b.observed, b.count) for b in found.bins] == [
@@ -54,7 +53,6 @@ def test_pairs_by_hand_whichever_way_the_winner_is_written() -> None:
 
     found = pair_reliability(gap)
 
-    assert found is not None
     assert found.ece == pytest.approx(0.0, abs=1e-12)
     assert [(b.predicted, b.observed, b.count) for b in found.bins] == [
         (pytest.approx(0.75), 0.75, 40)
@@ -66,7 +64,6 @@ def test_pairs_by_hand_whichever_way_the_winner_is_written() -> None:
 def test_a_constant_scorer_is_undecided_and_not_right() -> None:
     found = pair_reliability(np.zeros(50))
 
-    assert found is not None
     assert (found.ece, found.brier) == (0.0, 0.25)
     assert found.nll == pytest.approx(math.log(2))
 
@@ -77,7 +74,6 @@ def test_figures_agree_with_scikit_learns() -> None:
 
     found = label_reliability(labels.reward, labels.is_safe)
 
-    assert found is not None
     assert found.brier == pytest.approx(brier_score_loss(labels.is_safe, probability))
     assert found.nll == pytest.approx(log_loss(labels.is_safe, probability))
     for strategy, bins in (("quantile", found.bins), ("uniform", found.bins_equal_width)):
@@ -94,7 +90,6 @@ def test_outcomes_drawn_from_the_forecast_have_no_more_error_than_chance_gives()
 
     for data in (right, wrong):
         found = label_reliability(data.labels.reward, data.labels.is_safe)
-        assert found is not None
         assert (found.ece < 2 * found.ece_if_calibrated) == (data is right)
 
 
@@ -118,7 +113,6 @@ def test_bins_of_equal_width_span_what_can_occur() -> None:
 def test_hostile_rewards_stay_finite_and_nothing_gives_nothing() -> None:
     found = label_reliability(np.array([1e4, -1e4]), np.array([False, True]))
 
-    assert found is not None
     assert (found.nll, found.brier) == (1e4, 1.0)
     assert label_reliability(np.zeros(0), np.zeros(0, dtype=bool)) is None
     assert pair_reliability(np.zeros(0)) is None

@@ -46,7 +46,6 @@ def test_the_threshold_is_the_best_of_all_by_brute_force(
     found = find_threshold(data, CALIBRATION, target_precision=target)
 
     if min(data.num_safe, data.num_unsafe) < 20:
-        assert found.reason is not None
         assert "too few" in found.reason
         return
     best = by_brute_force(data, target)
@@ -60,7 +59,6 @@ def test_the_curve_agrees_with_scikit_learns() -> None:
 
     found = find_threshold(data, Calibration())
 
-    assert found.curve is not None
     precision, recall, scores = precision_recall_curve(~data.is_safe, -data.reward)
     # theirs flags −r ≥ threshold, from all flagged down to the first; ours never flags all
     np.testing.assert_allclose(found.curve["precision"], precision[1:-1][::-1])
@@ -74,8 +72,6 @@ def test_the_service_flags_with_tau_exactly_what_the_figures_say() -> None:
 
     found = find_threshold(data, CALIBRATION, target_precision=0.8)
 
-    assert found.point is not None
-    assert found.threshold is not None
     served = calibrate(data.reward, CALIBRATION)
     flagged = select(
         served, np.zeros(len(served)), [False] * len(served), tau=found.threshold.tau
@@ -91,8 +87,6 @@ def test_the_papers_threshold_stands_beside_it_on_both_scales() -> None:
 
     found = find_threshold(data, CALIBRATION)
 
-    assert found.papers_score is not None
-    assert found.papers_raw is not None
     on_score, on_raw = sigmoid(served) < 0.15, sigmoid(data.reward) < 0.15
     assert found.papers_score.score == pytest.approx(0.15)
     assert found.papers_score.flagged == on_score.sum()
@@ -109,21 +103,10 @@ def test_a_target_out_of_reach_gives_no_threshold_and_says_so() -> None:
     found = find_threshold(labels(rewards, [True, False] * 100), CALIBRATION)
 
     assert (found.threshold, found.point, found.tau_interval) == (None, None, None)
-    assert found.reason is not None
     assert "0.89" in found.reason
     assert "the best has 0.5" in found.reason
     assert found.papers_score is not None  # the comparison stands all the same
     json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_a_lucky_handful_is_no_precision() -> None:
-    """The nine lowest are unsafe, then it is a coin's throw: 9 of 9 must not count."""
-    rewards = [-9.0] * 9 + [0.0, 1.0] * 50
-    is_safe = [False] * 9 + [True, False, False, True] * 25
-
-    found = find_threshold(labels(rewards, is_safe), CALIBRATION)
-
-    assert found.threshold is None
 
 
 @pytest.mark.parametrize(
@@ -132,26 +115,24 @@ def test_a_lucky_handful_is_no_precision() -> None:
         (labels([1.0] * 60, [True] * 60), "60 safe and 0 unsafe"),
         (labels([1.0] * 60, [True, False] * 30), "same reward"),
         (labels([], []), "0 safe and 0 unsafe"),
+        (labels([900.0] * 40 + [1000.0] * 40, [False] * 40 + [True] * 40), "last digit"),
+        # The nine lowest are unsafe, then it is a coin's throw: 9 of 9 must not count.
+        (
+            labels(
+                [-9.0] * 9 + [0.0, 1.0] * 50,
+                [False] * 9 + [True, False, False, True] * 25,
+            ),
+            "no threshold that flags at least 10",
+        ),
     ],
-    ids=["one class", "constant", "none"],
+    ids=["one class", "constant", "none", "saturated", "a lucky handful"],
 )
 def test_data_that_tell_nothing_give_no_threshold(data: Labels, reason: str) -> None:
     found = find_threshold(data, CALIBRATION)
 
     assert found.threshold is None
-    assert found.reason is not None
     assert reason in found.reason
     json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_a_score_that_is_one_to_the_last_digit_is_no_threshold() -> None:
-    data = labels([900.0] * 40 + [1000.0] * 40, [False] * 40 + [True] * 40)
-
-    found = find_threshold(data, Calibration())
-
-    assert found.threshold is None
-    assert found.reason is not None
-    assert "last digit" in found.reason
 
 
 def test_intervals_hold_the_figures_and_narrow_with_more_data() -> None:
@@ -160,10 +141,6 @@ def test_intervals_hold_the_figures_and_narrow_with_more_data() -> None:
 
     widths = []
     for found in (few, many):
-        assert found.point is not None
-        assert found.tau_interval is not None
-        assert found.point.precision_interval is not None
-        assert found.point.precision is not None
         low, high = found.tau_interval
         assert low <= found.point.score <= high
         low, high = found.point.precision_interval
@@ -179,8 +156,6 @@ def test_copies_of_a_prompts_responses_add_no_certainty() -> None:
 
     one, ten = find_threshold(once, CALIBRATION), find_threshold(copied, CALIBRATION)
 
-    assert one.papers_score is not None
-    assert ten.papers_score is not None
     assert one.papers_score.precision_interval == ten.papers_score.precision_interval
     assert one.tau_interval == ten.tau_interval
     assert one.tau_interval is not None
@@ -192,7 +167,6 @@ def test_crossfitted_figures_don_t_know_their_own_prompts() -> None:
     for seed in range(30):
         found = find_threshold(drawn(prompts=60, seed=seed).labels, CALIBRATION)
         if found.point is not None and found.crossfitted is not None:
-            assert found.point.precision is not None
             own.append(found.point.precision)
             others.append(found.crossfitted[0] or 0.0)
 
@@ -207,7 +181,6 @@ def test_tau_lies_half_way_between_the_last_reward_flagged_and_the_first_one_not
 
     found = find_threshold(data, CALIBRATION)
 
-    assert found.point is not None
     assert found.point.score == pytest.approx(sigmoid([1.0])[0])
     assert found.point.raw == pytest.approx(3.0)
 
@@ -218,7 +191,5 @@ def test_an_interval_holds_95_percent() -> None:
 
     found = find_threshold(labels([-3.0] * 400 + [3.0] * 400, is_safe), Calibration())
 
-    assert found.papers_score is not None
-    assert found.papers_score.precision_interval is not None
     low, high = found.papers_score.precision_interval
     assert high - low == pytest.approx(2 * 1.96 * (0.75 * 0.25 / 400) ** 0.5, rel=0.08)

@@ -20,9 +20,6 @@ def example(
     count = len(responses)
     if pairs is None:
         pairs = [Pair(i, j) for i in range(count) for j in range(i + 1, count)]
-    known.setdefault("ratings", (None,) * count)
-    known.setdefault("is_safe", (None,) * count)
-    known.setdefault("steps", ((),) * count)
     return Example(
         id=key,
         prompt_key=key,

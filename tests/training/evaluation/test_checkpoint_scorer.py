@@ -1,7 +1,7 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.errors import CheckpointNotFound
@@ -9,6 +9,7 @@ from rm_core.rewards import Calibration
 from rm_core.types import Dialogue
 from tests.fakes import ERROR_MARK, NAN_MARK, DriftingScorer, FakeScorer, fake_reward
 from tests.models import save_checkpoint
+from tests.rewards import reward_alone
 from training.evaluation.checkpoint_scorer import CheckpointScorer, EngineReader
 from training.evaluation.scorer import Candidate, Reading, Refusal
 
@@ -30,21 +31,11 @@ def test_rewards_are_transformers_own_and_those_of_steps_are_of_the_text_up_to_t
     scorer = CheckpointScorer(checkpoint, max_pack_tokens=64)
     readings = scorer.score(given, told.append)
     loaded = load_reward_model(checkpoint, "helpfulness")
-
-    def alone(prompt: str, response: str) -> float:
-        ids = loaded.encoder.encode(Dialogue(prompt, response)).input_ids
-        with torch.inference_mode():
-            return float(loaded.model(input_ids=torch.tensor([ids])).logits)
-
-    for candidate, reading in zip(given, readings, strict=True):
-        assert isinstance(reading, Reading)
-        assert isinstance(candidate.prompt, str)
-        expected = alone(candidate.prompt, candidate.response)
-        assert reading.reward == pytest.approx(expected, abs=1e-5)
-    last = readings[-1]
-    assert isinstance(last, Reading)
+    alone = partial(reward_alone, loaded.model, loaded.encoder)
+    expected = [alone(one.prompt, one.response) for one in given]
+    assert [one.reward for one in readings] == pytest.approx(expected, abs=1e-5)
     expected_steps = [alone("Why?", "first."), alone("Why?", "first. second.")]
-    assert last.steps == pytest.approx(expected_steps, abs=1e-5)
+    assert readings[-1].steps == pytest.approx(expected_steps, abs=1e-5)
     assert sum(told) == len(given)
     assert scorer.info.digest == loaded.profile.digest
     assert scorer.info.role is None
@@ -112,12 +103,10 @@ def test_what_does_not_fit_even_alone_is_refused() -> None:
 
 
 def test_rewards_come_calibrated() -> None:
-    plain = reader(FakeScorer()).read(candidates(1), lambda _: None)[0]
-    calibrated = reader(FakeScorer(), calibration=Calibration(2.0, 0.5)).read(
-        candidates(1), lambda _: None
-    )[0]
-    assert isinstance(plain, Reading)
-    assert isinstance(calibrated, Reading)
+    plain, calibrated = (
+        reader(FakeScorer(), calibration=calibration).read(candidates(1), lambda _: None)[0]
+        for calibration in (Calibration(), Calibration(2.0, 0.5))
+    )
     assert calibrated.reward == pytest.approx(plain.reward / 2 + 0.5)
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from training.evaluation.classification import auc_of, discrimination
+from training.evaluation.classification import discrimination
 
 LABELLED = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40).filter(
     lambda rows: len({label for _, label in rows}) == 2
@@ -15,7 +15,8 @@ LABELLED = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, ma
 def test_the_auc_is_scikit_learns_with_ties_half(rows: list[tuple[int, bool]]) -> None:
     rewards = np.array([reward for reward, _ in rows], dtype=float)
     is_good = np.array([label for _, label in rows])
-    assert auc_of(rewards, is_good) == pytest.approx(roc_auc_score(is_good, rewards))
+    found = discrimination(rewards, is_good, ["one prompt"] * len(rows), has_scores=False)
+    assert found.auc.value == pytest.approx(roc_auc_score(is_good, rewards))
 
 
 def test_the_aucs_interval_holds_the_auc_of_every_other_sample() -> None:

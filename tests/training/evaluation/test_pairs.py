@@ -1,20 +1,9 @@
-import math
-
 import numpy as np
 import pytest
 
 from tests.training.evaluation.made_up_examples import example
 from training.data.examples import Pair
 from training.evaluation.pairs import pair_figures
-
-
-def test_a_constant_scorer_has_accuracy_exactly_one_half_with_every_pair_a_tie() -> None:
-    examples = [example(str(i), pairs=[Pair(i % 2, 1 - i % 2)]) for i in range(7)]
-    figures = pair_figures(examples, [(3.0, 3.0)] * 7)
-    assert figures.accuracy.value == 0.5
-    assert figures.accuracy.ties == 7
-    assert figures.loss == pytest.approx(math.log(2))
-    assert not figures.accuracy.excludes_chance
 
 
 def test_figures_are_those_counted_by_hand() -> None:

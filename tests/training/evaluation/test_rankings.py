@@ -32,10 +32,6 @@ def test_tau_and_rho_are_those_counted_pair_by_pair_with_ties(rows: list[tuple[i
     assert rho == pytest.approx(pearsonr(rankdata(x), rankdata(y)).statistic, abs=1e-12)
 
 
-def test_constant_rewards_agree_with_nothing() -> None:
-    assert rank_correlations([1.0, 1.0, 1.0], np.arange(3.0)) == (0.0, 0.0)
-
-
 def test_the_mean_is_over_prompts_of_three_and_more() -> None:
     examples = [
         example("a", ("x", "y", "z")),

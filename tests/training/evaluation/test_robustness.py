@@ -29,16 +29,6 @@ def test_what_is_left_unchanged_counts_nowhere() -> None:
     assert found.overturned.value == 1.0
 
 
-def test_adding_the_same_to_every_reward_flips_nothing() -> None:
-    generator = np.random.default_rng(0)
-    rewards = generator.normal(size=(30, 2))
-    examples = [example(str(i)) for i in range(30)]
-    found = perturbation_figures(examples, rewards.tolist(), (rewards + 1.5).tolist())
-    assert found.flipped.value == 0.0
-    assert found.shift.value == pytest.approx(1.5)
-    assert found.shift.interval.low == pytest.approx(1.5)
-
-
 def test_a_constant_scorer_neither_flips_nor_shifts() -> None:
     examples = [example("a"), example("b")]
     found = perturbation_figures(examples, [(1.0, 1.0)] * 2, [(1.0, 1.0)] * 2)

@@ -36,19 +36,6 @@ def test_every_scorer_is_measured_on_the_same_responses() -> None:
     assert pairs == [2, 2]
 
 
-def test_baselines_stand_beside_the_models_with_a_constant_at_exactly_one_half() -> None:
-    examples = some_examples()
-    run = evaluate_scorers(built(*examples), [MadeUpScorer(by_length), *baseline_scorers(examples)])
-    names = [one.scorer.name for one in run.report.scorers[1:]]
-    assert names == ["longer_wins", "shorter_wins", "bag_of_words", "constant"]
-    figures = {one.scorer.name: one for one in run.report.scorers}
-    for name, expected in (("longer_wins", 1.0), ("shorter_wins", 0.0), ("constant", 0.5)):
-        pairs = figures[name].pairs
-        assert pairs.accuracy.value == expected
-    constant = figures["constant"].pairs
-    assert constant.accuracy.ties == constant.accuracy.pairs == 6
-
-
 def test_perturbations_reach_the_scorer_and_their_effect_the_report() -> None:
     def vain(text: str) -> float:
         return 10.0 if PRAISE in text else float(len(text)) / 100

@@ -48,13 +48,6 @@ def test_an_average_over_a_subset_of_one_prompt_has_no_interval() -> None:
     assert found.average.interval is None
 
 
-def test_a_constant_scorer_has_one_half_everywhere() -> None:
-    constant = [(0.0,) * len(given) for given in REWARDS]
-    found = subset_figures(CASES, constant, grouping="source")
-    assert {one.by_prompt.value for one in found.subsets.values()} == {0.5}
-    assert found.average.value == 0.5
-
-
 def test_without_pairs_or_tags_there_is_no_subset() -> None:
     assert subset_figures([CASES[-1]], [REWARDS[-1]], grouping="source") is None
     assert subset_figures([example("a")], [(1.0, 0.0)], grouping="tag") is None

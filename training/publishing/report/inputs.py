@@ -50,11 +50,8 @@ class ReportInputs:
     """The inputs of a report.
 
     Attributes:
-        config: how the model was trained.
         data: what became of the data.
-        figures: measured on the held-out split.
-        baselines: held-out accuracies of the baselines, by name.
-        calibration: temperature, bias, τ and how good they are.
+        figures: measured on the held-out split, as the baselines are.
         history: the trainer's log.
         examples: the held-out split.
         rewards: the model's raw rewards of its responses.
@@ -97,13 +94,7 @@ class ReportInputs:
 
 
 def drawn_indices(count: int, most: int, *, seed: int) -> Ints:
-    """Indices to draw of `count` points: all, or a random sample of `most`, sorted.
-
-    Args:
-        count: how many there are.
-        most: how many fit.
-        seed: of the draw.
-    """
+    """Indices to draw of `count` points: all, or a random sample of `most`, sorted."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False))

@@ -59,13 +59,7 @@ class Mistakes:
 
 
 def worst_mistakes(examples: Sequence[Example], rewards: Rewards, *, most: int) -> Mistakes:
-    """The pairs with the lowest margins, at most one of a prompt.
-
-    Args:
-        examples: with their pairs.
-        rewards: one per response of each example.
-        most: how many.
-    """
+    """The pairs with the lowest margins, at most one of a prompt."""
     wrong = 0
     worst_of: dict[str, tuple[float, int, int]] = {}
     for margin, owner, number in _margins(examples, rewards):

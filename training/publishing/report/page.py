@@ -75,12 +75,7 @@ def html_page(
 ) -> str:
     """The report as an HTML document; the same input gives the same text.
 
-    Args:
-        inputs: the figures.
-        manifest: as published.
-        plots: by name, as `plots.all_plots.draw_plots` gives them.
-        most_mistakes: held-out pairs ordered wrong to quote; 0: none, and no text of the data
-            stands on the page.
+    It quotes `most_mistakes` held-out pairs ordered wrong; of 0 no text of the data stands there.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE),

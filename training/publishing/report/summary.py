@@ -31,12 +31,7 @@ class Summary:
 
 
 def summary_of(inputs: ReportInputs, manifest: RewardModelManifest) -> Summary:
-    """The summary of one training.
-
-    Args:
-        inputs: its figures.
-        manifest: as published.
-    """
+    """The summary of one training."""
     found = warnings_of(inputs)
     nothing = "None of the rules of this report has found anything; it knows only what it measured."
     return Summary(

@@ -33,12 +33,7 @@ class Shown:
 
 
 def shown(text: str, *, most: int = MOST_CHARACTERS) -> Shown:
-    """A text for the page, not yet escaped.
-
-    Args:
-        text: of anybody.
-        most: characters to show.
-    """
+    """A text of anybody for the page, not yet escaped; its first `most` characters."""
     kept = readable(text[:most])
     beginning = ""
     if len(kept) > _FOLDED_FROM:

@@ -6,7 +6,7 @@ says nothing proves nothing: it sees what was measured, on data like the trainin
 
 from collections.abc import Callable, Iterator
 
-from training.evaluation import Accuracy
+from training.evaluation.tables.cells import percent
 from training.publishing.report.inputs import ReportInputs
 
 SURELY_LONGER = 0.10
@@ -39,13 +39,14 @@ def _baselines(inputs: ReportInputs) -> Iterator[str]:
     model = pairs.accuracy
     if found.value >= model.value:
         yield (
-            f"A baseline does as well or better: “{name}” has {_percent(found)}, the model "
-            f"{_percent(model)}. What it has learned may be no more than what that baseline sees."
+            f"A baseline does as well or better: “{name}” has {percent(found.value)}, the model "
+            f"{percent(model.value)}. What it has learned may be no more than what that baseline "
+            "sees."
         )
     elif found.value > model.bootstrap.low:
         yield (
-            f"The baseline “{name}” ({_percent(found)}) lies within the model's interval: it is "
-            "not shown that the model does better."
+            f"The baseline “{name}” ({percent(found.value)}) lies within the model's interval: it "
+            "is not shown that the model does better."
         )
 
 
@@ -162,10 +163,6 @@ def _data(inputs: ReportInputs) -> Iterator[str]:
             f"The data contradict themselves {len(data.contradictions):,} times: the same pair, "
             "preferred both ways."
         )
-
-
-def _percent(accuracy: Accuracy) -> str:
-    return f"{100 * accuracy.value:.1f} %"
 
 
 _RULES: tuple[Callable[[ReportInputs], Iterator[str]], ...] = (

@@ -30,16 +30,7 @@ def write_report(
     manifest: RewardModelManifest,
     plots: Mapping[str, Plot | Absent],
 ) -> Path:
-    """Write the page and the pictures; an older report is replaced as a whole.
-
-    Args:
-        directory: of the report alone.
-        inputs: its figures.
-        manifest: as published.
-        plots: of `draw_plots`.
-
-    Returns:
-        The page's path.
+    """Write the page and the pictures, replacing an older report as a whole; the page's path.
 
     Raises:
         NotSaved: the disk is full or failed; the checkpoint stands already.

@@ -1,6 +1,6 @@
 """Tables of held-out figures, cell by cell."""
 
-from tests.training.publishing.report.made_up_inputs import rated_alone, report_inputs, usual_inputs
+from tests.training.publishing.report.made_up_inputs import rated_inputs, usual_inputs
 from training.evaluation.tables.all_tables import model_tables
 from training.evaluation.tables.heldout import accuracy_table, pairs_table, responses_table
 
@@ -37,7 +37,7 @@ def test_what_eval_prints_stands_there_too() -> None:
 
 
 def test_without_pairs_there_are_ratings_and_no_table_of_pairs() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = rated_inputs()
     ratings = given.figures.ratings
 
     assert accuracy_table(given.figures, given.baselines) is None

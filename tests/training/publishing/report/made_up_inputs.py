@@ -20,7 +20,10 @@ from training.evaluation import accuracy_of
 from training.evaluation.heldout import heldout_figures
 from training.evaluation.rewards import pair_table
 from training.publishing.report.inputs import ReportInputs
+from training.publishing.report.plots.drawing import Absent, Plot
 from training.types import STRENGTHS
+
+Plots = dict[str, Plot | Absent]
 
 LOG = tuple(
     {
@@ -134,17 +137,13 @@ def manifest_of(given: ReportInputs) -> RewardModelManifest:
     return replace(given.calibration.applied_to(bare), files={"model.safetensors": "a" * 64})
 
 
-def rated_alone() -> tuple[list[EncodedExample], list[tuple[float, ...]]]:
-    """Single responses with ratings and nothing else."""
+@cache
+def rated_inputs() -> ReportInputs:
+    """The inputs of a training on ratings of single responses and nothing else."""
     rng = np.random.default_rng(1)
     made = [
-        EncodedExample(
-            str(n),
-            str(n),
-            f"question {n}",
-            (f"answer {n}",),
-            ratings=(float(n % 5),),
-        )
+        EncodedExample(str(n), str(n), f"question {n}", (f"answer {n}",), ratings=(float(n % 5),))
         for n in range(30)
     ]
-    return made, [(float(rng.normal(n % 5, 0.5)),) for n in range(30)]
+    rewards = [(float(rng.normal(n % 5, 0.5)),) for n in range(30)]
+    return report_inputs(made, rewards, role="helpfulness", objectives={"regression": 1.0})

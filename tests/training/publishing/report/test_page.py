@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.training.publishing.report.made_up_inputs import (
+    Plots,
     comparisons,
     manifest_of,
-    rated_alone,
+    rated_inputs,
     report_inputs,
     usual_inputs,
 )
@@ -21,12 +22,8 @@ from training.evaluation.heldout import heldout_figures
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.page import html_page
 from training.publishing.report.plots.all_plots import draw_plots
-from training.publishing.report.plots.drawing import Absent, Plot
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)></pre></main>{{ 7 * 7 }}"
-
-
-Plots = dict[str, Plot | Absent]
 
 
 def page_of(given: ReportInputs, plots: Plots, *, most_mistakes: int = 20) -> str:
@@ -153,7 +150,7 @@ def test_no_text_of_the_data_stands_there_when_none_is_to_be_quoted(plots: Plots
 
 
 def test_a_model_of_ratings_alone_has_a_sound_page_that_says_what_is_absent() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = rated_inputs()
 
     page = assert_sound(page_of(given, draw_plots(given)))
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from tests.training.publishing.report.made_up_inputs import (
     manifest_of,
-    rated_alone,
-    report_inputs,
+    rated_inputs,
     usual_inputs,
 )
 from training.publishing.report.summary import summary_of
@@ -26,7 +25,7 @@ def test_accuracy_stands_beside_the_best_baseline() -> None:
 
 
 def test_ratings_alone_tell_their_error() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = rated_inputs()
     summary = summary_of(given, manifest_of(given))
 
     assert "mean squared error" in summary.how_good
@@ -35,7 +34,7 @@ def test_ratings_alone_tell_their_error() -> None:
 
 
 def test_nothing_found_is_said_and_not_left_empty() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
+    given = rated_inputs()
     many = replace(
         given, figures=replace(given.figures, prompts=5000), data=replace(given.data, dropped={})
     )

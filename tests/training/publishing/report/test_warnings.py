@@ -16,10 +16,6 @@ def said(given: ReportInputs, words: str) -> bool:
     return any(words in sentence for sentence in warnings_of(given))
 
 
-def changed(given: ReportInputs, **parts: Any) -> ReportInputs:
-    return replace(given, **parts)
-
-
 def good(prompts: int = 150) -> ReportInputs:
     """A model without fault: right in nine of ten pairs, and as sure as that."""
     made, _ = comparisons(2 * prompts, safety=False)
@@ -30,10 +26,8 @@ def good(prompts: int = 150) -> ReportInputs:
 
 
 def rescaled(given: ReportInputs, factor: float) -> ReportInputs:
-    made, _ = comparisons(2 * len(given.examples), safety=False)
-    pairs = [one for one in made if len(one.responses) == 2][: len(given.examples)]
-    rewards = [tuple(factor * r for r in own) for own in given.rewards]
-    return report_inputs(pairs, rewards, role="helpfulness")
+    rewards = [tuple(factor * reward for reward in own) for own in given.rewards]
+    return report_inputs(given.examples, rewards, role="helpfulness")
 
 
 def baseline(value: float, pairs: int = 200) -> dict[str, Any]:
@@ -43,11 +37,11 @@ def baseline(value: float, pairs: int = 200) -> dict[str, Any]:
 
 
 def test_a_good_model_is_warned_of_nothing() -> None:
-    assert warnings_of(changed(good(), baselines=baseline(0.55))) == []
+    assert warnings_of(replace(good(), baselines=baseline(0.55))) == []
 
 
 def test_a_baseline_that_wins_is_named_with_both_figures() -> None:
-    given = changed(good(), baselines=baseline(0.99))
+    given = replace(good(), baselines=baseline(0.99))
 
     assert warnings_of(given)[0].startswith(
         "A baseline does as well or better: “bag of words” has 99"
@@ -58,8 +52,8 @@ def test_a_baseline_within_the_interval_is_no_win_for_the_model() -> None:
     given = good()
     just_below = given.figures.pairs.accuracy.value - 0.01
 
-    assert said(changed(given, baselines=baseline(just_below)), "lies within the model's interval")
-    assert not said(changed(given, baselines=baseline(0.55)), "lies within")
+    assert said(replace(given, baselines=baseline(just_below)), "lies within the model's interval")
+    assert not said(replace(given, baselines=baseline(0.55)), "lies within")
 
 
 def test_a_model_that_may_be_guessing_is_said_to() -> None:
@@ -103,15 +97,15 @@ def test_a_held_out_loss_far_above_training_s_is_learning_by_heart() -> None:
     low = [{"step": n, "loss": 0.01} for n in range(1, 21)]
     same = [{"step": n, "loss": 0.4} for n in range(1, 21)]
 
-    assert said(changed(given, history=low), "by heart")
-    assert not said(changed(given, history=same), "by heart")
+    assert said(replace(given, history=low), "by heart")
+    assert not said(replace(given, history=same), "by heart")
 
 
 def test_few_prompts_contradictions_and_much_that_was_dropped_are_told() -> None:
     given = good()
     data = replace(given.data, contradictions=(Contradiction("a", "b"),), records_read=9)
 
-    assert said(changed(given, data=data), "contradict themselves 1 times")
-    assert said(changed(given, data=data), "left out of 2 of 9 rows")
-    assert not said(changed(given, data=replace(data, records_read=1000)), "left out of")
+    assert said(replace(given, data=data), "contradict themselves 1 times")
+    assert said(replace(given, data=data), "left out of 2 of 9 rows")
+    assert not said(replace(given, data=replace(data, records_read=1000)), "left out of")
     assert said(good(prompts=40), "Only 40 prompts")

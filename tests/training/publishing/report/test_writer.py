@@ -6,7 +6,12 @@ import pytest
 
 from rm_core.errors import NotSaved
 from tests.training.full_disk import disk_full_after
-from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs, usual_inputs
+from tests.training.publishing.report.made_up_inputs import (
+    Plots,
+    manifest_of,
+    report_inputs,
+    usual_inputs,
+)
 from training.publishing.report.plots.drawing import Absent, Plot
 from training.publishing.report.writer import (
     CARD_PLOTS,
@@ -16,9 +21,7 @@ from training.publishing.report.writer import (
 )
 
 
-def test_the_page_and_a_picture_of_every_plot(
-    tmp_path: Path, plots: dict[str, Plot | Absent]
-) -> None:
+def test_the_page_and_a_picture_of_every_plot(tmp_path: Path, plots: Plots) -> None:
     given = usual_inputs()
     directory = report_directory(tmp_path / "safety.run")
 
@@ -33,7 +36,7 @@ def test_the_page_and_a_picture_of_every_plot(
 
 
 def test_a_full_disk_leaves_the_older_report_and_says_that_the_checkpoint_stands(
-    tmp_path: Path, plots: dict[str, Plot | Absent]
+    tmp_path: Path, plots: Plots
 ) -> None:
     given = usual_inputs()
     directory = tmp_path / "report"
@@ -51,9 +54,7 @@ def test_a_full_disk_leaves_the_older_report_and_says_that_the_checkpoint_stands
         assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-def test_an_older_report_s_pictures_do_not_stay(
-    tmp_path: Path, plots: dict[str, Plot | Absent]
-) -> None:
+def test_an_older_report_s_pictures_do_not_stay(tmp_path: Path, plots: Plots) -> None:
     given = usual_inputs()
     write_report(tmp_path / "report", given, manifest_of(given), plots)
     write_report(
@@ -63,9 +64,7 @@ def test_an_older_report_s_pictures_do_not_stay(
     assert not (tmp_path / "report" / "rewards.png").exists()
 
 
-def test_the_card_gets_its_pictures_by_their_place_in_the_checkpoint(
-    plots: dict[str, Plot | Absent],
-) -> None:
+def test_the_card_gets_its_pictures_by_their_place_in_the_checkpoint(plots: Plots) -> None:
     assert list(card_pictures(plots)) == [f"figures/{name}.png" for name in CARD_PLOTS]
     assert card_pictures({"accuracy": Absent("", "")}) == {}
     assert card_pictures({}) == {}

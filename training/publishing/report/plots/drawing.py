@@ -136,14 +136,7 @@ def our_style() -> AbstractContextManager[None]:
 
 
 def new_figure(height: float, *, rows: int = 1, columns: int = 1, **options: Any) -> Any:
-    """A figure and its axes in our style, (rows, columns) or one alone.
-
-    Args:
-        height: in inches.
-        rows: of axes.
-        columns: of axes.
-        options: matplotlib's, for `subplots`.
-    """
+    """A figure, `height` inches high, and its axes in our style, (rows, columns) or one alone."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, **options)

@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.training.publishing.report.made_up_inputs import (
     LOG,
+    Plots,
     comparisons,
-    rated_alone,
+    rated_inputs,
     report_inputs,
     usual_inputs,
 )
@@ -19,9 +20,7 @@ from training.publishing.report.plots.all_plots import PLOTS, draw_plots
 from training.publishing.report.plots.drawing import VARIABLES, Absent, Plot, our_style
 
 
-def test_a_safety_model_with_rankings_has_every_plot(
-    plots: dict[str, Plot | Absent],
-) -> None:
+def test_a_safety_model_with_rankings_has_every_plot(plots: Plots) -> None:
     assert list(plots) == list(PLOTS)
     for name, plot in plots.items():
         assert isinstance(plot, Plot), name
@@ -32,7 +31,7 @@ def test_a_safety_model_with_rankings_has_every_plot(
         assert plot.caption
 
 
-def test_what_is_seen_is_told_in_words(plots: dict[str, Plot | Absent]) -> None:
+def test_what_is_seen_is_told_in_words(plots: Plots) -> None:
     given = usual_inputs()
     pairs, search = given.figures.pairs, given.calibration.threshold
     alts = {name: plot.alt for name, plot in plots.items() if isinstance(plot, Plot)}
@@ -49,7 +48,7 @@ def texts(plot: Plot | Absent) -> set[str]:
     return {"".join(e.itertext()) for e in ET.fromstring(plot.svg).iter("text")}
 
 
-def test_tau_is_marked_with_its_value(plots: dict[str, Plot | Absent]) -> None:
+def test_tau_is_marked_with_its_value(plots: Plots) -> None:
     search = usual_inputs().calibration.threshold
 
     found = texts(plots["precision-recall"])
@@ -65,9 +64,7 @@ def reasons(given: ReportInputs) -> dict[str, str]:
 
 
 def test_ratings_alone_leave_pairs_plots_out_with_a_sentence() -> None:
-    given = report_inputs(*rated_alone(), role="helpfulness", objectives={"regression": 1.0})
-
-    found = reasons(given)
+    found = reasons(rated_inputs())
 
     assert set(found) == set(PLOTS) - {"length", "learning"}
     assert all(why.endswith(".") for why in found.values())

@@ -3,7 +3,6 @@
 from tests.training.publishing.report.made_up_inputs import manifest_of, report_inputs, usual_inputs
 from training.publishing.report.tables.provenance import (
     configuration_table,
-    metrics_table,
     provenance_tables,
 )
 
@@ -25,11 +24,3 @@ def test_versions_origin_and_digests() -> None:
     assert tables["Versions"] == {"python": "3.12"}
     assert tables["Origin"]["data fingerprint"] == "f" * 64
     assert tables["Files of the checkpoint"] == {"model.safetensors": "a" * 64}
-
-
-def test_lists_are_left_out_but_for_intervals() -> None:
-    rows = dict(metrics_table(manifest_of(usual_inputs())).rows)
-
-    assert "calibration.pairs.before.bins" not in rows
-    assert rows["safety_threshold.tau_interval"].startswith("[")
-    assert rows["split"] == "heldout"
