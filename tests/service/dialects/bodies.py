@@ -59,7 +59,9 @@ TONGUES = (
         lambda t: {"model": "m", "input": t},
         lambda r: r["data"][-1]["embedding"][-1],
     ),
-    Tongue("sglang", "/classify", lambda t: {"text": [t]}, lambda r: r[0]["embedding"][0]),
+    Tongue(
+        "sglang", "/classify", lambda t: {"text": [t], "rid": "a"}, lambda r: r[0]["embedding"][0]
+    ),
     Tongue("nemo_gym", "/verify?rendered=1", _verify, lambda r: r["reward"]),
     Tongue(
         "kserve",

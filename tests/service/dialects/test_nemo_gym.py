@@ -67,3 +67,11 @@ async def test_a_body_too_deep_to_repeat_is_refused(client):
     reply = await client.post("/verify", json={**body, "deep": deep})
 
     assert reply.status_code == 422
+
+
+async def test_a_rollout_that_cannot_be_judged_is_a_reply_with_the_reason(client):
+    reply = await client.post("/verify", json=rollout("h=nan"))
+
+    assert reply.status_code == 200
+    assert reply.json()["reward"] == sum(reply.json()["reward_components"].values()) == 0.0
+    assert reply.json()["_ng_failure_class"] == "nonfinite_reward"

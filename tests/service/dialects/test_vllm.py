@@ -1,6 +1,8 @@
 """vLLM's routes as veRL calls them (reward_loop.py): data[-1].probs[-1], data[-1].embedding[-1]."""
 
+import base64
 import math
+import struct
 
 import pytest
 
@@ -63,3 +65,11 @@ async def test_messages_are_one_chat(client, scorer):
 
     assert reply.json()["data"][0]["probs"] == [3.0]
     assert scorer.asked[0][0] == Dialogue((Message("user", "ab"),), "s=5 h=3", allow_empty=True)
+
+
+async def test_openais_client_gets_its_base64(client):
+    reply = await client.post(
+        "/v1/embeddings", json={"input": "s=5 h=1.5", "encoding_format": "base64"}
+    )
+
+    assert struct.unpack("<f", base64.b64decode(reply.json()["data"][0]["embedding"])) == (1.5,)

@@ -153,3 +153,11 @@ async def test_items_say_themselves_which_of_them_are_a_group(client: httpx.Asyn
         ("a", [0, 2]),
         (7, [1]),
     ]
+
+
+async def test_frozen_on_an_unknown_stream_is_a_404(client: httpx.AsyncClient) -> None:
+    reply = await post(client, response_item(1.0), stream="nowhere", whiten={"mode": "frozen"})
+
+    assert reply.status_code == 404
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.json()["code"] == "unknown_stream"

@@ -96,3 +96,13 @@ async def test_a_wrong_snapshot_is_refused_and_changes_nothing(
     assert 400 <= reply.status_code < 500
     assert reply.headers["content-type"] == "application/problem+json"
     assert (await client.get("/streams/run")).json() == before
+
+
+async def test_configuring_a_stream_keeps_its_statistics(client: httpx.AsyncClient) -> None:
+    await add(client, 1.0, 3.0)
+
+    reply = (await client.put("/streams/run", json={"frozen": True, "half_life": 100.0})).json()
+
+    assert (reply["count"], reply["mean"], reply["generation"]) == (2.0, 2.0, 0)
+    assert (reply["frozen"], reply["half_life"]) == (True, 100.0)
+    assert (await add(client, 9.0))["statistics"]["num_merged"] == 0
