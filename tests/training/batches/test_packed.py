@@ -139,24 +139,6 @@ def test_any_batch_trains_as_its_padded_rows_do(
     assert_equal_training(model, *batch)
 
 
-def test_a_texts_reward_and_gradient_do_not_depend_on_its_neighbours() -> None:
-    model = tiny("llama")
-    alone = encoded(FIRST + run_of(3, 9), FIRST + run_of(4, 20))
-    company = encoded(*BATCHES["rankings under one system prompt"])
-    results = []
-    for texts in (alone, company[:3] + alone + company[3:]):
-        model.zero_grad()
-        layout = PackedLayout()
-        at = len(texts) - len(alone) - 3 if len(texts) > 2 else 0
-        rewards = layout.rewards(model, layout.collate(texts, ends(texts)))[at : at + 2]
-        (rewards[0] - 2 * rewards[1]).backward()
-        results.append((rewards.detach(), [p.grad.clone() for p in model.parameters()]))
-
-    (by_itself, own), (in_company, given) = results
-    assert torch.allclose(by_itself, in_company, atol=1e-5)
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(own, given, strict=True))
-
-
 def test_a_batch_over_the_budget_is_cut_and_trains_the_same() -> None:
     texts = encoded(*BATCHES["rankings under one system prompt"], *BATCHES["two pairs"])
     layout = PackedLayout(max_pack_tokens=100)

@@ -9,12 +9,6 @@ from training.losses import bradley_terry_terms, centering_terms, hinge_terms
 GAPS = st.lists(st.tuples(st.floats(-20, 20), st.floats(-20, 20)), min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("gap", [1e4, -1e4])
-def test_a_huge_gap_costs_itself_or_nothing(gap: float) -> None:
-    loss = bradley_terry_terms(tensor(gap, dtype=torch.float32), torch.zeros(1))
-    assert loss.item() == pytest.approx(max(0.0, -gap), rel=1e-6)
-
-
 @given(shift=st.floats(-50, 50), rewards=GAPS)
 def test_a_common_shift_of_all_rewards_changes_nothing(
     shift: float, rewards: list[tuple[float, float]]
@@ -31,16 +25,3 @@ def test_centring_is_what_tells_a_shift() -> None:
     moved = bradley_terry_terms(chosen - 1, rejected - 1)
     moved += 0.01 * centering_terms(chosen - 1, rejected - 1)
     assert (loss - moved).item() == pytest.approx(0.01 * 4)  # (1.5 + 0.5)² against (0.5 − 0.5)²
-
-
-@given(rewards=GAPS)
-def test_the_gradient_pulls_both_rewards_alike_in_opposite_directions(
-    rewards: list[tuple[float, float]],
-) -> None:
-    chosen = tensor(*(c for c, _ in rewards)).requires_grad_()
-    rejected = tensor(*(r for _, r in rewards)).requires_grad_()
-    bradley_terry_terms(chosen, rejected).sum().backward()
-    assert chosen.grad is not None
-    assert rejected.grad is not None
-    assert torch.allclose(chosen.grad, -torch.sigmoid(rejected - chosen))
-    assert torch.equal(chosen.grad, -rejected.grad)

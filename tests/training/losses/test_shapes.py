@@ -3,7 +3,7 @@ import torch
 
 from rm_core.errors import ShapeMismatch
 from tests.training.losses.values import tensor
-from training.losses.shapes import means_of_runs, precise, sums_of_runs
+from training.losses.shapes import means_of_runs, sums_of_runs
 
 
 def test_neighbours_are_summed_and_averaged() -> None:
@@ -17,8 +17,3 @@ def test_neighbours_are_summed_and_averaged() -> None:
 def test_runs_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(ShapeMismatch, match="add up"):
         sums_of_runs(tensor(1, 2), torch.tensor([1, 2]))
-
-
-def test_half_precision_becomes_single_and_double_stays() -> None:
-    assert precise(torch.zeros(1, dtype=torch.float16)).dtype == torch.float32
-    assert precise(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64

@@ -1,10 +1,7 @@
-import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.losses.values import tensor
-from training.losses import bradley_terry_terms, compared_positions, token_terms
+from training.losses import compared_positions
 
 IDS = st.lists(st.integers(0, 2), min_size=1, max_size=7)
 
@@ -47,20 +44,3 @@ def test_every_compared_token_is_inside_its_response_and_behind_what_they_share(
     for own, other in positions[:-1]:
         assert own == other
         assert chosen[: own + 1] != rejected[: own + 1]
-
-
-def test_every_pair_weighs_the_same_however_long_it_is() -> None:
-    chosen, rejected = tensor(1, 2, 3, 0), tensor(0, 2, 1, 1)
-    found = token_terms(chosen, rejected, torch.tensor([3, 1]))
-    expected = [
-        bradley_terry_terms(chosen[:3], rejected[:3]).mean().item(),
-        bradley_terry_terms(chosen[3:], rejected[3:]).mean().item(),
-    ]
-    assert found.tolist() == pytest.approx(expected)
-
-
-def test_the_margin_is_asked_for_at_every_token_of_its_pair() -> None:
-    chosen, rejected = tensor(1, 2, 3), tensor(0, 2, 1)
-    found = token_terms(chosen, rejected, torch.tensor([2, 1]), tensor(0.5, 2))
-    moved = token_terms(chosen - tensor(0.5, 0.5, 2), rejected, torch.tensor([2, 1]))
-    assert torch.equal(found, moved)

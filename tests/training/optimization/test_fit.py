@@ -222,29 +222,23 @@ def test_a_second_run_into_the_same_place_does_not_run_the_trunk_again(
     assert len(list(run_directory(Path(config.output)).glob("hidden-states-*"))) == 1
 
 
-def test_a_head_trained_alone_is_resumed_as_every_training_is(
-    tiny_base: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("way", "saved_weights", "most_bytes"),
+    [
+        ({"trainable": "head"}, "model.safetensors", 10_000),
+        (LORA, "adapter_model.safetensors", 50_000),
+    ],
+    ids=["head", "lora"],
+)
+def test_what_is_trained_alone_is_saved_alone_and_resumed_as_every_training_is(
+    tiny_base: Path, tmp_path: Path, way: dict[str, Any], saved_weights: str, most_bytes: int
 ) -> None:
-    whole = config_of(tiny_base, tmp_path / "whole", trainable="head", epochs=2.0, save_steps=4)
+    whole = config_of(tiny_base, tmp_path / "whole", epochs=2.0, save_steps=4, **way)
     result = train_reward_model(whole)
     (tmp_path / "again.run").mkdir()
     saved = min(run_directory(Path(whole.output)).glob("checkpoint-*"))
-    saved.rename(tmp_path / "again.run" / saved.name)
-
-    again = train_reward_model(replace(whole, output=str(tmp_path / "again"), resume=True))
-
-    weights = "model.safetensors"
-    assert again.manifest.files[weights] == result.manifest.files[weights]
-    assert sum(path.stat().st_size for path in saved.parent.glob("*/model.safetensors")) < 10_000
-
-
-def test_lora_is_resumed_from_its_adapter_alone(tiny_base: Path, tmp_path: Path) -> None:
-    whole = config_of(tiny_base, tmp_path / "whole", epochs=2.0, save_steps=4, **LORA)
-    result = train_reward_model(whole)
-    (tmp_path / "again.run").mkdir()
-    saved = min(run_directory(Path(whole.output)).glob("checkpoint-*"))
-    assert (saved / "adapter_model.safetensors").is_file()
-    assert not (saved / "model.safetensors").exists()
+    assert [path.name for path in saved.glob("*model.safetensors")] == [saved_weights]
+    assert (saved / saved_weights).stat().st_size < most_bytes
     saved.rename(tmp_path / "again.run" / saved.name)
 
     again = train_reward_model(replace(whole, output=str(tmp_path / "again"), resume=True))

@@ -209,16 +209,6 @@ def test_where_every_checkpoint_is_torn_nothing_is_resumed(
         checkpoint_to_resume(runs, identity, say=lambda _: None)
 
 
-def test_a_checkpoint_without_a_marker_as_plain_trainer_writes_it_is_not_taken(
-    tmp_path: Path, identity: RunIdentity
-) -> None:
-    (tmp_path / "checkpoint-7").mkdir()
-    (tmp_path / "checkpoint-7" / "model.safetensors").write_bytes(b"whole or half, who knows")
-
-    with pytest.raises(ConfigurationError, match="whole"):
-        checkpoint_to_resume(tmp_path, identity, say=lambda _: None)
-
-
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

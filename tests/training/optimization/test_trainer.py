@@ -131,14 +131,6 @@ def test_a_run_resumed_mid_epoch_equals_the_uninterrupted_one_bit_for_bit(
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_resumable_checkpoints_hold_their_weights_as_safetensors(
-    uninterrupted: tuple[dict[str, torch.Tensor], Path],
-) -> None:
-    saved = sorted(path.name for path in uninterrupted[1].glob("checkpoint-12/*"))
-    assert "model.safetensors" in saved
-    assert "pytorch_model.bin" not in saved
-
-
 def test_resuming_from_nothing_is_refused(
     start: TrainableModel, examples: tuple[EncodedExample, ...], tmp_path: Path
 ) -> None:
