@@ -70,6 +70,15 @@ def test_ratings_alone_leave_pairs_plots_out_with_a_sentence() -> None:
     assert all(why.endswith(".") for why in found.values())
 
 
+def test_a_log_of_losses_alone_makes_their_curve_alone() -> None:
+    losses = [{"step": row["step"], "loss": row["loss"]} for row in LOG]
+    curves = draw_plots(report_inputs(history=losses))["learning"]
+
+    assert isinstance(curves, Plot)
+    assert "loss" in curves.alt
+    assert "accuracy" not in curves.alt
+
+
 def test_a_short_log_and_two_responses_a_prompt_have_no_curves() -> None:
     made, rewards = comparisons(30, graded=False)
     two = [one for one in made if len(one.responses) == 2]

@@ -16,6 +16,21 @@ def test_both_splits_and_what_was_left_out_with_its_reason() -> None:
     assert ("rows read", "9") in tables["Findings"].rows
 
 
+def test_what_only_some_data_have_stands_there_where_they_have_it() -> None:
+    given = usual_inputs()
+    known = {"strengths": {"better": 3}, "ungraded": 1, "rated": 5, "steps": 7}
+    train = replace(given.data.splits["train"], **known)
+    splits = {**given.data.splits, "train": train}
+    both, *_ = data_tables(replace(given, data=replace(given.data, splits=splits)))
+
+    assert both.rows[-4:] == (
+        ("pairs: better", "3", "0"),
+        ("pairs without a grade", "1", "0"),
+        ("rated responses", "5", "0"),
+        ("labelled steps", "7", "0"),
+    )
+
+
 def test_no_id_stands_there() -> None:
     cells = [cell for table in data_tables(usual_inputs()) for row in table.rows for cell in row]
 
