@@ -167,7 +167,8 @@ def test_no_name_has_a_word_that_the_field_reads_otherwise(path: Path) -> None:
 def has_mirror(module: Path) -> bool:
     """Whether its tests are where they belong.
 
-    Those of a/b/c.py in tests/a/b/test_c.py, or in tests/a/b/test_all_b.py with its kin's.
+    Those of service/routes/ppo.py in tests/service/routes/test_ppo.py; or with its kin's in a file
+    of the folder's name, as in tests/training/data/formats/test_all_formats.py.
     """
     folder = ROOT / "tests" / module.parent
     return any(
