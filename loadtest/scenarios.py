@@ -129,4 +129,4 @@ SCENARIOS: dict[str, Callable[[ScenarioBuilder], Scenario]] = {
     "singles": lambda build: build.single("singles", SINGLES_CLIENTS),
     "one": lambda build: build.single("one", 1),
 }
-"""What each sends and when: the table of docs/loadtest.md."""
+"""What each sends and when: the table of docs/guides/loadtest.md."""

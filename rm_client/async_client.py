@@ -41,7 +41,7 @@ def _awaited(
     async def awaited(self: "AsyncRewardClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await method(self, *args, **kwargs)  # type: ignore[arg-type, misc, no-any-return]
 
-    awaited.__qualname__ = f"AsyncRewardClient.{method.__name__}"
+    awaited.__module__, awaited.__qualname__ = __name__, f"AsyncRewardClient.{method.__name__}"
     return awaited
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from rm_core.checkpoint.manifest import HeadKind
@@ -29,7 +29,8 @@ from training.types import (
     Trainable,
 )
 
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # True is no number, "2" neither
+# True is no number, "2" neither; a misspelt setting is none of ours.
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -53,17 +54,17 @@ class TrainingConfig:
     output: str = Field(description="directory that the checkpoint is written to.")
     mixture: Recipe | None = Field(
         default=None,
-        description="draw training records by this recipe of LLaMA-2; None: by the sources' "
+        description="draw training records by this recipe of LLaMA-2; absent: by the sources' "
         "weights.",
     )
     max_malformed: int | None = Field(
         default=None,
         ge=0,
-        description="stop when a file has more malformed rows than this; None: twenty, or 1 % of "
+        description="stop when a file has more malformed rows than this; absent: twenty, or 1 % of "
         "what was read of it where that is more.",
     )
     format: str | None = Field(
-        default=None, description="read every file as this format; None: detect each file's."
+        default=None, description="read every file as this format; absent: detect each file's."
     )
     heldout_fraction: float = Field(
         default=0.1,
@@ -71,7 +72,7 @@ class TrainingConfig:
         lt=1,
         description="share of prompts held out where records name no split.",
     )
-    split_seed: int = Field(default=0, description="changes which prompts those are.")
+    split_seed: int = Field(default=0, description="changes which prompts are held out.")
     max_length: int = Field(
         default=1024,
         gt=0,
@@ -83,7 +84,7 @@ class TrainingConfig:
     )
     objectives: Mapping[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_OBJECTIVES),
-        description="what is minimised: weights by names in `training.losses.OBJECTIVES`.",
+        description="what is minimised: NAME, or NAME=WEIGHT with a weight greater than 0.",
     )
     head: HeadKind = Field(
         default="last_token",
@@ -112,7 +113,7 @@ class TrainingConfig:
         description='with "full", leave the embeddings and so many of the lowest layers as they '
         "are; 0 freezes nothing.",
     )
-    lora_rank: int = Field(default=16, gt=0, description="of the adapter's matrices.")
+    lora_rank: int = Field(default=16, gt=0, description="rank of the adapter's matrices.")
     lora_alpha: float = Field(
         default=32.0, gt=0, description="the adapter's part is scaled by alpha / rank."
     )
@@ -140,7 +141,7 @@ class TrainingConfig:
     epochs: float = Field(
         default=1.0, gt=0, description="passes over the data; more than one overfits, says LLaMA-2."
     )
-    learning_rate: float = Field(default=1e-05, gt=0, description="the highest one.")
+    learning_rate: float = Field(default=1e-05, gt=0, description="the highest learning rate.")
     min_learning_rate_ratio: float = Field(
         default=0.1, ge=0, le=1, description="the cosine's end as a share of the highest."
     )
@@ -150,14 +151,14 @@ class TrainingConfig:
     min_warmup_steps: int = Field(
         default=5,
         ge=0,
-        description="at least so many, though never more than a tenth of the steps.",
+        description="at least so many such steps, though never more than a tenth of the steps.",
     )
     batch_size: int = Field(default=8, gt=0, description="prompts in one forward pass.")
     gradient_accumulation: int = Field(default=8, gt=0, description="forward passes in one update.")
-    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's.")
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's.")
-    adam_beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's.")
-    adam_epsilon: float = Field(default=1e-05, gt=0, description="AdamW's.")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's weight decay.")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's β₁.")
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's β₂.")
+    adam_epsilon: float = Field(default=1e-05, gt=0, description="AdamW's ε.")
     max_grad_norm: float = Field(
         default=1.0, gt=0, description="gradients are clipped to this norm."
     )
@@ -216,7 +217,7 @@ class TrainingConfig:
     baseline_weight: float = Field(
         default=32.0,
         ge=0,
-        description="n₀, how many samples the reward baseline counts for in a new stream.",
+        description="how many samples the reward baseline counts for in a new stream (n₀).",
     )
     report: bool = Field(
         default=True,
@@ -229,6 +230,14 @@ class TrainingConfig:
         description="held-out pairs ordered wrong that the report quotes; 0: none of their text.",
     )
 
+    @field_validator("margins", mode="plain")
+    @classmethod
+    def _margins_are_known(cls, margins: Any) -> Any:
+        from training.data.margins import margins_of
+
+        table = margins_of(margins)
+        return margins if isinstance(margins, str) else table
+
     @model_validator(mode="wrap")
     @classmethod
     def _errors_name_the_setting(cls, values: Any, handler: Any) -> "TrainingConfig":
@@ -240,14 +249,11 @@ class TrainingConfig:
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> "TrainingConfig":
-        from training.data.margins import margins_of
-
         if self.freeze_layers and self.trainable != "full":
             raise ConfigurationError(
                 f"`freeze_layers` is for trainable = 'full'; {self.trainable!r} trains none of the "
                 "trunk's own weights, so leave it out"
             )
-        margins_of(self.margins)
         self._check_objectives()
         return self
 
@@ -333,4 +339,6 @@ def _with_objectives(values: Mapping[str, Any]) -> dict[str, Any]:
 def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     name = first["loc"][0] if first["loc"] else "configuration"
+    if first["type"] == "too_short":
+        return f"`{name}` names no file; give at least one with --{name}"
     return f"`{name}` {first['msg'].replace('Input should', 'must')}"

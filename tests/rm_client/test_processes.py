@@ -40,6 +40,11 @@ async def test_an_async_client_survives_pickling(server_url: str) -> None:
             assert await other.score([ITEM]) == expected
 
 
+def test_methods_of_the_async_client_survive_pickling_by_name() -> None:
+    for method in (AsyncRewardClient.score, AsyncRewardClient.ppo_reward, AsyncRewardClient.ready):
+        assert pickle.loads(pickle.dumps(method)) is method
+
+
 def test_one_async_client_serves_several_event_loops(server_url: str) -> None:
     client = AsyncRewardClient(server_url)
     rewards = []

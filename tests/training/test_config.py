@@ -4,6 +4,7 @@ import pytest
 
 from rm_core.errors import ConfigurationError
 from training.config import TrainingConfig, load_config
+from training.types import STRENGTHS
 
 NEEDED = {"role": "safety", "data": ["d"], "base": "b", "output": "o"}
 
@@ -28,7 +29,7 @@ def test_defaults_are_the_paper_s_recipe() -> None:
         ({"learning_rat": 1.0}, "did you mean `learning_rate`"),
         ({"role": "harm"}, "role"),
         ({"base": None}, "--base"),
-        ({"data": []}, "data"),
+        ({"data": []}, "names no file"),
         ({"data": [{"weight": 1}]}, "path"),
         ({"mixture": "soup"}, "llama2_safety"),
         ({"max_malformed": -1}, "max_malformed"),
@@ -40,8 +41,11 @@ def test_defaults_are_the_paper_s_recipe() -> None:
         ({"batch_size": 1.5}, "batch_size"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**32}, "seed"),
-        ({"margins": "huge"}, "margins"),
-        ({"margins": {"better": 1.0}}, "margins"),
+        ({"margins": "huge"}, "none, small, large, or a table"),
+        ({"margins": 3}, "none, small, large, or a table"),
+        ({"margins": {"better": 1.0}}, "names each of significantly_better"),
+        ({"margins": {**dict.fromkeys(STRENGTHS, 1.0), "better": True}}, "margins.better"),
+        ({"margins": {**dict.fromkeys(STRENGTHS, 1.0), "worse": 1.0}}, "nothing else"),
         ({"objective": "bradly_terry"}, "objective"),
         ({"head": "first_token"}, "head"),
         ({"head": "per_token"}, "per_token"),
@@ -52,6 +56,11 @@ def test_defaults_are_the_paper_s_recipe() -> None:
 def test_a_wrong_setting_is_refused_by_name(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         load_config(None, {**NEEDED, **change} if change.get("base", 1) else {**NEEDED, "base": ""})
+
+
+def test_a_misspelt_setting_is_refused_outside_of_files_too() -> None:
+    with pytest.raises(ConfigurationError, match="epoch"):
+        TrainingConfig(**{**load_config(None, NEEDED).to_json(), "data": ("d",), "epoch": 2.0})
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:

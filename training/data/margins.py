@@ -36,7 +36,7 @@ def margins_of(choice: MarginTable | Margins) -> Margins:
     Raises:
         ConfigurationError: no such name; or a grade is missing, unknown or negative.
     """
-    if isinstance(choice, str):
+    if not isinstance(choice, Mapping):
         if choice not in MARGINS:
             raise ConfigurationError(
                 f"`margins` must be one of {', '.join(get_args(MarginTable))}, or a table with a "

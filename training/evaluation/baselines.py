@@ -30,7 +30,7 @@ _WORD = r"(?u)\b\w+\b"  # single letters and digits too, which scikit-learn leav
 
 @dataclass(frozen=True, slots=True)
 class BaselineScorer:
-    """A baseline as `training.evaluation.Scorer`: reads the response alone, or the step alone.
+    """A baseline as `evaluation.scorer.Scorer`: reads the response alone, or the step alone.
 
     Attributes:
         name: one of `BASELINES`.
