@@ -8,6 +8,7 @@ What varies from run to run is replaced by a name before it is recorded:
 
 - digests of the checkpoints (their files name library versions), directories of the run;
 - ids that the server draws, times, its port, the release's version;
+- when the files of the offline documentation were installed, and the tag made from that;
 - how long a caller is to wait, which the device's speed so far decides;
 - the signature, by whether it is valid;
 - values of metrics that measure time or the packing (the names, labels and the rest stay);
@@ -248,19 +249,7 @@ def canonical_reply(reply: httpx.Response, normalise: Callable[[str], str]) -> d
 
     A usual header that is missing is recorded as null.
     """
-    headers = dict(reply.headers)
-    assert "date" in headers
-    del headers["date"]
-    length = headers.pop("content-length", None)
-    if reply.request.method != "HEAD":
-        assert length in (None, str(len(reply.content)))
-    if (given := headers.get("x-rewardd-signature")) is not None:
-        headers["x-rewardd-signature"] = _judged_signature(reply, given)
-    if headers.get("x-request-id") != REQUEST_ID:
-        headers["x-request-id"] = re.sub("[0-9a-f]{32}", "(32 hex digits)", headers["x-request-id"])
-    if "retry-after" in headers:
-        headers["retry-after"] = re.sub(r"^[1-9]\d*$", "(whole seconds)", headers["retry-after"])
-    headers = {name: normalise(value) for name, value in headers.items()}
+    headers = _canonical_headers(reply)
     kind = headers.get("content-type", "").partition(";")[0]
     found: dict[str, Any] = {"status": reply.status_code}
     usual = _usual_headers(problem=reply.status_code >= 400)
@@ -275,6 +264,25 @@ def canonical_reply(reply: httpx.Response, normalise: Callable[[str], str]) -> d
     if kind not in {"text/html", "text/plain"} and not kind.endswith("json"):
         return found  # pictures and scripts of other packages
     return found | canonical_body(normalise(reply.text))
+
+
+def _canonical_headers(reply: httpx.Response) -> dict[str, str]:
+    headers = dict(reply.headers)
+    assert "date" in headers
+    del headers["date"]
+    length = headers.pop("content-length", None)
+    if reply.request.method != "HEAD":
+        assert length in (None, str(len(reply.content)))
+    if (given := headers.get("x-rewardd-signature")) is not None:
+        headers["x-rewardd-signature"] = _judged_signature(reply, given)
+    if headers.get("x-request-id") != REQUEST_ID:
+        headers["x-request-id"] = re.sub("[0-9a-f]{32}", "(32 hex digits)", headers["x-request-id"])
+    for name in ("etag", "last-modified"):  # of an installed file, and of the day it was installed
+        if name in headers:
+            headers[name] = f"({name})"
+    if "retry-after" in headers:
+        headers["retry-after"] = re.sub(r"^[1-9]\d*$", "(whole seconds)", headers["retry-after"])
+    return {name: normalise(value) for name, value in headers.items()}
 
 
 def _usual_headers(*, problem: bool) -> dict[str, str]:
