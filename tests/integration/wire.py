@@ -249,7 +249,7 @@ def canonical_reply(reply: httpx.Response, normalise: Callable[[str], str]) -> d
 
     A usual header that is missing is recorded as null.
     """
-    headers = _canonical_headers(reply)
+    headers = _canonical_headers(reply, normalise)
     kind = headers.get("content-type", "").partition(";")[0]
     found: dict[str, Any] = {"status": reply.status_code}
     usual = _usual_headers(problem=reply.status_code >= 400)
@@ -266,7 +266,7 @@ def canonical_reply(reply: httpx.Response, normalise: Callable[[str], str]) -> d
     return found | canonical_body(normalise(reply.text))
 
 
-def _canonical_headers(reply: httpx.Response) -> dict[str, str]:
+def _canonical_headers(reply: httpx.Response, normalise: Callable[[str], str]) -> dict[str, str]:
     headers = dict(reply.headers)
     assert "date" in headers
     del headers["date"]
