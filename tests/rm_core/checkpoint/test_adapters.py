@@ -79,6 +79,8 @@ def another(tmp_path: Path, base: Path) -> Path:
     return save_adapter(tmp_path / "helpfulness", base, seed=2, r=2, target_modules="all-linear")
 
 
+# peft says that GPT-2's Conv1D turns its weights, and mends it.
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
 @pytest.mark.parametrize(
     "architecture", ["llama", "qwen3", "mistral", "gemma2", "gpt2", "gpt_neox"]
 )
@@ -101,6 +103,8 @@ def test_two_adapters_in_one_forward_score_as_peft_does_one_text_at_a_time(
         assert engine.describe()[role]["shares_base_with"] != []
 
 
+# Of a bias that can't be merged; here it is served apart.
+@pytest.mark.filterwarnings("ignore:.lora_bias=True. was passed")
 @pytest.mark.parametrize(
     "options",
     [
