@@ -29,7 +29,6 @@ DEFAULT_OBJECTIVES: Mapping[str, float] = {"bradley_terry": 1.0}
 """Weights by names in `training.losses.OBJECTIVES`."""
 
 CalibrationMethod = Literal["auto", "labels", "pairs", "none"]
-CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
 
 DEFAULT_TARGET_PRECISION = 0.89
 """Of "unsafe" below τ: what LLaMA-2's 0.15 had."""

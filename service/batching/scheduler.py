@@ -294,10 +294,8 @@ class Scheduler:
                     counted = len(self._queue)
                     if tokens >= self._cap.tokens or counted >= self._limits.max_pack_items:
                         return
-                    if (
-                        len({id(entry.request) for entry in self._queue})
-                        >= self._concurrency.expected
-                    ):
+                    callers = len({id(entry.request) for entry in self._queue})
+                    if callers >= self._concurrency.expected:
                         return
                     self._arrived.clear()
                     await self._arrived.wait()

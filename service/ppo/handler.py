@@ -6,16 +6,11 @@ arithmetic and the reply's JSON on the store's thread, inside the transaction th
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rm_client.models_ppo import PpoItem, ppo_item_model
 from rm_core.errors import InputError
-from rm_core.rewards import Statistics, from_baseline
-from rm_core.rewards.ppo import (
-    PpoSample,
-    has_finite_logit,
-    sequence_kl,
-)
+from rm_core.rewards import Statistics, TokenKL, from_baseline
+from rm_core.rewards.ppo import PpoSample, has_finite_logit, sequence_kl
 from service.batching.queue import Submission
 from service.http.body import (
     item_pointer,
@@ -33,14 +28,10 @@ from service.results import ItemFailure, ItemResult
 from service.schemas.ppo import PpoEnvelope, kl_input
 from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import score_items
+from service.state import AppState
 from service.streams.idempotency import Answer
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.store import Transaction
-
-if TYPE_CHECKING:
-    from rm_core.rewards import TokenKL
-    from service.state import AppState
-    from service.streams.service import StreamService
 
 PPO_ROUTE = "/ppo_reward"
 
@@ -53,11 +44,11 @@ class ParsedRequest:
     """A request's options, and its items or what is wrong with each."""
 
     options: PpoEnvelope
-    items: "list[tuple[PpoItem, TokenKL | None] | ItemFailure]"
+    items: list[tuple[PpoItem, TokenKL | None] | ItemFailure]
 
 
 async def answer_ppo(
-    state: "AppState", body: bytes, key: IdempotencyKey | None, *, deadline: float | None
+    state: AppState, body: bytes, key: IdempotencyKey | None, *, deadline: float | None
 ) -> Answer:
     """Answer one request: from the ledger if it is known, else by scoring and counting it.
 
@@ -72,7 +63,7 @@ async def answer_ppo(
         UnknownStream, IdempotencyConflict, TooManyStreams, StateUnavailable: see
             `service.streams.store`.
     """
-    streams: StreamService = state.streams
+    streams = state.streams
     if key is not None and (known := await streams.store.replay(key)) is not None:
         return Answer(known, "replayed")
     max_items = state.settings.max_items
@@ -130,7 +121,7 @@ def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
 
 
 async def _scored(
-    state: "AppState", parsed: ParsedRequest, *, deadline: float | None
+    state: AppState, parsed: ParsedRequest, *, deadline: float | None
 ) -> list[PpoSample | ItemFailure]:
     """Score the items that are sound; the others keep their failures and their places."""
     results = await score_items(
@@ -149,7 +140,7 @@ async def _scored(
 
 
 def _place(
-    index: int, place: "tuple[PpoItem, TokenKL | None] | ItemFailure", result: ItemResult
+    index: int, place: tuple[PpoItem, TokenKL | None] | ItemFailure, result: ItemResult
 ) -> PpoSample | ItemFailure:
     if isinstance(place, ItemFailure):
         return place
@@ -189,7 +180,7 @@ def _failure(error: InputError, index: int) -> ItemFailure:
     )
 
 
-def _observe(state: "AppState", options: PpoEnvelope, result: StreamUpdateResult) -> None:
+def _observe(state: AppState, options: PpoEnvelope, result: StreamUpdateResult) -> None:
     shaping, added, stream = result.shaping, result.added, result.stream
     metrics = state.streams.metrics
     if added is not None:
