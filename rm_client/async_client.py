@@ -5,7 +5,7 @@ import functools
 import os
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -69,12 +69,13 @@ class AsyncRewardClient(ClientBase):
         items: Iterable[object],
         *,
         truncate: Truncation = "error",
+        stop: Sequence[str] = (),
         first_index: int = 0,
         max_in_flight: int = 2,
         on_item_error: OnItemError = "return",
     ) -> AsyncIterator[ScoreResult]:
         """As `RewardClient.score_iter`."""
-        calls = line_calls(items, truncate=truncate, first_index=first_index)
+        calls = line_calls(items, truncate=truncate, stop=stop, first_index=first_index)
         index = first_index
         async for results in self._in_order(calls, max_in_flight):
             for result in results:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -63,6 +63,7 @@ class RewardClient(ClientBase):
         items: Iterable[object],
         *,
         truncate: Truncation = "error",
+        stop: Sequence[str] = (),
         detail: DetailKind | None = None,
         step_separator: str = "\n\n",
         aggregation: StepAggregation = "min",
@@ -75,6 +76,7 @@ class RewardClient(ClientBase):
             items: `ResponseItem`, `StepsItem`, `GroupItem`, `MessagesItem`, or mappings of their
                 fields.
             truncate: "error" refuses a text that is too long, "prompt" cuts the prompt's left.
+            stop: the policy's own stop tokens, taken off the responses' ends.
             detail: "tokens" asks for the reward at every token too, "steps" at every step's end.
             step_separator: ends a step of a response that is not given as `steps`.
             aggregation: how the steps' scores become one.
@@ -89,6 +91,7 @@ class RewardClient(ClientBase):
                 items,
                 on_item_error,
                 truncate=truncate,
+                stop=list(stop),
                 detail=detail,
                 step_separator=step_separator,
                 aggregation=aggregation,
@@ -101,6 +104,7 @@ class RewardClient(ClientBase):
         items: Iterable[object],
         *,
         truncate: Truncation = "error",
+        stop: Sequence[str] = (),
         first_index: int = 0,
         max_in_flight: int = 2,
         on_item_error: OnItemError = "return",
@@ -110,11 +114,12 @@ class RewardClient(ClientBase):
         Args:
             items: as for `score`; read ahead only as far as what is in flight.
             truncate: as for `score`.
+            stop: as for `score`.
             first_index: number of the first item, for a file that is resumed.
             max_in_flight: parts of up to 64 items that are under way at a time.
             on_item_error: as for `score`; "raise" raises at the first failure.
         """
-        calls = line_calls(items, truncate=truncate, first_index=first_index)
+        calls = line_calls(items, truncate=truncate, stop=stop, first_index=first_index)
         index = first_index
         for results in self._in_order(calls, max_in_flight):
             for result in results:
@@ -128,6 +133,7 @@ class RewardClient(ClientBase):
         items: Iterable[object],
         *,
         truncate: Truncation = "error",
+        stop: Sequence[str] = (),
         on_item_error: OnItemError = "return",
     ) -> CompareReply:
         """Winner, ranking and pairwise probabilities of each item's responses.
@@ -135,9 +141,12 @@ class RewardClient(ClientBase):
         Args:
             items: `CompareItem`s, or mappings of their fields.
             truncate: as for `score`.
+            stop: as for `score`.
             on_item_error: as for `score`.
         """
-        return self._run(wire.compare_call(items, on_item_error, truncate=truncate))
+        return self._run(
+            wire.compare_call(items, on_item_error, truncate=truncate, stop=list(stop))
+        )
 
     def ppo_reward(  # noqa: PLR0913 (the request's own fields)
         self,
@@ -150,6 +159,7 @@ class RewardClient(ClientBase):
         missing_eos_penalty: float = 0.0,
         expect_version: ExpectVersion | None = None,
         truncate: Truncation = "error",
+        stop: Sequence[str] = (),
         idempotency_key: str | None = None,
         on_item_error: OnItemError = "return",
     ) -> PpoReply:
@@ -164,6 +174,7 @@ class RewardClient(ClientBase):
             missing_eos_penalty: taken off items with finished false.
             expect_version: other weights or statistics than these are a `RequestRefused` (412).
             truncate: as for `score`.
+            stop: as for `score`.
             idempotency_key: names the call; with the same key and items it counts once even if a
                 restarted trainer makes it again. A fresh one by default.
             on_item_error: as for `score`.
@@ -182,6 +193,7 @@ class RewardClient(ClientBase):
                 missing_eos_penalty=missing_eos_penalty,
                 expect_version=expect_version,
                 truncate=truncate,
+                stop=list(stop),
                 idempotency_key=idempotency_key,
             )
         )

@@ -13,7 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from rm_client.call import Call
 from rm_client.checks import ScoreResult, check_scores
 from rm_client.errors import InvalidReply, InvalidRequest
-from rm_client.models import FailedReply, GroupReply, ResponseReply, ScoreItem, Truncation
+from rm_client.models import (
+    FailedReply,
+    GroupReply,
+    ResponseReply,
+    ScoreItem,
+    TextOptions,
+    Truncation,
+)
 from rm_client.wire import NDJSON_MEDIA_TYPE, dump, explain, score_items
 
 MAX_LINES = 64
@@ -23,13 +30,14 @@ _RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ResponseReply | GroupReply | Fai
 
 
 def line_calls(
-    items: Iterable[object], *, truncate: Truncation, first_index: int
+    items: Iterable[object], *, truncate: Truncation, stop: Sequence[str] = (), first_index: int
 ) -> Iterator[Call[list[ScoreResult]]]:
     """Calls that together score `items`, each of at most 64 lines and about 1 MiB.
 
     Args:
         items: read only as far as the calls are taken.
         truncate: of every item.
+        stop: of every item; see `TextOptions`.
         first_index: number of the first item; every result line must carry its item's number.
 
     Raises:
@@ -37,7 +45,8 @@ def line_calls(
     """
     if first_index < 0:
         raise InvalidRequest("first_index must not be negative")
-    option = b"" if truncate == "error" else b',"truncate":' + json.dumps(truncate).encode()
+    options = dump(_options(truncate, stop))[1:-1]
+    option = b"," + options if options else b""
     models: list[ScoreItem] = []
     lines: list[bytes] = []
     num_bytes = 0
@@ -54,6 +63,13 @@ def line_calls(
         num_bytes += len(line)
     if lines:
         yield _call(models, lines, begin)
+
+
+def _options(truncate: Truncation, stop: Sequence[str]) -> TextOptions:
+    try:
+        return TextOptions(truncate=truncate, stop=list(stop))
+    except ValidationError as exc:
+        raise InvalidRequest(f"the request is not valid: {explain(exc)}") from None
 
 
 def _call(

@@ -12,11 +12,13 @@ from pydantic_core import PydanticCustomError
 
 from rm_client.models_base import (
     MAX_NAME_CHARACTERS,
+    MAX_STOPS,
     ChatMessage,
     IsSafety,
-    Prompt,
+    PromptItem,
     Received,
     Sent,
+    StopToken,
     examples,
 )
 
@@ -35,19 +37,18 @@ Truncate = Annotated[
 ]
 
 
-class ResponseItem(Sent):
+class ResponseItem(PromptItem):
     """One response to one prompt."""
 
     model_config = examples(
         {"prompt": "How do I bleed a radiator?", "response": "Turn the heating off, then …"}
     )
 
-    prompt: Prompt
     response: str = Field(description="The policy's answer, which is scored.")
     is_safety: IsSafety = False
 
 
-class StepsItem(Sent):
+class StepsItem(PromptItem):
     """One response to one prompt, given step by step; each step gets rewards."""
 
     model_config = examples(
@@ -57,7 +58,6 @@ class StepsItem(Sent):
         }
     )
 
-    prompt: Prompt
     steps: list[Annotated[str, Field(min_length=1)]] = Field(
         min_length=1,
         description="The response's parts. They are put end to end as they are, so each brings its "
@@ -66,7 +66,7 @@ class StepsItem(Sent):
     is_safety: IsSafety = False
 
 
-class GroupItem(Sent):
+class GroupItem(PromptItem):
     """Several responses to one prompt, as GRPO samples them."""
 
     model_config = examples(
@@ -76,7 +76,6 @@ class GroupItem(Sent):
         }
     )
 
-    prompt: Prompt
     responses: list[str] = Field(min_length=1, description="The answers, each scored by itself.")
     is_safety: IsSafety = False
 
@@ -125,19 +124,30 @@ def score_item_model(raw: object) -> type[ScoreItem]:
     return ResponseItem
 
 
-class CompareItem(Sent):
+class CompareItem(PromptItem):
     """Two or more responses to one prompt, to be ranked."""
 
     model_config = examples(
         {"prompt": "Is 27 prime?", "responses": ["No: 27 = 3 × 9.", "Yes, it is prime."]}
     )
 
-    prompt: Prompt
     responses: list[str] = Field(min_length=2, description="The answers to compare.")
     is_safety: IsSafety = False
 
 
-class ScoreOptions(Sent):
+class TextOptions(Sent):
+    """How the texts of a request are read."""
+
+    truncate: Truncate = "error"
+    stop: list[StopToken] = Field(
+        default=[],
+        max_length=MAX_STOPS,
+        description="The policy's own stop tokens (`<|im_end|>`), taken off the responses' ends "
+        "before the reward model's own end of a turn is written.",
+    )
+
+
+class ScoreOptions(TextOptions):
     """What a request to /score may ask for beside each response's reward."""
 
     detail: DetailKind | None = Field(
@@ -164,14 +174,12 @@ class ScoreRequest(ScoreOptions):
     """The body of POST /score; a single item may also stand alone at the top level."""
 
     items: list[ScoreItem] = Field(min_length=1, description="What to score, each by itself.")
-    truncate: Truncate = "error"
 
 
-class CompareRequest(Sent):
+class CompareRequest(TextOptions):
     """The body of POST /compare; a single item may also stand alone at the top level."""
 
     items: list[CompareItem] = Field(min_length=1, description="Sets of responses to compare.")
-    truncate: Truncate = "error"
 
 
 Offset = Annotated[list[int], Field(min_length=2, max_length=2)]

@@ -2,9 +2,20 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 MAX_NAME_CHARACTERS = 64
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 64
 
 
 class Sent(BaseModel):
@@ -65,6 +76,32 @@ Prompt = Annotated[
         examples=["How do I bleed a radiator?"],
     ),
 ]
+
+StopToken = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+
+
+class PromptItem(Sent):
+    """What items with a prompt of their own have in common."""
+
+    prompt: Prompt
+    rendered: bool = Field(
+        default=False,
+        description="True if `prompt` is a text that has been through a chat template already: no "
+        "template is applied, the response is appended as it stands, and BOS and EOS are added "
+        "only where they are wanted and absent.",
+    )
+
+    @field_validator("rendered")
+    @classmethod
+    def _of_a_text(cls, rendered: bool, info: ValidationInfo) -> bool:
+        if rendered and isinstance(info.data.get("prompt"), list):
+            raise PydanticCustomError(
+                "rendered_messages",
+                "messages go through the model's chat template; leave rendered out, or send the "
+                "rendered text as prompt",
+            )
+        return rendered
+
 
 IsSafety = Annotated[
     bool,

@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from rm_client.models import FailedReply, MessagesItem, ResponseItem, RewardReply, Role, Truncate
+from rm_client.models import (
+    FailedReply,
+    MessagesItem,
+    ResponseItem,
+    RewardReply,
+    Role,
+    TextOptions,
+)
 from rm_client.models_base import Received, Sent, examples
 
 WhitenMode = Literal["running", "frozen", "batch", "group", "none"]
@@ -158,11 +165,10 @@ def ppo_item_model(raw: object) -> type[PpoItem]:
     return PpoMessagesItem if is_chat else PpoResponseItem
 
 
-class PpoRequest(Sent):
+class PpoRequest(TextOptions):
     """The body of POST /ppo_reward."""
 
     items: list[PpoItem] = Field(min_length=1, description="The responses, each by itself.")
-    truncate: Truncate = "error"
     stream: StreamName = DEFAULT_STREAM
     beta: Coefficient = Field(
         default=DEFAULT_BETA,

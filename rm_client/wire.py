@@ -25,7 +25,6 @@ from rm_client.models import (
     ScoreItem,
     ScoreReply,
     ScoreRequest,
-    Truncation,
     score_item_model,
 )
 from rm_client.models_ppo import (
@@ -67,11 +66,11 @@ def score_call(
 
 
 def compare_call(
-    items: Iterable[object], on_item_error: OnItemError, *, truncate: Truncation
+    items: Iterable[object], on_item_error: OnItemError, **options: Any
 ) -> Call[CompareReply]:
     """POST /compare."""
     models = _items(items, CompareItem, lambda _: CompareItem)
-    request = _model(CompareRequest, items=models, truncate=truncate)
+    request = _model(CompareRequest, items=models, **options)
     return _items_call(
         "/compare",
         request,

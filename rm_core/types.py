@@ -40,12 +40,17 @@ class Dialogue:
         allow_empty: whether a response without text is scored, as a policy's samples may be, or
             refused.
         read_at: where rewards are read; beyond the end's only by causal models.
+        rendered: whether a text prompt has been through a chat template: no template is applied
+            then, and the response is appended as it stands.
+        stops: the policy's own stop tokens, which are taken off the response's end.
     """
 
     prompt: str | tuple[Message, ...]
     response: str
     allow_empty: bool = False
     read_at: ReadAt = "end"
+    rendered: bool = False
+    stops: tuple[str, ...] = ()
 
     @property
     def group_key(self) -> Hashable:
@@ -63,12 +68,15 @@ class RenderedText:
         add_special_tokens: whether BOS and EOS that the position contract wants are added where
             they are absent; never a second one.
         max_tokens: keep this many from the end, and BOS; None: the model's own limit.
+        stops: the policy's own stop tokens, in whose place at the text's end the model's own end
+            of a turn is written.
     """
 
     text: str
     num_prompt_characters: int | None = None
     add_special_tokens: bool = True
     max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
 
     @property
     def group_key(self) -> Hashable:

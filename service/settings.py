@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
 
 PREFIX = "REWARDD_"
@@ -239,6 +240,13 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
         description="The stream of whitened; ?stream= overrides it, one for each training run.",
     )
+    dialect_stop: Annotated[tuple[StopToken, ...], NoDecode] = Field(
+        default=(),
+        max_length=MAX_STOPS,
+        description="The policy's own stop tokens (<|im_end|>), separated by commas, which "
+        "dialects take off the texts' ends before the reward model's own is written; ?stop= "
+        "overrides it.",
+    )
     dialect_fallback_reward: float | None = Field(
         default=None,
         allow_inf_nan=False,
@@ -254,7 +262,7 @@ class Settings(BaseSettings):
         "so that a trainer can tell its rewards from forged ones.",
     )
 
-    @field_validator("disabled_dialects", mode="before")
+    @field_validator("disabled_dialects", "dialect_stop", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """Environment and flags say "slime,vllm"; a file may also hold a list."""

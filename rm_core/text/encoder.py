@@ -107,23 +107,25 @@ class TextEncoder:
             return self._encode_rendered(dialogue, truncate)
         if isinstance(dialogue, TokenIds):
             return self._encode_ids(dialogue, truncate)
-        if self.contract.rendering == "chat":
-            bare_response = self._frame.without_stop(dialogue.response)
-            dialogue = replace(dialogue, response=bare_response)
+        dialogue, tail = self._without_stops(dialogue)
         if not dialogue.allow_empty and not dialogue.response.strip():
             raise EmptyText("the response is empty", field="response")
         check_dialogue(dialogue)
-        text, border = self._render(dialogue)
+        text, border = self._render(dialogue, tail)
         text = self._without_line_breaks(text)
         border = min(border, len(text))
         limit = self.contract.max_length
         if len(text) > limit * MAX_CHARACTERS_PER_TOKEN:
             text, border = self._shorten(text, border, truncate)
-        chat = self.contract.rendering == "chat"
-        add_special_tokens = not chat and self.contract.bos == "tokenizer"
-        ids, offsets = self._tokenize(text, add_special_tokens=add_special_tokens)
+        chat = self.contract.rendering == "chat" and not dialogue.rendered
+        by_tokenizer = self._added_by_tokenizer and not dialogue.rendered
+        ids, offsets = self._tokenize(text, add_special_tokens=by_tokenizer)
         tokenised = Tokenised(dialogue, border, offsets)
-        encoded = self._finish(ids, tokenised.num_prompt_tokens, truncate)
+        num_prompt = tokenised.num_prompt_tokens
+        if dialogue.rendered:
+            ids, num_in_front = self._frame.around(ids)
+            num_prompt = None if num_prompt is None else num_prompt + num_in_front
+        encoded = self._finish(ids, num_prompt, truncate, by_tokenizer=by_tokenizer)
         if dialogue.read_at == "end":
             return encoded
         if border == len(text):
@@ -136,11 +138,29 @@ class TextEncoder:
             encoded, extra_positions=extra_positions_of(tokenised, encoded, name_of, stripped=chat)
         )
 
-    def _finish(self, ids: list[int], num_prompt: int | None, truncate: Truncation) -> Encoded:
+    @property
+    def _added_by_tokenizer(self) -> bool:
+        """Whether BOS and EOS of a dialogue are the tokenizer's affair."""
+        return self.contract.rendering == "concatenate" and self.contract.bos == "tokenizer"
+
+    def _without_stops(self, dialogue: Dialogue) -> tuple[Dialogue, str]:
+        """A dialogue without the stop tokens of its sampler, and what a turn then ends with.
+
+        A template ends the turn by itself; behind a prompt that is rendered already, the model's
+        own end takes the place of the policy's.
+        """
+        bare, found = self._frame.without_stops(dialogue.response, dialogue.stops)
+        by_template = self.contract.rendering == "chat" and not dialogue.rendered
+        if not (found or by_template):
+            return dialogue, ""
+        return replace(dialogue, response=bare), self._frame.tail if found else ""
+
+    def _finish(
+        self, ids: list[int], num_prompt: int | None, truncate: Truncation, *, by_tokenizer: bool
+    ) -> Encoded:
         """Apply the BOS and EOS rules and the length limit, and find the position to read."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         contract, warnings = self.contract, []
-        by_tokenizer = contract.bos == "tokenizer" and contract.rendering == "concatenate"
         if by_tokenizer and self._adds_bos and ids[:2] == [bos, bos]:
             # The text brought its own BOS and the tokenizer added one: keep one.
             ids = ids[1:]
@@ -170,6 +190,9 @@ class TextEncoder:
 
     def _encode_rendered(self, rendered: RenderedText, truncate: Truncation) -> Encoded:
         text, border = rendered.text, rendered.num_prompt_characters
+        if rendered.stops:
+            prompt = text[: border or 0]  # a stop of its own is none of the response's
+            text = prompt + self._frame.with_own_end(text[len(prompt) :], rendered.stops)
         if not text.strip():
             raise EmptyText("the text is empty", field="text")
         check_characters(text, "text")
@@ -255,15 +278,20 @@ class TextEncoder:
         excess = len(text) - most
         return text[excess:], border - excess
 
-    def _render(self, dialogue: Dialogue) -> tuple[str, int]:
+    def _render(self, dialogue: Dialogue, tail: str) -> tuple[str, int]:
         """The text to tokenise, and the index of the response's first character in it."""
-        if self.contract.rendering == "concatenate":
+        if dialogue.rendered or self.contract.rendering == "concatenate":
             if not isinstance(dialogue.prompt, str):
                 raise InvalidMessages(
-                    "the model has no chat template for messages; send the prompt as a string",
+                    "messages are not rendered yet; leave `rendered` out"
+                    if dialogue.rendered
+                    else "the model has no chat template for messages; send the prompt as a string",
                     field="prompt",
                 )
-            return dialogue.prompt + dialogue.response, len(dialogue.prompt)
+            text = dialogue.prompt + dialogue.response + tail
+            if dialogue.rendered and not text.strip():
+                raise EmptyText("the text is empty", field="response")
+            return text, len(dialogue.prompt)
         messages = self._messages(dialogue)
         try:
             text = self._tokenizer.apply_chat_template(

@@ -33,14 +33,38 @@ class Frame:
             behind = ()
         return [*front, *ids, *behind], len(front)
 
-    def without_stop(self, response: str) -> str:
-        """A response without the stop tokens that a sampler left at its end."""
+    def without_stops(self, text: str, foreign: Sequence[str] = ()) -> tuple[str, bool]:
+        """A text without the stop tokens that a sampler left at its end.
+
+        Args:
+            text: a response, or a whole text.
+            foreign: stop tokens of the policy, which are not the model's own.
+
+        Returns:
+            What stands before them, and whether one of `foreign` was among them.
+        """
+        found = False
         while True:
-            text = response.rstrip()
-            stop = next((stop for stop in self.stops if text.endswith(stop)), None)
-            if stop is None:
-                return response
-            response = text.removesuffix(stop)
+            bare = text.rstrip()
+            ends = [
+                (whole, stop)
+                for stop in {*foreign, *self.stops}
+                for whole in (text, bare)  # a stop may itself be white space
+                if whole.endswith(stop)
+            ]
+            if not ends:
+                return text, found
+            whole, stop = max(ends, key=lambda end: len(end[1]))
+            found = found or stop in foreign
+            text = whole.removesuffix(stop)
+
+    def with_own_end(self, text: str, foreign: Sequence[str]) -> str:
+        """A text with the model's own end of a turn in place of a policy's stop tokens.
+
+        A text that ends without one of them stays as it is.
+        """
+        bare, found = self.without_stops(text, foreign)
+        return bare + self.tail if found else text
 
 
 def added_around(bare: Sequence[int], dressed: Sequence[int]) -> tuple[list[int], list[int]]:

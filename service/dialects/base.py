@@ -1,13 +1,13 @@
 """What a dialect's body asks: texts to score, and how to write down what became of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from rm_core.rewards.rule import ScoredResponse
-from rm_core.types import RewardInput, Role
+from rm_core.types import RewardInput, Role, TokenIds
 from service.problems import Problem, ProblemItem
 from service.results import ItemFailure
 
@@ -40,6 +40,12 @@ class TextInput:
     def dialogues(self) -> Sequence[RewardInput]:
         """The one text."""
         return (self.subject,)
+
+    def without_stops(self, stops: tuple[str, ...]) -> "TextInput":
+        """The same text, the policy's stop tokens taken off its end; ids stay as they are."""
+        if isinstance(self.subject, TokenIds):
+            return self
+        return replace(self, subject=replace(self.subject, stops=stops))
 
     def pointer_of(self, index: int, field: str) -> str:  # noqa: ARG002 (one text)
         """Where in the body a part stands."""
@@ -118,6 +124,7 @@ class DialectOptions:
         detail: whether more than the bare number is wanted.
         rendered: whether prompts are rendered already and only the response is to be appended.
         name: of the model that the path names; "" elsewhere.
+        stops: the policy's stop tokens, taken off the texts' ends.
     """
 
     reward: RewardKind = "selected"
@@ -125,6 +132,7 @@ class DialectOptions:
     detail: bool = False
     rendered: bool = False
     name: str = ""
+    stops: tuple[str, ...] = ()
 
 
 def wrong_type(pointer: str, expected: str) -> ItemFailure:

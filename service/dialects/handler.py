@@ -15,8 +15,16 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from rm_client.models_base import MAX_STOP_CHARACTERS, MAX_STOPS
 from service.batching.queue import Submission
-from service.dialects.base import DialectOptions, ParsedBody, ParsedText, RewardKind, bad_request
+from service.dialects.base import (
+    DialectOptions,
+    ParsedBody,
+    ParsedText,
+    RewardKind,
+    TextInput,
+    bad_request,
+)
 from service.dialects.result import text_rewards
 from service.http.body import parse_json, read_body, require_json
 from service.http.deadline import deadline_of, while_connected
@@ -84,8 +92,12 @@ async def answer_dialect(
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
     parsed = dialect.read(body, options)
     score = _score_patiently if dialect.waits else _score
+    places = [
+        one.without_stops(options.stops) if isinstance(one, TextInput) else one
+        for one in parsed.places
+    ]
     submission = Submission(dialect.path, "bulk", "prompt", deadline)
-    results = await while_connected(request, score(state, parsed.places, submission))
+    results = await while_connected(request, score(state, places, submission))
     fallback = state.settings.dialect_fallback_reward
     if fallback is None and dialect.fails_inside:
         fallback = 0.0
@@ -113,7 +125,12 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
     if not is_name(stream):
         raise _bad_parameter("stream", "a stream's name: 1 to 64 of A-Z, a-z, 0-9, . _ -")
     return DialectOptions(
-        reward, stream, _flag(request, "detail"), _flag(request, "rendered"), name
+        reward,
+        stream,
+        _flag(request, "detail"),
+        _flag(request, "rendered"),
+        name,
+        _stops(request, settings),
     )
 
 
@@ -174,6 +191,19 @@ async def _score_patiently(
     parts = (places[:middle], places[middle:])
     done = [await _score_patiently(state, part, submission) for part in parts]
     return [*done[0], *done[1]]
+
+
+def _stops(request: Request, settings: Settings) -> tuple[str, ...]:
+    given = request.query_params.getlist("stop")
+    if not given:
+        return settings.dialect_stop
+    if len(given) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARACTERS for stop in given):
+        raise _bad_parameter(
+            "stop",
+            f"a stop token of at most {MAX_STOP_CHARACTERS} characters, given at most {MAX_STOPS} "
+            "times; empty takes none off",
+        )
+    return tuple(stop for stop in given if stop)
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -52,6 +52,21 @@ _PARAMETERS: list[dict[str, Any]] = [
         "description": "Whose statistics whiten it, if it is whitened.",
         "schema": {"type": "string"},
     },
+    {
+        "name": "rendered",
+        "in": "query",
+        "description": "1: text prompts that come apart from their responses have been through a "
+        "chat template; the responses are appended as they stand.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    {
+        "name": "stop",
+        "in": "query",
+        "description": "A stop token of the policy, taken off the texts' ends; the reward model's "
+        "own end of a turn takes its place. May be given several times; by default what "
+        "REWARDD_DIALECT_STOP says.",
+        "schema": {"type": "array", "items": {"type": "string"}},
+    },
     TIMEOUT_PARAMETER,
 ]
 
@@ -74,6 +89,7 @@ def describe(settings: Settings) -> dict[str, Any]:
         "paths": {name: [one.path for one in on if one.name == name] for name in names},
         "reward": settings.dialect_reward,
         "stream": settings.dialect_stream,
+        "stop": list(settings.dialect_stop),
         "fallback_reward": settings.dialect_fallback_reward,
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from rm_core.types import Dialogue, Message, RenderedText, RewardInput, TokenIds
+from rm_core.types import Dialogue, Message, RenderedText, TokenIds
 from service.dialects.base import ForeignModel, ParsedText, TextInput, bad_request, wrong_type
 
 
@@ -60,11 +60,8 @@ def answered(
         fields: where "prompt" and "response" stand in the body.
         rendered: whether a text prompt has been through a chat template already.
     """
-    subject: RewardInput
-    if isinstance(prompt, str) and rendered:
-        subject = RenderedText(prompt + response, len(prompt))
-    elif isinstance(prompt, str):
-        subject = Dialogue(prompt, response, allow_empty=True)
+    if isinstance(prompt, str):
+        subject = Dialogue(prompt, response, allow_empty=True, rendered=rendered)
     else:
         turns = tuple(turn.to_message() for turn in prompt)
         subject = Dialogue(turns, response, allow_empty=True)

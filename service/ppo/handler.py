@@ -127,7 +127,9 @@ async def _scored(
     results = await score_items(
         state,
         [
-            place if isinstance(place, ItemFailure) else ScorableWireItem(place[0])
+            place
+            if isinstance(place, ItemFailure)
+            else ScorableWireItem.of(place[0], parsed.options)
             for place in parsed.items
         ],
         [item_pointer(index, alone=False) for index in range(len(parsed.items))],

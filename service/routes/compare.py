@@ -50,7 +50,9 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
     """
     deadline = deadline_of(request, state.clock)
     envelope, items, alone = await read_items(request, state.settings, CompareEnvelope, CompareItem)
-    asked = [one if isinstance(one, ItemFailure) else ScorableWireItem(one) for one in items]
+    asked = [
+        one if isinstance(one, ItemFailure) else ScorableWireItem.of(one, envelope) for one in items
+    ]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
     results = await while_connected(
         request,

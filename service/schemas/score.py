@@ -5,7 +5,7 @@ Requests are validated item by item (see `service.http.body`); replies are built
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -20,6 +20,7 @@ from rm_client.models import (
     ScoreItem,
     ScoreRequest,
     StepsItem,
+    TextOptions,
 )
 from rm_client.models_base import ChatMessage
 from rm_client.models_ppo import PpoItem
@@ -42,9 +43,20 @@ class CompareEnvelope(CompareRequest):
 
 @dataclass(frozen=True, slots=True)
 class ScorableWireItem:
-    """A wire item as what is scored: its dialogues, and where their parts stand in it."""
+    """A wire item as what is scored: its dialogues, and where their parts stand in it.
+
+    Attributes:
+        item: as it was validated.
+        stops: the policy's stop tokens, taken off the responses' ends.
+    """
 
     item: WireItem
+    stops: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, item: WireItem, options: TextOptions) -> "ScorableWireItem":
+        """An item read as the request says."""
+        return cls(item, tuple(options.stop))
 
     @property
     def is_safety(self) -> bool:
@@ -56,13 +68,13 @@ class ScorableWireItem:
         item = self.item
         if isinstance(item, MessagesItem):
             *before, last = item.messages
-            return [Dialogue(to_prompt(before), last.content)]
-        prompt = to_prompt(item.prompt)
+            return [Dialogue(to_prompt(before), last.content, stops=self.stops)]
+        first = Dialogue(to_prompt(item.prompt), "", rendered=item.rendered, stops=self.stops)
         if isinstance(item, StepsItem):
             ends = tuple(accumulate(map(len, item.steps)))
-            return [Dialogue(prompt, "".join(item.steps), read_at=ends)]
+            return [replace(first, response="".join(item.steps), read_at=ends)]
         responses = [item.response] if isinstance(item, ResponseItem) else item.responses
-        return [Dialogue(prompt, response) for response in responses]
+        return [replace(first, response=response) for response in responses]
 
     def pointer_of(self, index: int, field: str) -> str:
         """Where in the item dialogue `index`'s `field` stands; "" for the item itself."""

@@ -27,7 +27,7 @@ def with_detail(item: ScoreItem | ItemFailure, options: ScoreOptions) -> Scorabl
     """The item, its responses read also where the options ask for it."""
     if isinstance(item, ItemFailure):
         return item
-    whole = ScorableWireItem(item)
+    whole = ScorableWireItem.of(item, options)
     return whole if options.detail is None else _Detailed(whole, options)
 
 
