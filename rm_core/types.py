@@ -18,8 +18,9 @@ ReadAt = Literal["end", "tokens"] | tuple[int, ...]
 """Where rewards are read: at the text's end alone; also at every token from the response's first
 on; or also at the response's last token before each of these numbers of its characters."""
 
-Truncation = Literal["error", "prompt"]
-"""What to do with an item that is too long: refuse it, or cut the prompt's left."""
+Truncation = Literal["error", "prompt", "left"]
+"""What to do with an item that is too long: refuse it, cut the prompt's left, or cut the text's
+left, of which the response's own is taken where the prompt does not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class Encoded:
         read_position: index into `input_ids` of the hidden state that the head reads.
         num_prompt_tokens: how many leading ids belong to the prompt alone; None where the border
             can't be told (one string tokenised whole).
-        warnings: any of "missing_eos", "double_bos", "truncated".
+        warnings: any of "missing_eos", "double_bos", "truncated", "response_truncated".
         extra_positions: where further rewards are read, in the order of the text.
     """
 

@@ -9,14 +9,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from rm_core.checkpoint.manifest import HeadKind
 from rm_core.errors import ConfigurationError
-from rm_core.types import Role, Truncation
+from rm_core.types import Role
 from training.types import (
     DEFAULT_OBJECTIVES,
     DEFAULT_TARGET_PRECISION,
@@ -78,7 +78,7 @@ class TrainingConfig:
         gt=0,
         description="most tokens of prompt and response; bounded by the base model's positions.",
     )
-    truncate: Truncation = Field(
+    truncate: Literal["error", "prompt"] = Field(
         default="error",
         description='"error" leaves over-long responses out, "prompt" cuts their prompts\' left.',
     )

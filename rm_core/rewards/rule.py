@@ -95,7 +95,7 @@ class ScoredItem:
     Attributes:
         rewards: raw reward of each loaded model, finite, in the models' order.
         num_tokens: tokens read, the longest of the models'.
-        warnings: any of "missing_eos", "double_bos", "truncated".
+        warnings: any of "missing_eos", "double_bos", "truncated", "response_truncated".
         position_rewards: each model's rewards of tokens or steps; empty unless they were asked for.
     """
 

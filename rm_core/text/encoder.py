@@ -114,9 +114,9 @@ class TextEncoder:
         text, border = self._render(dialogue, tail)
         text = self._without_line_breaks(text)
         border = min(border, len(text))
-        limit = self.contract.max_length
-        if len(text) > limit * MAX_CHARACTERS_PER_TOKEN:
-            text, border = self._shorten(text, border, truncate)
+        cut: list[str] = []
+        if len(text) > self._max_characters:
+            text, border, cut = self._shorten(text, border, truncate)
         chat = self.contract.rendering == "chat" and not dialogue.rendered
         by_tokenizer = self._added_by_tokenizer and not dialogue.rendered
         ids, offsets = self._tokenize(text, add_special_tokens=by_tokenizer)
@@ -125,7 +125,7 @@ class TextEncoder:
         if dialogue.rendered:
             ids, num_in_front = self._frame.around(ids)
             num_prompt = None if num_prompt is None else num_prompt + num_in_front
-        encoded = self._finish(ids, num_prompt, truncate, by_tokenizer=by_tokenizer)
+        encoded = self._finish(ids, num_prompt, truncate, cut, by_tokenizer=by_tokenizer)
         if dialogue.read_at == "end":
             return encoded
         if border == len(text):
@@ -156,9 +156,18 @@ class TextEncoder:
         return replace(dialogue, response=bare), self._frame.tail if found else ""
 
     def _finish(
-        self, ids: list[int], num_prompt: int | None, truncate: Truncation, *, by_tokenizer: bool
+        self,
+        ids: list[int],
+        num_prompt: int | None,
+        truncate: Truncation,
+        cut: list[str],
+        *,
+        by_tokenizer: bool,
     ) -> Encoded:
-        """Apply the BOS and EOS rules and the length limit, and find the position to read."""
+        """Apply the BOS and EOS rules and the length limit, and find the position to read.
+
+        `cut` are the warnings of what was cut before the text was tokenised.
+        """
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         contract, warnings = self.contract, []
         if by_tokenizer and self._adds_bos and ids[:2] == [bos, bos]:
@@ -177,9 +186,9 @@ class TextEncoder:
         if not ids:
             raise EmptyText("the text has no tokens", field="response")
         if len(ids) > contract.max_length:
-            ids, num_prompt = self._cut_prompt(ids, num_prompt, truncate)
-            warnings.append("truncated")
-        return self._encoded(ids, num_prompt, warnings)
+            ids, num_prompt, more = self._cut(ids, num_prompt, truncate)
+            cut = [*cut, *more]
+        return self._encoded(ids, num_prompt, [*warnings, *dict.fromkeys(cut)])
 
     def _encoded(self, ids: list[int], num_prompt: int | None, warnings: list[str]) -> Encoded:
         eos = self._tokenizer.eos_token_id
@@ -198,19 +207,17 @@ class TextEncoder:
         check_characters(text, "text")
         if rendered.add_special_tokens:
             text = self._without_line_breaks(text)
-        most = self.contract.max_length * MAX_CHARACTERS_PER_TOKEN
-        was_cut = len(text) > most
-        if was_cut and truncate == "error" and rendered.max_tokens is None:
-            raise too_many_characters(len(text), self.contract.max_length, "text")
-        if was_cut:
-            border = None if border is None else max(border - (len(text) - most), 0)
-            text = text[-most:]
+        cut: list[str] = []
+        if len(text) > self._max_characters:
+            if truncate == "error" and rendered.max_tokens is None:
+                raise too_many_characters(len(text), self.contract.max_length, "text")
+            text, border, cut = self._last_characters(text, border)
         ids, offsets = self._tokenize(text, add_special_tokens=False)
         num_prompt = None if border is None else num_prompt_tokens(offsets, border)
         if rendered.add_special_tokens:
             ids, num_in_front = self._frame.around(ids)
             num_prompt = None if num_prompt is None else num_prompt + num_in_front
-        return self._bounded(ids, num_prompt, rendered.max_tokens, truncate, was_cut=was_cut)
+        return self._bounded(ids, num_prompt, rendered.max_tokens, truncate, cut)
 
     def _encode_ids(self, given: TokenIds, truncate: Truncation) -> Encoded:
         if not given.ids:
@@ -221,7 +228,7 @@ class TextEncoder:
                 "tokenizer gives them",
                 field="ids",
             )
-        return self._bounded(list(given.ids), None, given.max_tokens, truncate)
+        return self._bounded(list(given.ids), None, given.max_tokens, truncate, [])
 
     def _bounded(
         self,
@@ -229,8 +236,7 @@ class TextEncoder:
         num_prompt: int | None,
         max_tokens: int | None,
         truncate: Truncation,
-        *,
-        was_cut: bool = False,
+        cut: list[str],
     ) -> Encoded:
         """A rendered text's ids, at most so many; the end is what is scored, so it stays."""
         limit = self.contract.max_length
@@ -241,42 +247,54 @@ class TextEncoder:
         if excess > 0:
             keep = self._num_kept_in_front(ids) if cut_to > 1 else 0
             own_response = num_prompt is not None and num_prompt - keep < excess
-            if max_tokens is None and (truncate == "error" or own_response):
+            refused = truncate == "error" or (truncate == "prompt" and own_response)
+            if max_tokens is None and refused:
                 raise InputTooLong(len(ids), limit, field="text")
             ids = ids[:keep] + ids[keep + excess :]
             num_prompt = None if num_prompt is None else max(num_prompt - excess, 0)
-        if excess > 0 or was_cut:
-            warnings.append("truncated")
-        return self._encoded(ids, num_prompt, warnings)
+            cut = [*cut, *_cut_warnings(own_response)]
+        return self._encoded(ids, num_prompt, [*warnings, *dict.fromkeys(cut)])
 
     def _num_kept_in_front(self, ids: list[int]) -> int:
         first = (self._tokenizer.bos_token_id, getattr(self._tokenizer, "cls_token_id", None))
         return int(ids[0] in first)
 
-    def _cut_prompt(
+    def _cut(
         self, ids: list[int], num_prompt: int | None, truncate: Truncation
-    ) -> tuple[list[int], int | None]:
-        """Drop tokens from the prompt's left, keeping BOS (or CLS), the response and EOS."""
+    ) -> tuple[list[int], int | None, list[str]]:
+        """Drop tokens from the left, keeping BOS (or CLS) and EOS; the response's own at last."""
         limit = self.contract.max_length
-        if num_prompt is None:
-            raise InputTooLong(len(ids), limit)
         keep_bos = self._num_kept_in_front(ids)
         excess = len(ids) - limit
-        if num_prompt - keep_bos < excess:
-            raise InputTooLong(len(ids), limit, field="response")
-        if truncate == "error":
-            raise InputTooLong(len(ids), limit, field="prompt")
-        return ids[:keep_bos] + ids[keep_bos + excess :], num_prompt - excess
+        own_response = num_prompt is not None and num_prompt - keep_bos < excess
+        if truncate != "left":
+            if num_prompt is None:
+                raise InputTooLong(len(ids), limit)
+            if own_response or truncate == "error":
+                raise InputTooLong(len(ids), limit, field="response" if own_response else "prompt")
+        left = None if num_prompt is None else max(num_prompt - excess, keep_bos)
+        return ids[:keep_bos] + ids[keep_bos + excess :], left, _cut_warnings(own_response)
 
-    def _shorten(self, text: str, border: int, truncate: Truncation) -> tuple[str, int]:
+    @property
+    def _max_characters(self) -> int:
+        return self.contract.max_length * MAX_CHARACTERS_PER_TOKEN
+
+    def _shorten(self, text: str, border: int, truncate: Truncation) -> tuple[str, int, list[str]]:
         """Bound the characters to tokenise, so that no text takes long to refuse."""
-        limit = self.contract.max_length
-        most = limit * MAX_CHARACTERS_PER_TOKEN
-        if truncate == "error" or len(text) - border > most:
-            field = "response" if len(text) - border > most else "prompt"
-            raise too_many_characters(len(text), limit, field)
-        excess = len(text) - most
-        return text[excess:], border - excess
+        own_response = len(text) - border > self._max_characters
+        if truncate == "error" or (truncate == "prompt" and own_response):
+            field = "response" if own_response else "prompt"
+            raise too_many_characters(len(text), self.contract.max_length, field)
+        text, left, cut = self._last_characters(text, border)
+        return text, left or 0, cut
+
+    def _last_characters(self, text: str, border: int | None) -> tuple[str, int | None, list[str]]:
+        """The end of a text, as much of it as can matter, behind the BOS that it began with."""
+        bos = self._tokenizer.bos_token or ""
+        front = bos if text.startswith(bos) else ""
+        excess = max(len(text) - self._max_characters, len(front))
+        left = None if border is None else len(front) + max(border - excess, 0)
+        return front + text[excess:], left, _cut_warnings(border is not None and border < excess)
 
     def _render(self, dialogue: Dialogue, tail: str) -> tuple[str, int]:
         """The text to tokenise, and the index of the response's first character in it."""
@@ -342,3 +360,7 @@ class TextEncoder:
         if self.contract.read == "last_token" or self.pad_token_id is None:
             return last
         return next((i for i in range(last, -1, -1) if ids[i] != self.pad_token_id), 0)
+
+
+def _cut_warnings(own_response: bool) -> list[str]:  # noqa: FBT001 (the one thing it says)
+    return ["truncated", "response_truncated"] if own_response else ["truncated"]
