@@ -362,5 +362,5 @@ class TextEncoder:
         return next((i for i in range(last, -1, -1) if ids[i] != self.pad_token_id), 0)
 
 
-def _cut_warnings(own_response: bool) -> list[str]:  # noqa: FBT001 (the one thing it says)
+def _cut_warnings(own_response: bool) -> list[str]:
     return ["truncated", "response_truncated"] if own_response else ["truncated"]
