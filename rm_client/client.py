@@ -27,10 +27,12 @@ from rm_client.models import (
 )
 from rm_client.models_ppo import (
     DEFAULT_BETA,
+    DEFAULT_KL_CLIP,
     DEFAULT_STREAM,
     ExpectVersion,
     KLEstimator,
     PpoReply,
+    RewardClipPreset,
     StreamReply,
     StreamSnapshot,
     WhitenMode,
@@ -155,6 +157,8 @@ class RewardClient(ClientBase):
         stream: str = DEFAULT_STREAM,
         beta: float = DEFAULT_BETA,
         kl_estimator: KLEstimator = "k1",
+        kl_clip: float | None = DEFAULT_KL_CLIP,
+        reward_clip: float | RewardClipPreset | None = None,
         whiten: WhitenOptions | WhitenMode = "running",
         missing_eos_penalty: float = 0.0,
         expect_version: ExpectVersion | None = None,
@@ -169,7 +173,10 @@ class RewardClient(ClientBase):
             items: `PpoResponseItem`, `PpoMessagesItem`, or mappings of their fields.
             stream: whose statistics whiten the rewards.
             beta: coefficient of the KL penalty, reward units per nat.
-            kl_estimator: "k1", "k2" or "k3".
+            kl_estimator: "k1", the one for rewards; "k2" and "k3" give another policy gradient.
+            kl_clip: bound of a token's KL estimate, nats; None for none.
+            reward_clip: bound of the whitened reward, "openrlhf" (10), "deepspeed_chat" (5), or
+                None for none.
             whiten: options, or only the mode.
             missing_eos_penalty: taken off items with finished false.
             expect_version: other weights or statistics than these are a `RequestRefused` (412).
@@ -189,6 +196,8 @@ class RewardClient(ClientBase):
                 stream=stream,
                 beta=beta,
                 kl_estimator=kl_estimator,
+                kl_clip=kl_clip,
+                reward_clip=reward_clip,
                 whiten=whiten,
                 missing_eos_penalty=missing_eos_penalty,
                 expect_version=expect_version,

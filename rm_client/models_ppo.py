@@ -17,10 +17,12 @@ from rm_client.models_base import Received, Sent, examples
 
 WhitenMode = Literal["running", "frozen", "batch", "group", "none"]
 KLEstimator = Literal["k1", "k2", "k3"]
+RewardClipPreset = Literal["openrlhf", "deepspeed_chat"]
 
 STREAM_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 DEFAULT_STREAM = "default"
 DEFAULT_BETA = 0.01
+DEFAULT_KL_CLIP = 10.0
 
 _MAX_COEFFICIENT = 1e6
 _MAX_SAMPLES = 2.0**53
@@ -28,13 +30,16 @@ _MAX_SAMPLES = 2.0**53
 StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN, examples=["llama-ppo-1"])]
 Moderate = Annotated[float, Field(ge=-1e100, le=1e100)]
 Coefficient = Annotated[float, Field(ge=0.0, le=_MAX_COEFFICIENT)]
+Bound = Annotated[float, Field(gt=0.0, le=_MAX_COEFFICIENT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 HalfLife = Annotated[
     float | None,
     Field(
         gt=0.0,
         le=_MAX_SAMPLES,
-        description="Samples after which the past counts half; null forgets nothing.",
+        description="Samples after which the past counts half; null forgets nothing. Each sample "
+        "weighs 2^(−age/half_life), age being the samples after it, those of its own request "
+        "included: the order of the items is their order in time.",
     ),
 ]
 
@@ -178,7 +183,18 @@ class PpoRequest(TextOptions):
     kl_estimator: KLEstimator = Field(
         default="k1",
         description="Schulman's estimators with d = logprobs − ref_logprobs: k1 = d, k2 = d²/2, "
-        "k3 = e^(−d) − 1 + d.",
+        "k3 = e^(−d) − 1 + d. As part of the reward k1 alone gives the policy the gradient of "
+        "KL(π_θ‖π_0); k2 and k3 belong into a loss, k3 also into a monitor.",
+    )
+    kl_clip: Bound | None = Field(
+        default=DEFAULT_KL_CLIP,
+        description="Bound of a token's KL estimate to either side, nats. Null: only what keeps it "
+        "finite in float32 (|d| ≤ 1e6, k3's exponent ≤ 20).",
+    )
+    reward_clip: Bound | RewardClipPreset | None = Field(
+        default=None,
+        description="Bound of the whitened reward to either side, or a trainer's own by name: "
+        "openrlhf 10, deepspeed_chat 5. Null: none but ±1e30, for float32.",
     )
     whiten: WhitenOptions = WhitenOptions()
     missing_eos_penalty: Coefficient = Field(
@@ -200,7 +216,9 @@ class PpoItemReply(Received):
     helpfulness: RewardReply | None = Field(default=None, description="Absent if not loaded.")
     selected: Role = Field(description="Whose reward the selection rule took.")
     logit: float = Field(description="LOGIT of the selected score: its calibrated reward.")
-    whitened: float = Field(description="The logit on the scale of `statistics`.")
+    whitened: float = Field(
+        description="The logit on the scale of `statistics`, within reward_clip."
+    )
     kl: float | None = Field(description="Σ of the per-token estimates, nats; null without any.")
     penalty: float = Field(description="β·KL.")
     missing_eos_penalty: float = Field(description="What an unfinished response lost.")
@@ -212,8 +230,10 @@ class PpoItemReply(Received):
     num_tokens: int = Field(description="Tokens that the reward models read.")
     warnings: list[str] = Field(
         description="missing_eos, double_bos, truncated (the text as it was read); no_logprobs (no "
-        "KL penalty); kl_clamped; unscaled (fewer than two values of statistics); "
-        "already_counted (this id is in the stream's statistics)."
+        "KL penalty); kl_clipped (kl_clip bounded a token's estimate); kl_clamped (without it, a "
+        "log-ratio was beyond float32's reach); reward_clipped (reward_clip bounded `whitened`); "
+        "unscaled (fewer than two values of statistics); already_counted (this id is in the "
+        "stream's statistics)."
     )
 
 
@@ -228,11 +248,13 @@ class GroupStatistics(Received):
 
 
 class StatisticsReply(Received):
-    """The statistics that whitened this request."""
+    """The statistics that whitened this request, and what acted on all of it."""
 
     mode: WhitenMode
     stream: str | None = Field(description="Null where no stream was used.")
-    count: float = Field(description="Samples, the baseline's weight included.")
+    count: float = Field(
+        description="Samples, the baseline's weight included; Σ of their weights with a half-life."
+    )
     mean: float | None
     std: float | None = Field(description="Unbiased; null below two samples.")
     version: int | None = Field(description="Of the stream; grows with every change.")
@@ -240,6 +262,13 @@ class StatisticsReply(Received):
     scaled: bool = Field(description="False: the logits passed without scaling.")
     num_merged: int = Field(description="Rewards of this request that were merged.")
     num_duplicates: int = Field(description="Items whose id had been counted before.")
+    num_kl_clipped: int = Field(default=0, description="Tokens whose estimate kl_clip bounded.")
+    num_reward_clipped: int = Field(default=0, description="Items that reward_clip bounded.")
+    warnings: list[str] = Field(
+        default=[],
+        description="biased_kl_gradient (k2 or k3 in the reward; told once for each stream while "
+        "the server runs).",
+    )
     groups: list[GroupStatistics] | None = None
 
 
@@ -266,6 +295,9 @@ class StreamSnapshot(Sent):
     std: Annotated[float, Field(ge=0.0, le=1e100)] | None = Field(
         default=None, description="Unbiased; read only where m2 is absent."
     )
+    degrees_of_freedom: Annotated[float, Field(ge=0.0, le=_MAX_SAMPLES)] | None = Field(
+        default=None, description="What m2 is divided by for std²; null: count − 1."
+    )
     half_life: HalfLife = None
     frozen: bool = Field(default=False, description="True: the stream is used, never updated.")
     name: Any = Field(default=None, description="Read-only, ignored.")
@@ -279,7 +311,7 @@ class StreamSnapshot(Sent):
     def _statistics_are_whole(self) -> Self:
         given = [self.count is not None, self.mean is not None]
         spread = self.m2 is not None or self.std is not None
-        if any(given) or spread:
+        if any(given) or spread or self.degrees_of_freedom is not None:
             few = self.count is not None and self.count < 2.0
             if not all(given) or not (spread or few):
                 raise PydanticCustomError(
@@ -293,9 +325,16 @@ class StreamReply(Received):
     """A stream as it stands."""
 
     name: str
-    count: float = Field(description="Samples, the baseline's weight included.")
+    count: float = Field(
+        description="Samples, the baseline's weight included; Σ of their weights with a half-life."
+    )
     mean: float
-    m2: float = Field(description="Σ (x − mean)².")
+    m2: float = Field(description="Σ w·(x − mean)²; w is 1 without a half-life.")
+    degrees_of_freedom: float | None = Field(
+        default=None,
+        description="What m2 is divided by for std²: Σw − Σw²/Σw; null where every sample weighs "
+        "1 and it is count − 1.",
+    )
     std: float | None = Field(description="Unbiased; null below two samples.")
     num_samples: int = Field(description="Rewards merged since the last reset or restore.")
     version: int
@@ -311,6 +350,7 @@ class StreamReply(Received):
             count=self.count,
             mean=self.mean,
             m2=self.m2,
+            degrees_of_freedom=self.degrees_of_freedom,
             half_life=self.half_life,
             frozen=self.frozen,
         )

@@ -4,6 +4,7 @@ B is the batch, T the longest response. Torch tensors come back as torch tensors
 anything else as numpy arrays.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,13 @@ from rm_client.models_ppo import PpoItemReply, PpoReply
 
 ScorePosition = Literal["last_token", "after_last"]
 OnFailed = Literal["raise", "zero"]
+
+logger = logging.getLogger("rm_client")
+
+_ADVICE = {
+    "biased_kl_gradient": "in the reward k1 alone gives the gradient of KL(policy || reference); "
+    'leave kl_estimator="k2" and "k3" to losses and monitors'
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,8 @@ def ppo_reward(  # noqa: PLR0913 (a batch has this many columns)
             next position if there is one, as TRL's PPO does.
         on_failed: "raise" an ItemsFailed, or leave "zero" rows.
         per_item: further fields by name, [B] each: "is_safety", "finished", "id", "group".
-        **options: of `RewardClient.ppo_reward`: stream, beta, kl_estimator, whiten,
-            missing_eos_penalty, truncate, idempotency_key.
+        **options: of `RewardClient.ppo_reward`: stream, beta, kl_estimator, kl_clip, reward_clip,
+            whiten, missing_eos_penalty, truncate, idempotency_key.
 
     Raises:
         InvalidRequest: the shapes don't fit.
@@ -157,7 +165,9 @@ class _Batch:
         return items
 
     def rewards(self, reply: PpoReply, on_failed: OnFailed) -> PpoRewards:
-        """The reply as arrays."""
+        """The reply as arrays; what the server warns of goes into the trainer's log."""
+        for name in reply.statistics.warnings:
+            logger.warning("%s: %s", name, _ADVICE.get(name, "see the server's documentation"))
         if on_failed == "raise":
             raise_failures(reply.items)
         width = len(self.mask[0]) if self.mask else 0

@@ -6,6 +6,13 @@ from rm_core.rewards.calibration import (
     raw_at_score,
     sigmoid,
 )
+from rm_core.rewards.clipping import (
+    MAX_REWARD,
+    REWARD_CLIPS,
+    RewardClip,
+    clip_reward,
+    reward_bound,
+)
 from rm_core.rewards.comparison import (
     pairwise_probabilities,
     rank,
@@ -23,7 +30,13 @@ from rm_core.rewards.groups import (
     members,
     whiten_groups,
 )
-from rm_core.rewards.kl import KL_ESTIMATORS, KLEstimator, TokenKL, token_kl
+from rm_core.rewards.kl import (
+    DEFAULT_KL_CLIP,
+    KL_ESTIMATORS,
+    KLEstimator,
+    TokenKL,
+    token_kl,
+)
 from rm_core.rewards.selection import DEFAULT_TAU, Selection, select
 from rm_core.rewards.shaping import DEFAULT_BETA, Shaped, shape
 from rm_core.rewards.steps import StepAggregation, aggregate_steps
@@ -42,13 +55,17 @@ from rm_core.rewards.whitening import (
 __all__ = [
     "DEFAULT_BETA",
     "DEFAULT_EPS",
+    "DEFAULT_KL_CLIP",
     "DEFAULT_TAU",
     "DEGENERATE_STD",
     "KL_ESTIMATORS",
+    "MAX_REWARD",
+    "REWARD_CLIPS",
     "AdvantageKind",
     "Calibration",
     "GroupWhitened",
     "KLEstimator",
+    "RewardClip",
     "Selection",
     "Shaped",
     "Statistics",
@@ -60,6 +77,7 @@ __all__ = [
     "aggregate_steps",
     "calibrate",
     "centred_advantages",
+    "clip_reward",
     "decay",
     "from_baseline",
     "group_advantages",
@@ -70,6 +88,7 @@ __all__ = [
     "rank",
     "ranking",
     "raw_at_score",
+    "reward_bound",
     "select",
     "shape",
     "sigmoid",

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from rm_core.errors import InputError
+from rm_core.rewards.clipping import RewardClip, clip_reward
 from rm_core.rewards.groups import members, whiten_groups
-from rm_core.rewards.kl import KLEstimator, TokenKL, token_kl
+from rm_core.rewards.kl import DEFAULT_KL_CLIP, KLEstimator, TokenKL, token_kl
 from rm_core.rewards.rule import ScoredResponse
 from rm_core.rewards.shaping import DEFAULT_BETA, Shaped, shape
 from rm_core.rewards.whitening import Statistics, admissible, statistics_of, whiten
@@ -31,12 +32,14 @@ class ShapingOptions:
         shift_mean: False scales and leaves the mean where it was.
         beta: coefficient of the KL penalty, reward units per nat.
         missing_eos_penalty: taken off a sample that was not finished.
+        reward_clip: bound of the whitened reward; None: off.
     """
 
     mode: WhitenMode = "running"
     shift_mean: bool = True
     beta: float = DEFAULT_BETA
     missing_eos_penalty: float = 0.0
+    reward_clip: RewardClip = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,19 @@ class GroupSummary:
 
 @dataclass(frozen=True, slots=True)
 class ShapedSample:
-    """One sample's way from the logit to the shaped reward."""
+    """One sample's way from the logit to the shaped reward.
+
+    Attributes:
+        sample: what is shaped.
+        whitened: within `reward_clip`.
+        is_clipped: whether that acted.
+        shaped: the reward, per token and per sequence.
+        warnings: names of what one should know of it.
+    """
 
     sample: PpoSample
     whitened: float
+    is_clipped: bool
     shaped: Shaped
     warnings: tuple[str, ...]
 
@@ -127,20 +139,35 @@ class Shaping:
     scaled: bool
     groups: tuple[GroupSummary, ...] = ()
 
+    @property
+    def num_kl_clipped(self) -> int:
+        """Tokens whose KL estimate `kl_clip` bounded."""
+        kls = (outcome.sample.kl for outcome in self.outcomes)
+        return sum(kl.num_clipped for kl in kls if kl is not None)
+
+    @property
+    def num_reward_clipped(self) -> int:
+        """Samples whose whitened reward was bounded."""
+        return sum(outcome.is_clipped for outcome in self.outcomes)
+
 
 def id_text(identifier: str | int) -> str:
     """An id as streams count it: 7 and "7" are the same."""
     return str(identifier)
 
 
-def sequence_kl(given: KlInput, estimator: KLEstimator) -> TokenKL:
-    """One response's per-token KL estimates.
+def sequence_kl(
+    given: KlInput, estimator: KLEstimator, *, clip: float | None = DEFAULT_KL_CLIP
+) -> TokenKL:
+    """One response's per-token KL estimates; `clip` as for `token_kl`.
 
     Raises:
         ShapeMismatch: the lists differ in length; `field` names the one that differs.
         InputError: no token is left to carry the reward.
     """
-    kl = token_kl(given.logprobs, given.ref_logprobs, estimator=estimator, mask=given.mask)
+    kl = token_kl(
+        given.logprobs, given.ref_logprobs, estimator=estimator, mask=given.mask, clip=clip
+    )
     if not kl.mask.any():
         raise InputError(
             "no token counts, so that none can carry the reward; send at least one, unmasked",
@@ -154,8 +181,16 @@ def has_finite_logit(scored_response: ScoredResponse) -> bool:
     return bool(admissible(np.asarray([scored_response.logit]))[0])
 
 
-def new_samples(samples: Sequence[PpoSample], counted: set[str]) -> NewSamples:
-    """What the samples add to a stream that has counted these ids already."""
+def new_samples(
+    samples: Sequence[PpoSample], counted: set[str], *, half_life: float | None = None
+) -> NewSamples:
+    """What the samples, the oldest first, add to a stream that has counted these ids already.
+
+    Args:
+        samples: of one request, with finite logits.
+        counted: ids of the stream.
+        half_life: the stream's, in samples; None forgets nothing.
+    """
     seen = set(counted)
     values: list[float] = []
     new_ids: list[str] = []
@@ -169,7 +204,8 @@ def new_samples(samples: Sequence[PpoSample], counted: set[str]) -> NewSamples:
             seen.add(own)
             new_ids.append(own)
         values.append(sample.scored_response.logit)
-    return NewSamples(statistics_of(values), len(values), tuple(new_ids), frozenset(duplicates))
+    statistics = statistics_of(values, half_life=half_life)
+    return NewSamples(statistics, len(values), tuple(new_ids), frozenset(duplicates))
 
 
 def shape_samples(
@@ -211,8 +247,9 @@ def shape_samples(
 def _shaped(
     sample: PpoSample, whitened: float, options: ShapingOptions, *, unscaled: bool
 ) -> ShapedSample:
+    bounded = clip_reward(whitened, options.reward_clip)
     shaped = shape(
-        whitened,
+        bounded,
         sample.kl,
         beta=options.beta,
         missing_eos_penalty=options.missing_eos_penalty if sample.finished is False else 0.0,
@@ -220,6 +257,9 @@ def _shaped(
     warnings = (
         ("no_logprobs", sample.kl is None),
         ("kl_clamped", sample.kl is not None and sample.kl.num_clamped > 0),
+        ("kl_clipped", sample.kl is not None and sample.kl.num_clipped > 0),
+        ("reward_clipped", bounded != whitened),
         ("unscaled", unscaled),
     )
-    return ShapedSample(sample, whitened, shaped, tuple(name for name, holds in warnings if holds))
+    names = tuple(name for name, holds in warnings if holds)
+    return ShapedSample(sample, bounded, bounded != whitened, shaped, names)

@@ -20,6 +20,7 @@ from service.http.body import (
     validate,
     validate_items,
 )
+from service.ppo.estimator_warning import estimator_warnings
 from service.ppo.preconditions import require_models
 from service.ppo.reply import render
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
@@ -85,7 +86,8 @@ async def answer_ppo(
         nonlocal result
         samples = [place for place in places if isinstance(place, PpoSample)]
         result = update_stream(transaction, update, options.shaping, samples)
-        return StoredReply(200, render(options, places, result))
+        warnings = estimator_warnings(options, result.shaping, streams.told_of_estimator)
+        return StoredReply(200, render(options, places, result, warnings))
 
     applied = await streams.store.apply(work, key=key)
     if applied.replayed or result is None:
@@ -113,7 +115,11 @@ def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
             continue
         try:
             given = kl_input(item)
-            kl = None if given is None else sequence_kl(given, options.kl_estimator)
+            kl = (
+                None
+                if given is None
+                else sequence_kl(given, options.kl_estimator, clip=options.kl_clip)
+            )
             items.append((item, kl))
         except InputError as exc:
             items.append(_failure(exc, index))

@@ -16,9 +16,12 @@ from service.schemas.ppo import PpoEnvelope
 
 
 def render(
-    options: PpoEnvelope, places: Sequence[PpoSample | ItemFailure], result: StreamUpdateResult
+    options: PpoEnvelope,
+    places: Sequence[PpoSample | ItemFailure],
+    result: StreamUpdateResult,
+    warnings: Sequence[str] = (),
 ) -> bytes:
-    """The reply's bytes, strict JSON."""
+    """The reply's bytes, strict JSON; `warnings` are of the request as a whole."""
     outcomes = {outcome.sample.index: outcome for outcome in result.shaping.outcomes}
     duplicates = result.added.duplicates if result.added else frozenset()
     items = [
@@ -27,7 +30,7 @@ def render(
         else _item(outcomes[place.index], counted=place.index in duplicates)
         for place in places
     ]
-    reply = {"items": items, "statistics": _statistics(options, result)}
+    reply = {"items": items, "statistics": _statistics(options, result, warnings)}
     return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -49,7 +52,9 @@ def _item(outcome: ShapedSample, *, counted: bool) -> dict[str, Any]:
     }
 
 
-def _statistics(options: PpoEnvelope, result: StreamUpdateResult) -> dict[str, Any]:
+def _statistics(
+    options: PpoEnvelope, result: StreamUpdateResult, warnings: Sequence[str]
+) -> dict[str, Any]:
     stream, shaping, added = result.stream, result.shaping, result.added
     used = shaping.statistics
     reply: dict[str, Any] = {
@@ -63,6 +68,9 @@ def _statistics(options: PpoEnvelope, result: StreamUpdateResult) -> dict[str, A
         "scaled": shaping.scaled,
         "num_merged": 0 if added is None else added.num_samples,
         "num_duplicates": 0 if added is None else len(added.duplicates),
+        "num_kl_clipped": shaping.num_kl_clipped,
+        "num_reward_clipped": shaping.num_reward_clipped,
+        "warnings": list(warnings),
     }
     if options.whiten.mode == "group":
         reply["groups"] = [_group(group) for group in shaping.groups]
@@ -70,11 +78,10 @@ def _statistics(options: PpoEnvelope, result: StreamUpdateResult) -> dict[str, A
 
 
 def _group(group: GroupSummary) -> dict[str, Any]:
-    count, mean, _ = group.statistics
     return {
         "group": group.group if isinstance(group.group, str | int) else None,
         "items": list(group.indices),
-        "count": int(count),
-        "mean": mean,
+        "count": int(group.statistics.count),
+        "mean": group.statistics.mean,
         "std": group.statistics.std,
     }

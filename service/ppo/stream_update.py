@@ -87,7 +87,8 @@ def _merge(
     transaction: Transaction, stream: Stream, samples: Sequence[PpoSample]
 ) -> tuple[Stream, NewSamples]:
     ids = [id_text(sample.id) for sample in samples if sample.id is not None]
-    added = new_samples(samples, transaction.counted(stream, ids))
+    counted = transaction.counted(stream, ids)
+    added = new_samples(samples, counted, half_life=stream.half_life)
     if added.num_samples == 0:
         return stream, added
     merged = stream.merged(added.statistics, num_samples=added.num_samples, now=transaction.now)

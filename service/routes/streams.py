@@ -125,13 +125,10 @@ async def reset_stream(
 def stream_json(stream: Stream) -> dict[str, Any]:
     """A stream as it travels."""
     fields = asdict(stream)
-    count, mean, m2 = stream.statistics
     for internal in ("statistics", "id", "num_ids"):
         del fields[internal]
-    name = fields.pop("name")
-    return {"name": name, "count": count, "mean": mean, "m2": m2, "std": stream.statistics.std} | (
-        fields
-    )
+    name, statistics = fields.pop("name"), stream.statistics
+    return {"name": name} | statistics._asdict() | {"std": statistics.std} | fields
 
 
 def statistics_of_snapshot(snapshot: StreamSnapshot) -> Statistics | None:
@@ -140,10 +137,12 @@ def statistics_of_snapshot(snapshot: StreamSnapshot) -> Statistics | None:
         return None
     if snapshot.count == 0.0:
         return Statistics()
-    if snapshot.m2 is not None:
-        return Statistics(snapshot.count, snapshot.mean, snapshot.m2)
-    std = snapshot.std if snapshot.std is not None else 0.0
-    return Statistics(snapshot.count, snapshot.mean, std * std * max(snapshot.count - 1.0, 0.0))
+    degrees = snapshot.degrees_of_freedom
+    m2 = snapshot.m2
+    if m2 is None:
+        std = snapshot.std if snapshot.std is not None else 0.0
+        m2 = std * std * (max(snapshot.count - 1.0, 0.0) if degrees is None else degrees)
+    return Statistics(snapshot.count, snapshot.mean, m2, degrees)
 
 
 def _require_name(name: str) -> None:

@@ -21,6 +21,7 @@ class PpoEnvelope(PpoRequest):
             shift_mean=self.whiten.shift_mean,
             beta=self.beta,
             missing_eos_penalty=self.missing_eos_penalty,
+            reward_clip=self.reward_clip,
         )
 
 

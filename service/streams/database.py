@@ -8,7 +8,8 @@ from rm_core.errors import ConfigurationError
 from service.streams import ledger_table as ledger
 from service.streams import stream_table as streams
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_MIGRATIONS = {1: streams.MIGRATION_TO_2}
 APPLICATION_ID = 0x52574444  # "RWDD" in the file's header
 
 Recovery = Literal["clean", "wal_replayed"]
@@ -58,6 +59,9 @@ def open_database(path: Path | None) -> tuple[sqlite3.Connection, Recovery]:
 
 def _create(connection: sqlite3.Connection, path: Path | None) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    while owner == APPLICATION_ID and version in _MIGRATIONS:
+        version = _migrated(connection, version)
     if version == SCHEMA_VERSION:
         return
     (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -71,3 +75,15 @@ def _create(connection: sqlite3.Connection, path: Path | None) -> None:
         f"BEGIN IMMEDIATE;{streams.SCHEMA}{ledger.SCHEMA}"
         f"PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
     )
+
+
+def _migrated(connection: sqlite3.Connection, version: int) -> int:
+    """Bring the tables from `version` to the next, unless another process was faster."""
+    connection.execute("BEGIN IMMEDIATE")
+    (current,) = connection.execute("PRAGMA user_version").fetchone()
+    if current == version:
+        current += 1
+        connection.execute(_MIGRATIONS[version])
+        connection.execute(f"PRAGMA user_version = {current}")
+    connection.execute("COMMIT")
+    return int(current)

@@ -94,8 +94,20 @@ class RewardMetrics:
             "rm_reward_whitened", "Whitened reward of a sequence.", _REWARD_EDGES
         )
         self._beta = Gauge("rm_ppo_kl_coef", "β of the last request.", registry=registry)
-        self._clamped = counter(
+        self._kl_clamped = counter(
             "rm_ppo_kl_clamped_tokens_total", "Tokens whose log-ratio was clamped.", None, ()
+        )
+        self._kl_clipped = counter(
+            "rm_ppo_kl_clipped_tokens_total",
+            "Tokens whose KL estimate kl_clip bounded; a policy far from its reference.",
+            None,
+            (),
+        )
+        self._reward_clipped = counter(
+            "rm_ppo_reward_clipped_total",
+            "Sequences whose whitened reward reward_clip bounded.",
+            None,
+            (),
         )
         self._labelled: set[str] = set()
 
@@ -146,10 +158,12 @@ class RewardMetrics:
         """One sequence's shaped reward."""
         self._whitened.observe(outcome.whitened)
         self._reward.observe(outcome.shaped.reward)
+        self._reward_clipped.inc(float(outcome.is_clipped))
         if outcome.sample.kl is not None:
             self._kl.observe(outcome.sample.kl.total)
             self._penalty.observe(outcome.shaped.penalty)
-            self._clamped.inc(outcome.sample.kl.num_clamped)
+            self._kl_clamped.inc(outcome.sample.kl.num_clamped)
+            self._kl_clipped.inc(outcome.sample.kl.num_clipped)
 
     def beta(self, beta: float) -> None:
         """The coefficient of the latest request."""

@@ -15,6 +15,7 @@ from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams
 from service.problems import Problem, ProblemItem
 from service.streams.idempotency import InFlight
 from service.streams.metrics import RewardMetrics
+from service.streams.notices import OncePerStream
 from service.streams.store import StateStore, StoreLimits
 
 STATE_FILE = "streams.sqlite3"
@@ -29,12 +30,14 @@ class StreamService:
         metrics: the instruments of whitening, idempotency and PPO.
         initial: what a new stream starts from: the checkpoints' baseline, or nothing.
         in_flight: keyed requests at work.
+        told_of_estimator: streams that were warned of their KL estimator.
     """
 
     store: StateStore
     metrics: RewardMetrics
     initial: Statistics
     in_flight: InFlight = field(default_factory=InFlight)
+    told_of_estimator: OncePerStream = field(default_factory=OncePerStream)
 
     @classmethod
     async def open(

@@ -21,7 +21,7 @@ EMPTY = Statistics()
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _COLUMNS = (
     "id, name, count, mean, m2, num_samples, version, generation, half_life, frozen, created,"
-    " updated, num_ids"
+    " updated, num_ids, degrees_of_freedom"
 )
 
 SCHEMA = """
@@ -38,7 +38,8 @@ CREATE TABLE stream (
   frozen      INTEGER NOT NULL,
   created     REAL NOT NULL,
   updated     REAL NOT NULL,
-  num_ids     INTEGER NOT NULL
+  num_ids     INTEGER NOT NULL,
+  degrees_of_freedom REAL
 );
 CREATE TABLE counted_item (
   stream_id INTEGER NOT NULL,
@@ -49,6 +50,9 @@ CREATE TABLE counted_item (
 CREATE INDEX counted_item_position ON counted_item (stream_id, position);
 """
 
+# Null is what a file of the first version means: every value weighs 1.
+MIGRATION_TO_2 = "ALTER TABLE stream ADD COLUMN degrees_of_freedom REAL"
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -56,7 +60,7 @@ class Stream:
 
     Attributes:
         name: `[A-Za-z0-9._-]{1,64}`.
-        statistics: count (baseline and forgetting included), mean and m2.
+        statistics: count (baseline and forgetting included), mean, m2 and degrees of freedom.
         num_samples: how many rewards were ever merged since the last reset or restore, unweighted.
         version: grows by one with every change.
         generation: grows by one when the statistics are set back (reset, restore).
@@ -81,8 +85,14 @@ class Stream:
     num_ids: int = 0
 
     def merged(self, batch: Statistics, *, num_samples: int, now: float) -> "Stream":
-        """The stream after a request's rewards: the past decays, the batch is merged."""
-        past = decay(self.statistics, batch.count, half_life=self.half_life)
+        """The stream after a request's rewards: the past decays, the batch is merged.
+
+        Args:
+            batch: the rewards' statistics by the stream's half-life.
+            num_samples: how many rewards they are.
+            now: unix time, seconds.
+        """
+        past = decay(self.statistics, num_samples, half_life=self.half_life)
         return replace(
             self,
             statistics=merge(past, batch),
@@ -145,17 +155,20 @@ def save(connection: sqlite3.Connection, stream: Stream) -> Stream:
         stream.created,
         stream.updated,
         stream.num_ids,
+        stream.statistics.degrees_of_freedom,
     )
     if stream.id:
         connection.execute(
             "UPDATE stream SET count=?, mean=?, m2=?, num_samples=?, version=?, generation=?,"
-            " half_life=?, frozen=?, created=?, updated=?, num_ids=? WHERE id = ?",
+            " half_life=?, frozen=?, created=?, updated=?, num_ids=?, degrees_of_freedom=?"
+            " WHERE id = ?",
             (*values, stream.id),
         )
         return stream
     cursor = connection.execute(
         "INSERT INTO stream (count, mean, m2, num_samples, version, generation, half_life, frozen,"
-        " created, updated, num_ids, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created, updated, num_ids, degrees_of_freedom, name)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (*values, stream.name),
     )
     return replace(stream, id=int(cursor.lastrowid or 0))
@@ -218,10 +231,10 @@ def _item_digest(item: str) -> bytes:
 
 def _stream(row: tuple[Any, ...]) -> Stream:
     (id_, name, count, mean, m2, num_samples, version, generation, half_life, frozen, *rest) = row
-    created, updated, num_ids = rest
+    created, updated, num_ids, degrees_of_freedom = rest
     return Stream(
         name=name,
-        statistics=Statistics(count, mean, m2),
+        statistics=Statistics(count, mean, m2, degrees_of_freedom),
         num_samples=num_samples,
         version=version,
         generation=generation,

@@ -90,6 +90,24 @@ def test_tensors_come_back_as_tensors_of_the_same_numbers(client: RewardClient) 
     np.testing.assert_allclose(as_tensors.token_rewards.numpy(), as_arrays.token_rewards, atol=1e-5)
 
 
+def test_clips_go_along_and_what_the_server_warns_of_is_logged(
+    client: RewardClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, ref = [[-1.0, -40.0]] * 3, [[-1.0, -1.0]] * 3
+    options = {"whiten": "none", "beta": 1.0, "stream": "clipped", "kl_estimator": "k3"}
+
+    found = ppo_reward(
+        client, PROMPTS, RESPONSES, own, ref, kl_clip=4.0, reward_clip=0.25, **options
+    )
+    ppo_reward(client, PROMPTS, RESPONSES, own, ref, **options)
+
+    assert found.kl.tolist() == [4.0] * 3
+    assert np.abs(found.whitened).max() == 0.25
+    assert found.reply.statistics.num_kl_clipped == 3
+    logged = [record.getMessage() for record in caplog.records if record.name == "rm_client"]
+    assert [line.split(":")[0] for line in logged] == ["biased_kl_gradient"]
+
+
 def test_half_precision_comes_back_in_float32(client: RewardClient) -> None:
     own = torch.full((3, 2), -1.0, dtype=torch.bfloat16)
     found = ppo_reward(client, PROMPTS, RESPONSES, own, own, whiten="none")

@@ -12,14 +12,15 @@ from rm_core.rewards import KLEstimator, token_kl
 mpmath.mp.dps = 60
 
 RATIOS = st.floats(min_value=-500, max_value=500)
+EXACT_RATIOS = st.floats(min_value=-20, max_value=500)  # below, k3's exponent is bounded
 TINY = st.floats(min_value=-0.05, max_value=0.05)
 
 
 def one(d: float, estimator: KLEstimator) -> float:
-    return float(token_kl([d], [0.0], estimator=estimator).values[0])
+    return float(token_kl([d], [0.0], estimator=estimator, clip=None).values[0])
 
 
-@given((RATIOS | TINY).filter(lambda d: d == 0.0 or abs(d) > 1e-20))
+@given((EXACT_RATIOS | TINY).filter(lambda d: d == 0.0 or abs(d) > 1e-20))
 def test_k3_equals_exact_arithmetic(d: float) -> None:
     exact = mpmath.expm1(-mpmath.mpf(d)) + mpmath.mpf(d)
 
@@ -74,20 +75,65 @@ def test_masked_tokens_count_nothing_even_if_they_are_not_numbers() -> None:
     assert masked.num_clamped == 0
 
 
-def test_overflow_is_clamped_and_counted() -> None:
-    clamped = token_kl([-2000.0, -1.0, -1.0], [0.0, -1.0, -2000.0], estimator="k3")
+def test_without_a_clip_the_exponent_is_bounded_and_counted() -> None:
+    clamped = token_kl(
+        [-2000.0, -20.0, -1.0, -1.0], [0.0, 0.0, -1.0, -2000.0], estimator="k3", clip=None
+    )
 
-    assert np.isfinite(clamped.values).all()
-    assert clamped.num_clamped == 1
-    assert clamped.values[2] == pytest.approx(1998.0)  # the other direction is linear
+    bound = math.expm1(20.0) - 20.0
+    assert clamped.values[:2].tolist() == pytest.approx([bound, bound], rel=1e-15)
+    assert (clamped.num_clamped, clamped.num_clipped) == (1, 0)
+    assert clamped.values[3] == pytest.approx(1998.0)  # the other direction is linear
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected", "num_clipped"),
+    [("k1", [-10.0, -5.0, 10.0], 2), ("k2", [10.0, 10.0, 10.0], 3), ("k3", [10.0, 10.0, 10.0], 3)],
+)
+def test_by_default_a_tokens_estimate_lies_within_ten_nats_and_those_bounded_are_counted(
+    estimator: KLEstimator, expected: list[float], num_clipped: int
+) -> None:
+    clipped = token_kl(
+        [-300.0, -5.0, 0.0, 9.0], [0.0, 0.0, -12.0, 0.0], estimator=estimator, mask=[1, 1, 1, 0]
+    )
+
+    assert clipped.values.tolist() == [*expected, 0.0]
+    assert (clipped.num_clipped, clipped.num_clamped) == (num_clipped, 0)
+
+
+def test_an_estimate_on_the_bound_is_not_clipped() -> None:
+    assert token_kl([-2.0, 2.0], [0.0, 0.0], clip=2.0).num_clipped == 0
+    assert token_kl([-2.5, 2.5], [0.0, 0.0], clip=2.0).values.tolist() == [-2.0, 2.0]
+
+
+@given(
+    st.floats(min_value=-1.7e308, max_value=1.7e308),
+    st.floats(min_value=-1.7e308, max_value=1.7e308),
+    st.sampled_from(["k1", "k2", "k3"]),
+    st.sampled_from([None, 10.0, 1e6]),
+)
+def test_a_million_tokens_at_the_largest_beta_are_finite_in_float32(
+    policy: float, reference: float, estimator: KLEstimator, clip: float | None
+) -> None:
+    value = token_kl([policy], [reference], estimator=estimator, clip=clip).values[0]
+
+    assert np.isfinite(np.float32(1e6 * 1e6 * value))
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
-def test_log_probabilities_at_the_end_of_the_doubles_stay_finite(estimator: KLEstimator) -> None:
-    extreme = token_kl([1.7e308, -1.7e308], [-1.7e308, 1.7e308], estimator=estimator)
+def test_log_probabilities_at_the_end_of_the_doubles_are_clamped(estimator: KLEstimator) -> None:
+    extreme = token_kl([1.7e308, -1.7e308], [-1.7e308, 1.7e308], estimator=estimator, clip=None)
 
     assert math.isfinite(extreme.total)
     assert extreme.num_clamped == 2
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf])
+def test_a_clip_is_a_finite_number_above_zero(clip: float) -> None:
+    with pytest.raises(InputError) as caught:
+        token_kl([-1.0], [-1.0], clip=clip)
+
+    assert caught.value.field == "kl_clip"
 
 
 @pytest.mark.parametrize(

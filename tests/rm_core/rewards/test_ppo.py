@@ -3,6 +3,7 @@ from collections.abc import Hashable
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,13 +139,86 @@ def test_only_an_unfinished_response_pays_for_its_missing_eos(
     assert outcome.warnings == ("no_logprobs",)
 
 
-def test_clamped_tokens_are_reported() -> None:
-    kl = token_kl([-2000.0], [0.0], estimator="k3")
+def test_tokens_whose_estimate_was_bounded_are_reported_and_counted() -> None:
+    given = KlInput([-2000.0, -1.0, -300.0], [0.0, -1.0, 0.0])
+    clipped, clamped = (sequence_kl(given, "k3", clip=clip) for clip in (10.0, None))
 
-    (outcome,) = shape_samples([sample(0.0, kl=kl)], options(), Statistics()).outcomes
+    shaping = shape_samples(
+        [sample(0.0, 0, kl=clipped), sample(0.0, 1, kl=clamped), sample(0.0, 2)],
+        options(mode="none"),
+        Statistics(),
+    )
 
-    assert "kl_clamped" in outcome.warnings
-    assert math.isfinite(outcome.shaped.reward)
+    assert [outcome.warnings for outcome in shaping.outcomes] == [
+        ("kl_clipped",),
+        ("kl_clamped",),
+        ("no_logprobs",),
+    ]
+    assert shaping.num_kl_clipped == 2
+    assert clipped.total == 20.0
+
+
+def test_a_sequences_kl_is_clipped_as_the_papers_trainers_do_unless_told_otherwise() -> None:
+    assert sequence_kl(KlInput([-1.0], [-99.0]), "k1").total == 10.0
+    assert sequence_kl(KlInput([-1.0], [-99.0]), "k1", clip=20.0).total == 20.0
+
+
+def test_the_whitened_reward_is_clipped_before_its_penalties_and_that_is_reported() -> None:
+    kl = token_kl([-1.0, -1.0], [-2.0, -2.0])
+    samples = [sample(12.0, 0, kl=kl, finished=False), sample(-12.0, 1, kl=kl), sample(4.0, 2)]
+
+    shaping = shape_samples(
+        samples,
+        options(mode="none", reward_clip="openrlhf", beta=0.5, missing_eos_penalty=3.0),
+        Statistics(),
+    )
+
+    assert [outcome.whitened for outcome in shaping.outcomes] == [10.0, -10.0, 4.0]
+    assert [outcome.shaped.reward for outcome in shaping.outcomes] == [6.0, -11.0, 4.0]
+    assert [outcome.is_clipped for outcome in shaping.outcomes] == [True, True, False]
+    assert ["reward_clipped" in outcome.warnings for outcome in shaping.outcomes] == [
+        True,
+        True,
+        False,
+    ]
+    assert shaping.num_reward_clipped == 2
+
+
+def test_without_a_clip_a_reward_passes_as_it_is() -> None:
+    (outcome,) = shape_samples([sample(1e4)], options(mode="none"), Statistics()).outcomes
+
+    assert (outcome.whitened, outcome.is_clipped) == (1e4, False)
+
+
+@pytest.mark.parametrize("mode", ["running", "frozen", "batch", "group", "none"])
+def test_every_reward_is_finite_in_float32_and_what_was_bounded_for_it_says_so(mode: str) -> None:
+    """A logit that only float64 holds, on statistics that make it larger still."""
+    kl = token_kl([-1.7e308, -1.0], [1.7e308, -1.0], estimator="k3", clip=None)
+    samples = [sample(logit, index, kl=kl) for index, logit in enumerate((1e60, -1e60, 1e60))]
+
+    outcomes = shape_samples(
+        samples, options(mode=mode, beta=1e6, shift_mean=False), Statistics(9.0, 0.0, 0.0)
+    ).outcomes
+
+    for outcome in outcomes:
+        assert outcome.shaped.token_rewards is not None
+        rewards = np.array(
+            [outcome.whitened, outcome.shaped.reward, *outcome.shaped.token_rewards], np.float32
+        )
+        assert np.isfinite(rewards).all()
+        assert ("reward_clipped" in outcome.warnings) == outcome.is_clipped
+        assert outcome.is_clipped
+
+
+def test_samples_of_a_request_age_by_those_that_follow_and_count_in_order() -> None:
+    samples = [sample(8.0, 0, id="a"), sample(1.0, 1, id="a"), sample(2.0, 2), sample(6.0, 3)]
+
+    taken = new_samples(samples, set(), half_life=1.0)
+
+    # 8, 2, 6 weigh 1/4, 1/2, 1; the duplicate neither counts nor ages them
+    assert taken.statistics.count == 1.75
+    assert taken.statistics.mean == pytest.approx((2.0 + 1.0 + 6.0) / 1.75)
+    assert taken.num_samples == 3
 
 
 @given(

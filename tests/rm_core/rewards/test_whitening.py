@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -96,7 +97,7 @@ def test_a_value_that_is_not_finite_never_enters(bad: float) -> None:
 def test_the_largest_float32_leaves_the_statistics_finite() -> None:
     ours = statistics_of([3.4e38, -3.4e38, 0.0])
 
-    assert all(math.isfinite(value) for value in ours)
+    assert all(math.isfinite(value) for value in ours[:3])
 
 
 def test_whitening_by_hand() -> None:
@@ -197,11 +198,71 @@ def test_after_one_half_life_the_past_counts_half_and_keeps_mean_and_variance() 
     assert later.variance == pytest.approx(past.variance, rel=1e-15)
 
 
-def test_forgetting_never_loses_a_scale_that_was_known() -> None:
-    later = decay(statistics_of([1.0, 3.0]), 1e6, half_life=1.0)
+@given(REWARDS, st.floats(min_value=0.3, max_value=1e5), st.data())
+def test_however_samples_are_cut_into_requests_their_statistics_are_the_weighted_ones(
+    values: list[float], half_life: float, data: st.DataObject
+) -> None:
+    cuts = data.draw(st.lists(st.integers(1, len(values) - 1), max_size=6, unique=True).map(sorted))
+    weights = [
+        mpmath.power(2, -mpmath.mpf(age) / mpmath.mpf(half_life))
+        for age in reversed(range(len(values)))
+    ]
+    total = mpmath.fsum(weights)
+    mean = mpmath.fdot(weights, values) / total
+    m2 = mpmath.fsum(w * (x - mean) ** 2 for w, x in zip(weights, values, strict=True))
+    degrees = total - mpmath.fsum(w * w for w in weights) / total
+    scale = scale_of(values)
 
-    assert later.count == 2.0
-    assert later.variance == 2.0
+    found = Statistics()
+    for start, end in zip([0, *cuts], [*cuts, len(values)], strict=True):
+        past = decay(found, end - start, half_life=half_life)
+        found = merge(past, statistics_of(values[start:end], half_life=half_life))
+
+    assert found.count == pytest.approx(float(total), rel=1e-12)
+    assert found.degrees_of_freedom == pytest.approx(float(degrees), rel=1e-12)
+    assert abs(found.mean - mean) <= 1e-12 * scale
+    assert abs(found.m2 - m2) <= 1e-12 * m2 + 1e-25 * scale**2
+
+
+def test_the_weighted_variance_is_unbiased() -> None:
+    # E[m2] = σ²·(Σw − Σw²/Σw) of independent values: over all 2⁵ sequences of ±1, σ² = 1, the
+    # mean of the variances is 1
+    variances = [
+        statistics_of(signs, half_life=1.5).variance
+        for signs in itertools.product([-1.0, 1.0], repeat=5)
+    ]
+
+    assert np.mean(variances) == pytest.approx(1.0, rel=1e-14)  # type: ignore[arg-type]
+
+
+def test_without_end_a_half_life_is_no_half_life() -> None:
+    values = [1.0, 2.0, 4.0, 8.0]
+
+    weighted, plain = statistics_of(values, half_life=1e15), statistics_of(values)
+
+    assert weighted.variance == pytest.approx(plain.variance, rel=1e-12)
+    assert weighted.degrees_of_freedom == pytest.approx(3.0, rel=1e-12)
+    assert plain.degrees_of_freedom is None
+
+
+def test_forgetting_never_loses_a_scale_that_was_known() -> None:
+    later = decay(statistics_of([1.0, 3.0]), 300.0, half_life=1.0)
+
+    assert later.count == pytest.approx(2.0**-299, rel=1e-12)
+    assert later.variance == pytest.approx(2.0, rel=1e-12)
+
+
+def test_a_baseline_and_its_scale_fade_alike() -> None:
+    later = decay(from_baseline(0.3, 1.7, 64.0), 200.0, half_life=100.0)
+
+    assert (later.count, later.std) == (16.0, pytest.approx(1.7, rel=1e-15))
+
+
+def test_one_value_has_no_scale_however_old() -> None:
+    lone = decay(statistics_of([5.0], half_life=3.0), 7.0, half_life=3.0)
+
+    assert lone.variance is None
+    assert merge(lone, statistics_of([6.0], half_life=3.0)).variance == pytest.approx(0.5)
 
 
 def test_no_half_life_forgets_nothing() -> None:
@@ -211,15 +272,19 @@ def test_no_half_life_forgets_nothing() -> None:
 
 
 def test_a_lone_value_is_forgotten_by_its_weight() -> None:
-    assert decay(Statistics(1.0, 5.0, 0.0), 10.0, half_life=10.0) == Statistics(0.5, 5.0, 0.0)
+    assert decay(Statistics(1.0, 5.0, 0.0), 10.0, half_life=10.0) == Statistics(0.5, 5.0, 0.0, 0.0)
     assert decay(Statistics(), 10.0, half_life=10.0) == Statistics()
 
 
 def test_a_half_life_is_above_zero() -> None:
-    with pytest.raises(InputError) as caught:
-        decay(statistics_of([1.0, 2.0]), 1.0, half_life=0.0)
+    for call in (
+        lambda: decay(statistics_of([1.0, 2.0]), 1.0, half_life=0.0),
+        lambda: statistics_of([1.0, 2.0], half_life=-1.0),
+    ):
+        with pytest.raises(InputError) as caught:
+            call()
 
-    assert caught.value.field == "half_life"
+        assert caught.value.field == "half_life"
 
 
 def test_eps_is_above_zero() -> None:

@@ -40,6 +40,16 @@ def test_the_estimator_is_the_requests() -> None:
     assert parse(item, kl_estimator="k3").items[0][1].total == pytest.approx(1.1353352832366128)
 
 
+def test_the_clip_is_the_requests_and_ten_nats_by_default() -> None:
+    item = {**ITEM, "logprobs": [-1.0], "ref_logprobs": [-31.0]}
+
+    totals = [
+        parse(item, **clip).items[0][1].total for clip in ({}, {"kl_clip": 20.0}, {"kl_clip": None})
+    ]
+
+    assert totals == [10.0, 20.0, 30.0]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from rm_client.models_ppo import PpoReply
 from tests.fakes import FakeScorer
@@ -136,6 +137,80 @@ async def test_the_metrics_tell_what_happened(client: httpx.AsyncClient) -> None
         'rm_selection_total{branch="helpfulness",route="/ppo_reward"} 3.0',
     ):
         assert line in text, line
+
+
+async def test_clips_act_on_the_rewards_and_are_counted_and_measured(
+    client: httpx.AsyncClient,
+) -> None:
+    """A log-ratio of −300, whose k3 float32 could not hold."""
+    far = {"logprobs": [-300.0, -1.0], "ref_logprobs": [-0.0, -1.0]}
+    items = [response_item(7.0, **far), response_item(1.0)]
+
+    reply = await post(
+        client,
+        *items,
+        beta=0.1,
+        kl_estimator="k3",
+        reward_clip="deepspeed_chat",
+        whiten={"mode": "none"},
+    )
+
+    first, second = reply.json()["items"]
+    assert (first["whitened"], first["kl"]) == (5.0, 10.0)
+    assert first["token_rewards"] == [-1.0, 5.0]
+    assert first["warnings"] == ["kl_clipped", "reward_clipped"]
+    assert (second["whitened"], second["warnings"]) == (1.0, ["no_logprobs"])
+    statistics = reply.json()["statistics"]
+    assert (statistics["num_kl_clipped"], statistics["num_reward_clipped"]) == (1, 1)
+    text = (await client.get("/metrics")).text
+    for line in (
+        "rm_ppo_kl_clipped_tokens_total 1.0",
+        "rm_ppo_reward_clipped_total 1.0",
+        "rm_ppo_kl_clamped_tokens_total 0.0",
+    ):
+        assert line in text, line
+
+
+async def test_k2_and_k3_in_the_reward_are_warned_of_once_for_each_stream(
+    client: httpx.AsyncClient,
+) -> None:
+    item = response_item(2.0, logprobs=[-1.0], ref_logprobs=[-1.5])
+    unpenalised = response_item(2.0)
+
+    async def warnings(*items: object, stream: str, estimator: str, beta: float = 0.1) -> object:
+        reply = await post(client, *items, stream=stream, kl_estimator=estimator, beta=beta)
+        return reply.json()["statistics"]["warnings"]
+
+    with capture_logs() as logs:
+        told = [
+            await warnings(item, stream="a", estimator="k1"),
+            await warnings(unpenalised, stream="a", estimator="k3"),
+            await warnings(item, stream="a", estimator="k3", beta=0.0),
+            await warnings(item, stream="a", estimator="k3"),
+            await warnings(item, stream="a", estimator="k3"),
+            await warnings(item, stream="a", estimator="k2"),
+            await warnings(item, stream="b", estimator="k2"),
+        ]
+
+    assert told == [[], [], [], ["biased_kl_gradient"], [], [], ["biased_kl_gradient"]]
+    logged = [event for event in logs if event["event"] == "biased_kl_gradient"]
+    assert [(event["stream"], event["kl_estimator"]) for event in logged] == [
+        ("a", "k3"),
+        ("b", "k2"),
+    ]
+    assert logged[0]["log_level"] == "warning"
+
+
+async def test_the_warning_of_an_estimator_comes_again_with_the_reply_that_had_it(
+    client: httpx.AsyncClient,
+) -> None:
+    item = response_item(2.0, logprobs=[-1.0], ref_logprobs=[-1.5])
+
+    first = await post(client, item, kl_estimator="k3", key="step")
+    replayed = await post(client, item, kl_estimator="k3", key="step")
+
+    assert replayed.content == first.content
+    assert first.json()["statistics"]["warnings"] == ["biased_kl_gradient"]
 
 
 async def test_a_text_that_is_too_long_is_refused_or_cut_as_the_request_says(start: Start) -> None:

@@ -34,7 +34,32 @@ async def test_running_merges_this_request_first_and_then_uses_it(
         "scaled": True,
         "num_merged": 2,
         "num_duplicates": 0,
+        "num_kl_clipped": 0,
+        "num_reward_clipped": 0,
+        "warnings": [],
     }
+
+
+async def test_the_same_samples_give_the_same_statistics_however_they_are_cut(
+    client: httpx.AsyncClient,
+) -> None:
+    values = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0]
+    whitening = {"baseline": {"mean": 0.0, "std": 2.0, "weight": 10.0}, "half_life": 3.0}
+    for stream, size in (("whole", 8), ("odd", 3), ("single", 1)):
+        for start in range(0, len(values), size):
+            items = [response_item(x) for x in values[start : start + size]]
+            await post(client, *items, stream=stream, whiten=whitening)
+
+    whole, *others = [
+        (await client.get(f"/streams/{name}")).json() for name in ("whole", "odd", "single")
+    ]
+
+    assert whole["count"] == pytest.approx(
+        10 * 2 ** (-8 / 3) + sum(2 ** (-k / 3) for k in range(8)), rel=1e-12
+    )
+    for other in others:
+        for name in ("count", "mean", "m2", "degrees_of_freedom", "std", "num_samples"):
+            assert other[name] == pytest.approx(whole[name], rel=1e-12), name
 
 
 async def test_a_new_stream_starts_from_both_checkpoints_baselines(tmp_path: Path) -> None:

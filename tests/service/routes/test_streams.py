@@ -98,6 +98,33 @@ async def test_a_wrong_snapshot_is_refused_and_changes_nothing(
     assert (await client.get("/streams/run")).json() == before
 
 
+async def test_a_stream_that_forgets_comes_back_from_its_own_reply(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.put("/streams/run", json={"half_life": 3.0})
+    await add(client, 1.0, 3.0, 8.0)
+    kept = (await client.get("/streams/run")).json()
+    await add(client, 50.0)
+
+    restored = (await client.put("/streams/run", json=kept)).json()
+    again = (await client.put("/streams/run", json=kept)).json()
+
+    assert kept["degrees_of_freedom"] == pytest.approx(kept["m2"] / kept["std"] ** 2, rel=1e-12)
+    for name in ("count", "mean", "m2", "degrees_of_freedom", "std", "half_life"):
+        assert restored[name] == kept[name]
+    assert again == restored
+
+
+async def test_a_deviation_is_restored_by_the_degrees_of_freedom_that_come_with_it(
+    client: httpx.AsyncClient,
+) -> None:
+    snapshot = {"count": 3.0, "mean": 1.0, "std": 2.0, "degrees_of_freedom": 1.5}
+
+    reply = (await client.put("/streams/run", json=snapshot)).json()
+
+    assert (reply["m2"], reply["std"]) == (6.0, 2.0)
+
+
 async def test_configuring_a_stream_keeps_its_statistics(client: httpx.AsyncClient) -> None:
     await add(client, 1.0, 3.0)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from rm_core.errors import ConfigurationError
+from rm_core.rewards import Statistics, statistics_of
+from service.streams import stream_table as streams
 from service.streams.database import APPLICATION_ID, SCHEMA_VERSION, open_database
 
 
@@ -23,6 +25,72 @@ def test_opening_it_again_changes_nothing(tmp_path: Path) -> None:
         connection.close()
 
     assert recovery == "clean"
+
+
+FIRST_VERSION = """
+CREATE TABLE stream (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, count REAL NOT NULL,
+  mean REAL NOT NULL, m2 REAL NOT NULL, num_samples INTEGER NOT NULL, version INTEGER NOT NULL,
+  generation INTEGER NOT NULL, half_life REAL, frozen INTEGER NOT NULL, created REAL NOT NULL,
+  updated REAL NOT NULL, num_ids INTEGER NOT NULL
+);
+CREATE TABLE counted_item (
+  stream_id INTEGER NOT NULL, item BLOB NOT NULL, position INTEGER NOT NULL,
+  PRIMARY KEY (stream_id, item)
+) WITHOUT ROWID;
+CREATE INDEX counted_item_position ON counted_item (stream_id, position);
+CREATE TABLE ledger (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, digest BLOB NOT NULL,
+  status INTEGER NOT NULL, response BLOB NOT NULL, stream_id INTEGER, created REAL NOT NULL,
+  end_offset INTEGER NOT NULL
+);
+CREATE INDEX ledger_created ON ledger (created);
+CREATE INDEX ledger_stream ON ledger (stream_id, seq);
+INSERT INTO stream VALUES (7, 'run', 4.0, 2.0, 12.0, 9, 5, 1, 100.0, 0, 1.5, 2.5, 1);
+INSERT INTO counted_item VALUES (7, x'00', 1);
+"""
+
+
+def test_a_file_of_the_first_version_goes_on_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    old = sqlite3.connect(path)
+    old.executescript(
+        f"{FIRST_VERSION}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = 1;"
+    )
+    old.close()
+
+    for _ in range(2):  # the second time there is nothing left to bring forward
+        connection, _ = open_database(path)
+        found = streams.find(connection, "run")
+
+        assert found is not None
+        assert found == streams.Stream(
+            "run",
+            Statistics(4.0, 2.0, 12.0),
+            num_samples=9,
+            version=5,
+            generation=1,
+            half_life=100.0,
+            created=1.5,
+            updated=2.5,
+            id=7,
+            num_ids=1,
+        )
+        assert connection.execute("SELECT count(*) FROM counted_item").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        connection.close()
+    later = found.merged(statistics_of([2.0], half_life=100.0), num_samples=1, now=3.0)
+    assert later.statistics.std == pytest.approx(2.0, rel=0.2)
+
+
+def test_somebody_elses_version_is_not_taken_for_ours(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    foreign = sqlite3.connect(path)
+    foreign.executescript(f"{FIRST_VERSION}PRAGMA user_version = 1;")
+    foreign.close()
+
+    with pytest.raises(ConfigurationError):
+        open_database(path)
 
 
 def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ async def test_the_past_decays_with_the_streams_half_life(store: StateStore) -> 
 
     await store.apply(adding(*([0.0] * 10)))
 
-    # the past counts 50 after one half-life: mean (50·5 + 10·0) / 60
+    # the past counts 50 after one half-life: mean (50·5 + 10·0) / 60, `adding` weighs all 1
     assert (await store.get("run")).statistics.mean == pytest.approx(250.0 / 60.0)
 
 

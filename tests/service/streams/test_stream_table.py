@@ -168,7 +168,7 @@ def test_other_names_are_not(name: str) -> None:
 def test_a_stream_comes_back_as_it_was_saved(connection: sqlite3.Connection) -> None:
     stream = Stream(
         "run",
-        Statistics(3.5, -0.1, 1e-300),
+        Statistics(3.5, -0.1, 1e-300, 2.25),
         num_samples=4,
         version=7,
         generation=2,
@@ -188,11 +188,11 @@ def test_a_stream_comes_back_as_it_was_saved(connection: sqlite3.Connection) -> 
 def test_the_past_decays_before_the_new_is_merged() -> None:
     stream = Stream("run", Statistics(8.0, 4.0, 7.0), num_samples=8, half_life=2.0)
 
-    later = stream.merged(statistics_of([0.0, 0.0]), num_samples=2, now=5.0)
+    later = stream.merged(statistics_of([0.0, 0.0], half_life=2.0), num_samples=2, now=5.0)
 
-    # one half-life: 8 samples count 4; mean (4·4 + 2·0) / 6
-    assert later.statistics.count == 6.0
-    assert later.statistics.mean == pytest.approx(16.0 / 6.0)
+    # one half-life: 8 samples count 4, the older of the new 2^(−1/2); mean 4·4 over the sum
+    assert later.statistics.count == pytest.approx(5.0 + 0.5**0.5)
+    assert later.statistics.mean == pytest.approx(16.0 / (5.0 + 0.5**0.5))
     assert (later.version, later.num_samples, later.updated) == (1, 10, 5.0)
 
 
