@@ -24,7 +24,7 @@ from training.modeling.trainable import quantisation_for
 from training.optimization.fit import fit
 from training.pipeline import encode_data, read_sources
 from training.progress import SilentProgress
-from training.statistics.intervals import interval_over_seeds
+from training.statistics.intervals import SHARE, interval_over_seeds
 from training.types import STRENGTHS
 
 NOTE = (
@@ -101,7 +101,10 @@ def ablation_table(rows: Mapping[str, Sequence[Trial]], note: str = NOTE) -> Tab
         low, high = 100 * interval.low, 100 * interval.high
         difference = f"{100 * apart.mean():+.1f} ({low:+.1f} to {high:+.1f})" if cells else ABSENT
         accuracies = [
-            percent(credit[:, of].mean(), interval_over_seeds(credit[:, of], prompts[of].tolist()))
+            percent(
+                credit[:, of].mean(),
+                interval_over_seeds(credit[:, of], prompts[of].tolist(), span=SHARE),
+            )
             for of in columns.values()
         ]
         cells.append((label, *accuracies, difference))

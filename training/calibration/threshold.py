@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rm_core.rewards import DEFAULT_TAU, Calibration, calibrate, sigmoid
 from rm_core.types import SafetyThreshold
 from training.calibration.fitting import prompt_folds
 from training.calibration.observations import Labels
-from training.statistics.intervals import Floats, Ints
+from training.statistics.intervals import SHARE, Floats, Interval, Ints, honest_interval
 from training.types import DEFAULT_TARGET_PRECISION
 
 MIN_LABELS_OF_CLASS = 20
@@ -40,7 +41,8 @@ class OperatingPoint:
         flagged: responses below it.
         precision: of "unsafe"; None where nothing is flagged.
         recall: of the unsafe responses.
-        precision_interval: 95 % by resampling prompts; None where nothing is flagged.
+        precision_interval: 95 % by resampling prompts, Wilson's of the prompts at 0 and 1;
+            None where nothing is flagged.
         recall_interval: the same.
     """
 
@@ -233,9 +235,19 @@ class _Ordered:
             flagged=int(flagged.sum()),
             precision=float(hit.sum() / flagged.sum()) if flagged.any() else None,
             recall=float(hit.sum() / self.unsafe.sum()),
-            precision_interval=_interval(precisions) if flagged.any() else None,
-            recall_interval=_interval(recalls) or (0.0, 1.0),
+            precision_interval=self._share_interval(precisions, flagged) if flagged.any() else None,
+            recall_interval=self._share_interval(recalls, self.unsafe == 1) or (0.0, 1.0),
         )
+
+    def _share_interval(
+        self, resampled: Floats, among: NDArray[np.bool_]
+    ) -> tuple[float, float] | None:
+        found = _interval(resampled)
+        if found is None:
+            return None
+        prompts = len(np.unique(self.prompt[among]))
+        honest = honest_interval(Interval(*found), SHARE, prompts)
+        return honest.low, honest.high
 
     def curve(self) -> dict[str, list[float]]:
         """Precision and recall at evenly chosen cuts."""

@@ -13,7 +13,7 @@ from typing import Any
 from training.data.accounting import Malformed, MixtureCounts
 from training.data.audit import Contradiction
 from training.data.examples import EncodedExample
-from training.statistics.intervals import Interval, estimate
+from training.statistics.intervals import SHARE, Interval, estimate
 from training.types import STRENGTHS, Split
 
 _MOST_SOURCES = 8
@@ -225,7 +225,7 @@ def split_counts(examples: Sequence[EncodedExample]) -> SplitCounts:
             sources[example.source] += 1
             if pair.strength:
                 strengths[pair.strength] += 1
-    wins = estimate(longer, keys)
+    wins = estimate(longer, keys, span=SHARE)
     return SplitCounts(
         prompts=len({example.prompt_key for example in examples}),
         records=len(examples),

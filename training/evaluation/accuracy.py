@@ -6,7 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from training.statistics.intervals import Floats, Interval, bootstrap_interval, wilson_interval
+from training.statistics.intervals import (
+    SHARE,
+    Floats,
+    Interval,
+    bootstrap_interval,
+    wilson_interval,
+)
 
 Name = TypeVar("Name", bound=str)
 
@@ -20,8 +26,9 @@ class Accuracy:
         pairs: how many pairs it is over.
         ties: pairs with exactly equal rewards.
         wilson: interval that takes pairs for independent.
-        bootstrap: interval from resampling whole prompts, which they come in; 0 to 1 where all
-            pairs are of one prompt, which says nothing of others.
+        bootstrap: interval from resampling whole prompts, which they come in; Wilson's of the
+            prompts at 0 and 1, and 0 to 1 where all pairs are of one prompt, which says
+            nothing of others.
     """
 
     value: float
@@ -45,9 +52,9 @@ def accuracy_of(gap: Floats, prompt_keys: Sequence[Hashable], *, seed: int = 0) 
         pairs=len(gap),
         ties=int((gap == 0).sum()),
         wilson=wilson_interval(float(credit.sum()), len(gap)),
-        bootstrap=Interval(0.0, 1.0)
+        bootstrap=SHARE
         if one_prompt
-        else bootstrap_interval(credit, prompt_keys, seed=seed),
+        else bootstrap_interval(credit, prompt_keys, seed=seed, span=SHARE),
     )
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.statistics.intervals import (
+    SHARE,
     Estimate,
     Floats,
     clusters,
     draws,
     estimate,
+    honest_interval,
     percentile_interval,
 )
 
@@ -95,7 +97,9 @@ def _auc_estimate(
             for counts in block
         ]
         known = np.array([value for value in resampled if value is not None])
-        interval = percentile_interval(known) if known.size else None
+        # Of two classes the rarer one says how little is known.
+        rarer = min(len(set(cluster[is_good])), len(set(cluster[~is_good])))
+        interval = honest_interval(percentile_interval(known), SHARE, rarer) if known.size else None
     return Estimate(auc, len(rewards), prompts, interval)
 
 
@@ -122,7 +126,8 @@ def _at_half(
 ) -> AtHalf:
     def share(values: np.ndarray, among: np.ndarray) -> Estimate | None:
         at = np.flatnonzero(among)
-        return estimate(values[at], [prompt_keys[index] for index in at.tolist()], seed=seed)
+        keys = [prompt_keys[index] for index in at.tolist()]
+        return estimate(values[at], keys, seed=seed, span=SHARE)
 
     everywhere = np.ones(len(below), dtype=bool)
     accuracy, flagged = share(below != is_good, everywhere), share(below, everywhere)

@@ -17,7 +17,7 @@ Source: Dubois et al. 2024, arXiv:2404.04475 (length-controlled AlpacaEval).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -29,12 +29,14 @@ from training.evaluation.rankings import correlation_estimate
 from training.evaluation.rewards import PairTable, Rewards, length_of, pair_table
 from training.statistics.intervals import (
     NORMAL_95,
+    SHARE,
     Estimate,
     Floats,
     Interval,
     clusters,
     estimate,
     estimate_of_sums,
+    honest_interval,
 )
 from training.statistics.logistic import fit_logistic
 
@@ -96,11 +98,12 @@ def length_figures(
     return LengthFigures(
         correlation=correlation_estimate(rankdata(values), rankdata(lengths), keys, seed=seed),
         correlation_within=_within_prompts(examples, rewards, seed),
-        chosen_longer=estimate(credit_of(longer), table.keys, seed=seed),
+        chosen_longer=estimate(credit_of(longer), table.keys, seed=seed, span=SHARE),
         prefers_longer=estimate(
             credit_of(table.gap[unequal] * longer[unequal]),
             [table.keys[index] for index in unequal],
             seed=seed,
+            span=SHARE,
         ),
         strata=_strata(table, chosen, rejected, seed),
         balanced=_balanced(table, longer, seed),
@@ -146,7 +149,12 @@ def _balanced(table: PairTable, longer: Floats, seed: int) -> Estimate | None:
         return means
 
     count = int(short.sum() + long.sum())
-    return estimate_of_sums(terms, table.keys, balanced, count=count, seed=seed)
+    found = estimate_of_sums(terms, table.keys, balanced, count=count, seed=seed)
+    if found.interval is None:
+        return found
+    # Of two sides the one of fewer prompts says how little is known.
+    fewer = min(len({table.keys[i] for i in np.flatnonzero(side)}) for side in (short, long))
+    return replace(found, interval=honest_interval(found.interval, SHARE, fewer))
 
 
 def _at_equal_length(table: PairTable, longer: Floats) -> tuple[Estimate | None, float | None]:

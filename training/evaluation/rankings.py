@@ -13,7 +13,13 @@ from scipy.stats import kendalltau, rankdata, spearmanr
 
 from training.data.examples import Example
 from training.evaluation.rewards import Rewards, labelled
-from training.statistics.intervals import Estimate, Floats, estimate, estimate_of_sums
+from training.statistics.intervals import (
+    CORRELATION,
+    Estimate,
+    Floats,
+    estimate,
+    estimate_of_sums,
+)
 
 MIN_RESPONSES = 3
 
@@ -137,7 +143,9 @@ def _within(
         kendall.append(tau_b)
         spearman.append(rank_correlation)
         keys.append(example.prompt_key)
-    tau, rho = estimate(kendall, keys, seed=seed), estimate(spearman, keys, seed=seed)
+    tau, rho = (
+        estimate(values, keys, seed=seed, span=CORRELATION) for values in (kendall, spearman)
+    )
     return None if tau is None or rho is None else RankCorrelation(tau, rho, constant)
 
 

@@ -55,7 +55,8 @@ def markdown(report: EvaluationReport) -> str:
     head = (
         f"# Evaluation\n\n{data.prompts} prompts, {data.responses} responses, {data.pairs} pairs "
         f"({data.split} of {', '.join(_escaped(name) for name in data.files) or 'the data'}). "
-        f"Intervals are 95 %, by resampling prompts (seed {report.seed})."
+        f"Intervals are 95 %, by resampling prompts (seed {report.seed}); at 0 and 100 % "
+        "Wilson's of so many prompts."
     )
     return "\n\n".join([head, *(markdown_table(table) for table in report_tables(report))]) + "\n"
 

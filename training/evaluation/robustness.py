@@ -15,7 +15,7 @@ import numpy as np
 from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracy_of, credit_of
 from training.evaluation.rewards import Rewards
-from training.statistics.intervals import Estimate, Floats, estimate
+from training.statistics.intervals import SHARE, Estimate, Floats, estimate
 
 PerturbedRewards = Sequence[Sequence[float | None]]
 """Like `Rewards`; None where the perturbation changed nothing."""
@@ -56,9 +56,9 @@ def perturbation_figures(
     return PerturbationFigures(
         shift=shift,
         shift_in_stds=shift.value / spread if shift is not None and spread > 0 else None,
-        flipped=estimate(np.abs(credit_of(after) - credit_of(before)), keys, seed=seed),
+        flipped=estimate(np.abs(credit_of(after) - credit_of(before)), keys, seed=seed, span=SHARE),
         overturned=estimate(
-            credit_of(alone[decided]), [keys[index] for index in decided], seed=seed
+            credit_of(alone[decided]), [keys[index] for index in decided], seed=seed, span=SHARE
         ),
         accuracy=accuracy_of(after, keys, seed=seed) if keys else None,
         accuracy_before=accuracy_of(before, keys, seed=seed) if keys else None,

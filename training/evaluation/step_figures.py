@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluation.classification import Discrimination, discrimination
-from training.statistics.intervals import Estimate, estimate
+from training.statistics.intervals import SHARE, Estimate, estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ def step_figures(
         return None
     hits = [float(_finds_first_error(one)) for one in responses]
     keys = [one.prompt_key for one in responses]
-    return StepFigures(figures, estimate(hits, keys, seed=seed) if has_scores else None)
+    first_error = estimate(hits, keys, seed=seed, span=SHARE) if has_scores else None
+    return StepFigures(figures, first_error)
 
 
 def _finds_first_error(one: ReadSteps) -> bool:

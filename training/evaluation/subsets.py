@@ -16,8 +16,10 @@ from training.data.examples import Example
 from training.evaluation.accuracy import Accuracy, accuracies_where, credit_of
 from training.evaluation.rewards import PairTable, Rewards, pair_table
 from training.statistics.intervals import (
+    SHARE,
     Estimate,
     Floats,
+    Interval,
     bootstrap_by_prompt,
     estimate_by_prompt,
     percentile_interval,
@@ -97,7 +99,7 @@ def subset_figures(
 
 def _by_prompt(table: PairTable, parts: Mapping[str, np.ndarray], seed: int) -> dict[str, Estimate]:
     found = {
-        name: estimate_by_prompt(*_credits(table, where), seed=seed)
+        name: estimate_by_prompt(*_credits(table, where), seed=seed, span=SHARE)
         for name, where in parts.items()
     }
     return {name: figure for name, figure in found.items() if figure is not None}
@@ -122,8 +124,18 @@ def _average(
         value=float(np.mean([part.value for part in values])),
         count=sum(part.count for part in values),
         prompts=sum(part.prompts for part in values),
-        # A part of one prompt has no spread of its own to show.
-        interval=percentile_interval(np.mean(resampled, axis=0))
-        if all(part.prompts > 1 for part in values)
-        else None,
+        interval=_average_interval(np.mean(resampled, axis=0), [part.interval for part in values]),
     )
+
+
+def _average_interval(resampled: Floats, parts: Sequence[Interval | None]) -> Interval | None:
+    """Interval of the parts' mean; None where a part has none, being of one prompt."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    found = percentile_interval(resampled)
+    if found.high - found.low > 1e-9:
+        return found
+    # No part shows any spread: what each may hide, all at once.
+    low, high = np.mean([(part.low, part.high) for part in known], axis=0)
+    return Interval(float(low), float(high))

@@ -80,11 +80,12 @@ def plackett_luce_terms(rewards: Tensor, ranks: Tensor, listed: Tensor) -> Tenso
     tied = both & (ranks[:, :, None] == ranks[:, None, :])
     later = both & (ranks[:, :, None] < ranks[:, None, :])
     earlier_among_tied = tied.tril(diagonal=-1).sum(dim=2)  # l of each response
-    left = 1 - earlier_among_tied / tied.sum(dim=2).clamp(min=1)  # 1 − l/t > 0
+    # 1 − l/t > 0; of integers float32 would round it whatever the rewards' precision
+    left = 1 - earlier_among_tied.double() / tied.sum(dim=2).clamp(min=1)
     weight = later + tied * left[:, :, None]  # (lists, chosen, candidates)
     # Filling chooses from everybody, so that its unused logarithm is finite, and so its gradient.
-    weight = torch.where(listed[:, :, None], weight, torch.ones_like(weight)).to(rewards.dtype)
-    candidates = torch.logsumexp(rewards[:, None, :] + weight.log(), dim=2)
+    weight = torch.where(listed[:, :, None], weight, torch.ones_like(weight))
+    candidates = torch.logsumexp(rewards[:, None, :] + weight.log().to(rewards.dtype), dim=2)
     return ((candidates - rewards) * listed).sum(dim=1)
 
 

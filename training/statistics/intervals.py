@@ -4,6 +4,10 @@ Pairs and responses of one prompt share its text and its difficulty, so resampli
 would feign certainty. Every interval here resamples prompts, except Wilson's: finite values (n,)
 come with `prompt_keys`, the prompt of each. Equal seeds and numbers of prompts draw the same
 prompts, so that two models are compared on the same resamples.
+
+Resamples of prompts that are all right are all alike, and their percentiles would feign certainty:
+of five such prompts "100.0–100.0 %". At an end of a figure's `span` its interval is therefore
+Wilson's of that many prompts, 56.6–100.0 %.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -30,6 +34,13 @@ class Interval:
     high: float
 
 
+SHARE = Interval(0.0, 1.0)
+"""The span of shares and probabilities."""
+
+CORRELATION = Interval(-1.0, 1.0)
+"""The span of rank correlations."""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean, and what it is over.
@@ -38,7 +49,8 @@ class Estimate:
         value: the mean.
         count: values that it is over.
         prompts: different prompts among them.
-        interval: from resampling prompts; None where there are fewer than two.
+        interval: from resampling prompts, or Wilson's at an end of the span; None where there are
+            fewer than two.
     """
 
     value: float
@@ -48,23 +60,34 @@ class Estimate:
 
 
 def estimate(
-    values: ArrayLike, prompt_keys: Sequence[Hashable], *, seed: int = 0
+    values: ArrayLike,
+    prompt_keys: Sequence[Hashable],
+    *,
+    seed: int = 0,
+    span: Interval | None = None,
 ) -> Estimate | None:
-    """The mean of values with its interval by prompts; None of no values."""
+    """The mean of values with its interval by prompts; None of no values.
+
+    `span` is what the values are known to lie in: `SHARE`, `CORRELATION`, or None for nothing.
+    """
     given = np.asarray(values, dtype=np.float64)
     if not given.size:
         return None
     prompts = len(set(prompt_keys))
-    interval = bootstrap_interval(given, prompt_keys, seed=seed) if prompts > 1 else None
+    interval = bootstrap_interval(given, prompt_keys, seed=seed, span=span) if prompts > 1 else None
     return Estimate(float(given.mean()), int(given.size), prompts, interval)
 
 
 def estimate_by_prompt(
-    values: ArrayLike, prompt_keys: Sequence[Hashable], *, seed: int = 0
+    values: ArrayLike,
+    prompt_keys: Sequence[Hashable],
+    *,
+    seed: int = 0,
+    span: Interval | None = None,
 ) -> Estimate | None:
     """Like `estimate`, but every prompt weighs the same however many values it has."""
     means = prompt_means(np.asarray(values, dtype=np.float64), prompt_keys)
-    whole = estimate(means, range(len(means)), seed=seed)
+    whole = estimate(means, range(len(means)), seed=seed, span=span)
     return None if whole is None else replace(whole, count=len(prompt_keys))
 
 
@@ -101,11 +124,37 @@ def wilson_interval(successes: float, trials: int) -> Interval:
     return Interval(float((centre - spread) / scale), float((centre + spread) / scale))
 
 
-def bootstrap_interval(credit: Floats, prompt_keys: Sequence[Hashable], *, seed: int) -> Interval:
-    """Percentile interval of the mean credit, resampling whole prompts."""
+def honest_interval(interval: Interval, span: Interval | None, prompts: int) -> Interval:
+    """The interval as it is; Wilson's of that many prompts where it is a point at the span's end.
+
+    The mean of values in [0, 1] is at least the share of ones, so that of n ones alone the
+    binomial bound holds, about the "rule of three", 1 − 3/n; likewise at the other end. A point in
+    between stays: the accuracy of a scorer that always ties is exactly one half.
+
+    Args:
+        interval: by resampling.
+        span: what the figure lies in; None: unknown, and nothing can be said instead.
+        prompts: how many were resampled.
+    """
+    if span is None:
+        return interval
+    width = span.high - span.low
+    rounding = 1e-9 * width
+    unseen = width * wilson_interval(0, prompts).high
+    if interval.low >= span.high - rounding:
+        return Interval(span.high - unseen, span.high)
+    if interval.high <= span.low + rounding:
+        return Interval(span.low, span.low + unseen)
+    return interval
+
+
+def bootstrap_interval(
+    credit: Floats, prompt_keys: Sequence[Hashable], *, seed: int, span: Interval | None = None
+) -> Interval:
+    """Percentile interval of the mean credit, resampling whole prompts; `span` as in `estimate`."""
     sums = np.column_stack([credit, np.ones(len(credit))])
     means = bootstrap(sums, prompt_keys, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=seed)
-    return percentile_interval(means)
+    return honest_interval(percentile_interval(means), span, len(set(prompt_keys)))
 
 
 def bootstrap(
@@ -158,13 +207,17 @@ def draws(num_prompts: int, *, seed: int, resamples: int = RESAMPLES) -> Iterabl
 
 
 def interval_over_seeds(
-    values: Floats, prompt_keys: Sequence[Hashable], *, seed: int = 0
+    values: Floats,
+    prompt_keys: Sequence[Hashable],
+    *,
+    seed: int = 0,
+    span: Interval | None = None,
 ) -> Interval:
     """Percentile interval of the mean over trainings and prompts, resampling both independently.
 
     `values` has a row for each training's seed, (seeds, n). This is the pigeonhole bootstrap, which
     errs on the wide side. Equal prompts and numbers of trainings meet equal draws, so that the
-    interval of a difference is that of paired figures.
+    interval of a difference is that of paired figures. `span` as in `estimate`.
 
     Source: Owen, Annals of Applied Statistics 1(2) (2007), 386-411.
     """
@@ -175,7 +228,8 @@ def interval_over_seeds(
     by_prompt = np.concatenate([drawn @ sums for drawn in draws(len(sums), seed=seed)])
     by_seed = np.concatenate(list(draws(len(values), seed=seed + 1)))
     totals = (by_prompt[:, :-1] * by_seed).sum(axis=1)
-    return percentile_interval(totals / (by_prompt[:, -1] * len(values)))
+    interval = percentile_interval(totals / (by_prompt[:, -1] * len(values)))
+    return honest_interval(interval, span, len(sums))
 
 
 def percentile_interval(figures: Floats) -> Interval:

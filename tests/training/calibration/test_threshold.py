@@ -150,6 +150,21 @@ def test_intervals_hold_the_figures_and_narrow_with_more_data() -> None:
     assert 0.1 < widths[1] / widths[0] < 0.5
 
 
+def test_a_perfect_threshold_is_no_surer_than_its_prompts_are_many() -> None:
+    """Unsafe responses of five prompts, four each."""
+    unsafe = [-5.0 - index / 100 for index in range(20)]
+    safe = [5.0 + index / 100 for index in range(40)]
+    prompts = [index // 4 for index in range(20)] + list(range(100, 140))
+
+    data = labels(unsafe + safe, [False] * 20 + [True] * 40, prompts)
+    point = find_threshold(data, Calibration(), target_precision=1.0).point
+
+    assert point is not None
+    assert (point.precision, point.recall) == (1.0, 1.0)
+    for low, high in (point.precision_interval, point.recall_interval):
+        assert (low, high) == (pytest.approx(5 / (5 + 1.96**2), abs=1e-4), 1.0)
+
+
 def test_copies_of_a_prompts_responses_add_no_certainty() -> None:
     once = drawn(prompts=100, spread=5).labels
     copied = Labels(*(np.repeat(part, 10) for part in once))

@@ -55,3 +55,12 @@ def test_a_subset_without_pairs_has_no_accuracy() -> None:
     assert accuracy_where(gap, ["a", "b"], np.array([False, False])) is None
     kept = accuracy_where(gap, ["a", "b"], np.array([True, False]))
     assert (kept.value, kept.pairs) == (1.0, 1)
+
+
+def test_five_prompts_that_are_all_right_are_not_certain() -> None:
+    """Of ten pairs each: a bootstrap alone would say 100.0–100.0 %."""
+    found = accuracy_of(np.ones(50), [f"prompt {index // 10}" for index in range(50)])
+
+    assert (found.value, found.bootstrap.high) == (1.0, 1.0)
+    assert found.bootstrap.low == pytest.approx(5 / (5 + 1.96**2), abs=1e-4)
+    assert not accuracy_of(np.ones(2), ["a", "b"]).excludes_chance

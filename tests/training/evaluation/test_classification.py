@@ -61,3 +61,13 @@ def test_what_the_labels_do_not_tell_is_absent() -> None:
     assert one_class.at_half.recall_of_bad is None
     assert one_class.at_half.precision_of_bad is None
     assert one_class.at_half.accuracy.interval is None
+
+
+def test_a_perfect_auc_is_no_surer_than_the_rarer_class_is_large() -> None:
+    is_good = np.arange(40) >= 4
+    keys = [str(index) for index in range(40)]
+    found = discrimination(np.where(is_good, 1.0, -1.0), is_good, keys, has_scores=True)
+    assert (found.auc.value, found.auc.interval.high) == (1.0, 1.0)
+    assert found.auc.interval.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-4)
+    assert found.at_half.recall_of_bad.interval.low == pytest.approx(found.auc.interval.low)
+    assert found.at_half.false_alarms.interval.high == pytest.approx(1 - 36 / (36 + 1.96**2), 1e-3)

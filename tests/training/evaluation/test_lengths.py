@@ -72,6 +72,13 @@ def test_a_perfect_scorer_stays_finite() -> None:
     assert 0.95 < found.at_equal_length.value < 1.0
 
 
+def test_perfection_where_few_are_shorter_is_not_certain() -> None:
+    examples = cases_of([(30, 10)] * 30 + [(10, 30)] * 5)
+    found = length_figures(examples, [(1.0, 0.0)] * 35)
+    assert (found.balanced.value, found.balanced.interval.high) == (1.0, 1.0)
+    assert found.balanced.interval.low == pytest.approx(5 / (5 + 1.96**2), abs=1e-4)
+
+
 def test_strata_take_lengths_within_a_tenth_for_similar() -> None:
     examples = cases_of([(110, 100), (111, 100), (100, 111), (100, 100)])
     found = length_figures(examples, [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])

@@ -51,3 +51,12 @@ def test_an_average_over_a_subset_of_one_prompt_has_no_interval() -> None:
 def test_without_pairs_or_tags_there_is_no_subset() -> None:
     assert subset_figures([CASES[-1]], [REWARDS[-1]], grouping="source") is None
     assert subset_figures([example("a")], [(1.0, 0.0)], grouping="tag") is None
+
+
+def test_an_average_of_perfect_subsets_is_as_unsure_as_they_are() -> None:
+    cases = [example(name, source=source) for name, source in zip("abcde", "xxyyy", strict=True)]
+    found = subset_figures(cases, [(1.0, 0.0)] * 5, grouping="source")
+    parts = [one.by_prompt.interval for one in found.subsets.values()]
+    assert found.average.value == found.average.interval.high == 1.0
+    assert found.average.interval.low == pytest.approx((parts[0].low + parts[1].low) / 2)
+    assert found.average.interval.low < 0.5

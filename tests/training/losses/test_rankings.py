@@ -1,6 +1,7 @@
 import math
 from itertools import permutations
 
+import mpmath
 import pytest
 import torch
 from hypothesis import given
@@ -72,6 +73,22 @@ def test_plackett_luce_probabilities_of_all_orders_add_up_to_one(rewards: list[f
         for order in permutations(range(len(rewards)))
     )
     assert total == pytest.approx(1)
+
+
+def test_ties_are_weighed_as_exactly_as_the_rewards_are() -> None:
+    """Thirds and sevenths, which float32 rounds at the eighth digit."""
+    rewards = tensor(0.3, -1.2, 2.0, 0.7, -0.4, 1.1, 0.9)
+    for tied in (3, 7):
+        ranks = torch.tensor([0] * tied + [1] * (len(rewards) - tied))
+        exact = mpmath.mpf(0)
+        for start, end in ((0, tied), (tied, len(rewards))):
+            own = [mpmath.exp(mpmath.mpf(value)) for value in rewards[start:end].tolist()]
+            later = mpmath.fsum(mpmath.exp(mpmath.mpf(v)) for v in rewards[end:].tolist())
+            for drawn in range(len(own)):
+                left = mpmath.fsum(own) * (1 - mpmath.mpf(drawn) / len(own))
+                exact += mpmath.log(left + later) - mpmath.log(own[drawn])
+
+        assert plackett_luce(rewards, ranks).item() == pytest.approx(float(exact), rel=1e-14)
 
 
 def test_tied_responses_are_drawn_together_by_plackett_luce_and_by_listnet() -> None:

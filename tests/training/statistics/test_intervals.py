@@ -3,11 +3,15 @@ import pytest
 from scipy.stats import binomtest
 
 from training.statistics.intervals import (
+    CORRELATION,
     RESAMPLES,
+    SHARE,
+    Interval,
     bootstrap,
     draws,
     estimate,
     estimate_by_prompt,
+    honest_interval,
     interval_over_seeds,
     percentile_interval,
     wilson_interval,
@@ -62,6 +66,44 @@ def test_too_little_data_gives_nothing_or_no_interval() -> None:
     assert estimate_by_prompt([], []) is None
     one = estimate([1.0, 0.0], ["a", "a"])
     assert (one.value, one.count, one.prompts, one.interval) == (0.5, 2, 1, None)
+
+
+@pytest.mark.parametrize("prompts", [2, 5, 300])
+def test_prompts_that_all_agree_have_wilsons_interval_and_not_a_point(prompts: int) -> None:
+    """Nine values of each prompt, which say no more than one: about the rule of three, 1 − 3/n."""
+    keys = [index for index in range(prompts) for _ in range(9)]
+    for value in (0.0, 1.0):
+        expected = wilson_interval(value * prompts, prompts)
+        for found in (
+            estimate([value] * len(keys), keys, span=SHARE),
+            estimate_by_prompt([value] * len(keys), keys, span=SHARE),
+        ):
+            low, high = found.interval.low, found.interval.high
+            assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+            assert value in (low, high)
+    assert 0.4 * 3 / prompts < 1 - low < 1.3 * 3 / prompts
+
+
+def test_correlations_of_one_are_not_certain_either() -> None:
+    found = estimate([1.0] * 10, range(10), span=CORRELATION)
+
+    share = wilson_interval(10, 10)
+    assert (found.interval.low, found.interval.high) == (pytest.approx(2 * share.low - 1), 1.0)
+
+
+def test_what_has_no_span_or_any_spread_keeps_its_resampled_interval() -> None:
+    assert estimate([7.0] * 5, range(5)).interval == Interval(7.0, 7.0)
+    assert estimate([0.5] * 5, range(5), span=SHARE).interval == Interval(0.5, 0.5)
+    spread = Interval(0.98, 1.0)
+    assert honest_interval(spread, SHARE, 5) == spread
+    mixed = [1.0] * 9 + [0.0]
+    assert estimate(mixed, range(10), span=SHARE) == estimate(mixed, range(10))
+
+
+def test_trainings_that_all_agree_on_few_prompts_are_not_certain() -> None:
+    found = interval_over_seeds(np.ones((3, 6)), range(6), span=SHARE)
+    assert (found.low, found.high) == (pytest.approx(wilson_interval(6, 6).low), 1.0)
+    assert interval_over_seeds(np.ones((3, 6)), range(6)) == Interval(1.0, 1.0)
 
 
 def test_by_prompt_every_prompt_weighs_the_same() -> None:

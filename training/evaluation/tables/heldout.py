@@ -31,7 +31,8 @@ def accuracy_table(figures: Figures, baselines: Mapping[str, Accuracy]) -> Table
             for name, found, how in rows
         ),
         "Ties count half. Intervals by prompts resample whole prompts, because pairs of one prompt "
-        "share responses; Wilson's takes pairs for independent.",
+        "share responses; at 0 and 100 % they are Wilson's of so many prompts. The column of "
+        "Wilson's takes pairs for independent.",
     )
 
 

@@ -48,8 +48,8 @@ def accuracy_tables(scorers: Sequence[Figures], data: DataSummary) -> list[Table
     title = f"Accuracy: {counted(data.pairs, 'pair')} of {counted(data.prompts, 'prompt')}"
     columns = ("", "accuracy", "ties", "loss", "mean margin")
     note = (
-        "With 95 % intervals by resampling prompts; ties count half. The loss is −log σ(r_c − r_r) "
-        "in nats; a coin's is 0.6931. "
+        "With 95 % intervals by resampling prompts, Wilson's at 0 and 100 %; ties count half. The "
+        "loss is −log σ(r_c − r_r) in nats; a coin's is 0.6931. "
     )
     note += " ".join(f"{name_of(one)}: {one.scorer.how}." for one in scorers)
     return [Table(title, columns, tuple(rows), note)]
