@@ -12,6 +12,7 @@ from rm_client.models import (
     RewardReply,
     Role,
     TextOptions,
+    TextWarning,
 )
 from rm_client.models_base import Received, Sent, examples
 
@@ -51,6 +52,25 @@ def _identifier(value: str | int) -> str | int:
 
 
 Identifier = Annotated[str | int, AfterValidator(_identifier)]
+
+
+# Open where they are read, as `TextWarning` is.
+ShapingWarning = Annotated[
+    str,
+    Field(
+        json_schema_extra={
+            "enum": [
+                "no_logprobs",
+                "kl_clipped",
+                "kl_clamped",
+                "reward_clipped",
+                "unscaled",
+                "already_counted",
+            ]
+        }
+    ),
+]
+RequestWarning = Annotated[str, Field(json_schema_extra={"enum": ["biased_kl_gradient"]})]
 
 
 class BaselineOptions(Sent):
@@ -228,12 +248,11 @@ class PpoItemReply(Received):
         "`reward`. Null without log-probabilities."
     )
     num_tokens: int = Field(description="Tokens that the reward models read.")
-    warnings: list[str] = Field(
-        description="missing_eos, double_bos, truncated (the text as it was read); no_logprobs (no "
-        "KL penalty); kl_clipped (kl_clip bounded a token's estimate); kl_clamped (without it, a "
-        "log-ratio was beyond float32's reach); reward_clipped (reward_clip bounded `whitened`); "
-        "unscaled (fewer than two values of statistics); already_counted (this id is in the "
-        "stream's statistics)."
+    warnings: list[TextWarning | ShapingWarning] = Field(
+        description="Of the text as it was read; no_logprobs (no KL penalty); kl_clipped (kl_clip "
+        "bounded a token's estimate); kl_clamped (without it, a log-ratio was beyond float32's "
+        "reach); reward_clipped (reward_clip bounded `whitened`); unscaled (fewer than two values "
+        "of statistics); already_counted (this id is in the stream's statistics)."
     )
 
 
@@ -264,7 +283,7 @@ class StatisticsReply(Received):
     num_duplicates: int = Field(description="Items whose id had been counted before.")
     num_kl_clipped: int = Field(default=0, description="Tokens whose estimate kl_clip bounded.")
     num_reward_clipped: int = Field(default=0, description="Items that reward_clip bounded.")
-    warnings: list[str] = Field(
+    warnings: list[RequestWarning] = Field(
         default=[],
         description="biased_kl_gradient (k2 or k3 in the reward; told once for each stream while "
         "the server runs).",

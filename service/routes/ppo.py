@@ -33,7 +33,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {
             "stream": "llama-ppo-1",
             "beta": 0.01,
-            "kl_estimator": "k3",
+            "kl_estimator": "k1",
             "whiten": {"mode": "running"},
             "missing_eos_penalty": 1.0,
             "items": [
