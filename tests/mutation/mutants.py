@@ -5,13 +5,9 @@ Where a module moves, its path and its tests' paths change in the table of targe
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A module and the test files that must go red when it is wrong."""
-
-    path: str
-    tests: tuple[str, ...]
+from tests.mutation.reward_mutants import REWARD_MUTATIONS
+from tests.mutation.target import Target
+from tests.mutation.target import target as _target
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +19,13 @@ class Mutant:
     mutated: str
 
 
-def _target(path: str, *tests: str) -> Target:
-    return Target(path, tests)
-
-
 # Folders, and what of them is tested where.
-REWARDS, TEST_REWARDS = "rm_core/rewards", "tests/rm_core/rewards"
 PACKING, TEST_PACKING = "rm_core/engine/packing", "tests/rm_core/engine/packing"
 STATE, TEST_STATE = "service/streams", "tests/service/streams"
 SERVICE, TEST_SERVICE = "service", "tests/service"
 FORMATS, TEST_FORMATS = "training/data/formats", "tests/training/data/formats"
 CALIBRATION, TEST_CALIBRATION = "training/calibration", "tests/training/calibration"
 
-CALIBRATE = _target(f"{REWARDS}/calibration.py", f"{TEST_REWARDS}/test_calibration.py")
-COMPARISON = _target(f"{REWARDS}/comparison.py", f"{TEST_REWARDS}/test_comparison.py")
-GROUPS = _target(f"{REWARDS}/groups.py", f"{TEST_REWARDS}/test_groups.py")
-KL = _target(f"{REWARDS}/kl.py", f"{TEST_REWARDS}/test_kl.py")
-PPO = _target(f"{REWARDS}/ppo.py", f"{TEST_REWARDS}/test_ppo.py")
-SELECTION = _target(f"{REWARDS}/selection.py", f"{TEST_REWARDS}/test_selection.py")
-SHAPING = _target(f"{REWARDS}/shaping.py", f"{TEST_REWARDS}/test_shaping.py")
-STEPS = _target(f"{REWARDS}/steps.py", f"{TEST_REWARDS}/test_steps.py")
-WHITENING = _target(f"{REWARDS}/whitening.py", f"{TEST_REWARDS}/test_whitening.py")
 
 PLAN = _target(f"{PACKING}/plan.py", f"{TEST_PACKING}/test_plan.py")
 COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
@@ -54,6 +36,7 @@ _STORE_TESTS = (f"{TEST_STATE}/test_store.py", f"{TEST_STATE}/test_store_bounds.
 STORE = _target(f"{STATE}/store.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
 STREAMS = _target(f"{STATE}/stream_table.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
 LEDGER = _target(f"{STATE}/ledger_table.py", f"{TEST_STATE}/test_ledger_table.py", *_STORE_TESTS)
+NOTICES = _target(f"{STATE}/notices.py", f"{TEST_STATE}/test_notices.py")
 DATABASE = _target(f"{STATE}/database.py", f"{TEST_STATE}/test_database.py")
 IDEMPOTENCY = _target(f"{STATE}/idempotency.py", f"{TEST_STATE}/test_idempotency.py")
 STREAM_SERVICE = _target(f"{STATE}/service.py", f"{TEST_STATE}/test_service.py")
@@ -64,7 +47,13 @@ _PPO_ROUTE = (
     f"{TEST_SERVICE}/routes/test_ppo.py",
 )
 PPO_HANDLER = _target(
-    f"{SERVICE}/ppo/handler.py", *_PPO_ROUTE, f"{TEST_SERVICE}/scoring/test_rule_applied.py"
+    f"{SERVICE}/ppo/handler.py",
+    *_PPO_ROUTE,
+    f"{TEST_SERVICE}/ppo/test_handler.py",
+    f"{TEST_SERVICE}/scoring/test_rule_applied.py",
+)
+ESTIMATOR_WARNING = _target(
+    f"{SERVICE}/ppo/estimator_warning.py", f"{TEST_SERVICE}/ppo/test_estimator_warning.py"
 )
 STREAM_UPDATE = _target(
     f"{SERVICE}/ppo/stream_update.py", *_PPO_ROUTE, f"{TEST_SERVICE}/ppo/test_preconditions.py"
@@ -81,69 +70,14 @@ COLUMNS = _target(f"{FORMATS}/columns.py", *HH.tests)
 FILTERS = _target("training/data/filters.py", "tests/training/data/test_filters.py")
 ARENA = _target(f"{FORMATS}/arena.py", *HH.tests)
 FITTING = _target(f"{CALIBRATION}/fitting.py", f"{TEST_CALIBRATION}/test_fitting.py")
+RANKINGS = _target("training/losses/rankings.py", "tests/training/losses/test_rankings.py")
+INTERVALS = _target(
+    "training/statistics/intervals.py", "tests/training/statistics/test_intervals.py"
+)
 THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_threshold.py")
 
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
-    CALIBRATE: [
-        (
-            'as_floats(reward, "reward") / temperature + bias',
-            '(as_floats(reward, "reward") + bias) / temperature',
-        ),
-        ("temperature > 0.0)", "temperature != 0.0)"),
-        ("np.log1p(-score) - bias)", "np.log1p(-score) + bias)"),
-    ],
-    COMPARISON: [
-        ("r[:, None] - r[None, :]", "r[None, :] - r[:, None]"),
-        ("np.count_nonzero(r > own)", "np.count_nonzero(r < own)"),
-        ("if len(best[0]) == 1 else None", "if best[0] else None"),
-    ],
-    GROUPS: [
-        ("alone = not result.scaled and shift_mean", "alone = not result.scaled"),
-        ("result.values - own.mean if alone else result.values", "result.values"),
-        ("shift_mean=shift_mean, eps=eps)\n        alone", "eps=eps)\n        alone"),
-        ("own.count / (own.count - 1.0) if own.count >= 2.0 else 1.0", "1.0"),
-        ("kept - statistics_of(given[indices]).mean", "kept - statistics_of(given).mean"),
-        ("whiten_groups(values, groups, eps=eps).values", "whiten_groups(values, groups).values"),
-        ('if kind == "grpo_no_std"', 'if kind == "rloo"'),
-    ],
-    KL: [
-        ("np.where(counts, policy - reference, 0.0)", "np.where(counts, reference - policy, 0.0)"),
-        ("return d * d / 2.0", "return d * d"),
-        ("np.count_nonzero(d != raw)", "np.count_nonzero(raw < lowest)"),
-        ('-MAX_EXPONENT if estimator == "k3" else -MAX_LOG_RATIO', "-MAX_LOG_RATIO"),
-    ],
-    SELECTION: [
-        ("(r_s < threshold) & (sigmoid(r_s) < tau)", "r_s < threshold"),
-        ("(r_s < threshold) & (sigmoid(r_s) < tau)", "sigmoid(r_s) < tau"),
-        ("tags | below | ~np.isfinite(r_s)", "tags | below"),
-        ("tags | below | ~np.isfinite(r_s)", "below | ~np.isfinite(r_s)"),
-        ("np.full(len(only), safety is not None)", "np.full(len(only), safety is None)"),
-    ],
-    SHAPING: [
-        ("whitened - missing_eos_penalty", "whitened + missing_eos_penalty"),
-        ("token_rewards[unmasked[-1]] += final", "token_rewards[-1] += final"),
-        ("-beta * kl.values, 0.0) + 0.0", "-beta * kl.values, 0.0)"),
-        ("penalty=beta * kl.total", "penalty=kl.total"),
-        ("value >= 0.0)", "value > 0.0)"),
-    ],
-    STEPS: [
-        ("float(given[-1])", "float(given[0])"),
-        ("float(given.min())", "float(given[1:].min())"),
-    ],
-    WHITENING: [
-        ("self.m2 / (self.count - 1.0)", "self.m2 / self.count"),
-        ("if self.count >= 2.0 else None", "if self.count > 2.0 else None"),
-        ("np.abs(values) <= MAX_MAGNITUDE", "np.isfinite(values)"),
-        (" - math.fsum(deviations) ** 2 / count", ""),
-        ("(a.count * (b.count / count))", "(a.count * b.count)"),
-        ("math.exp2(-num_new / half_life)", "math.exp(-num_new / half_life)"),
-        ("count = max(count, 2.0)", "count = max(count, 1.0)"),
-        ("variance * (count - 1.0)", "statistics.m2"),
-        ("std * std * (weight - 1.0)", "std * std * weight"),
-        ("math.sqrt(variance + eps)", "(math.sqrt(variance) + eps)"),
-        ("whitened if shift_mean else whitened + statistics.mean", "whitened"),
-        ("2.0 <= weight", "1.0 <= weight"),
-    ],
+    **REWARD_MUTATIONS,
     PLAN: [
         ("ids[: last + 1]", "ids"),
         ("if shared - depth >= min_shared:", "if shared - depth > min_shared:"),
@@ -213,7 +147,9 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("version=1, half_life=half_life, frozen", "version=1, frozen"),
     ],
     STREAMS: [
-        ("decay(self.statistics, batch.count, half_life=self.half_life)", "self.statistics"),
+        ("decay(self.statistics, num_samples, half_life=self.half_life)", "self.statistics"),
+        ("decay(self.statistics, num_samples,", "decay(self.statistics, batch.count,"),
+        ("        stream.statistics.degrees_of_freedom,\n", "        None,\n"),
         ("self.num_samples + num_samples", "num_samples"),
         ("            num_samples=0,\n", ""),
         ("self.generation + 1", "self.generation"),
@@ -235,7 +171,13 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ('WHERE stream_id = ?"', 'WHERE stream_id = ? OR 1"'),
         ("int(last - first + 1)", "int(last - first)"),
     ],
+    NOTICES: [
+        ("        self._told.add(stream)\n", ""),
+        ("len(self._told) >= self._max_streams", "False"),
+    ],
     DATABASE: [
+        ("if current == version:", "if current != version:"),
+        ("owner == APPLICATION_ID and version", "version"),
         ("PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
         ('recovery = "wal_replayed"', 'recovery = "clean"'),
         ("if version != 0 or num_tables:", "if version != 0:"),
@@ -262,18 +204,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("accepted |= hmac", "accepted = hmac"),
         ("return bool(self._digests)", "return len(self._digests) > 1"),
     ],
-    PPO: [
-        (
-            "mode, shift_mean = options.mode, options.shift_mean",
-            "mode, shift_mean = options.mode, True",
-        ),
-        ("seen = set(counted)", "seen: set[str] = set()"),
-        ("return str(identifier)", "return repr(identifier)"),
-        ("if sample.finished is False else 0.0", "if not sample.finished else 0.0"),
-        ('if mode == "batch" else statistics', 'if mode != "running" else statistics'),
-        ("keys = [sample.group for sample in samples]", "keys = [0 for sample in samples]"),
-        ("beta=options.beta", "beta=0.01"),
-    ],
     PPO_HANDLER: [
         (
             '("prompt", dialogue.prompt) if item.group is None else item.group',
@@ -285,6 +215,12 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("        start = Statistics()\n", "        start = initial\n"),
         ("start, whiten.update, whiten.half_life", "start, True, whiten.half_life"),
         ("whiten.update, whiten.half_life", "whiten.update, None"),
+        ("clip=options.kl_clip", "clip=10.0"),
+    ],
+    ESTIMATOR_WARNING: [
+        ("options.beta > 0.0 and any(", "any("),
+        ("outcome.sample.kl is not None", "True"),
+        (" or not told.is_first(options.stream)", ""),
     ],
     STREAM_UPDATE: [
         ("    require_stream(update.expected, stream)\n", ""),
@@ -296,6 +232,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("update.update and not stream.frozen", "update.update"),
         ("update.update and not stream.frozen", "not stream.frozen"),
         ("half_life=update.half_life", "half_life=None"),
+        ("half_life=stream.half_life", "half_life=None"),
     ],
     SCORE_ITEMS: [
         ("if patience is None:", "if not patience:"),
@@ -331,6 +268,14 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     FITTING: [
         ("NORMAL_95 * error if certainly else 0.0", "0.0"),
         ("(labels.num_safe + 1) / (labels.num_safe + 2)", "1.0"),
+    ],
+    RANKINGS: [
+        ("earlier_among_tied.double()", "earlier_among_tied.float()"),
+    ],
+    INTERVALS: [
+        ("Interval(span.high - unseen, span.high)", "interval"),
+        ("Interval(span.low, span.low + unseen)", "interval"),
+        ("unseen = width * wilson", "unseen = wilson"),
     ],
     THRESHOLD: [
         (

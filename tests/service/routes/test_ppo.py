@@ -2,7 +2,6 @@
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from rm_client.models_ppo import PpoReply
 from tests.fakes import FakeScorer
@@ -169,48 +168,6 @@ async def test_clips_act_on_the_rewards_and_are_counted_and_measured(
         "rm_ppo_kl_clamped_tokens_total 0.0",
     ):
         assert line in text, line
-
-
-async def test_k2_and_k3_in_the_reward_are_warned_of_once_for_each_stream(
-    client: httpx.AsyncClient,
-) -> None:
-    item = response_item(2.0, logprobs=[-1.0], ref_logprobs=[-1.5])
-    unpenalised = response_item(2.0)
-
-    async def warnings(*items: object, stream: str, estimator: str, beta: float = 0.1) -> object:
-        reply = await post(client, *items, stream=stream, kl_estimator=estimator, beta=beta)
-        return reply.json()["statistics"]["warnings"]
-
-    with capture_logs() as logs:
-        told = [
-            await warnings(item, stream="a", estimator="k1"),
-            await warnings(unpenalised, stream="a", estimator="k3"),
-            await warnings(item, stream="a", estimator="k3", beta=0.0),
-            await warnings(item, stream="a", estimator="k3"),
-            await warnings(item, stream="a", estimator="k3"),
-            await warnings(item, stream="a", estimator="k2"),
-            await warnings(item, stream="b", estimator="k2"),
-        ]
-
-    assert told == [[], [], [], ["biased_kl_gradient"], [], [], ["biased_kl_gradient"]]
-    logged = [event for event in logs if event["event"] == "biased_kl_gradient"]
-    assert [(event["stream"], event["kl_estimator"]) for event in logged] == [
-        ("a", "k3"),
-        ("b", "k2"),
-    ]
-    assert logged[0]["log_level"] == "warning"
-
-
-async def test_the_warning_of_an_estimator_comes_again_with_the_reply_that_had_it(
-    client: httpx.AsyncClient,
-) -> None:
-    item = response_item(2.0, logprobs=[-1.0], ref_logprobs=[-1.5])
-
-    first = await post(client, item, kl_estimator="k3", key="step")
-    replayed = await post(client, item, kl_estimator="k3", key="step")
-
-    assert replayed.content == first.content
-    assert first.json()["statistics"]["warnings"] == ["biased_kl_gradient"]
 
 
 async def test_a_text_that_is_too_long_is_refused_or_cut_as_the_request_says(start: Start) -> None:
