@@ -204,7 +204,7 @@ class PpoRequest(TextOptions):
         default="k1",
         description="Schulman's estimators with d = logprobs − ref_logprobs: k1 = d, k2 = d²/2, "
         "k3 = e^(−d) − 1 + d. As part of the reward k1 alone gives the policy the gradient of "
-        "KL(π_θ‖π_0); k2 and k3 belong into a loss, k3 also into a monitor.",
+        "KL(π_θ‖π_0); k2 and k3 belong in a loss, k3 also in a monitor.",
     )
     kl_clip: Bound | None = Field(
         default=DEFAULT_KL_CLIP,

@@ -34,7 +34,7 @@ class PpoRewards:
         token_rewards: [B, T], −β·KL_t, and the whitened reward where `score_position` says; zero
             where the mask is.
         rewards: [B], the shaped rewards, the rows' sums.
-        whitened: [B], before the penalties.
+        whitened: [B], within `reward_clip`, before the penalties.
         kl: [B], Σ KL_t in nats; zero for a row without tokens.
         failed: [B] booleans, rows that could not be scored and are zero.
         reply: everything else, the statistics among it.

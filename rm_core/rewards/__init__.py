@@ -10,6 +10,7 @@ from rm_core.rewards.clipping import (
     MAX_REWARD,
     REWARD_CLIPS,
     RewardClip,
+    RewardClipPreset,
     clip_reward,
     reward_bound,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "GroupWhitened",
     "KLEstimator",
     "RewardClip",
+    "RewardClipPreset",
     "Selection",
     "Shaped",
     "Statistics",

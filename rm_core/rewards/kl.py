@@ -28,7 +28,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 KL_ESTIMATORS: tuple[KLEstimator, ...] = get_args(KLEstimator)
 
 DEFAULT_KL_CLIP = 10.0
-"""Nats per token, as OpenRLHF bounds its log-ratio and verl its k3."""
+"""Nats per token, as OpenRLHF bounds every estimate and verl its k3."""
 
 MAX_EXPONENT = 20.0
 """e^20 ≈ 4.9e8, verl's bound: k3 and sums of millions of such tokens stay finite in float32."""

@@ -31,6 +31,6 @@ def estimator_warnings(
         stream=options.stream,
         kl_estimator=options.kl_estimator,
         advice="in the reward k1 alone gives the gradient of KL(policy || reference) "
-        "(arXiv 2510.01555); k2 and k3 belong into a loss or a monitor",
+        "(arXiv 2510.01555); k2 and k3 belong in a loss or a monitor",
     )
     return (BIASED_KL_GRADIENT,)

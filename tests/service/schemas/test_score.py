@@ -81,6 +81,7 @@ def test_a_prompt_is_a_text_or_a_chat():
         (models.StepAggregation, rewards.StepAggregation),
         (models.AdvantageKind, rewards.AdvantageKind),
         (models_ppo.KLEstimator, rewards.KLEstimator),
+        (models_ppo.RewardClipPreset, rewards.RewardClipPreset),
         (models_ppo.WhitenMode, ppo.WhitenMode),
     ],
 )
@@ -91,6 +92,7 @@ def test_the_wire_offers_what_the_core_can_do(wire, core):
 def test_options_that_the_wire_leaves_out_are_the_cores_own():
     assert PpoEnvelope(items=[1]).shaping == ShapingOptions()
     assert models_ppo.DEFAULT_BETA == rewards.DEFAULT_BETA
+    assert models_ppo.DEFAULT_KL_CLIP == rewards.DEFAULT_KL_CLIP
 
 
 @pytest.mark.parametrize(
