@@ -16,6 +16,7 @@ RewardError
 │  ├─ UnsafeCheckpoint   pickled weights, remote code, or a config that asks for code
 │  ├─ WrongNumLabels     not a scalar head
 │  ├─ MissingHead        the weights hold no trained head
+│  ├─ UnaccountedWeights  tensors that the model lacks, or has no place for
 │  ├─ DigestMismatch     a file differs from the manifest
 │  ├─ WrongRole          a safety model where helpfulness was asked for, or the reverse
 │  └─ InvalidManifest    reward_model.json can't be read
@@ -125,6 +126,12 @@ class MissingHead(CheckpointError):
     """Raised when the weights lack the head, so that it would be random."""
 
     code: ClassVar[str] = "missing_head"
+
+
+class UnaccountedWeights(CheckpointError):
+    """Raised when the files lack a weight of the model, or hold one that it has no place for."""
+
+    code: ClassVar[str] = "unaccounted_weights"
 
 
 class DigestMismatch(CheckpointError):

@@ -20,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from rm_core.checkpoint.files import (
     ADAPTER_CONFIG,
     inspect_files,
-    read_object,
     refuse_code,
     refuse_pickled,
     refuse_tokenizer_code,
@@ -28,6 +27,7 @@ from rm_core.checkpoint.files import (
     weights_digest,
 )
 from rm_core.checkpoint.heads import give_bias
+from rm_core.checkpoint.json_files import read_object
 from rm_core.checkpoint.manifest import (
     RewardModelManifest,
     file_digest,

@@ -17,7 +17,8 @@ from rewardd.checkpoints.convert.weights import (
     find_weights,
     open_weights,
 )
-from rm_core.checkpoint.files import ADAPTER_CONFIG, read_object, refuse_code, refuse_tokenizer_code
+from rm_core.checkpoint.files import ADAPTER_CONFIG, refuse_code, refuse_tokenizer_code
+from rm_core.checkpoint.json_files import read_object
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointError, CheckpointNotFound, WrongNumLabels
 

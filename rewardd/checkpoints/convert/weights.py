@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rewardd.checkpoints.convert.pickled import load_pickled
-from rm_core.checkpoint.files import read_object
+from rm_core.checkpoint.weights import shards_of
 from rm_core.errors import CheckpointError, UnsafeCheckpoint
 
 Weights = Mapping[str, Callable[[], Tensor]]
@@ -51,21 +51,8 @@ def find_weights(directory: Path, stem: str) -> WeightFiles | None:
             return WeightFiles((directory / name,), pickled)
         index = directory / f"{name}.index.json"
         if index.is_file():
-            return WeightFiles(_shards(index), pickled)
+            return WeightFiles(shards_of(index), pickled)
     return None
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    names = read_object(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise CheckpointError(f"{index} must have a weight_map of names to files")
-    paths = []
-    for name in sorted(set(names.values())):
-        path = index.parent / str(name)
-        if path.name != name or not path.is_file():
-            raise CheckpointError(f"{index} names {name}, which is not in {index.parent}")
-        paths.append(path)
-    return tuple(paths)
 
 
 def open_weights(files: WeightFiles, *, allow_pickle: bool) -> Weights:
