@@ -56,6 +56,20 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
             min=0, help="DeepSpeed-Chat's setting of that name, where it was not its own."
         ),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="Which tensor or module is the reward head, where no known layout tells it: "
+            "`regression_head`; `lm_head[0]` takes the logit of token 0."
+        ),
+    ] = None,
+    head_activation: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between the layers of a head that has several: relu, tanh, gelu, "
+            "silu or sigmoid."
+        ),
+    ] = None,
     allow_pickle: Annotated[
         bool,
         typer.Option(
@@ -70,6 +84,7 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
     with exit_on_error(_console):
         from rewardd.checkpoints.convert.run import TARGETS, ConvertOptions, convert
         from rewardd.checkpoints.convert.source import LAYOUT_NAMES, ReadOptions
+        from rm_core.checkpoint.heads import ACTIVATIONS
 
         if allow_pickle:
             _console.print(
@@ -86,7 +101,12 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
             tokenizer=tokenizer,
             allow_pickle=allow_pickle,
             verify=verify,
-            reading=ReadOptions(base, num_padding_at_beginning),
+            reading=ReadOptions(
+                base,
+                num_padding_at_beginning,
+                head,
+                _one_of("--head-activation", head_activation, tuple(ACTIVATIONS)),
+            ),
         )
         _show(convert(source, output, options), output)
 

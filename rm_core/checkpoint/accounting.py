@@ -178,14 +178,10 @@ def refuse_unaccounted(
             f"{heads[0].shape} looks like a reward head beside the one that is read; choose one "
             f"with `rewardd convert {name} OUTPUT --head {heads[0].name}`, or remove it"
         )
-    elif all(entry.endswith(".bias") for entry in names):
-        how = f"config.json says {switches[0]}: false; say true" if switches else "its config"
+    elif switches and all(entry.endswith(".bias") for entry in names):
         advice = (
-            f"these biases would be dropped ({how} if the model was trained with them, or remove "
-            "them from the file if it was not)"
-            if switches
-            else "these biases would be dropped: take the config.json that the model was trained "
-            "with, or remove them from the file if it was trained without"
+            f"config.json says {switches[0]}: false, and they would be dropped: say true if the "
+            "model was trained with them, or remove them from the file if it was not"
         )
     else:
         advice = (
@@ -197,6 +193,11 @@ def refuse_unaccounted(
     )
 
 
+def is_known_leftover(name: str) -> bool:
+    """Whether a name is that of a tensor on which no reward depends."""
+    return any(re.search(pattern, name) for pattern in KNOWN_LEFTOVERS)
+
+
 def refuse_lacking(name: str, missing: Sequence[str], stored: Stored) -> None:
     """Refuse a checkpoint whose files lack weights, which transformers would draw at random.
 
@@ -205,7 +206,7 @@ def refuse_lacking(name: str, missing: Sequence[str], stored: Stored) -> None:
     """
     if not missing:
         return
-    wrapper = next((w for w in WRAPPERS if stored and all(n.startswith(w) for n in stored)), None)
+    wrapper = wrapper_of(stored)
     advice = "fetch or save the checkpoint whole"
     if wrapper is not None:
         advice = (
@@ -215,6 +216,11 @@ def refuse_lacking(name: str, missing: Sequence[str], stored: Stored) -> None:
     raise UnaccountedWeights(
         f"{name} lacks the weights {told(missing)}, which would be random; {advice}"
     )
+
+
+def wrapper_of(names: Collection[str]) -> str | None:
+    """What a wrapper put before every name; None where there is no such thing."""
+    return next((w for w in WRAPPERS if names and all(n.startswith(w) for n in names)), None)
 
 
 def told(names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from rm_core.checkpoint.accounting import (
     refuse_lacking,
     refuse_unaccounted,
     told,
+    wrapper_of,
 )
 from rm_core.checkpoint.heads import (
     ACTIVATIONS,
@@ -93,8 +94,9 @@ def load_classifier(
     elif (bias := read_head_bias(stored)) is not None:
         give_bias(getattr(model, HEAD, None), bias)
         placed = {HEAD_BIAS}
-    if any(not key.startswith(f"{model.base_model_prefix}.") for key in missing):
-        raise MissingHead(_without_head(name, directory, missing, stored))
+    in_head = [key for key in missing if not key.startswith(f"{model.base_model_prefix}.")]
+    if in_head and wrapper_of(stored) is None:
+        raise MissingHead(_without_head(name, directory, in_head, stored))
     refuse_lacking(name, missing, stored)
     accounts = account(model, stored, loading.unexpected, placed=placed)
     refuse_unaccounted(name, accounts, stored, config)

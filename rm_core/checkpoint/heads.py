@@ -48,16 +48,8 @@ class HiddenLayerHead(nn.Sequential):
             modules += [_linear(weight, bias), ACTIVATIONS[activation]()]
         super().__init__(*modules[:-1])
         self.activation = activation
-
-    @property
-    def out_features(self) -> int:
-        """Numbers that it gives for a hidden state."""
-        return int(self[-1].out_features)
-
-    @property
-    def in_features(self) -> int:
-        """Width of the hidden states that it reads."""
-        return int(self[0].in_features)
+        self.in_features = int(layers[0][0].shape[1])
+        self.out_features = int(layers[-1][0].shape[0])
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> Linear:
@@ -70,7 +62,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> Linear:
     for tensor in (weight, bias):
         if tensor is not None and not torch.isfinite(tensor.float()).all():
             raise CheckpointError("the head's layers hold NaN or infinity")
-    layer = nn.utils.skip_init(Linear, weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer = Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight.detach().float(), requires_grad=False)
     if bias is not None:
         layer.bias = nn.Parameter(bias.detach().float(), requires_grad=False)

@@ -120,7 +120,7 @@ def load_reward_model(
         pad_token_id = parts.tokenizer.pad_token_id
     encoder = TextEncoder(parts.tokenizer, contract, pad_token_id=pad_token_id)
     profile = _profile(name, role, parts.digest, contract, manifest)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if parts.base is None and contract.read == "last_non_pad":
         pads = pad_tokens(parts.model.config, parts.directory, parts.tokenizer)
         note = pad_disagreement(pads, read=pad_token_id)

@@ -1,6 +1,6 @@
 """Which names a model's tensors have in transformers, and its classes for a config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from rewardd.checkpoints.convert.weights import Weights
-from rm_core.errors import CheckpointError
+from rm_core.checkpoint.accounting import is_known_leftover, told
+from rm_core.errors import CheckpointError, UnaccountedWeights
 
 LM_HEADS = ("lm_head.", "embed_out.", "output.")
 WRAPPER = "pretrained_model."
@@ -69,7 +70,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def trunk_of_causal_lm(weights: Weights, prefix: str) -> Weights:
+def trunk_of_causal_lm(weights: Weights, prefix: str, *, heads: Collection[str] = ()) -> Weights:
     """A causal language model's trunk, by the names of the sequence classification model.
 
     Language-model heads and value heads are left out.
@@ -77,9 +78,31 @@ def trunk_of_causal_lm(weights: Weights, prefix: str) -> Weights:
     Args:
         weights: as saved; some checkpoints have the trunk's names without their prefix.
         prefix: of the architecture.
+        heads: names of the reward head's own tensors.
+
+    Raises:
+        UnaccountedWeights: there are tensors of neither trunk nor head.
     """
     named = {name.removeprefix(WRAPPER): read for name, read in weights.items()}
-    if any(name.startswith(prefix) for name in named):
-        return {name: read for name, read in named.items() if name.startswith(prefix)}
-    heads = (*LM_HEADS, "v_head.", "score.", "value_head.")
-    return {f"{prefix}{name}": read for name, read in named.items() if not name.startswith(heads)}
+    beside = (*LM_HEADS, "v_head.", "score.", "value_head.")
+    if not any(name.startswith(prefix) for name in named):
+        own = {name.removeprefix(WRAPPER) for name in heads}
+        return {
+            f"{prefix}{name}": read
+            for name, read in named.items()
+            if not name.startswith(beside) and name not in own
+        }
+    trunk = {name: read for name, read in named.items() if name.startswith(prefix)}
+    known = {name.removeprefix(WRAPPER) for name in heads}
+    others = sorted(
+        name
+        for name in named.keys() - trunk.keys() - known
+        if not name.startswith(beside) and not is_known_leftover(name)
+    )
+    if others:
+        raise UnaccountedWeights(
+            f"the weights hold {told(others)}, which are of neither the trunk ({prefix}…) nor the "
+            "head, and would be dropped; if one is the head, say so with --head, else remove them "
+            "from the file"
+        )
+    return trunk
