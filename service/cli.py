@@ -115,6 +115,8 @@ def run(settings: "Settings") -> int:
     for role, model in engine.describe().items():
         told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
         log.info("loaded", role=role, **{key: model[key] for key in told})
+        for note in model["notes"]:
+            log.warning("checkpoint", role=role, note=note)
     try:
         return serve_scorer(settings, engine)
     finally:

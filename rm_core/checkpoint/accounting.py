@@ -48,6 +48,7 @@ BIAS_SWITCHES = (
 WRAPPERS = ("module.", "_orig_mod.", "base_model.model.", "pretrained_model.", "model._orig_mod.")
 """What DDP, torch.compile, peft and TRL put before every name of what they wrap."""
 
+NO_PLACE = "the model has no place for it"
 _INTEGERS = re.compile(r"^(I|U)\d+$|^BOOL$|^F4$")
 _SHOWN = 5
 
@@ -95,19 +96,22 @@ def account(
         reason = ""
         target = next((n for n in _targets(name, prefix) if n in names), None)
         if name in rivals:
-            fate, reason = "refused", f"it and {rivals[name]} are one and the same to transformers"
+            fate, reason = "refused", f"{rivals[name]} too, which is the same parameter"
         elif name in placed:
             pass
-        elif name in unexpected or (target is None and ignored is not None and ignored(name)):
-            why = _left_over(tensor) or (None if name in unexpected else "transformers ignores it")
-            why = why or ("an adapter brings the head" if name in heads else None)
-            fate, reason = ("left over", why) if why else ("refused", "the model has no place")
+        elif name in unexpected:
+            why = "an adapter brings the head" if name in heads else _adds_nothing(tensor)
+            fate, reason = ("left over", why) if why else ("refused", NO_PLACE)
+        elif target is None and (why := _left_out(tensor, ignored)) is not None:
+            fate, reason = "left over", why
         elif target is not None and _INTEGERS.match(tensor.dtype) and _is_float(model, target):
-            fate, reason = "refused", f"its numbers are {tensor.dtype}: quantised, or no weights"
+            fate, reason = (
+                "refused",
+                f"its numbers are {tensor.dtype}: quantised, or no weights at all",
+            )
         accounts.append(TensorAccount(name, fate, reason))
     accounts += [
-        TensorAccount(name, "refused", "the model has no place")
-        for name in sorted(set(unexpected) - set(stored))
+        TensorAccount(name, "refused", NO_PLACE) for name in sorted(set(unexpected) - set(stored))
     ]
     return tuple(accounts)
 
@@ -133,22 +137,31 @@ def _rivals(stored: Stored, prefix: str) -> dict[str, str]:
     return rivals
 
 
-def _ignored_by(model: Any) -> Any:
-    """Whether transformers' class leaves a name out in silence; None where it never does."""
+def _ignored_by(model: Any) -> re.Pattern[str]:
+    """What of the names transformers' class leaves out in silence."""
     patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq"]
-    return re.compile("|".join(f"({pattern})" for pattern in patterns)).search
+    return re.compile("|".join(f"({pattern})" for pattern in patterns))
 
 
-def _left_over(tensor: StoredTensor) -> str | None:
+def _adds_nothing(tensor: StoredTensor) -> str | None:
     """Why no reward depends on a tensor that has no place; None where that isn't known."""
-    for pattern, reason in KNOWN_LEFTOVERS.items():
-        if re.search(pattern, tensor.name):
-            return reason
+    known = _known_leftover(tensor)
+    if known is None and tensor.name.endswith(".bias") and not bool(read_tensor(tensor).any()):
+        return "a bias of zeros"
+    return known
+
+
+def _left_out(tensor: StoredTensor, ignored: re.Pattern[str]) -> str | None:
+    """Why transformers says nothing of a tensor that it leaves out; None for one that it renames."""
+    known = _known_leftover(tensor)
+    return known or ("transformers ignores it" if ignored.search(tensor.name) else None)
+
+
+def _known_leftover(tensor: StoredTensor) -> str | None:
     if CAUSAL_MASK.search(tensor.name) and len(tensor.shape) == 4:
         return "a mask that is computed anew"
-    if tensor.name.endswith(".bias") and not bool(read_tensor(tensor).any()):
-        return "a bias of zeros"
-    return None
+    found = (why for pattern, why in KNOWN_LEFTOVERS.items() if re.search(pattern, tensor.name))
+    return next(found, None)
 
 
 def refuse_unaccounted(
@@ -166,30 +179,36 @@ def refuse_unaccounted(
         UnaccountedWeights: there are such tensors.
     """
     refused = [entry for entry in accounts if entry.fate == "refused"]
-    if not refused:
-        return
-    names = [entry.name for entry in refused]
+    wrong = next((entry for entry in refused if entry.reason != NO_PLACE), None)
+    if wrong is not None:
+        raise UnaccountedWeights(
+            f"{name} holds {wrong.name}, and {wrong.reason}; keep the tensor that was trained"
+        )
+    if refused:
+        names = [entry.name for entry in refused]
+        raise UnaccountedWeights(
+            f"{name} holds {told(names)}, for which its architecture has no place; "
+            f"{_way_on(name, names, stored, config)}"
+        )
+
+
+def _way_on(name: str, names: Sequence[str], stored: Stored, config: Mapping[str, Any]) -> str:
+    """What to do with tensors for which a model has no place."""
     heads = [head for head in heads_of(stored) if set(head.layers) & set(names)]
     switches = [key for key in BIAS_SWITCHES if config.get(key) is False]
-    if refused[0].reason != "the model has no place":
-        advice = f"{refused[0].name}: {refused[0].reason}; keep the one that was trained"
-    elif heads:
-        advice = (
-            f"{heads[0].shape} looks like a reward head beside the one that is read; choose one "
-            f"with `rewardd convert {name} OUTPUT --head {heads[0].name}`, or remove it"
+    if heads:
+        return (
+            f"{heads[0].shape} looks like a head beside the one that is read: choose it with "
+            f"`rewardd convert {name} OUTPUT --head {heads[0].name}`, or remove it"
         )
-    elif switches and all(entry.endswith(".bias") for entry in names):
-        advice = (
-            f"config.json says {switches[0]}: false, and they would be dropped: say true if the "
-            "model was trained with them, or remove them from the file if it was not"
+    if switches and all(entry.endswith(".bias") for entry in names):
+        return (
+            f"config.json says {switches[0]}: false, and transformers would drop what that "
+            "switches off: say true if the model was trained with it, or remove it from the file"
         )
-    else:
-        advice = (
-            "they would be dropped: take the config.json that the model was trained with, or "
-            "remove them from the file if they are no part of it"
-        )
-    raise UnaccountedWeights(
-        f"{name} holds {told(names)}, for which its architecture has no place; {advice}"
+    return (
+        "transformers would drop what has none: take the config.json that the model was trained "
+        "with, or remove what is no part of it from the file"
     )
 
 

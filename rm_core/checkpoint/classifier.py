@@ -4,7 +4,7 @@ This module is where transformers' loading errors become ours: whatever it, safe
 own code raises leaves as one sentence.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,8 @@ OF_OURS = "rewardd"
 """Key of config.json under which we keep what transformers has no key for."""
 ACTIVATION_KEY = "head_activation"
 CLASSIFIES = "ForSequenceClassification"
-VALUE_HEADS = ("v_head.summary", "value_head", "v_head")
-"""Heads of other projects' layouts, which `rewardd convert` knows without being told."""
+VALUE_HEADS = ("v_head.summary", "value_head")
+"""Heads on language models of other projects, which `rewardd convert` knows without being told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def check_head(
         kind = ", ".join(architectures) or "of no named architecture"
         raise MissingHead(
             f"{name} is {kind}, not a sequence classification model, so transformers loads it "
-            f"without a reward head; {way_on(name, directory, stored)}"
+            f"without a reward head; {way_on(name, directory, stored, known=VALUE_HEADS)}"
         )
     if deep is not None:
         return
@@ -238,18 +238,28 @@ def _without_head(name: str, directory: Path, missing: list[str], stored: Stored
     )
 
 
-def way_on(name: str, directory: Path, stored: Stored) -> str:
-    """What to do with a checkpoint whose reward head isn't where transformers looks for it."""
+def way_on(name: str, directory: Path, stored: Stored, *, known: Sequence[str] = ()) -> str:
+    """What to do with a checkpoint whose reward head isn't where transformers looks for it.
+
+    Args:
+        name: as the user gave it.
+        directory: where it is.
+        stored: its tensors.
+        known: names of heads that `rewardd convert` knows in this architecture.
+    """
     if (directory / "value_head.safetensors").is_file():
         return f"its head is in value_head.safetensors: `rewardd convert {name} OUTPUT`"
     heads = heads_of(stored)
     if heads:
-        known = next((head for head in heads if head.name in VALUE_HEADS), None)
-        flag = "" if known is not None else f" --head {heads[0].name}"
-        shape = (known or heads[0]).shape
-        others = [head.name for head in heads[1:]] if known is None else []
-        also = f" (or {', '.join(others)})" if others else ""
-        return f"{shape} looks like the head{also}: `rewardd convert {name} OUTPUT{flag}`"
+        own = next((head for head in heads if head.name in known), None)
+        if own is not None:
+            return f"{own.shape} looks like the head: `rewardd convert {name} OUTPUT`"
+        others = ", ".join(head.name for head in heads[1:])
+        also = f" (or {others})" if others else ""
+        return (
+            f"{heads[0].shape} looks like the head{also}: `rewardd convert {name} OUTPUT --head "
+            f"{heads[0].name}`"
+        )
     token = (
         "; where its reward is one token's logit, that is "
         f"`rewardd convert {name} OUTPUT --head 'lm_head[TOKEN_ID]'`"

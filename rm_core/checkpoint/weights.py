@@ -52,6 +52,11 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     if whole.is_file():
         return (whole,)
     if index.is_file():
+        if not isinstance(read_object(index).get("metadata"), dict):
+            raise CheckpointError(
+                f'{index} has no "metadata", without which transformers reads no shards; add '
+                '"metadata": {} to it'
+            )
         return shards_of(index)
     others = sorted(path.name for path in directory.glob("*.safetensors"))
     if not others:

@@ -395,4 +395,5 @@ def _describe(
         "reads_places": trunk.forward.reads_positions,
         "manifest": loaded.manifest is not None,
         "head": "last_token" if loaded.manifest is None else loaded.manifest.head,
+        "notes": list(loaded.notes),
     }

@@ -25,9 +25,11 @@ def exit_on_error(console: Console) -> Iterator[None]:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(1) from error
     except ImportError as error:
+        # Libraries that look for a package of their own give no name, and say it themselves.
+        lacking = f"{error.name} is missing" if error.name else " ".join(str(error).split())
         console.print(
-            f"error: {error.name} is missing; install the training extra: "
-            "pip install 'rewardd\\[train]'",
+            f"error: {lacking}; install the training extra: pip install 'rewardd[train]'",
             style="red",
+            markup=False,
         )
         raise typer.Exit(1) from error

@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import (
 
 from rewardd.checkpoints.convert.weights import Weights
 from rm_core.checkpoint.accounting import is_known_leftover, told
+from rm_core.checkpoint.json_files import in_short
 from rm_core.errors import CheckpointError, UnaccountedWeights
 
 LM_HEADS = ("lm_head.", "embed_out.", "output.")
@@ -56,7 +57,13 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     # The labels' names decide on their number, whatever num_labels says.
     labels = {"id2label": {0: "reward"}, "label2id": {"reward": 0}}
     plain = {key: value for key, value in config.items() if key != "num_labels"}
-    made = CONFIG_MAPPING[kind].from_dict({**plain, **labels})
+    try:
+        made = CONFIG_MAPPING[kind].from_dict({**plain, **labels})
+    except Exception as error:  # each configuration checks its keys in its own way
+        raise CheckpointError(
+            f"transformers can't read config.json ({in_short(error)}); compare it with that of the "
+            "model it was trained from"
+        ) from error
     if type(made) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise CheckpointError(
             f"transformers has no sequence classification for model_type {kind}, so that a reward "
