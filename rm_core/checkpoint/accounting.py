@@ -152,7 +152,7 @@ def _adds_nothing(tensor: StoredTensor) -> str | None:
 
 
 def _left_out(tensor: StoredTensor, ignored: re.Pattern[str]) -> str | None:
-    """Why transformers says nothing of a tensor that it leaves out; None for one that it renames."""
+    """Why transformers leaves a tensor out without a word; None for one that it renames."""
     known = _known_leftover(tensor)
     return known or ("transformers ignores it" if ignored.search(tensor.name) else None)
 

@@ -98,7 +98,7 @@ def _read(
     config = found.whole_config()
     weights = unwrapped(found.open(found.model, "model weights"))
     num_labels = num_labels_of(found.name, config)
-    if num_labels != 1 and hidden_head(shapes_of(found.model, weights)) is None:
+    if num_labels != 1 and hidden_head(unwrapped(shapes_of(found.model, weights))) is None:
         raise WrongNumLabels(
             f"{found.directory} has {num_labels} labels; a reward model has exactly 1"
         )
@@ -134,7 +134,7 @@ def _head(
 def _hidden_head(
     found: Found, config: Mapping[str, Any], weights: Weights, options: ReadOptions
 ) -> tuple[Head | None, set[str]]:
-    stored = shapes_of(found.model, weights)
+    stored = unwrapped(shapes_of(found.model, weights))
     head = hidden_head(stored)
     if head is None:
         return None, set()

@@ -16,6 +16,7 @@ from rewardd.checkpoints.convert.names import architecture_of, trunk_of_causal_l
 from rewardd.checkpoints.convert.reading import Contract, last_non_pad
 from rewardd.checkpoints.convert.source import Found, Head, Layer, ReadOptions, Source
 from rewardd.checkpoints.convert.weights import Weights, shapes_of, unwrapped
+from rm_core.checkpoint.adapters import PREFIX
 from rm_core.checkpoint.classifier import activation_of
 from rm_core.checkpoint.stored_heads import StoredHead, bias_of, head_named, heads_of, names_of
 from rm_core.checkpoint.weights import Stored
@@ -78,14 +79,17 @@ def _read_adapter(found: Found, options: ReadOptions, name: str, contract: Contr
     source = read_adapter(
         found, options, layout="transformers", head=head, contract=contract, head_names=own
     )
-    return replace(source, position=last_non_pad)
+    module = min(own, key=len).removeprefix(PREFIX).partition(".")[0]
+    return replace(source, position=last_non_pad, named_head=module)
 
 
 def _named(
     found: Found, options: ReadOptions, name: str, weights: Weights
 ) -> tuple[Head, frozenset[str]]:
     stored = shapes_of(found.adapter_weights or found.model, weights)
-    head = head_named(stored, name)
+    if found.adapter is None:
+        stored = unwrapped(stored)
+    head = head_named(stored, name) or head_named(stored, f"{PREFIX}{name}")
     if head is None:
         raise MissingHead(f"{found.directory}: {_not_there(stored, name)}")
     activation = None

@@ -122,6 +122,7 @@ class Source:
         manifest: reward_model.json, where it is ours.
         notes: what the user should know.
         logit_token: whose logit is the reward, where the head is a row of a language model's.
+        named_head: the module that an adapter's head is in, where the user named it.
     """
 
     found: "Found"
@@ -138,6 +139,7 @@ class Source:
     manifest: RewardModelManifest | None = None
     notes: tuple[str, ...] = ()
     logit_token: int | None = None
+    named_head: str | None = None
 
     @property
     def name(self) -> str:

@@ -200,11 +200,12 @@ def _write_adapter(source: Source, directory: Path, *, keeps_bias: bool) -> Writ
         tensors[ADAPTER_HEAD_BIAS] = source.head.bias
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     saved = source.lora.config.get("modules_to_save") or []
+    heads = {"lm_head", HEAD_MODULE, source.named_head}
     config = {
         **source.lora.config,
         "task_type": "SEQ_CLS",
         "base_model_name_or_path": source.lora.base,
-        "modules_to_save": [*(m for m in saved if m not in {"lm_head", "score"}), "score"],
+        "modules_to_save": [*(m for m in saved if m not in heads), HEAD_MODULE],
     }
     if source.lora.base != source.lora.config.get("base_model_name_or_path"):
         config["revision"] = None

@@ -13,6 +13,7 @@ from rewardd.checkpoints.convert.names import architecture_of
 from rewardd.checkpoints.convert.source import LoraParts, Source
 from rewardd.checkpoints.convert.value_heads import VALUE_HEADS
 from rm_core.checkpoint.adapters import is_adapter
+from rm_core.checkpoint.classifier import HEAD as HEAD_MODULE
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import Engine
 from rm_core.errors import CheckpointError, InputError
@@ -183,9 +184,9 @@ def _made_of(source: Source, factory: Any, config: Any, tensors: dict[str, Tenso
 
 
 def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
-    values = source.layout in VALUE_HEADS
+    values = source.layout in VALUE_HEADS or source.named_head is not None
     base = AutoModelForCausalLM if values else AutoModelForSequenceClassification
     model = base.from_pretrained(
         lora.base_directory,
@@ -193,7 +194,16 @@ def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
         trust_remote_code=False,
         local_files_only=True,
     )
-    adapted = PeftModel.from_pretrained(model, str(source.directory))
+    options: dict[str, Any] = {}
+    if source.named_head is not None:  # a module that no class of transformers has
+        own = PeftConfig.from_pretrained(str(source.directory))
+        saved = own.modules_to_save or []
+        own.modules_to_save = [
+            name for name in saved if name not in {source.named_head, HEAD_MODULE}
+        ]
+        own.task_type = "CAUSAL_LM"
+        options = {"config": own}
+    adapted = PeftModel.from_pretrained(model, str(source.directory), **options)
     return adapted.get_base_model().base_model.eval()
 
 

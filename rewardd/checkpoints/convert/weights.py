@@ -118,7 +118,7 @@ def shapes_of(files: WeightFiles | None, weights: Weights) -> Mapping[str, Store
             name: StoredTensor(name, tuple(read().shape), "", Path())
             for name, read in weights.items()
         }
-    return unwrapped(stored_tensors(files.paths))
+    return stored_tensors(files.paths)
 
 
 def take(weights: Weights, name: str, where: Path) -> Tensor:
