@@ -88,6 +88,11 @@ def inspect_files(directory: Path) -> dict[str, Any]:
     config = read_object(path)
     refuse_code(path, config)
     refuse_tokenizer_code(directory)
+    if config.get("transformers_weights"):
+        raise CheckpointError(
+            f"{path} names a weight file of its own (transformers_weights); call that file "
+            "model.safetensors and remove the key"
+        )
     try:
         weight_files(directory)
     except CheckpointNotFound:

@@ -6,6 +6,7 @@ files, and here a package that its files need is told by name.
 
 import base64
 import binascii
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,37 @@ def load_tokenizer(name: str, directory: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             directory, use_fast=True, trust_remote_code=False, local_files_only=True
         )
+        tokenizer("x")  # some files load, and can encode nothing
     except Exception as error:  # every kind of file raises its own library's errors
         raise CheckpointError(_explained(name, directory, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     tokenizer.chat_template = _template_of(name, directory, tokenizer.chat_template)
+    if tokenizer.chat_template is not None:
+        _refuse_broken(name, tokenizer)
     return tokenizer
+
+
+def _refuse_broken(name: str, tokenizer: Any) -> None:
+    """Refuse a chat template that can't be compiled: every request would fail by it."""
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    except Exception as error:  # a template may refuse this chat and render others
+        if type(error).__name__ == "TemplateSyntaxError":
+            raise CheckpointError(
+                f"{name} has a chat template that is no valid Jinja ({in_short(error)}); mend it, "
+                "or fetch the tokenizer's files again"
+            ) from error
 
 
 def _template_of(name: str, directory: Path, own: Any) -> str | None:
     """The template that renders a conversation where nobody asks for another."""
-    template = own or _template_of_processor(directory)
+    template = _template_of_processor(directory) if own is None else own
+    if isinstance(template, str) and not template.strip():
+        raise CheckpointError(
+            f"{name} has an empty chat template, which would render every text to nothing; fetch "
+            "chat_template.jinja again, or remove it"
+        )
     if isinstance(template, list):
         template = {
             str(entry.get("name")): entry.get("template")
@@ -155,13 +176,14 @@ def pad_tokens(config: Any, directory: Path, tokenizer: Any) -> dict[str, int | 
     generation: Any = None
     path = directory / "generation_config.json"
     if path.is_file():
-        generation = read_object(path).get("pad_token_id")
+        with suppress(CheckpointError):  # no reward depends on that file, so it may be damaged
+            generation = read_object(path).get("pad_token_id")
     named = {
         "config.json": config.get_text_config().pad_token_id,
         "generation_config.json": generation,
         "the tokenizer": tokenizer.pad_token_id,
     }
-    return {file: pad for file, pad in named.items() if pad is not None}
+    return {file: pad for file, pad in named.items() if isinstance(pad, int)}
 
 
 def pad_disagreement(pads: dict[str, int | None], *, read: int | None) -> str | None:

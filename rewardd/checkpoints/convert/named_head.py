@@ -9,7 +9,10 @@ are read as in every checkpoint of plain transformers.
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from rewardd.checkpoints.convert.lora import read_adapter
 from rewardd.checkpoints.convert.names import architecture_of, trunk_of_causal_lm
@@ -17,6 +20,7 @@ from rewardd.checkpoints.convert.reading import Contract, last_non_pad
 from rewardd.checkpoints.convert.source import Found, Head, Layer, ReadOptions, Source
 from rewardd.checkpoints.convert.weights import Weights, shapes_of, unwrapped
 from rm_core.checkpoint.adapters import PREFIX
+from rm_core.checkpoint.classifier import HEAD as SCORE
 from rm_core.checkpoint.classifier import activation_of
 from rm_core.checkpoint.stored_heads import StoredHead, bias_of, head_named, heads_of, names_of
 from rm_core.checkpoint.weights import Stored
@@ -51,7 +55,7 @@ def read_named_head(found: Found, options: ReadOptions, name: str, contract: Con
         return _read_adapter(found, options, name, contract)
     config = found.whole_config()
     weights = unwrapped(found.open(found.model, "model weights"))
-    prefix = architecture_of(config).prefix
+    architecture = architecture_of(config)
     row = ROW.match(name)
     if row is not None:
         token = int(row["token"])
@@ -60,17 +64,41 @@ def read_named_head(found: Found, options: ReadOptions, name: str, contract: Con
     else:
         token = None
         head, own = _named(found, options, name, weights)
+    place = architecture.own_head()
+    if place == SCORE:
+        weights = trunk_of_causal_lm(weights, architecture.prefix, heads=own)
+    else:
+        weights = _in_its_place(found, weights, head, own, place)
     return Source(
         found=found,
         layout="transformers",
         config=config,
-        weights=trunk_of_causal_lm(weights, prefix, heads=own),
-        head=head,
+        weights=weights,
+        head=head if place == SCORE else None,
         contract=contract,
         position=last_non_pad,
         pad="keep",
         logit_token=token,
     )
+
+
+def _in_its_place(
+    found: Found, weights: Weights, head: Head, own: frozenset[str], place: str
+) -> Weights:
+    """An encoder's tensors, the named head where its class has its last layer."""
+    if head.before or not own:
+        raise CheckpointError(
+            f"{found.directory} is an encoder, whose class has a head of its own ({place}): only a "
+            "linear layer of another name can take its place"
+        )
+    bias = head.weight.new_zeros(1) if head.bias is None else head.bias
+    placed = {f"{place}.weight": head.weight, f"{place}.bias": bias}
+    kept = {name: read for name, read in weights.items() if name not in own}
+    return {**kept, **{name: partial(_given, tensor) for name, tensor in placed.items()}}
+
+
+def _given(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _read_adapter(found: Found, options: ReadOptions, name: str, contract: Contract) -> Source:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -13,6 +14,7 @@ from transformers.models.auto.modeling_auto import (
 
 from rewardd.checkpoints.convert.weights import Weights
 from rm_core.checkpoint.accounting import is_known_leftover, told
+from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.json_files import in_short
 from rm_core.errors import CheckpointError, UnaccountedWeights
 
@@ -41,6 +43,17 @@ class Architecture:
     def prefix(self) -> str:
         """What stands before the trunk's names in the other two classes."""
         return f"{self.classifier.base_model_prefix}."
+
+    def own_head(self) -> str:
+        """The name of the classifier's last layer: a decoder's `score`, an encoder's `classifier`.
+
+        Raises:
+            MissingHead: it ends in no linear layer with one output.
+        """
+        with torch.device("meta"):
+            model = self.classifier(self.config)
+        head = head_of(model)
+        return next(name for name, module in model.named_modules() if module is head)
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:

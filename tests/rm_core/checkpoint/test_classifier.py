@@ -205,6 +205,7 @@ def test_quantised_weights_are_refused_before_anything_is_loaded(
         ({"id2label": ["reward"]}, "id2label .* object"),
         ({"num_labels": "1"}, "num_labels .* whole number"),
         ({"model_type": "no_such_model"}, "no_such_model"),
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights"),
         ({"model_type": ["llama"]}, "can't load"),
         ({"hidden_act": "no_such_function"}, "no_such_function"),
         ({"rope_scaling": {"type": "no_such_scaling"}}, "no_such_scaling"),

@@ -90,6 +90,40 @@ def test_a_template_of_no_known_kind_is_refused(tmp_path: Path) -> None:
         load_tokenizer("it", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [("{% for x in", "no valid Jinja"), ("\n", "empty chat template")],
+)
+def test_a_template_that_can_render_nothing_is_refused(
+    template: str, message: str, tmp_path: Path
+) -> None:
+    directory = save_checkpoint(tmp_path / "model")
+    (directory / "chat_template.jinja").write_text(template)
+
+    with pytest.raises(CheckpointError, match=message):
+        load_reward_model(str(directory), "safety")
+
+
+def test_a_vocabulary_that_encodes_nothing_is_refused(tmp_path: Path) -> None:
+    make_tokenizer().save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"] = {"a": 5}
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(CheckpointError, match="no tokenizer that transformers can load"):
+        load_tokenizer("it", tmp_path)
+
+
+def test_a_damaged_generation_config_is_nobodys_concern(tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text("{")
+
+    assert pad_tokens(config_of(3), tmp_path, make_tokenizer()) == {
+        "config.json": 3,
+        "the tokenizer": PAD,
+    }
+
+
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizers, "find_spec", lambda name: None)

@@ -81,6 +81,27 @@ def test_a_linear_head_of_any_name_gives_the_same_rewards(
     assert tensor not in load_file(output / "model.safetensors")
 
 
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
+def test_an_encoders_head_goes_where_its_class_has_it(architecture: str, tmp_path: Path) -> None:
+    source = save_checkpoint(tmp_path / "source", architecture)
+
+    def rename(weights: dict[str, Tensor]) -> None:
+        for part in ("weight", "bias"):
+            weights[f"reward.{part}"] = weights.pop(f"classifier.{part}")
+
+    edit(source, rename)
+    with pytest.raises(MissingHead, match="--head reward`"):
+        load_engine({"safety": str(source)})
+
+    output = converted(source, tmp_path / "ours", head="reward")
+
+    def reward(ids: Sequence[int]) -> float:
+        with torch.inference_mode():
+            return float(make_model(architecture)(input_ids=torch.tensor([list(ids)])).logits)
+
+    assert_equal(output, reward)
+
+
 def test_the_command_of_the_refusal_is_one_that_helps(tmp_path: Path) -> None:
     source = renamed(tmp_path / "source", "regression_head.weight")
     with pytest.raises(MissingHead) as told:
