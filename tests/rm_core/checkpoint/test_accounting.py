@@ -68,6 +68,7 @@ def test_what_no_reward_depends_on_is_left_over_for_a_reason(
     [
         ("model.layers.0.self_attn.q_proj.bias", torch.ones(32), "attention_bias: false.* say tr"),
         ("model.layers.0.mlp.up_proj.bias", torch.ones(64), "says attention_bias: false"),
+        ("model.layers.0.self_attn.bias", torch.ones(32), "attention_bias: false"),
         ("old.scale", torch.ones(3), r"no place; .* config\.json that the model was trained with"),
         ("reward_head.weight", torch.ones(1, 32), "convert .* OUTPUT --head reward_head"),
         ("norm.weight", torch.ones(32), r"norm\.weight.* the same parameter; keep"),

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rm_core.checkpoint.heads import HiddenLayerHead, ScalarHeads
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import load_engine
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels
@@ -110,6 +111,17 @@ def test_two_such_heads_and_a_linear_one_share_a_trunk(tmp_path: Path) -> None:
     alone = by_hand("llama", head, torch.relu)
     assert [own["safety"] for own in found] == pytest.approx(alone, abs=1e-5)
     assert [own["helpfulness"] for own in found] == pytest.approx(served(linear), abs=1e-6)
+
+
+def test_heads_of_both_kinds_give_their_columns_in_order() -> None:
+    deep = HiddenLayerHead(layers(3, 2, 1), "tanh")
+    flat = torch.nn.Linear(3, 1)
+    hidden = torch.randn(4, 3)
+
+    found = torch.tensor(ScalarHeads([deep, flat, deep])(hidden))
+
+    wanted = torch.cat([deep(hidden), flat(hidden), deep(hidden)], dim=1)
+    assert torch.allclose(found, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"deterministic": True}], ids=str)

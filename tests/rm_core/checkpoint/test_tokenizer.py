@@ -56,7 +56,7 @@ def test_the_default_among_named_templates_renders(save: Any, tmp_path: Path) ->
     plain = save_checkpoint(tmp_path / "plain")
     chat = save_checkpoint(tmp_path / "chat", tokenizer=make_tokenizer(chat=True))
     named = save_checkpoint(tmp_path / "named")
-    save(named, {"default": CHAT_TEMPLATE, "tool_use": OTHER})
+    save(named, {"tool_use": OTHER, "default": CHAT_TEMPLATE})
 
     found = [reward(directory) for directory in (named, chat, plain)]
 
