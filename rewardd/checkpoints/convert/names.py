@@ -53,7 +53,7 @@ class Architecture:
         with torch.device("meta"):
             model = self.classifier(self.config)
         head = head_of(model)
-        return next(name for name, module in model.named_modules() if module is head)
+        return next(str(name) for name, module in model.named_modules() if module is head)
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:

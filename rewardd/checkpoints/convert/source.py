@@ -80,14 +80,14 @@ class Head:
         Raises:
             WrongNumLabels: it gives more than one number.
         """
+        if weight.ndim != 2 or weight.shape[0] != 1:
+            raise WrongNumLabels(
+                f"{where} has a head of shape {tuple(weight.shape)}; a reward head is (1, hidden)"
+            )
         if bias is not None and bias.shape != (1,):
             raise WrongNumLabels(
                 f"{where} has a head whose bias is of shape {tuple(bias.shape)}; a reward head's "
                 "is (1,)"
-            )
-        if weight.ndim != 2 or weight.shape[0] != 1:
-            raise WrongNumLabels(
-                f"{where} has a head of shape {tuple(weight.shape)}; a reward head is (1, hidden)"
             )
         return cls(weight, None if bias is None or not bias.any() else bias)
 
