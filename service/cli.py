@@ -4,16 +4,20 @@ Everything heavy is imported inside the command, so that `rewardd --help` is qui
 the serving extra.
 """
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rm_core.errors import ConfigurationError, RewardError
+from rm_core.errors import RewardError
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+_WRONG_SETTINGS = 2
+_INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
 def register(app: typer.Typer) -> None:
@@ -65,10 +69,22 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
         configure_logging(settings.log_level)
         code = run(settings)
     except RewardError as exc:
-        # What can go wrong here is told to a person at a terminal: no traceback.
-        typer.echo(f"rewardd serve: {exc}", err=True)
-        raise typer.Exit(2) from exc
+        configure_logging("error")  # wrong settings say nothing of a level
+        tell_failure(str(exc))
+        raise typer.Exit(_WRONG_SETTINGS) from exc
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+def tell_failure(reason: str) -> None:
+    """Say why the server did not start: one sentence to a person, one JSON object to a log."""
+    import structlog
+
+    if sys.stderr.isatty():
+        typer.echo(f"rewardd serve: {reason}", err=True)
+    else:
+        structlog.get_logger(__name__).error("not_started", reason=reason)
 
 
 def run(settings: "Settings") -> int:
@@ -84,20 +100,26 @@ def run(settings: "Settings") -> int:
         CheckpointError: a model can't be loaded.
         ConfigurationError: the settings don't fit the machine.
     """
-    # torch takes seconds to import; a wrong setting is told before.
     import structlog
+
+    from service.preflight import bound_sockets, check_settings
+
+    # torch takes seconds to import and models minutes to load; what is wrong is told before.
+    check_settings(settings)
+    sockets = bound_sockets(settings.host, settings.port)
+
     import torch
 
     from rm_core.engine import load_engine
+    from service.observability.logs import quiet_libraries
     from service.server import serve as serve_scorer
 
+    quiet_libraries()
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
     log = structlog.get_logger(__name__)
     models = {"safety": settings.safety_model, "helpfulness": settings.helpfulness_model}
     log.info("loading", **models)
-    if not any(models.values()):
-        raise ConfigurationError("no reward model given; name a safety or helpfulness model")
     # Each thread that ever ran an operation keeps OpenMP workers until it ends, and with more of
     # them than cores in the process they all sleep between operations: waking them costs a small
     # forward half its speed. So the models are loaded by a thread that ends, and only the device
@@ -116,6 +138,6 @@ def run(settings: "Settings") -> int:
         told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
         log.info("loaded", role=role, **{key: model[key] for key in told})
     try:
-        return serve_scorer(settings, engine)
+        return serve_scorer(settings, engine, sockets=sockets)
     finally:
         engine.close()
