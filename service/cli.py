@@ -7,14 +7,17 @@ the serving extra.
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rm_core.errors import RewardError
+from rm_core.types import DType
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 _WRONG_SETTINGS = 2
 _INTERRUPTED = 130  # what a shell reports after Ctrl-C
@@ -27,26 +30,48 @@ def register(app: typer.Typer) -> None:
 
 def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a command)
     config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings; REWARDD_CONFIG by default.")
+        Path | None, typer.Option(help="TOML file of settings.", show_default="REWARDD_CONFIG")
     ] = None,
     safety_model: Annotated[
-        str | None, typer.Option(help="Directory or hub name of the safety reward model.")
+        str | None,
+        typer.Option(help="Directory or hub name of the safety reward model.", show_default="none"),
     ] = None,
     helpfulness_model: Annotated[
-        str | None, typer.Option(help="Directory or hub name of the helpfulness reward model.")
+        str | None,
+        typer.Option(
+            help="Directory or hub name of the helpfulness reward model.", show_default="none"
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where they run.", show_default="auto"),
+    ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
+        DType | None, typer.Option(help="Numbers of the forward pass.", show_default="auto")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    port_file: Annotated[Path | None, typer.Option(help="Where to write the bound port.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000"),
+    ] = None,
+    port_file: Annotated[
+        Path | None, typer.Option(help="Where to write the bound port.", show_default="none")
+    ] = None,
     state_dir: Annotated[
-        Path | None, typer.Option(help="Where the streams' statistics live.")
+        Path | None,
+        typer.Option(
+            help="Where the streams' statistics live; git ignores it.",
+            show_default="rewardd-state",
+        ),
     ] = None,
-    max_pack_tokens: Annotated[int | None, typer.Option(help="Tokens of one forward pass.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    max_pack_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of one forward pass.", show_default="8192")
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least grave event to log.", show_default="info")
+    ] = None,
 ) -> None:
     """Serve rewards over HTTP; every setting also has its environment variable, REWARDD_NAME."""
     from service.observability.logs import configure_logging

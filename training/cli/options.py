@@ -12,9 +12,24 @@ from pydantic.fields import FieldInfo
 from rich.markup import escape
 
 from training.config import TrainingConfig
+from training.data.formats.registry import FORMATS
 
 _FLAGS = {"objectives": "objective"}  # said once for each of them
 _ON_ALONE = {"resume", "overwrite"}  # nothing to switch off
+_MOST_IN_USAGE = 8  # words; more are listed by the help text
+
+
+FORMAT_HELP = (
+    "Read every file as this format instead of detecting it: "
+    f"{', '.join(each.name for each in FORMATS)}."
+)
+DEVICES = "auto|cpu|cuda|cuda:N"
+"""What `--device` takes, where a command shows it."""
+
+
+def format_names() -> list[str]:
+    """Every format's name, for completion."""
+    return [each.name for each in FORMATS]
 
 
 def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -25,7 +40,9 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
             it says so.
     """
     fields: dict[str, FieldInfo] = TrainingConfig.__pydantic_fields__  # type: ignore[attr-defined]
-    config = typer.Option(help="TOML file with any of the settings; flags win over it.")
+    config = typer.Option(
+        help="TOML file with any of the settings; flags win over it.", show_default="none"
+    )
     parameters = [_parameter(_FLAGS.get(name, name), field) for name, field in fields.items()]
     parameters.insert(4, _keyword("config", Path, config))
     if "context" in inspect.signature(command).parameters:
@@ -72,11 +89,14 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     several = "; may be given several times" if kind == list[str] else ""
     words = get_args(kind) if get_origin(kind) is Literal else ()
     text = escape(f"{described[:1].upper()}{described[1:].rstrip('.')}{several}.")
+    if name == "format":
+        text, words = FORMAT_HELP, tuple(format_names())
     option = typer.Option(
         flag,
         help=text,
-        metavar="|".join(words) or None,
-        show_default=_shown(field.get_default()),
+        metavar="|".join(words) if 0 < len(words) <= _MOST_IN_USAGE else None,
+        autocompletion=(lambda: list(words)) if words else None,
+        show_default=_shown(field),
     )
     # A word that is none of them is refused with the other settings, file or flag, by its name.
     return _keyword(name, str if words else kind, option)
@@ -102,8 +122,13 @@ def _kind(annotation: Any) -> Any:
     return list[str]
 
 
-def _shown(default: Any) -> str | bool:
-    """A default as the help shows it; absent, None and empty ones are not shown."""
+def _shown(field: FieldInfo) -> str:
+    """A default as the help shows it."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
     if isinstance(default, bool):
         return "on" if default else "off"
-    return str(default) if isinstance(default, str | int | float) else False
+    if isinstance(default, str | int | float):
+        return str(default)
+    return ", ".join(default or ()) or "none"

@@ -1,10 +1,14 @@
 """`rewardd convert` on the command line: what it says, and how it refuses."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
+from rewardd.checkpoints import convert_cli
+from rewardd.checkpoints.convert.run import TARGETS
+from rewardd.checkpoints.convert.source import LAYOUT_NAMES
 from rewardd.cli import app
 from tests.rewardd.checkpoints.convert import foreign
 
@@ -53,5 +57,10 @@ def test_pickles_are_read_with_a_warning(tmp_path: Path) -> None:
 def test_a_word_that_is_no_choice_is_refused(flag: str, value: str, tmp_path: Path) -> None:
     status, output = run(str(tmp_path), str(tmp_path / "out"), flag, value)
 
-    assert status == 1
-    assert f"{flag} must be one of" in output
+    assert status == 2
+    assert flag in output
+
+
+def test_the_words_of_the_command_are_those_that_are_converted() -> None:
+    assert get_args(convert_cli.LayoutName) == LAYOUT_NAMES
+    assert get_args(convert_cli.Target) == TARGETS

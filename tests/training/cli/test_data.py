@@ -92,20 +92,20 @@ def test_a_mixture_is_drawn_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["absent.jsonl"], "absent.jsonl does not exist"),
-        (["{data}", "--role", "wit"], "--role must be one of"),
-        (["{data}", "--mixture", "soup"], "--mixture must be one of"),
-        (["{data}", "--json", "/nowhere/at/all.json"], "can't write"),
+        (["absent.jsonl"], 1, "absent.jsonl does not exist"),
+        (["{data}", "--role", "wit"], 2, "one of 'safety'"),
+        (["{data}", "--mixture", "soup"], 2, "--mixture"),
+        (["{data}", "--json", "/nowhere/at/all.json"], 1, "can't write"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
-    preferences: Path, arguments: list[str], message: str
+    preferences: Path, arguments: list[str], status: int, message: str
 ) -> None:
     code, output = rewardd("data", *[part.format(data=preferences) for part in arguments])
 
-    assert code == 1
+    assert code == status
     assert message in output
 
 
