@@ -32,8 +32,8 @@ _FILES: Flags = {
         Annotated[
             str,
             typer.Argument(
-                help=".jsonl, .json, either with .gz, .parquet, the directory of a dataset "
-                "(save_to_disk), or - for JSON Lines from standard input."
+                help=".jsonl, .json, .csv or .tsv, any of them with .gz, .xlsx, .parquet, the "
+                "directory of a dataset (save_to_disk), or - for JSON Lines from standard input."
             ),
         ],
         ...,
@@ -96,7 +96,10 @@ _COLUMNS: Flags = {
 _HOW: Flags = {
     "prefix": _option(str, "rewardd", "Name of the column that gets the results."),
     "split": _option(
-        str | None, None, "Which split of a dataset's directory.", show_default="its only one"
+        str | None,
+        None,
+        "Which split of a dataset's directory, or sheet of a workbook.",
+        show_default="its only one",
     ),
     "truncate": _option(
         Literal["error", "prompt"],
