@@ -146,7 +146,7 @@ def _without_form(values: Mapping[str, Any], forms: Mapping[str, Sequence[str]])
         if is_lacking and (has_column(values, column) or nearest(column, values)):
             return _missing(values, column, f"--{form}-column")
     names = ", ".join(column for _, column in reversed(wanted))
-    options = " or ".join(f"--{form}-column" for form in reversed(forms))
+    options = " or ".join(f"--{form}-column" for form in reversed(list(forms)))
     return BadRow("missing_column", f"there is no column {names}; name yours with {options}")
 
 

@@ -59,6 +59,9 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
         ),
     ] = None,
     ids: Annotated[int, typer.Option(min=0, help="How many ids to name of each finding.")] = 5,
+    rows: Annotated[
+        int, typer.Option(min=0, help="How many rows to show as they were understood.")
+    ] = 1,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the whole report here.", show_default="none"),
@@ -69,6 +72,7 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
         from training.data.formats.writer import parsed_source
         from training.data.mixture import read_mixture
         from training.data.prepare import DataOptions, accounted_data
+        from training.data.shown import shown_record
 
         decode = _decoder(base)
         read = read_mixture(
@@ -87,6 +91,8 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
         )
         report = accounted_data(read, _encoder(base, max_length), options).report
         _show(report if base else replace(report, length_unit="characters"), ids, json_file)
+        for record in read.records[:rows]:
+            _print(f"{record.id} as it was understood:\n{shown_record(record)}")
 
 
 def _decoder(base: str | None) -> "Decode | None":
@@ -108,9 +114,13 @@ def _encoder(base: str | None, max_length: int) -> "DialogueEncoder":
 
 
 def _show(report: "DataReport", ids: int, json_file: Path | None) -> None:
-    _results.print(report.to_text(most_ids=ids), highlight=False, markup=False, soft_wrap=True)
+    _print(report.to_text(most_ids=ids))
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise ConfigurationError(f"can't write {json_file}: {error.strerror}") from error
+
+
+def _print(text: str) -> None:
+    _results.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -23,9 +23,13 @@ def test_the_report_is_printed_and_written(tmp_path: Path, preferences: Path) ->
     assert code == 0
     assert "24 pairs of 48 responses" in output
     assert "characters in the middle" in output
+    row = preference_rows(32)[0]
+    assert " as it was understood: prompt" in output
+    assert f"chosen {row['responses'][row['ranking'].index(0)]} rejected" in output
     report = json.loads(written.read_text())
     assert report["splits"]["heldout"]["pairs"] == 8
     assert report["length_unit"] == "characters"
+    assert "understood" not in rewardd("data", str(preferences), "--rows", "0")[1]
 
 
 def test_with_a_base_lengths_are_its_tokens_and_its_limit_holds(

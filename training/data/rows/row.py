@@ -60,7 +60,7 @@ def has_column(values: Mapping[str, Any], column: str) -> bool:
 
 def nearest(column: str, values: Iterable[str]) -> str | None:
     """The name that a column was probably meant to have; None where none is alike."""
-    names = {name.strip().casefold(): name for name in values if isinstance(name, str)}
+    names = {name.strip().casefold(): name for name in values}
     close = difflib.get_close_matches(column.casefold(), names, n=1, cutoff=0.7)
     return names[close[0]] if close else None
 
