@@ -134,7 +134,7 @@ def _missing(values: Mapping[str, Any], column: str, option: str) -> BadRow:
     told = absence(values, column)
     if not has_column(values, column):
         close = nearest(column, values)
-        told += f"; name yours with {option}{f' {close}' if close else ''}"
+        told += f" Name it with {option} {close}" if close else f"; name yours with {option}"
     return BadRow("missing_column", told)
 
 

@@ -56,6 +56,8 @@ def train(*, context: typer.Context, config: Path | None, **flags: Any) -> None:
             f"checkpoint in {settings.output}; TensorBoard log: tensorboard --logdir "
             f"{run_directory(Path(settings.output))}",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -25,7 +25,8 @@ def test_the_report_is_printed_and_written(tmp_path: Path, preferences: Path) ->
     assert "characters in the middle" in output
     row = preference_rows(32)[0]
     assert " as it was understood: prompt" in output
-    assert f"chosen {row['responses'][row['ranking'].index(0)]} rejected" in output
+    best, worst = (row["responses"][row["ranking"].index(rank)] for rank in (0, 1))
+    assert f"chosen {best} is_safe True rejected {worst} is_safe False" in output
     report = json.loads(written.read_text())
     assert report["splits"]["heldout"]["pairs"] == 8
     assert report["length_unit"] == "characters"
