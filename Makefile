@@ -169,7 +169,7 @@ bench-cuda: $(STAMP) ## Time the engine on a GPU: 8B and 0.5B shapes, as they ar
 report-picture: $(STAMP) ## Make docs/guides/training-report.png anew from the sample (needs Chromium)
 	$(BIN)/rewardd train-sample --output build/sample
 	chromium --headless=new --no-sandbox --hide-scrollbars --blink-settings=preferredColorScheme=1 \
-	  --window-size=1180,1500 --screenshot=build/report.png \
+	  --window-size=1180,1602 --screenshot=build/report.png \
 	  "file://$(CURDIR)/build/sample/safety.run/report/report.html"
 	$(BIN)/python -c "from PIL import Image; \
 	  Image.open('build/report.png').convert('RGB').quantize(128).save('docs/guides/training-report.png', optimize=True)"

@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Field(
         default=Path("rewardd-state"),
-        description="Where the streams' statistics live; a local disk, since SQLite's write-ahead "
-        "log is unsafe on network file systems.",
+        description="Where the streams' statistics live, in a directory that git ignores; a local "
+        "disk, since SQLite's write-ahead log is unsafe on network file systems.",
     )
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
@@ -36,6 +36,7 @@ from rm_core.text.contract import ReadRule
 from rm_core.text.positions import response_positions
 from rm_core.types import (
     Dialogue,
+    DType,
     Encoded,
     EncodedItem,
     ItemRewards,
@@ -45,8 +46,6 @@ from rm_core.types import (
     TokenIds,
     Truncation,
 )
-
-DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 _MEASURED_TEXTS = 16
 
