@@ -27,6 +27,12 @@ DialectName = Literal[
     "vllm",
     "embeddings",
     "sglang",
+    "infinity",
+    "rerank",
+    "tei",
+    "swift",
+    "nim",
+    "paddlenlp",
     "nemo_gym",
     "kserve",
 ]
@@ -100,8 +106,8 @@ class Settings(BaseSettings):
     )
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),
-        description="Keys that callers may present (Authorization: Bearer, or X-API-Key); none: "
-        "open to whoever reaches the port.",
+        description="Keys that callers may present (Authorization: Bearer, X-API-Key, or the "
+        "password of HTTP Basic); none: open to whoever reaches the port.",
     )
     api_keys_file: Path | None = Field(
         default=None,

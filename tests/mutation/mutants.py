@@ -51,6 +51,19 @@ IDEMPOTENCY = _target(f"{STATE}/idempotency.py", f"{TEST_STATE}/test_idempotency
 STREAM_SERVICE = _target(f"{STATE}/service.py", f"{TEST_STATE}/test_service.py")
 
 AUTH = _target(f"{SERVICE}/http/auth.py", f"{TEST_SERVICE}/http/test_auth.py")
+TENSORS = _target(
+    f"{SERVICE}/dialects/kserve_tensors.py",
+    f"{TEST_SERVICE}/dialects/test_kserve.py",
+    f"{TEST_SERVICE}/dialects/test_kserve_tensors.py",
+)
+RERANK = _target(f"{SERVICE}/dialects/rerank.py", f"{TEST_SERVICE}/dialects/test_rerank.py")
+VLLM = _target(f"{SERVICE}/dialects/vllm.py", f"{TEST_SERVICE}/dialects/test_vllm.py")
+PADDLENLP = _target(
+    f"{SERVICE}/dialects/paddlenlp.py", f"{TEST_SERVICE}/dialects/test_paddlenlp.py"
+)
+NEMO_METRICS = _target(
+    f"{SERVICE}/dialects/nemo_gym_metrics.py", f"{TEST_SERVICE}/dialects/test_nemo_gym_metrics.py"
+)
 _PPO_ROUTE = (
     f"{TEST_SERVICE}/routes/test_ppo_whitening.py",
     f"{TEST_SERVICE}/routes/test_ppo.py",
@@ -210,6 +223,8 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ('pointer = f"/{exc.field}" if exc.field else ""', 'pointer = ""'),
     ],
     AUTH: [
+        ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
+        ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
         ("accepted |= hmac", "accepted = hmac"),
         ("return bool(self._digests)", "return len(self._digests) > 1"),
     ],
@@ -268,6 +283,23 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             "(int(preference == 1), int(preference == 2))",
         ),
         ('"ranking": (0, 1), "margin"', '"ranking": (1, 0), "margin"'),
+    ],
+    TENSORS: [
+        ('"INT64": "<i8"', '"INT64": ">i8"'),
+        ('"FP32": "<f4"', '"FP32": ">f4"'),
+        ("if len(rest):", "if False:"),
+        ("        rest = rest[size:]\n", ""),
+    ],
+    RERANK: [
+        ("key=lambda at: -text_rewards[at].reward", "key=lambda at: -text_rewards[at].score"),
+        ("index if len(prompts) > 1 else 0", "0"),
+        ("else not self.use_activation", "else self.use_activation"),
+    ],
+    VLLM: [('"classify": True', '"classify": False'), ("None: False", "None: True")],
+    PADDLENLP: [("rendered=True", "rendered=False"), ("waits=True", "waits=False")],
+    NEMO_METRICS: [
+        ("if rollout.get(FAILURE) is None:", "if True:"),
+        ("statistics.stdev(values)", "statistics.pstdev(values)"),
     ],
     ARENA: [("((0, 1), (1, 0), (0, 0))[flags", "((1, 0), (0, 1), (0, 0))[flags")],
     FILTERS: [
