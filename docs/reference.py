@@ -11,7 +11,8 @@ from mkdocs.structure.pages import Page
 from typer.testing import CliRunner
 
 from rewardd.cli import app
-from service.settings import PREFIX, Settings
+from service.setting_sources import PREFIX
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("rm_client", "rm_core", "service", "training", "rewardd")

@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from rm_client.models_base import (
-    MAX_NAME_CHARACTERS,
     MAX_STOPS,
     ChatMessage,
     IsSafety,
@@ -21,6 +20,7 @@ from rm_client.models_base import (
     StopToken,
     examples,
 )
+from rm_client.turns import MAX_NAME_CHARACTERS
 
 Role = Literal["safety", "helpfulness"]
 Truncation = Literal["error", "prompt"]
@@ -189,8 +189,18 @@ TextWarning = Annotated[
     str,
     Field(
         json_schema_extra={
-            "enum": ["missing_eos", "double_bos", "truncated", "no_safety_model"],
-        }
+            "enum": [
+                "missing_eos",
+                "double_bos",
+                "truncated",
+                "response_truncated",
+                "prompt_already_rendered",
+                "response_changed",
+                "dated_template",
+                "unfinished_template",
+                "no_safety_model",
+            ]
+        },
     ),
 ]
 
@@ -264,7 +274,12 @@ class ResponseReply(Received):
     )
     num_tokens: int = Field(description="Tokens that were read, the longer of the two models'.")
     warnings: list[TextWarning] = Field(
-        description="What the caller may want to know about the text as it was read."
+        description="What the caller may want to know about the text as it was read: truncated "
+        "(its left was cut), response_truncated (the response's own too), missing_eos (it doesn't "
+        "end as a turn does), double_bos, prompt_already_rendered (it holds BOS or role tokens, "
+        "and `rendered` was not said), response_changed (the chat template changed it), "
+        "dated_template (today's date is in it), unfinished_template (the chat template writes "
+        "nothing behind the response)."
     )
 
     @property

@@ -13,7 +13,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-MAX_NAME_CHARACTERS = 64
+from rm_client.turns import Content, Turn
+
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 64
 
@@ -47,14 +48,20 @@ def examples(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class ChatMessage(Sent):
+class ChatMessage(Turn, Sent):
     """One turn of a chat."""
 
-    role: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = Field(
-        description="Who speaks: system, user, assistant, or what the model's template knows.",
-        examples=["user"],
-    )
-    content: str = Field(description="What is said.", examples=["How do I bleed a radiator?"])
+    model_config = {
+        **examples({"role": "user", "content": "How do I bleed a radiator?"}),
+        "validate_default": True,  # of a content that is left out
+    }
+
+    @field_validator("content")
+    @classmethod
+    def _says_something(cls, content: Content, info: ValidationInfo) -> Content:
+        if content is None and info.data.get("role") not in ("assistant", "tool", None):
+            raise PydanticCustomError("missing", "this turn needs a content")
+        return content
 
 
 def _prompt_form(value: object) -> str | None:

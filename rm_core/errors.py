@@ -7,6 +7,7 @@ RewardError
 │  ├─ EmptyText          nothing to score
 │  ├─ InvalidMessages    not a chat that ends with an assistant turn
 │  ├─ InputTooLong       more tokens than the model reads
+│  │  └─ ResponseNotFound   and it is not known where the prompt ends, which would be cut
 │  ├─ DetailUnavailable  rewards of tokens or steps, which this model or this text can't give
 │  │  ├─ TemplateChangesResponse
 │  │  └─ ReadsWholeText
@@ -76,6 +77,10 @@ class InputTooLong(InputError):
         )
         self.num_tokens = num_tokens
         self.max_length = max_length
+
+
+class ResponseNotFound(InputTooLong):
+    """Raised when a text is too long, and where its response begins can't be told."""
 
 
 class DetailUnavailable(InputError):

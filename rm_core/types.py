@@ -4,7 +4,7 @@ Frozen and free of torch, so that any part may import them.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 ModelName = str
@@ -28,10 +28,18 @@ left, of which the response's own is taken where the prompt does not suffice."""
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Attributes:
+        role: who speaks.
+        content: what is said; "" for nothing.
+        fields: what else a chat template may read of the turn (tool_calls, name, …), a JSON object;
+            "" for nothing. A content of null in it says that the turn has none.
+    """
 
     role: str
     content: str
+    fields: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Dialogue:
         rendered: whether a text prompt has been through a chat template: no template is applied
             then, and the response is appended as it stands.
         stops: the policy's own stop tokens, which are taken off the response's end.
+        response_fields: see `Message.fields`.
     """
 
     prompt: str | tuple[Message, ...]
@@ -55,6 +64,7 @@ class Dialogue:
     read_at: ReadAt = "end"
     rendered: bool = False
     stops: tuple[str, ...] = ()
+    response_fields: str = ""
 
     @property
     def group_key(self) -> Hashable:
@@ -132,6 +142,19 @@ class ReadPosition:
     text: str
 
 
+TextWarning = Literal[
+    "missing_eos",
+    "double_bos",
+    "truncated",
+    "response_truncated",
+    "prompt_already_rendered",
+    "response_changed",
+    "dated_template",
+    "unfinished_template",
+]
+"""What a caller may want to know of a text as it was read; docs/guides/dialects.md explains."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A dialogue as one model reads it.
@@ -141,15 +164,18 @@ class Encoded:
         read_position: index into `input_ids` of the hidden state that the head reads.
         num_prompt_tokens: how many leading ids belong to the prompt alone; None where the border
             can't be told (one string tokenised whole).
-        warnings: any of "missing_eos", "double_bos", "truncated", "response_truncated".
+        warnings: any of `TextWarning`.
         extra_positions: where further rewards are read, in the order of the text.
+        token_types: the segment of each id, for models that tell prompt and response apart by it;
+            empty: one segment.
     """
 
     input_ids: tuple[int, ...]
     read_position: int
     num_prompt_tokens: int | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[TextWarning, ...] = ()
     extra_positions: tuple[ReadPosition, ...] = ()
+    token_types: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -178,7 +204,7 @@ class EncodedItem:
         return sum(len(encoded.extra_positions) for encoded in self.by_model.values())
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[TextWarning, ...]:
         """Warnings of all encodings, each once, in order of appearance."""
         return tuple(
             dict.fromkeys(w for encoded in self.by_model.values() for w in encoded.warnings)

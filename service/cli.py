@@ -155,7 +155,7 @@ def run(settings: "Settings") -> int:
             models,
             device=settings.device,
             dtype=settings.dtype,
-            read=settings.read_position,
+            overrides=settings.contract_overrides(),
             deterministic=settings.deterministic,
             compile_layers=settings.compile_layers,
         ).result()

@@ -3,10 +3,6 @@
 The only module that reads the environment. Precedence: flags, environment, TOML file, defaults.
 """
 
-import difflib
-import os
-import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -15,9 +11,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
-
-PREFIX = "REWARDD_"
-CONFIG_VARIABLE = "REWARDD_CONFIG"
+from rm_core.text.contract import ContractOverrides, Rendering
+from service.setting_sources import (
+    PREFIX,
+    explained,
+    names_in_environment,
+    read_config,
+)
 
 DialectName = Literal[
     "openrlhf",
@@ -80,6 +80,20 @@ class Settings(BaseSettings):
         default=None,
         description="Overrides where a foreign checkpoint's head reads: last_token as OpenRLHF and "
         "vLLM do, instead of the checkpoint's own contract.",
+    )
+    safety_rendering: Rendering | None = Field(
+        default=None,
+        description="Overrides how the safety model is given prompt and response: chat (its chat "
+        "template), concatenate, or pair (two segments, as encoders trained on pairs read).",
+    )
+    helpfulness_rendering: Rendering | None = Field(
+        default=None, description="The same for the helpfulness model."
+    )
+    template_date: str | None = Field(
+        default=None,
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="The day that chat templates which write today's date are told, such as "
+        "2024-07-26; by default they write today's, and rewards change from day to day.",
     )
     tau: float | None = Field(
         default=None,
@@ -297,9 +311,8 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: a name is unknown, a value out of bounds, or the file unreadable.
         """
-        in_environment = _environment_names(cls)
-        named = config or os.environ.get(CONFIG_VARIABLE)
-        from_file = _read_toml(Path(named)) if named else {}
+        in_environment = names_in_environment(cls.model_fields)
+        from_file = read_config(config)
         values = {name: value for name, value in from_file.items() if name not in in_environment}
         values.update({name: value for name, value in flags.items() if value is not None})
         try:
@@ -308,7 +321,17 @@ class Settings(BaseSettings):
             # Its message names the field and source, not the value.
             raise ConfigurationError(str(exc)) from exc
         except ValidationError as exc:
-            raise ConfigurationError(_explain(exc)) from None
+            raise ConfigurationError(explained(exc, cls.model_fields)) from None
+
+    def contract_overrides(self) -> dict[str, ContractOverrides]:
+        """What these settings change of how the models read texts, by the models' names."""
+        return {
+            role: ContractOverrides(self.read_position, rendering, self.template_date)
+            for role, rendering in (
+                ("safety", self.safety_rendering),
+                ("helpfulness", self.helpfulness_rendering),
+            )
+        }
 
     def read_api_keys(self) -> tuple[bytes, ...]:
         """All accepted keys, of the setting and of the file; empty: no key is asked for.
@@ -351,49 +374,3 @@ def read_secret(path: Path) -> bytes:
             "that of `openssl rand -hex 32`"
         )
     return secret
-
-
-def _environment_names(settings: type[BaseSettings]) -> set[str]:
-    """The fields that the environment sets; an unknown name is an error, not a silent default.
-
-    Pydantic-settings itself lets a misspelt top-level variable pass (its issue 985).
-    """
-    known = set(settings.model_fields)
-    found = {
-        name.upper().removeprefix(PREFIX).lower()
-        for name in os.environ
-        if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE
-    }
-    unknown = sorted(found - known)
-    if unknown:
-        raise ConfigurationError(
-            "; ".join(
-                f"unknown variable {PREFIX}{name.upper()}{_suggestion(name, known)}"
-                for name in unknown
-            )
-        )
-    return found
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"the settings file {path} can't be read: {exc}") from exc
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _explain(error: ValidationError) -> str:
-    parts = []
-    for entry in error.errors(include_url=False, include_context=False, include_input=False):
-        name = ".".join(str(part) for part in entry["loc"])
-        if entry["type"] == "extra_forbidden":
-            parts.append(f"unknown setting {name}{_suggestion(name, Settings.model_fields)}")
-        else:
-            parts.append(f"{name}: {entry['msg']}" if name else str(entry["msg"]))
-    return "; ".join(parts)

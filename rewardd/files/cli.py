@@ -92,6 +92,9 @@ _COLUMNS: Flags = {
     "is_safety_column": _option(
         str, "is_safety", "Column that is true where the prompt is about safety."
     ),
+    "rendered": _option(
+        bool, False, "Text prompts have been through a chat template already.", "--rendered"
+    ),
 }
 _HOW: Flags = {
     "prefix": _option(str, "rewardd", "Name of the column that gets the results."),
@@ -105,6 +108,12 @@ _HOW: Flags = {
         Literal["error", "prompt"],
         "error",
         "Too long a text is an error, or its prompt's left is cut.",
+    ),
+    "stop": _option(
+        list[str] | None,
+        None,
+        "The policy's own stop token, taken off the responses' ends; may be given several times.",
+        show_default=False,
     ),
     "overwrite": _option(
         bool, False, "Begin anew instead of going on with what is there.", "--overwrite"
@@ -158,7 +167,8 @@ def _run_file(command: Literal["score", "compare"], given: Mapping[str, Any]) ->
     options = RunOptions(
         command=command,
         columns=Columns(**columns),
-        **{name: given[name] for name in (*_FILES, *_HOW)},
+        **{name: given[name] for name in (*_FILES, *_HOW) if name != "stop"},
+        stop=tuple(given["stop"] or ()),
     )
     with failures_as_lines(_console):
         run_file(options, ScorerOptions(**{name: given[name] for name in _WHO}), _console)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from rewardd.files.rows import BadRow
 from rm_client.errors import InvalidRequest
 from rm_client.models import CompareItem, GroupItem, MessagesItem, ResponseItem, ScoreItem
+from rm_client.models_base import ChatMessage
 from rm_client.wire import as_item
 from training.data.rows.row import absence, has_column, nearest
 
@@ -29,6 +30,7 @@ class Columns:
             `response` does) or a list of texts.
         messages: a whole chat that ends with the response.
         is_safety: true where the prompt is known to be about safety.
+        rendered: whether prompts that are texts have been through a chat template already.
     """
 
     prompt: str = "prompt"
@@ -36,6 +38,7 @@ class Columns:
     responses: tuple[str, ...] = ()
     messages: str | None = None
     is_safety: str = "is_safety"
+    rendered: bool = False
 
     def score_item(self, values: Mapping[str, Any]) -> ScoreItem:
         """The item of /score that a row is.
@@ -49,24 +52,18 @@ class Columns:
             return _validated(MessagesItem, {"messages": messages, **self._tag(values)})
         prompt, responses = self._responses(values, names)
         if form == "responses":
-            return _validated(
-                GroupItem, {"prompt": prompt, "responses": responses, **self._tag(values)}
-            )
+            return _validated(GroupItem, {**self._asked(prompt, values), "responses": responses})
         if len(responses) != 1:
             raise BadRow(
                 "invalid_item", f"`{names[0]}` holds a list; name it with --responses-column"
             )
-        return _validated(
-            ResponseItem, {"prompt": prompt, "response": responses[0], **self._tag(values)}
-        )
+        return _validated(ResponseItem, {**self._asked(prompt, values), "response": responses[0]})
 
     def compare_item(self, values: Mapping[str, Any]) -> CompareItem:
         """The item of /compare that a row is."""
         names = self.responses or ("responses",)
         prompt, responses = self._responses(values, names)
-        return _validated(
-            CompareItem, {"prompt": prompt, "responses": responses, **self._tag(values)}
-        )
+        return _validated(CompareItem, {**self._asked(prompt, values), "responses": responses})
 
     def _form(self, values: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Which kind of item the row is, and the columns that make it one."""
@@ -102,7 +99,7 @@ class Columns:
                     raise BadRow(
                         "invalid_messages", f"the chat in {name} does not end with the assistant"
                     )
-                responses.append(last.get("content"))
+                responses.append(_validated(ChatMessage, last).text)
                 if before:
                     prompts.append(before)
             elif isinstance(value, list):
@@ -123,6 +120,10 @@ class Columns:
         if isinstance(prompt, list):
             return [_without_nulls(message) for message in prompt]
         return prompt
+
+    def _asked(self, prompt: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        rendered = {"rendered": True} if self.rendered and isinstance(prompt, str) else {}
+        return {"prompt": prompt, **rendered, **self._tag(values)}
 
     def _tag(self, values: Mapping[str, Any]) -> dict[str, Any]:
         tag = values.get(self.is_safety)

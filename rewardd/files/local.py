@@ -5,9 +5,10 @@ a server say the same.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -95,15 +96,21 @@ class LocalScorer:
             "selection": selection_json(self._rule, profiles),
         }
 
-    def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
+    def score(
+        self, items: Iterator[ScoreItem], truncate: Truncation, stop: Sequence[str] = ()
+    ) -> Iterator[Result]:
         """See `FileScorer`."""
-        for asked, scored in self._scored(map(ScorableWireItem, items), truncate):
+        asked_of = partial(ScorableWireItem, stops=tuple(stop))
+        for asked, scored in self._scored(map(asked_of, items), truncate):
             reply = item_json(asked.item, scored, self._metrics)
             yield as_result(_SCORE_REPLY.validate_python(reply))
 
-    def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
+    def compare(
+        self, items: Iterator[CompareItem], truncate: Truncation, stop: Sequence[str] = ()
+    ) -> Iterator[Result]:
         """See `FileScorer`."""
-        for _, scored in self._scored(map(ScorableWireItem, items), truncate):
+        asked_of = partial(ScorableWireItem, stops=tuple(stop))
+        for _, scored in self._scored(map(asked_of, items), truncate):
             found = comparison_json(scored, "", self._metrics)
             reply = found.as_json() if isinstance(found, ItemFailure) else found
             yield as_result(_COMPARE_REPLY.validate_python(reply))

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -42,11 +42,15 @@ class FileScorer(Protocol):
         """What is loaded, as /v1/info says it."""
         ...
 
-    def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
+    def score(
+        self, items: Iterator[ScoreItem], truncate: Truncation, stop: Sequence[str] = ()
+    ) -> Iterator[Result]:
         """One result per item; `items` is read only a little ahead."""
         ...
 
-    def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
+    def compare(
+        self, items: Iterator[CompareItem], truncate: Truncation, stop: Sequence[str] = ()
+    ) -> Iterator[Result]:
         """One result per item; `items` is read only a little ahead."""
         ...
 
@@ -84,7 +88,9 @@ class RemoteScorer:
             raise BatchFailed("the server's /v1/info names no models; is it a rewardd server?")
         return info
 
-    def score(self, items: Iterator[ScoreItem], truncate: Truncation) -> Iterator[Result]:
+    def score(
+        self, items: Iterator[ScoreItem], truncate: Truncation, stop: Sequence[str] = ()
+    ) -> Iterator[Result]:
         """See `FileScorer`; as bulk work, which lets interactive requests go first."""
         under_way: deque[ScoreItem] = deque()
 
@@ -95,20 +101,22 @@ class RemoteScorer:
 
         try:
             for reply in self._client.score_iter(
-                passed_on(), truncate=truncate, max_in_flight=_IN_FLIGHT
+                passed_on(), truncate=truncate, stop=stop, max_in_flight=_IN_FLIGHT
             ):
                 item = under_way.popleft()
-                yield as_result(self._again(item, truncate) if _is_passing(reply) else reply)
+                yield as_result(self._again(item, truncate, stop) if _is_passing(reply) else reply)
         except RewardClientError as error:
             raise BatchFailed(str(error)) from error
 
-    def compare(self, items: Iterator[CompareItem], truncate: Truncation) -> Iterator[Result]:
+    def compare(
+        self, items: Iterator[CompareItem], truncate: Truncation, stop: Sequence[str] = ()
+    ) -> Iterator[Result]:
         """See `FileScorer`."""
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             under_way: deque[Future[list[Result]]] = deque()
             try:
                 for part in _parts(items):
-                    under_way.append(pool.submit(self._compare, part, truncate))
+                    under_way.append(pool.submit(self._compare, part, truncate, stop))
                     if len(under_way) == _IN_FLIGHT:
                         yield from under_way.popleft().result()
                 while under_way:
@@ -123,19 +131,21 @@ class RemoteScorer:
         """Close the connections."""
         self._client.close()
 
-    def _again(self, item: ScoreItem, truncate: Truncation) -> Received:
+    def _again(self, item: ScoreItem, truncate: Truncation, stop: Sequence[str]) -> Received:
         """Ask once more, now with the client's patience, about an item that met a bad moment."""
-        (reply,) = self._client.score([item], truncate=truncate).items
+        (reply,) = self._client.score([item], truncate=truncate, stop=stop).items
         return _lasting(reply)
 
-    def _compare(self, part: list[CompareItem], truncate: Truncation) -> list[Result]:
+    def _compare(
+        self, part: list[CompareItem], truncate: Truncation, stop: Sequence[str]
+    ) -> list[Result]:
         try:
-            replies = self._client.compare(part, truncate=truncate).items
+            replies = self._client.compare(part, truncate=truncate, stop=stop).items
         except RequestRefused as error:
             if error.status not in (413, 422):
                 raise
             if len(part) > 1:  # one of them is too large; which one, shows when they are alone
-                return [result for item in part for result in self._compare([item], truncate)]
+                return [result for item in part for result in self._compare([item], truncate, stop)]
             detail = error.problem.detail if error.problem is not None else "the item is refused"
             refused = ErrorReply(code=error.code or "refused", detail=detail, pointer="")
             return [as_result(FailedReply(error=refused))]

@@ -108,6 +108,7 @@ class RunOptions:
     prefix: str = "rewardd"
     split: str | None = None
     truncate: Truncation = "error"
+    stop: tuple[str, ...] = ()
     overwrite: bool = False
     quiet: bool = False
 
@@ -116,9 +117,14 @@ class RunOptions:
         return {
             "command": self.command,
             "models": models,
-            "columns": asdict(self.columns),
+            "columns": {
+                name: value
+                for name, value in asdict(self.columns).items()
+                if name != "rendered" or value
+            },
             "prefix": self.prefix,
             "truncate": self.truncate,
+            **({"stop": list(self.stop)} if self.stop else {}),
         }
 
 
@@ -234,7 +240,7 @@ def _run(
             rows,
             sink,
             item_of=options.columns.score_item,
-            scorer=lambda items: scorer.score(items, options.truncate),
+            scorer=lambda items: scorer.score(items, options.truncate, options.stop),
             prefix=options.prefix,
             on_row=on_row,
         )
@@ -242,7 +248,7 @@ def _run(
         rows,
         sink,
         item_of=options.columns.compare_item,
-        scorer=lambda items: scorer.compare(items, options.truncate),
+        scorer=lambda items: scorer.compare(items, options.truncate, options.stop),
         prefix=options.prefix,
         on_row=on_row,
     )

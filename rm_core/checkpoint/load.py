@@ -37,7 +37,12 @@ from rm_core.checkpoint.files import (
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
 from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
-from rm_core.text.contract import PositionContract, ReadRule, default_contract
+from rm_core.text.contract import (
+    NO_OVERRIDES,
+    ContractOverrides,
+    PositionContract,
+    default_contract,
+)
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import ROLES, ModelName, ModelProfile
 
@@ -56,7 +61,8 @@ class RewardModel:
         manifest: reward_model.json; None for a foreign checkpoint.
         base: what an adapter sits on, as it names it; None for a full checkpoint.
         accounts: what became of each tensor in the files; of an adapter, of its base's.
-        notes: what an operator should know of how the files fit together, as sentences.
+        notes: what an operator should know of how the files fit together and how texts are read,
+            as sentences.
     """
 
     model: Any
@@ -86,7 +92,7 @@ def load_reward_model(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    read: ReadRule | None = None,
+    overrides: ContractOverrides = NO_OVERRIDES,
     bases: SharedBases | None = None,
 ) -> RewardModel:
     """Load a reward model.
@@ -98,12 +104,12 @@ def load_reward_model(
             otherwise is an error.
         device: where the weights go.
         dtype: of the trunk; the head is always evaluated in float32.
-        read: overrides the position that the head reads.
+        overrides: of how the checkpoint reads texts.
         bases: where adapters find bases that others have loaded; None shares nothing.
 
     Raises:
         CheckpointError: one subclass for each way that a checkpoint can be wrong.
-        ConfigurationError: an adapter, and peft is not installed.
+        ConfigurationError: an adapter, and peft is not installed; or the overrides don't suit it.
     """
     directory = resolve_directory(name)
     if is_adapter(directory):
@@ -111,20 +117,25 @@ def load_reward_model(
     else:
         parts, manifest = _load_full(directory, name, role, device, dtype)
     contract = _contract(parts.tokenizer, parts.model.config, manifest)
-    if read is not None:
-        contract = replace(contract, read=read)
+    contract = overrides.applied_to(contract, parts.tokenizer)
     pad_token_id = parts.model.config.get_text_config().pad_token_id
     if parts.base is not None and (pad_token_id is None or manifest is not None):
         # peft saves no config.json, in which training has told the model its pad token: the base's
         # may be EOS, and an adapter of ours never was trained so.
         pad_token_id = parts.tokenizer.pad_token_id
-    encoder = TextEncoder(parts.tokenizer, contract, pad_token_id=pad_token_id)
+    encoder = TextEncoder(
+        parts.tokenizer,
+        contract,
+        pad_token_id=pad_token_id,
+        embedding_rows=_embedding_rows(parts.model),
+    )
     profile = _profile(name, role, parts.digest, contract, manifest)
     notes: tuple[str, ...] = ()
     if parts.base is None and contract.read == "last_non_pad":
         pads = pad_tokens(parts.model.config, parts.directory, parts.tokenizer)
         note = pad_disagreement(pads, read=pad_token_id)
         notes = () if note is None else (f"{name}: {note}",)
+    notes += encoder.notes(is_assumed=manifest is None)
     return RewardModel(parts.model, encoder, profile, manifest, parts.base, parts.accounts, notes)
 
 
@@ -212,6 +223,14 @@ def _contract(
             "(its hash differs from reward_model.json)"
         )
     return position
+
+
+def _embedding_rows(model: Any) -> int | None:
+    """How many ids a model knows; its tokenizer may know fewer. None where that can't be told."""
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
 
 
 def model_max_length(config: Any, tokenizer: Any) -> int:

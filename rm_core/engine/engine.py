@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, get_args
 
@@ -32,7 +33,7 @@ from rm_core.errors import (
     OutOfMemory,
     ReadsWholeText,
 )
-from rm_core.text.contract import ReadRule
+from rm_core.text.contract import NO_OVERRIDES, ContractOverrides
 from rm_core.text.positions import response_positions
 from rm_core.types import (
     Dialogue,
@@ -264,7 +265,7 @@ def load_engine(
     *,
     device: str = "auto",
     dtype: DType = "auto",
-    read: ReadRule | None = None,
+    overrides: Mapping[ModelName, ContractOverrides] | None = None,
     deterministic: bool = False,
     compile_layers: bool = False,
 ) -> Engine:
@@ -276,7 +277,7 @@ def load_engine(
         device: "auto" takes CUDA where there is one, else the CPU.
         dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU. Where another is
             asked for on the CPU, the rewards' error is measured while loading.
-        read: overrides the position that the heads read.
+        overrides: of how models read texts, by their names.
         deterministic: whether a text gets the same bits in any company, on one machine.
         compile_layers: whether torch compiles the layers of decoders, which takes a while at the
             start; for CUDA, and not with `deterministic`.
@@ -296,12 +297,10 @@ def load_engine(
     # On the CPU the float32 model is loaded first, so that the loss can be measured against it.
     reduce = wanted != "float32" and where.type == "cpu"
     load_as = torch.float32 if reduce else getattr(torch, wanted)
-    bases = SharedBases()
+    load = partial(load_reward_model, device=where, dtype=load_as, bases=SharedBases())
     return Engine(
         {
-            name: load_reward_model(
-                checkpoint, name, device=where, dtype=load_as, read=read, bases=bases
-            )
+            name: load(checkpoint, name, overrides=(overrides or {}).get(name, NO_OVERRIDES))
             for name, checkpoint in models.items()
             if checkpoint is not None
         },

@@ -98,8 +98,7 @@ class ScoredItem:
     Attributes:
         rewards: raw reward of each loaded model, finite, in the models' order.
         num_tokens: tokens read, the longest of the models'.
-        warnings: any of "missing_eos", "double_bos", "truncated", "response_truncated", and
-            `NO_SAFETY_MODEL` from the rule.
+        warnings: any of `TextWarning`, of any model, and `NO_SAFETY_MODEL` from the rule.
         position_rewards: each model's rewards of tokens or steps; empty unless they were asked for.
     """
 

@@ -25,11 +25,12 @@ def check_dialogue(dialogue: Dialogue) -> None:
     contents = (
         [dialogue.prompt]
         if isinstance(dialogue.prompt, str)
-        else [message.content for message in dialogue.prompt]
+        else [text for turn in dialogue.prompt for text in (turn.content, turn.fields)]
     )
     for content in contents:
         check_characters(content, "prompt")
     check_characters(dialogue.response, "response")
+    check_characters(dialogue.response_fields, "response")
 
 
 def check_characters(text: str, field: str) -> None:

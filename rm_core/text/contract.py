@@ -1,17 +1,15 @@
 """The position contract: how a checkpoint wants its texts, and where its head reads them."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from rm_core.errors import (
-    InvalidManifest,
-)
+from rm_core.errors import ConfigurationError, InvalidManifest
 
 ReadRule = Literal["last_non_pad", "last_token"]
 
 
-Rendering = Literal["chat", "concatenate"]
+Rendering = Literal["chat", "concatenate", "pair"]
 
 
 BosRule = Literal["tokenizer", "if_absent", "never"]
@@ -26,7 +24,8 @@ class PositionContract:
 
     Attributes:
         rendering: "chat" renders messages by the tokenizer's chat template, without a generation
-            prompt; "concatenate" puts prompt and response end to end.
+            prompt; "concatenate" puts prompt and response end to end; "pair" hands both to the
+            tokenizer as two segments (`[CLS] prompt [SEP] response [SEP]`).
         template_sha256: hash of the chat template that the model was trained with; None for
             "concatenate".
         bos: "tokenizer" leaves BOS to the tokenizer's own defaults, "if_absent" puts one in front
@@ -38,6 +37,8 @@ class PositionContract:
             (with pad == EOS that is the token before the final EOS); "last_token" reads the last
             token, as OpenRLHF and vLLM do.
         max_length: the most tokens that the model reads.
+        template_date: what a chat template that writes today's date is told to be today, ISO 8601;
+            None: what it is.
     """
 
     rendering: Rendering
@@ -46,10 +47,14 @@ class PositionContract:
     read: ReadRule
     max_length: int
     template_sha256: str | None = None
+    template_date: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, for reward_model.json and /v1/info."""
-        return asdict(self)
+        """As JSON values, for reward_model.json and /v1/info; without a date that isn't set."""
+        values = asdict(self)
+        if self.template_date is None:
+            del values["template_date"]
+        return values
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "PositionContract":
@@ -59,7 +64,7 @@ class PositionContract:
             InvalidManifest: a field is missing, unknown or has a value that no rule knows.
         """
         allowed = {
-            "rendering": ("chat", "concatenate"),
+            "rendering": ("chat", "concatenate", "pair"),
             "bos": ("tokenizer", "if_absent", "never"),
             "eos": ("if_absent", "never", "closing"),
             "read": ("last_non_pad", "last_token"),
@@ -73,6 +78,50 @@ class PositionContract:
             return cls(**value)
         except TypeError as error:
             raise InvalidManifest(f"position has unknown fields: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ContractOverrides:
+    """What an operator knows better than a checkpoint of how it reads; None leaves it as it is.
+
+    Attributes:
+        read: where the head reads.
+        rendering: how prompt and response become a text; with another rendering than the
+            checkpoint's, BOS and EOS are those of the tokenizer, or of the template.
+        template_date: what a template that writes today's date is told to be today.
+    """
+
+    read: ReadRule | None = None
+    rendering: Rendering | None = None
+    template_date: str | None = None
+
+    def applied_to(self, contract: PositionContract, tokenizer: Any) -> PositionContract:
+        """The contract with these changes.
+
+        Raises:
+            ConfigurationError: "chat" for a tokenizer without a chat template.
+        """
+        if self.rendering is not None and self.rendering != contract.rendering:
+            template = tokenizer.chat_template if self.rendering == "chat" else None
+            if self.rendering == "chat" and not isinstance(template, str):
+                raise ConfigurationError(
+                    "rendering is chat, but the tokenizer has no chat template; save one with it"
+                )
+            contract = replace(
+                contract,
+                rendering=self.rendering,
+                bos="never" if self.rendering == "chat" else "tokenizer",
+                eos="never",
+                template_sha256=template_digest(template),
+            )
+        return replace(
+            contract,
+            read=self.read or contract.read,
+            template_date=self.template_date or contract.template_date,
+        )
+
+
+NO_OVERRIDES = ContractOverrides()
 
 
 def template_digest(template: str | None) -> str | None:

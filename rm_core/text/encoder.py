@@ -11,27 +11,26 @@ from dataclasses import replace
 from typing import Any
 
 from rm_core.errors import (
+    DetailUnavailable,
     EmptyText,
     InputError,
-    InputTooLong,
     InvalidMessages,
     TemplateChangesResponse,
 )
-from rm_core.text.checks import (
-    MAX_CHARACTERS_PER_TOKEN,
-    check_characters,
-    check_dialogue,
-    too_many_characters,
-)
+from rm_core.text.checks import check_characters, check_dialogue, too_many_characters
 from rm_core.text.contract import PositionContract
+from rm_core.text.length import LengthLimit
+from rm_core.text.pairs import encode_pair, has_pairs
 from rm_core.text.positions import Offset, Tokenised, extra_positions_of, num_prompt_tokens
+from rm_core.text.rendering import render, without_line_breaks
 from rm_core.text.special_tokens import added_around, find_frame
+from rm_core.text.template import ChatTemplate
 from rm_core.types import (
     Dialogue,
     Encoded,
-    Message,
     RenderedText,
     RewardInput,
+    TextWarning,
     TokenIds,
     Truncation,
 )
@@ -45,10 +44,16 @@ class TextEncoder:
         contract: the model's contract.
         pad_token_id: the *model's* pad token, by which transformers finds the position to read;
             None where it has none.
+        embedding_rows: how many ids the model knows; None: as many as the tokenizer.
     """
 
     def __init__(
-        self, tokenizer: Any, contract: PositionContract, *, pad_token_id: int | None
+        self,
+        tokenizer: Any,
+        contract: PositionContract,
+        *,
+        pad_token_id: int | None,
+        embedding_rows: int | None = None,
     ) -> None:
         self.contract = contract
         self._tokenizer = tokenizer
@@ -64,15 +69,55 @@ class TextEncoder:
         bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         self._adds_bos = dressed[:1] == [bos] != bare[:1]
         self._adds_eos = dressed[-1:] == [eos] != bare[-1:]
-        self._vocabulary_size = len(tokenizer)
+        self._num_known_ids = max(len(tokenizer), embedding_rows or 0)
+        chat = contract.rendering == "chat"
+        self._template = ChatTemplate(tokenizer, contract.template_date) if chat else None
         self._frame = find_frame(
             tokenizer,
             lambda text: self._tokenize(text, add_special_tokens=False)[0],
-            chat=contract.rendering == "chat",
+            template=self._template,
             by_tokenizer=added_around(bare, dressed) if contract.bos == "tokenizer" else ([], []),
             want_bos=contract.bos == "if_absent",
             want_eos=contract.eos != "never",
         )
+        self._limit = LengthLimit(
+            contract.max_length,
+            tokenizer.bos_token or "",
+            frozenset({bos, getattr(tokenizer, "cls_token_id", None)} - {None}),
+        )
+        self._ends = [
+            self._tokenize(end, add_special_tokens=False)[0]
+            for end in (self._frame.tail, *self._frame.stops)
+            if end.strip()
+        ]
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """What renders dialogues; None where they are not rendered."""
+        return self._template
+
+    def notes(self, *, is_assumed: bool) -> tuple[str, ...]:
+        """What an operator should know of how texts are read, as sentences.
+
+        Args:
+            is_assumed: whether the checkpoint itself says nothing of its contract.
+        """
+        template = self._template
+        if template is None:
+            maybe_pair = self.contract.rendering == "concatenate" and has_pairs(self._tokenizer)
+            return (_MAYBE_PAIR,) if is_assumed and maybe_pair else ()
+        notes = []
+        if template.is_dated:
+            notes.append(
+                "dated_template: the chat template writes today's date, so that rewards change "
+                "from day to day; set template_date to the day that it was trained for"
+            )
+        if template.is_unfinished and self.contract.eos == "never":
+            notes.append(
+                "unfinished_template: the chat template writes nothing behind the response, so "
+                "that whole responses and cut ones read alike"
+            )
+        return tuple(notes)
 
     @property
     def tokenizer_fingerprint(self) -> str:
@@ -101,23 +146,21 @@ class TextEncoder:
             EmptyText: there is nothing to score.
             InvalidMessages: the chat template refuses the messages.
             InputTooLong: more than `max_length` tokens, and truncation is off or can't help.
-            InputError: the text is not valid Unicode.
+            InputError: the text is not valid Unicode, or not of a form that the model reads.
         """
-        if isinstance(dialogue, RenderedText):
-            return self._encode_rendered(dialogue, truncate)
         if isinstance(dialogue, TokenIds):
             return self._encode_ids(dialogue, truncate)
+        if self.contract.rendering == "pair":
+            return self._encode_pair(dialogue, truncate)
+        if isinstance(dialogue, RenderedText):
+            return self._encode_rendered(dialogue, truncate)
+        return self._encode_dialogue(dialogue, truncate)
+
+    def _encode_dialogue(self, dialogue: Dialogue, truncate: Truncation) -> Encoded:
         dialogue, tail = self._without_stops(dialogue)
-        if not dialogue.allow_empty and not dialogue.response.strip():
-            raise EmptyText("the response is empty", field="response")
-        check_dialogue(dialogue)
-        text, border = self._render(dialogue, tail)
-        text = self._without_line_breaks(text)
-        border = min(border, len(text))
-        cut: list[str] = []
-        if len(text) > self._max_characters:
-            text, border, cut = self._shorten(text, border, truncate)
-        chat = self.contract.rendering == "chat" and not dialogue.rendered
+        self._check(dialogue)
+        rendered = render(dialogue, self._template, self.contract.eos, tail)
+        text, border, cut = self._limit.cut_text(rendered.text, rendered.border, truncate)
         by_tokenizer = self._added_by_tokenizer and not dialogue.rendered
         ids, offsets = self._tokenize(text, add_special_tokens=by_tokenizer)
         tokenised = Tokenised(dialogue, border, offsets)
@@ -125,23 +168,32 @@ class TextEncoder:
         if dialogue.rendered:
             ids, num_in_front = self._frame.around(ids)
             num_prompt = None if num_prompt is None else num_prompt + num_in_front
-        encoded = self._finish(ids, num_prompt, truncate, cut, by_tokenizer=by_tokenizer)
+        if by_tokenizer:
+            ids, num_prompt = self._without_doubles(ids, num_prompt)
+        ids, num_prompt = self._with_special_tokens(ids, num_prompt)
+        encoded = self._bounded(ids, num_prompt, text, [*rendered.warnings, *cut], truncate)
         if dialogue.read_at == "end":
             return encoded
-        if border == len(text):
+        if border is None:
             raise TemplateChangesResponse(
                 "the model's chat template changes the response, so that its tokens can't be told "
                 "from the rest"
             )
+        stripped = self._template is not None and not dialogue.rendered
         name_of = self._tokenizer.convert_ids_to_tokens
-        return replace(
-            encoded, extra_positions=extra_positions_of(tokenised, encoded, name_of, stripped=chat)
-        )
+        extra = extra_positions_of(tokenised, encoded, name_of, stripped=stripped)
+        return replace(encoded, extra_positions=extra)
 
     @property
     def _added_by_tokenizer(self) -> bool:
         """Whether BOS and EOS of a dialogue are the tokenizer's affair."""
-        return self.contract.rendering == "concatenate" and self.contract.bos == "tokenizer"
+        return self._template is None and self.contract.bos == "tokenizer"
+
+    def _check(self, dialogue: Dialogue) -> None:
+        calls_tools = '"tool_calls"' in dialogue.response_fields
+        if not (dialogue.allow_empty or dialogue.response.strip() or calls_tools):
+            raise EmptyText("the response is empty", field="response")
+        check_dialogue(dialogue)
 
     def _without_stops(self, dialogue: Dialogue) -> tuple[Dialogue, str]:
         """A dialogue without the stop tokens of its sampler, and what a turn then ends with.
@@ -150,52 +202,68 @@ class TextEncoder:
         own end takes the place of the policy's.
         """
         bare, found = self._frame.without_stops(dialogue.response, dialogue.stops)
-        by_template = self.contract.rendering == "chat" and not dialogue.rendered
+        by_template = self._template is not None and not dialogue.rendered
         if not (found or by_template):
             return dialogue, ""
         return replace(dialogue, response=bare), self._frame.tail if found else ""
 
-    def _finish(
-        self,
-        ids: list[int],
-        num_prompt: int | None,
-        truncate: Truncation,
-        cut: list[str],
-        *,
-        by_tokenizer: bool,
-    ) -> Encoded:
-        """Apply the BOS and EOS rules and the length limit, and find the position to read.
-
-        `cut` are the warnings of what was cut before the text was tokenised.
-        """
+    def _without_doubles(
+        self, ids: list[int], num_prompt: int | None
+    ) -> tuple[list[int], int | None]:
+        """One BOS and one EOS where the text brought its own and the tokenizer added another."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        contract, warnings = self.contract, []
-        if by_tokenizer and self._adds_bos and ids[:2] == [bos, bos]:
-            # The text brought its own BOS and the tokenizer added one: keep one.
+        if self._adds_bos and ids[:2] == [bos, bos]:
             ids = ids[1:]
             num_prompt = None if num_prompt is None else max(num_prompt - 1, 0)
-        if by_tokenizer and self._adds_eos and ids[-2:] == [eos, eos]:
+        if self._adds_eos and ids[-2:] == [eos, eos]:
             ids = ids[:-1]
-        if contract.bos == "if_absent" and bos is not None and ids[:1] != [bos]:
+        return ids, num_prompt
+
+    def _with_special_tokens(
+        self, ids: list[int], num_prompt: int | None
+    ) -> tuple[list[int], int | None]:
+        """BOS and EOS where the contract wants them and they are absent."""
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        if self.contract.bos == "if_absent" and bos is not None and ids[:1] != [bos]:
             ids = [bos, *ids]
             num_prompt = None if num_prompt is None else num_prompt + 1
-        if bos is not None and ids[:2] == [bos, bos]:
-            warnings.append("double_bos")
-        if contract.eos != "never" and eos is not None and ids[-1:] != [eos]:
+        if self.contract.eos != "never" and eos is not None and ids[-1:] != [eos]:
             ids = [*ids, eos]
         if not ids:
             raise EmptyText("the text has no tokens", field="response")
-        if len(ids) > contract.max_length:
-            ids, num_prompt, more = self._cut(ids, num_prompt, truncate)
-            cut = [*cut, *more]
-        return self._encoded(ids, num_prompt, [*warnings, *dict.fromkeys(cut)])
+        return ids, num_prompt
 
-    def _encoded(self, ids: list[int], num_prompt: int | None, warnings: list[str]) -> Encoded:
+    def _bounded(
+        self,
+        ids: list[int],
+        num_prompt: int | None,
+        text: str,
+        warnings: list[TextWarning],
+        truncate: Truncation,
+    ) -> Encoded:
+        doubled = self._doubled_bos(ids)
+        ids, num_prompt, cut = self._limit.cut(ids, num_prompt, truncate)
+        return self._encoded(ids, num_prompt, [*doubled, *warnings, *cut], text)
+
+    def _encoded(
+        self, ids: list[int], num_prompt: int | None, warnings: list[TextWarning], text: str = ""
+    ) -> Encoded:
+        if not self._is_finished(ids, text):
+            warnings = [*warnings, "missing_eos"]
+        told = tuple(dict.fromkeys(warnings))
+        return Encoded(tuple(ids), self._read_position(ids), num_prompt, told)
+
+    def _is_finished(self, ids: list[int], text: str) -> bool:
+        """Whether a text ends as a turn does: with EOS, or with what the template writes there."""
         eos = self._tokenizer.eos_token_id
-        if eos is not None and eos not in ids[-2:]:
-            # Some templates end a turn with EOS and a line break.
-            warnings.append("missing_eos")
-        return Encoded(tuple(ids), self._read_position(ids), num_prompt, tuple(warnings))
+        # Some templates end a turn with EOS and a line break.
+        if eos is None or eos in ids[-2:] or text.rstrip().endswith(self._frame.stops):
+            return True
+        return any(ids[-len(end) :] == end for end in self._ends)
+
+    def _doubled_bos(self, ids: list[int]) -> list[TextWarning]:
+        bos = self._tokenizer.bos_token_id
+        return ["double_bos"] if bos is not None and ids[:2] == [bos, bos] else []
 
     def _encode_rendered(self, rendered: RenderedText, truncate: Truncation) -> Encoded:
         text, border = rendered.text, rendered.num_prompt_characters
@@ -206,139 +274,51 @@ class TextEncoder:
             raise EmptyText("the text is empty", field="text")
         check_characters(text, "text")
         if rendered.add_special_tokens:
-            text = self._without_line_breaks(text)
-        cut: list[str] = []
-        if len(text) > self._max_characters:
+            text = without_line_breaks(text, self.contract.eos)
+        cut: list[TextWarning] = []
+        if len(text) > self._limit.max_characters:
             if truncate == "error" and rendered.max_tokens is None:
                 raise too_many_characters(len(text), self.contract.max_length, "text")
-            text, border, cut = self._last_characters(text, border)
+            text, border, cut = self._limit.last_characters(text, border)
         ids, offsets = self._tokenize(text, add_special_tokens=False)
         num_prompt = None if border is None else num_prompt_tokens(offsets, border)
         if rendered.add_special_tokens:
             ids, num_in_front = self._frame.around(ids)
             num_prompt = None if num_prompt is None else num_prompt + num_in_front
-        return self._bounded(ids, num_prompt, rendered.max_tokens, truncate, cut)
+        doubled = self._doubled_bos(ids)
+        ids, num_prompt, more = self._limit.cut_rendered(
+            ids, num_prompt, truncate, rendered.max_tokens
+        )
+        return self._encoded(ids, num_prompt, [*doubled, *cut, *more], text)
 
     def _encode_ids(self, given: TokenIds, truncate: Truncation) -> Encoded:
         if not given.ids:
             raise EmptyText("there are no token ids", field="ids")
-        if min(given.ids) < 0 or max(given.ids) >= self._vocabulary_size:
+        if min(given.ids) < 0 or max(given.ids) >= self._num_known_ids:
             raise InputError(
-                f"token ids must be from 0 to {self._vocabulary_size - 1}, as the model's "
-                "tokenizer gives them",
+                f"token ids must be from 0 to {self._num_known_ids - 1}, as the model knows them",
                 field="ids",
             )
-        return self._bounded(list(given.ids), None, given.max_tokens, truncate, [])
+        if self.contract.rendering == "pair":
+            raise InputError(_SEND_APART, field="ids")
+        ids = list(given.ids)
+        doubled = self._doubled_bos(ids)
+        ids, _, cut = self._limit.cut_rendered(ids, None, truncate, given.max_tokens)
+        return self._encoded(ids, None, [*doubled, *cut])
 
-    def _bounded(
-        self,
-        ids: list[int],
-        num_prompt: int | None,
-        max_tokens: int | None,
-        truncate: Truncation,
-        cut: list[str],
-    ) -> Encoded:
-        """A rendered text's ids, at most so many; the end is what is scored, so it stays."""
-        limit = self.contract.max_length
-        cut_to = limit if max_tokens is None else min(max_tokens, limit)
-        bos = self._tokenizer.bos_token_id
-        warnings = ["double_bos"] if bos is not None and ids[:2] == [bos, bos] else []
-        excess = len(ids) - cut_to
-        if excess > 0:
-            keep = self._num_kept_in_front(ids) if cut_to > 1 else 0
-            own_response = num_prompt is not None and num_prompt - keep < excess
-            refused = truncate == "error" or (truncate == "prompt" and own_response)
-            if max_tokens is None and refused:
-                raise InputTooLong(len(ids), limit, field="text")
-            ids = ids[:keep] + ids[keep + excess :]
-            num_prompt = None if num_prompt is None else max(num_prompt - excess, 0)
-            cut = [*cut, *_cut_warnings(own_response)]
-        return self._encoded(ids, num_prompt, [*warnings, *dict.fromkeys(cut)])
-
-    def _num_kept_in_front(self, ids: list[int]) -> int:
-        first = (self._tokenizer.bos_token_id, getattr(self._tokenizer, "cls_token_id", None))
-        return int(ids[0] in first)
-
-    def _cut(
-        self, ids: list[int], num_prompt: int | None, truncate: Truncation
-    ) -> tuple[list[int], int | None, list[str]]:
-        """Drop tokens from the left, keeping BOS (or CLS) and EOS; the response's own at last."""
-        limit = self.contract.max_length
-        keep_bos = self._num_kept_in_front(ids)
-        excess = len(ids) - limit
-        own_response = num_prompt is not None and num_prompt - keep_bos < excess
-        if truncate != "left":
-            if num_prompt is None:
-                raise InputTooLong(len(ids), limit)
-            if own_response or truncate == "error":
-                raise InputTooLong(len(ids), limit, field="response" if own_response else "prompt")
-        left = None if num_prompt is None else max(num_prompt - excess, keep_bos)
-        return ids[:keep_bos] + ids[keep_bos + excess :], left, _cut_warnings(own_response)
-
-    @property
-    def _max_characters(self) -> int:
-        return self.contract.max_length * MAX_CHARACTERS_PER_TOKEN
-
-    def _shorten(self, text: str, border: int, truncate: Truncation) -> tuple[str, int, list[str]]:
-        """Bound the characters to tokenise, so that no text takes long to refuse."""
-        own_response = len(text) - border > self._max_characters
-        if truncate == "error" or (truncate == "prompt" and own_response):
-            field = "response" if own_response else "prompt"
-            raise too_many_characters(len(text), self.contract.max_length, field)
-        text, left, cut = self._last_characters(text, border)
-        return text, left or 0, cut
-
-    def _last_characters(self, text: str, border: int | None) -> tuple[str, int | None, list[str]]:
-        """The end of a text, as much of it as can matter, behind the BOS that it began with."""
-        bos = self._tokenizer.bos_token or ""
-        front = bos if text.startswith(bos) else ""
-        excess = max(len(text) - self._max_characters, len(front))
-        left = None if border is None else len(front) + max(border - excess, 0)
-        return front + text[excess:], left, _cut_warnings(border is not None and border < excess)
-
-    def _render(self, dialogue: Dialogue, tail: str) -> tuple[str, int]:
-        """The text to tokenise, and the index of the response's first character in it."""
-        if dialogue.rendered or self.contract.rendering == "concatenate":
-            if not isinstance(dialogue.prompt, str):
-                raise InvalidMessages(
-                    "messages are not rendered yet; leave `rendered` out"
-                    if dialogue.rendered
-                    else "the model has no chat template for messages; send the prompt as a string",
-                    field="prompt",
-                )
-            text = dialogue.prompt + dialogue.response + tail
-            if dialogue.rendered and not text.strip():
-                raise EmptyText("the text is empty", field="response")
-            return text, len(dialogue.prompt)
-        messages = self._messages(dialogue)
-        try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=False
-            )
-        except Exception as error:
-            # Templates raise what they like, and may quote the messages: only the kind is told.
-            raise InvalidMessages(
-                f"the model's chat template refused the messages ({type(error).__name__})",
-                field="prompt",
-            ) from None
-        response = dialogue.response.strip()
-        if not response and text.endswith(self._frame.tail):
-            return text, len(text) - len(self._frame.tail)
-        tail = self._frame.tail  # it may hold the same words as a short response
-        border = text.removesuffix(tail).rfind(response)
-        return text, border if border >= 0 else len(text)
-
-    def _without_line_breaks(self, text: str) -> str:
-        """The text, without line breaks at its end where the contract wants EOS there."""
-        return text.rstrip("\n") if self.contract.eos == "closing" else text
-
-    @staticmethod
-    def _messages(dialogue: Dialogue) -> list[dict[str, str]]:
-        prompt = dialogue.prompt
-        if isinstance(prompt, str):
-            prompt = (Message("user", prompt),)
-        turns = [{"role": message.role, "content": message.content} for message in prompt]
-        return [*turns, {"role": "assistant", "content": dialogue.response}]
+    def _encode_pair(self, given: Dialogue | RenderedText, truncate: Truncation) -> Encoded:
+        dialogue = _as_pair(given)
+        bare, found = self._frame.without_stops(dialogue.response, dialogue.stops)
+        dialogue = replace(dialogue, response=bare) if found else dialogue
+        self._check(dialogue)
+        if dialogue.read_at != "end":
+            raise DetailUnavailable("the model reads prompt and response as a pair")
+        with self._lock:  # transformers' own call, which is not promised to be thread-safe
+            pair = encode_pair(self._tokenizer, str(dialogue.prompt), dialogue.response)
+        max_tokens = given.max_tokens if isinstance(given, RenderedText) else None
+        pair, cut = pair.cut(self._limit, truncate, max_tokens)
+        encoded = self._encoded(pair.ids, pair.num_prompt, cut)
+        return replace(encoded, token_types=pair.token_types)
 
     def _tokenize(
         self, text: str, *, add_special_tokens: bool
@@ -362,5 +342,30 @@ class TextEncoder:
         return next((i for i in range(last, -1, -1) if ids[i] != self.pad_token_id), 0)
 
 
-def _cut_warnings(own_response: bool) -> list[str]:
-    return ["truncated", "response_truncated"] if own_response else ["truncated"]
+_MAYBE_PAIR = (
+    "maybe_pair: the tokenizer separates pairs of texts, and prompt and response are read as one; "
+    "if the model was trained on pairs, set safety_rendering or helpfulness_rendering to pair"
+)
+_SEND_APART = (
+    "the model reads prompt and response as a pair of texts; send them apart, as `prompt` and "
+    "`response`"
+)
+
+
+def _as_pair(given: Dialogue | RenderedText) -> Dialogue:
+    """A dialogue of two texts, as a pair is read."""
+    if isinstance(given, RenderedText):
+        border = given.num_prompt_characters
+        if border is None:
+            raise InputError(_SEND_APART, field="text")
+        prompt, response = given.text[:border], given.text[border:]
+        return Dialogue(prompt, response, allow_empty=True, stops=given.stops)
+    if isinstance(given.prompt, str):
+        return given
+    if len(given.prompt) != 1 or given.prompt[0].role != "user":
+        raise InvalidMessages(
+            "the model reads a pair of one prompt and one response; send the prompt as a string, "
+            "or as a single user turn",
+            field="prompt",
+        )
+    return replace(given, prompt=given.prompt[0].content)

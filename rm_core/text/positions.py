@@ -21,19 +21,19 @@ class Tokenised:
 
     Attributes:
         dialogue: with the response as it was rendered.
-        border: index in the text of the response's first character.
+        border: index in the text of the response's first character; None where it isn't found.
         offsets: of the text's tokens, those that the tokenizer added included; None where the
             tokenizer doesn't tell.
     """
 
     dialogue: Dialogue
-    border: int
+    border: int | None
     offsets: Sequence[Offset] | None
 
     @property
     def num_prompt_tokens(self) -> int | None:
         """How many leading tokens hold nothing of the response; None where that is unknown."""
-        return num_prompt_tokens(self.offsets, self.border)
+        return None if self.border is None else num_prompt_tokens(self.offsets, self.border)
 
 
 def num_prompt_tokens(offsets: Sequence[Offset] | None, border: int) -> int | None:
@@ -57,7 +57,8 @@ def response_positions(encoded: Encoded) -> range:
     if encoded.num_prompt_tokens is None:
         raise InputError(
             "the model averages over the response's tokens, and it is not known where they begin; "
-            "send prompt and response apart, and serve the model with a fast tokenizer"
+            "send prompt and response apart, serve the model with a fast tokenizer, and leave out "
+            "of the response what its chat template changes"
         )
     end = encoded.read_position + 1
     return range(min(encoded.num_prompt_tokens, encoded.read_position), end)
@@ -81,12 +82,13 @@ def extra_positions_of(
     if read_at == "end":
         return ()
     offsets, first = tokenised.offsets, tokenised.num_prompt_tokens
-    if offsets is None or first is None or encoded.num_prompt_tokens is None:
+    border = tokenised.border
+    if offsets is None or first is None or border is None or encoded.num_prompt_tokens is None:
         raise DetailUnavailable(
             "the model's tokenizer doesn't tell where its tokens stand in the text; leave "
             "`detail` out, or serve the model with a fast tokenizer"
         )
-    text = _Response.of(tokenised, stripped=stripped)
+    text = _Response.of(tokenised.dialogue.response, border, stripped=stripped)
     shift = encoded.num_prompt_tokens - first
     if read_at == "tokens":
         return tuple(
@@ -113,11 +115,10 @@ class _Response:
     border: int
 
     @classmethod
-    def of(cls, tokenised: Tokenised, *, stripped: bool) -> "_Response":
-        given = tokenised.dialogue.response
+    def of(cls, given: str, border: int, *, stripped: bool) -> "_Response":
         bare = given.strip() if stripped else given
         begin = len(given) - len(given.lstrip()) if stripped else 0
-        return cls(given, begin, begin + len(bare), tokenised.border)
+        return cls(given, begin, begin + len(bare), border)
 
     def character(self, index: int) -> int:
         """The text's character `index`, counted in the response; the nearest if outside."""

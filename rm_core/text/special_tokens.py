@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rm_core.text.template import ChatTemplate
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -80,7 +82,7 @@ def find_frame(
     tokenizer: Any,
     tokenize: Callable[[str], list[int]],
     *,
-    chat: bool,
+    template: ChatTemplate | None,
     by_tokenizer: tuple[list[int], list[int]],
     want_bos: bool,
     want_eos: bool,
@@ -90,31 +92,17 @@ def find_frame(
     Args:
         tokenizer: a transformers tokenizer, for its special tokens and its template.
         tokenize: text to ids, nothing added.
-        chat: whether texts are rendered by the template, which then decides on BOS.
-        by_tokenizer: what the tokenizer itself adds (see `added_around`); not read with `chat`.
+        template: what renders texts, and then decides on BOS; None: nothing does.
+        by_tokenizer: what the tokenizer itself adds (see `added_around`); not read with `template`.
         want_bos: whether a text begins with BOS whatever template and tokenizer do.
         want_eos: likewise, whether it ends with EOS.
     """
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    prefix, suffix = ([], []) if chat else by_tokenizer
-    text, tail = _render_probe(tokenizer) if chat else ("", "")
+    prefix, suffix = by_tokenizer if template is None else ([], [])
+    text, tail = ("", "") if template is None else (template.before, template.tail)
     if bos is not None and (want_bos or tokenize(text)[:1] == [bos]):
         prefix = [bos]
     if eos is not None and want_eos and suffix[-1:] != [eos]:
         suffix = [*suffix, eos]
     stops = dict.fromkeys(stop for stop in (tokenizer.eos_token, tail.strip()) if stop)
     return Frame(tuple(prefix), tuple(suffix), tuple(stops), tail)
-
-
-def _render_probe(tokenizer: Any) -> tuple[str, str]:
-    """A small chat as the template renders it, and what it writes behind the last content."""
-    content = "answer"
-    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": content}]
-    try:
-        text: str = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=False
-        )
-    except Exception:  # a template that wants other roles: then there is nothing to learn
-        return "", ""
-    _, found, tail = text.rpartition(content)
-    return text, tail if found else ""

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
+from rm_client.turns import Content
 from service.dialects.base import (
     DialectOptions,
     ForeignModel,
@@ -23,7 +24,7 @@ from service.dialects.base import (
 )
 from service.dialects.handler import Dialect
 from service.dialects.nemo_gym_metrics import FAILURE, ROLLOUT, TASK, aggregate_metrics
-from service.dialects.texts import TextPart, Turn, answered
+from service.dialects.texts import Turn, answered
 from service.http.body import read_json, validate
 from service.http.openapi import COMMON_PROBLEMS, request_body
 from service.problems import json_reply
@@ -35,7 +36,7 @@ class ResponsesEntry(ForeignModel):
 
     type: str = "message"
     role: str | None = Field(default=None, min_length=1, max_length=64)
-    content: str | list[TextPart] | None = None
+    content: Content = None
 
 
 class ResponsesParams(ForeignModel):

@@ -3,34 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
-
-from rm_core.types import Dialogue, Message, RenderedText, TokenIds
+from rm_client.turns import Turn as AnyTurn
+from rm_core.types import Dialogue, RenderedText, TokenIds
 from service.dialects.base import ForeignModel, ParsedText, TextInput, bad_request, wrong_type
+from service.schemas.score import to_prompt
 
 
-class TextPart(ForeignModel):
-    """A part of a message's content; parts without text (images) hold nothing to score."""
-
-    text: str = ""
-
-
-class Turn(ForeignModel):
+class Turn(AnyTurn, ForeignModel):
     """One message of an OpenAI-like chat."""
-
-    role: str = Field(min_length=1, max_length=64)
-    content: str | list[TextPart] | None = None
-
-    def to_message(self) -> Message:
-        """The domain's value."""
-        return Message(self.role, self.text)
-
-    @property
-    def text(self) -> str:
-        """All text of the message, end to end."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
 
 
 def chat(turns: Sequence[Turn], pointer: str) -> TextInput:
@@ -45,8 +25,8 @@ def chat(turns: Sequence[Turn], pointer: str) -> TextInput:
             "A chat must end with an assistant turn, the response that is judged, after at least "
             "one other; to judge a text as it stands send it as input.",
         )
-    prompt = tuple(turn.to_message() for turn in turns[:-1])
-    subject = Dialogue(prompt, turns[-1].text, allow_empty=True)
+    prompt, last = to_prompt(turns[:-1]), turns[-1]
+    subject = Dialogue(prompt, last.text, allow_empty=True, response_fields=last.template_fields)
     fields = {"prompt": pointer, "response": f"{pointer}/{len(turns) - 1}/content"}
     return TextInput(subject, pointer, fields)
 
@@ -65,8 +45,7 @@ def answered(
     if isinstance(prompt, str):
         subject = Dialogue(prompt, response, allow_empty=True, rendered=rendered)
     else:
-        turns = tuple(turn.to_message() for turn in prompt)
-        subject = Dialogue(turns, response, allow_empty=True)
+        subject = Dialogue(to_prompt(prompt), response, allow_empty=True)
     return TextInput(subject, fields["response"], fields)
 
 

@@ -22,8 +22,8 @@ from rm_client.models import (
     StepsItem,
     TextOptions,
 )
-from rm_client.models_base import ChatMessage
 from rm_client.models_ppo import PpoItem
+from rm_client.turns import Turn
 from rm_core.types import Dialogue, Message
 
 WireItem = ScoreItem | CompareItem | PpoItem
@@ -68,7 +68,14 @@ class ScorableWireItem:
         item = self.item
         if isinstance(item, MessagesItem):
             *before, last = item.messages
-            return [Dialogue(to_prompt(before), last.content, stops=self.stops)]
+            return [
+                Dialogue(
+                    to_prompt(before),
+                    last.text,
+                    stops=self.stops,
+                    response_fields=last.template_fields,
+                )
+            ]
         first = Dialogue(to_prompt(item.prompt), "", rendered=item.rendered, stops=self.stops)
         if isinstance(item, StepsItem):
             ends = tuple(accumulate(map(len, item.steps)))
@@ -91,8 +98,13 @@ class ScorableWireItem:
         return "/steps" if isinstance(item, StepsItem) else "/response"
 
 
-def to_prompt(prompt: str | Sequence[ChatMessage]) -> str | tuple[Message, ...]:
+def to_prompt(prompt: str | Sequence[Turn]) -> str | tuple[Message, ...]:
     """The domain's form of a wire prompt."""
     if isinstance(prompt, str):
         return prompt
-    return tuple(Message(message.role, message.content) for message in prompt)
+    return tuple(to_message(turn) for turn in prompt)
+
+
+def to_message(turn: Turn) -> Message:
+    """The domain's form of a turn."""
+    return Message(turn.role, turn.text, turn.template_fields)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from rewardd.cli import app
-from service.settings import PREFIX, Settings
+from service.setting_sources import PREFIX
+from service.settings import Settings
 from tests.architecture.source import ROOT
 
 USER = "10001:10001"

@@ -12,7 +12,8 @@ import pytest
 import typer.main
 
 from rewardd.cli import app
-from service.settings import CONFIG_VARIABLE, PREFIX, Settings
+from service.setting_sources import CONFIG_VARIABLE, PREFIX
+from service.settings import Settings
 from tests.architecture.source import PACKAGES, ROOT, documents, modules, tree
 
 SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)

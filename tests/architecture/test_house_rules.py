@@ -89,6 +89,11 @@ TESTED_IN = {
     "rm_client/lines.py": "rm_client/test_replies.py",
     "rm_client/models_ppo.py": "rm_client/test_models.py",
     "rm_client/wire.py": "rm_client/test_replies.py",
+    # Parts of the encoder, each tested by what becomes of texts.
+    "rm_core/text/length.py": "rm_core/text/test_truncation.py",
+    "rm_core/text/rendering.py": "rm_core/text/test_template.py",
+    "rm_core/engine/forward/token_types.py": "rm_core/text/test_pairs.py",
+    "service/setting_sources.py": "service/test_settings.py",
     # Functions that frameworks load by path.
     "rm_client/adapters/areal.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/environment.py": "rm_client/adapters/test_by_path.py",
@@ -108,7 +113,7 @@ TESTED_IN = {
     "loadtest/bench/training/trl_worker.py": "integration/trainers/test_trl_reward_worker.py",
 }
 # The server's settings, and the functions that frameworks load by path and pass nothing to.
-READ_ENVIRONMENT = {Path("service/settings.py"), Path("rm_client/adapters/environment.py")}
+READ_ENVIRONMENT = {Path("service/setting_sources.py"), Path("rm_client/adapters/environment.py")}
 # Other projects' checkpoints that are nothing but pickles, at the user's word and as plain tensors.
 UNPICKLES = Path("rewardd/checkpoints/convert/pickled.py")
 # The field means something else by them, or nothing: a judge is an LLM judge.

@@ -41,6 +41,11 @@ COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
 POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
 PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
 
+TEXT, TEST_TEXT = "rm_core/text", "tests/rm_core/text"
+TEMPLATE = _target(f"{TEXT}/template.py", f"{TEST_TEXT}/test_template.py")
+SPECIAL_TOKENS = _target(f"{TEXT}/special_tokens.py", f"{TEST_TEXT}/test_stops.py")
+PAIRS = _target(f"{TEXT}/pairs.py", f"{TEST_TEXT}/test_pairs.py")
+
 _STORE_TESTS = (f"{TEST_STATE}/test_store.py", f"{TEST_STATE}/test_store_bounds.py")
 STORE = _target(f"{STATE}/store.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
 STREAMS = _target(f"{STATE}/stream_table.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
@@ -100,6 +105,19 @@ THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_thr
 
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **REWARD_MUTATIONS,
+    TEMPLATE: [
+        ("if body.rstrip().endswith(bare):", "if bare in body:"),
+        ("return str(error) if str(error) in constants else None", "return str(error)"),
+        ("return _SOME_DATE in self._apply", "return _SOME_DATE not in self._apply"),
+    ],
+    SPECIAL_TOKENS: [
+        ("return bare + self.tail if found else text", "return bare if found else text"),
+        ("found = found or stop in foreign", "found = stop in foreign"),
+    ],
+    PAIRS: [
+        ("dropped = set([*prompt, *response][:excess])", "dropped = set(range(excess))"),
+        ('tuple(found.get("token_type_ids", ()))', "()"),
+    ],
     PLAN: [
         ("ids[: last + 1]", "ids"),
         ("if shared - depth >= min_shared:", "if shared - depth > min_shared:"),

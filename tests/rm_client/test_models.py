@@ -32,7 +32,7 @@ PROMPT: TypeAdapter[str | list[ChatMessage]] = TypeAdapter(Prompt)
 
 @pytest.mark.parametrize("raw", ["", "why?", [{"role": "user", "content": "why?"}]])
 def test_a_prompt_is_a_text_or_a_chat(raw: object) -> None:
-    assert PROMPT.dump_python(PROMPT.validate_python(raw)) == raw
+    assert PROMPT.dump_python(PROMPT.validate_python(raw), exclude_none=True) == raw
 
 
 @pytest.mark.parametrize("raw", [None, 3, {}, {"role": "user", "content": "c"}, True])

@@ -8,6 +8,7 @@ import pytest
 import rm_core.engine
 import service.server
 from rm_core.errors import ConfigurationError
+from rm_core.text.contract import ContractOverrides
 from service.cli import run
 from service.settings import Settings
 
@@ -50,7 +51,7 @@ def test_the_models_are_loaded_by_a_thread_that_has_ended_when_serving_begins(
     assert alive_while_serving == [False]
 
 
-def test_what_the_settings_say_of_the_device_reaches_the_engine(
+def test_what_the_settings_say_of_loading_reaches_the_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: dict[str, Any] = {}
@@ -69,6 +70,9 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
             device="cuda:1",
             dtype="bfloat16",
             compile_layers=True,
+            read_position="last_token",
+            safety_rendering="pair",
+            template_date="2024-07-26",
         )
     )
 
@@ -76,7 +80,10 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
         "models": {"safety": "models/safety", "helpfulness": None},
         "device": "cuda:1",
         "dtype": "bfloat16",
-        "read": None,
+        "overrides": {
+            "safety": ContractOverrides("last_token", "pair", "2024-07-26"),
+            "helpfulness": ContractOverrides("last_token", None, "2024-07-26"),
+        },
         "deterministic": False,
         "compile_layers": True,
     }

@@ -10,9 +10,8 @@ from rewardd.checkpoints.inspect.report import Inspection, TextFacts
 from rm_core.checkpoint.load import model_max_length
 from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.text.contract import PositionContract, template_digest
-
-CLOCK = "strftime_now"
-"""The only way to the clock that transformers gives a template."""
+from rm_core.text.encoder import TextEncoder
+from rm_core.text.template import CLOCK
 
 
 def text_facts(source: Source, tokenizer: Any, contract: PositionContract) -> TextFacts:
@@ -73,6 +72,7 @@ def inspect_texts(source: Source, inspection: Inspection) -> None:
             f"the chat template calls {CLOCK}: it writes the current date, and scores change from "
             "day to day; save the tokenizer with a template without dates",
         )
+    _add_notes(tokenizer, contract, inspection, assumed=source.manifest is None)
     if contract.template_sha256 not in {None, facts.template_sha256}:
         inspection.add(
             "problem",
@@ -87,6 +87,17 @@ def inspect_texts(source: Source, inspection: Inspection) -> None:
             "the chat template writes BOS and the tokenizer adds one: whoever tokenises rendered "
             "text must say add_special_tokens=False, as rewardd does",
         )
+
+
+def _add_notes(
+    tokenizer: Any, contract: PositionContract, inspection: Inspection, *, assumed: bool
+) -> None:
+    """What the server would say at its start of how texts are read, but for the date."""
+    encoder = TextEncoder(tokenizer, contract, pad_token_id=None)
+    for note in encoder.notes(is_assumed=assumed):
+        code, _, said = note.partition(": ")
+        if code != "dated_template":
+            inspection.add("note", code, said)
 
 
 def _check_vocabulary(facts: TextFacts, inspection: Inspection) -> None:

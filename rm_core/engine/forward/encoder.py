@@ -20,6 +20,7 @@ from torch.nn import Linear
 from rm_core.checkpoint.heads import ScalarHeads, head_of
 from rm_core.engine.attention.blocks import BLOCKS_NAME, Blocks
 from rm_core.engine.forward.base import reads_of, require_whole
+from rm_core.engine.forward.token_types import row_token_types
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.policy import consecutive_packs
 from rm_core.types import Encoded
@@ -88,14 +89,14 @@ class EncoderRows:
         borders = list(accumulate((text.num_tokens for text in texts), initial=0))
         ids = torch.tensor([token for text in texts for token in text.input_ids], device=device)
         positions = torch.cat([self._positions(text) for text in texts]).to(device)
-        options = {"token_type_ids": torch.zeros_like(ids)[None]} if self._takes_types else {}
+        types = {"token_type_ids": row_token_types(texts).to(device)} if self._takes_types else {}
         firsts = torch.tensor(borders[:-1], device=device)
         with _reading(self._model.base_model, firsts), _given(self._head) as given:
             self._model(
                 input_ids=ids[None],
                 position_ids=positions[None],
                 blocks=Blocks(list(pairwise(borders)), device),
-                **options,
+                **types,
             )
         return given[-1]
 

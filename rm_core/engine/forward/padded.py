@@ -14,6 +14,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
 from rm_core.engine.forward.base import reads_of, require_whole
+from rm_core.engine.forward.token_types import padded_token_types
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.types import Encoded, ReadPosition
 
@@ -95,25 +96,25 @@ class PaddedForward:
         return torch.empty(0, 0) if states is None else states
 
     def _batch_states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
-        ids, mask = self._padded(texts)
+        inputs = self._padded(texts)
         rows = [row for row, own in enumerate(reads) for _ in own]
         flat = [position for own in reads for position in own]
-        at = torch.tensor([rows, flat], device=ids.device)
+        at = torch.tensor([rows, flat], device=self._model.device)
         if self._on_tokens:
-            hidden: Tensor = self._model.base_model(input_ids=ids, attention_mask=mask)[0]
+            hidden: Tensor = self._model.base_model(**inputs)[0]
         else:
-            hidden = self._before_head(ids, mask)
+            hidden = self._before_head(inputs)
         # What an encoder's head reads has no tokens any more, but for CTRL's, say.
         return hidden if hidden.ndim == 2 else hidden[at[0], at[1]]
 
-    def _before_head(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def _before_head(self, inputs: dict[str, Tensor]) -> Tensor:
         """What a head that is no `score` is given by the layers before it."""
         given: list[Tensor] = []
         hook = head_of(self._model).register_forward_pre_hook(
             lambda _, inputs: given.append(inputs[0])
         )
         try:
-            self._model(input_ids=ids, attention_mask=mask)
+            self._model(**inputs)
         finally:
             hook.remove()
         return given[-1]
@@ -122,21 +123,21 @@ class PaddedForward:
     def _logits(self, texts: Sequence[Encoded]) -> list[list[float]]:
         rewards: list[list[float]] = [[] for _ in texts]
         for batch in padded_batches([text.num_tokens for text in texts]):
-            ids, mask = self._padded([texts[i] for i in batch])
-            logits = self._model(input_ids=ids, attention_mask=mask).logits
+            logits = self._model(**self._padded([texts[i] for i in batch])).logits
             for index, value in zip(batch, logits.float()[:, 0].tolist(), strict=True):
                 rewards[index] = [value]
         return rewards
 
-    def _padded(self, texts: list[Encoded]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, (texts, longest), int64, on the model's device."""
+    def _padded(self, texts: list[Encoded]) -> dict[str, Tensor]:
+        """Ids, mask and segments, (texts, longest), int64, on the model's device."""
         longest = max(text.num_tokens for text in texts)
         ids = torch.full((len(texts), longest), self._pad, dtype=torch.long)
         mask = torch.zeros((len(texts), longest), dtype=torch.long)
         for row, text in enumerate(texts):
             ids[row, : text.num_tokens] = torch.tensor(text.input_ids)
             mask[row, : text.num_tokens] = 1
-        return ids.to(self._model.device), mask.to(self._model.device)
+        inputs = {"input_ids": ids, "attention_mask": mask, **padded_token_types(texts)}
+        return {name: tensor.to(self._model.device) for name, tensor in inputs.items()}
 
 
 def padded_batches(lengths: Sequence[int]) -> list[list[int]]:

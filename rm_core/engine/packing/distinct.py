@@ -59,8 +59,11 @@ def distinct_reads(texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> 
         texts: with repetitions.
         reads: of each text, positions in its ids.
     """
-    kinds: dict[tuple[tuple[int, ...], int], int] = {}
-    kind_of = [kinds.setdefault((text.input_ids, text.read_position), len(kinds)) for text in texts]
+    kinds: dict[tuple[tuple[int, ...], tuple[int, ...], int], int] = {}
+    kind_of = [
+        kinds.setdefault((text.input_ids, text.token_types, text.read_position), len(kinds))
+        for text in texts
+    ]
     firsts: list[Encoded] = []
     wanted: list[dict[int, int]] = [{} for _ in kinds]
     for text, kind, own in zip(texts, kind_of, reads, strict=True):

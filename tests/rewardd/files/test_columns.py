@@ -55,7 +55,7 @@ def test_chats_bring_their_prompt_along_and_an_answer_alone_takes_the_column(
 ) -> None:
     item = Columns(responses=("chosen", "rejected")).compare_item(values)
 
-    assert [message.model_dump() for message in item.prompt] == [USER]  # type: ignore[union-attr]
+    assert [message.model_dump(exclude_none=True) for message in item.prompt] == [USER]  # type: ignore[union-attr]
     assert item.responses == ["a", "b"]
 
 

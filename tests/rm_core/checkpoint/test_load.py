@@ -21,7 +21,7 @@ from rm_core.errors import (
     WrongNumLabels,
     WrongRole,
 )
-from rm_core.text.contract import default_contract
+from rm_core.text.contract import ContractOverrides, default_contract
 from rm_core.types import Baseline, SafetyThreshold
 from tests.adapters import save_base
 from tests.models import make_tokenizer, save_checkpoint
@@ -74,7 +74,9 @@ def test_a_checkpoint_of_ours_brings_its_contract_calibration_baseline_and_tau(o
 
 
 def test_a_setting_overrides_the_position_read(foreign: Path) -> None:
-    loaded = load_reward_model(str(foreign), "safety", read="last_token")
+    loaded = load_reward_model(
+        str(foreign), "safety", overrides=ContractOverrides(read="last_token")
+    )
 
     assert loaded.encoder.contract.read == "last_token"
 

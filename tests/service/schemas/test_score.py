@@ -89,6 +89,13 @@ def test_the_wire_offers_what_the_core_can_do(wire, core):
     assert get_args(wire) == get_args(core)
 
 
+def test_the_wire_documents_every_warning_of_a_text():
+    schema = models.ResponseReply.model_json_schema()["properties"]["warnings"]
+
+    assert set(get_args(types.TextWarning)) <= set(schema["items"]["enum"])
+    assert all(name in schema["description"] for name in get_args(types.TextWarning))
+
+
 def test_options_that_the_wire_leaves_out_are_the_cores_own():
     assert PpoEnvelope(items=[1]).shaping == ShapingOptions()
     assert models_ppo.DEFAULT_BETA == rewards.DEFAULT_BETA
@@ -105,7 +112,7 @@ def test_options_that_the_wire_leaves_out_are_the_cores_own():
         {"prompt": [], "responses": ["a", "b"]},
         {"prompt": [{"role": "", "content": "c"}], "responses": ["a", "b"]},
         {"prompt": [{"role": "r" * 65, "content": "c"}], "responses": ["a", "b"]},
-        {"prompt": [{"role": "r", "content": "c", "name": "n"}], "responses": ["a", "b"]},
+        {"prompt": [{"role": "r", "content": "c", "colour": "n"}], "responses": ["a", "b"]},
     ],
 )
 def test_nothing_is_converted_and_nothing_unknown_is_taken(raw):

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import processors
 
 from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.text.contract import default_contract
+from tests.models import EOS, save_checkpoint
 from tests.models import make_tokenizer as make
-from tests.models import save_checkpoint
 
 
 def with_date() -> Any:
@@ -50,3 +51,17 @@ def test_a_template_that_is_not_the_manifests_is_a_problem(tmp_path: Path) -> No
     found = inspect_checkpoint(str(directory), load=False)
 
     assert "template_changed" in {f.code for f in found.findings if f.severity == "problem"}
+
+
+def test_what_the_server_says_of_texts_is_noted(tmp_path: Path) -> None:
+    is_open, pairs = make(chat=True), make()
+    is_open.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    pairs.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", EOS)]
+    )
+    pairs.sep_token = "</s>"
+
+    for code, tokenizer in (("unfinished_template", is_open), ("maybe_pair", pairs)):
+        directory = save_checkpoint(tmp_path / code, tokenizer=tokenizer)
+        found = inspect_checkpoint(str(directory), load=False)
+        assert code in {each.code for each in found.findings if each.severity == "note"}
