@@ -27,6 +27,7 @@ TEMPLATE = (
 MAX_LENGTH = 200
 STOP = "<|im_end|>"
 Body = dict[str, Any]
+_OTHERWISE = ("rendered", "paddle", "chat", "verify")
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def dialect_doors(case: Case) -> Iterator[tuple[str, Body, Callable[[Any], float
     apart = {"prompts": [case.rendered_prompt], "responses": [rendered]}
     yield "/get_reward?rendered=1", apart, lambda reply: float(reply["rewards"][0])
     for tongue in TONGUES:
-        if "rendered" not in tongue.path:  # these cut the text anywhere
+        # Those of rendered prompts and PaddleNLP cut the text anywhere, the others are of chats.
+        if not any(word in tongue.name + tongue.path for word in _OTHERWISE):
             yield tongue.path, tongue.body(whole), tongue.read
 
 
