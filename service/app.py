@@ -14,7 +14,7 @@ from service.dialects import registry
 from service.http.auth import ApiKeys, api_key_dependency
 from service.http.middleware import RequestContext
 from service.http.openapi import install_openapi
-from service.http.provenance import Provenance
+from service.http.provenance import Provenance, read_secret
 from service.observability.metrics import Metrics
 from service.ppo.handler import PPO_ROUTE
 from service.problems import install_handlers
@@ -29,7 +29,7 @@ from service.routes import (
     score,
     streams,
 )
-from service.settings import Settings, read_secret
+from service.settings import Settings
 from service.state import AppState
 from service.streams.service import StreamService
 
@@ -108,6 +108,7 @@ def scheduler_limits(settings: Settings) -> SchedulerLimits:
         max_queue_tokens=settings.max_queue_tokens,
         max_request_tokens=settings.max_request_tokens,
         max_reply_rewards=settings.max_reply_rewards,
+        max_waiting_bytes=settings.max_waiting_bytes,
         bulk_every_packs=settings.bulk_every_packs,
         tokenizer_threads=settings.tokenizer_threads,
     )

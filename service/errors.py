@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from rm_core.errors import InputError, RewardError
 
-RejectionReason = Literal["queue_full", "token_budget", "queue_wait"]
+RejectionReason = Literal["queue_full", "token_budget", "queue_wait", "waiting_bytes", "stopping"]
 Stage = Literal["admit", "queue", "inference"]
 
 
@@ -20,6 +20,8 @@ class QueueFull(Exception):
         "queue_full": "The queue holds as many items as it may.",
         "token_budget": "The queue holds as many tokens as it may.",
         "queue_wait": "The queue is longer than this request may wait.",
+        "waiting_bytes": "The requests that wait hold as many bytes as they may.",
+        "stopping": "The service is stopping.",
     }
 
     def __init__(self, reason: RejectionReason, retry_after_seconds: int) -> None:

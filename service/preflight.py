@@ -12,7 +12,8 @@ from rm_core.checkpoint.files import ADAPTER_CONFIG, inspect_files, resolve_dire
 from rm_core.errors import ConfigurationError
 from rm_core.types import ROLES
 from service.dialects import registry
-from service.settings import Settings, read_secret
+from service.http.provenance import read_secret
+from service.settings import Settings
 from service.streams.database import STATE_FILE, check_database, make_state_directory
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import tempfile
@@ -13,6 +14,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from rm_core.types import Scorer
 from service.app import create_app
@@ -22,6 +24,10 @@ from service.state import AppState
 # Longer than the pools of the trainers' HTTP clients keep a connection (aiohttp: 15 s): else they
 # send into sockets that we have just closed, and retry what may have counted.
 KEEP_ALIVE_SECONDS = 120
+
+_MAX_OPEN_FILES = 65_536
+_SHARE_OF_DRAIN = 0.8
+"""After this share of the drain's time whoever still waits is answered: go elsewhere."""
 
 _log = structlog.get_logger(__name__)
 
@@ -38,8 +44,28 @@ def serve(settings: Settings, scorer: Scorer, *, sockets: list[socket.socket] | 
         The process's exit code: 0 if every accepted request was answered, 1 if the server could
         not start or the drain timeout cut requests off.
     """
+    raise_open_files()
     app = create_app(settings, scorer)
-    config = uvicorn.Config(
+    server = DrainingServer(server_config(app, settings), settings, app.state.rewardd)
+    try:
+        server.run(sockets)
+    except SystemExit as exc:  # uvicorn's way to say that it could not start
+        _log.error("server_did_not_start", host=settings.host, port=settings.port)
+        return int(exc.code or 1) if isinstance(exc.code, int) else 1
+    return 0 if server.drained else 1
+
+
+def raise_open_files() -> None:
+    """Allow as many connections as the system does: trainers open thousands at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -54,13 +80,6 @@ def serve(settings: Settings, scorer: Scorer, *, sockets: list[socket.socket] | 
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
         backlog=2048,
     )
-    server = DrainingServer(config, settings, app.state.rewardd)
-    try:
-        server.run(sockets)
-    except SystemExit as exc:  # uvicorn's way to say that it could not start
-        _log.error("server_did_not_start", host=settings.host, port=settings.port)
-        return int(exc.code or 1) if isinstance(exc.code, int) else 1
-    return 0 if server.drained else 1
 
 
 class DrainingServer(uvicorn.Server):
@@ -135,7 +154,11 @@ class DrainingServer(uvicorn.Server):
 
     def _leave_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         _log.info("draining", seconds=self._settings.drain_timeout_seconds)
-        loop.call_later(self._settings.drain_delay_seconds, self._leave)
+        delay, timeout = self._settings.drain_delay_seconds, self._settings.drain_timeout_seconds
+        loop.call_later(delay, self._leave)
+        # A queue may be longer than the drain: those who wait in it shall have an answer, not a
+        # connection that is cut.
+        loop.call_later(delay + _SHARE_OF_DRAIN * timeout, self._state.scheduler.stop_waiting)
 
     def _leave(self) -> None:
         self.should_exit = True

@@ -38,6 +38,17 @@ DialectName = Literal[
 ]
 """Other projects' HTTP contracts; see docs/guides/dialects.md."""
 
+RewardKind = Literal[
+    "selected",
+    "helpfulness",
+    "safety",
+    "raw_selected",
+    "raw_helpfulness",
+    "raw_safety",
+    "whitened",
+]
+"""Which number a dialect gives a text: calibrated, or the head's own (`raw_`), or whitened."""
+
 
 Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
 
@@ -183,16 +194,24 @@ class Settings(BaseSettings):
         "(/ppo_reward); lower it where trainers share the device with much interactive work.",
     )
     max_queue_items: int = Field(
-        default=4096,
+        default=16_384,
         ge=1,
         le=2**20,
-        description="Items admitted and not finished; beyond it requests are refused at once.",
+        description="Items admitted and not finished, enough for a batch that a trainer posts at "
+        "once; beyond it native routes refuse at once and dialects wait.",
     )
     max_queue_tokens: int = Field(
-        default=2_097_152,
+        default=8_388_608,
         ge=1,
         le=2**31,
-        description="Tokens admitted and not finished.",
+        description="Tokens admitted and not finished, some 40 bytes each and tokenizer.",
+    )
+    max_waiting_bytes: int = Field(
+        default=512 * 1024 * 1024,
+        ge=1024,
+        le=2**40,
+        description="Bodies of requests to dialects, which wait for room; beyond it they are "
+        "refused (503).",
     )
     max_queue_wait_seconds: Seconds = Field(
         default=30.0,
@@ -249,11 +268,11 @@ class Settings(BaseSettings):
         description="Other projects' contracts that are not answered, separated by commas; all "
         f"are by default: {', '.join(get_args(DialectName))}.",
     )
-    dialect_reward: Literal["selected", "helpfulness", "safety", "whitened"] = Field(
+    dialect_reward: RewardKind = Field(
         default="selected",
-        description="The number that dialects return, after calibration: the reward that the "
-        "safety rule selects, one model's, or the selected one whitened by a stream. A trainer's "
-        "address overrides it with ?reward=.",
+        description="The number that dialects return, calibrated: the reward that the safety rule "
+        "selects, or one model's; with raw_ in front the model's own number before calibration; "
+        "or the selected one whitened by a stream. A trainer's address overrides it with ?reward=.",
     )
     dialect_stream: str = Field(
         default="default",
@@ -354,23 +373,3 @@ class Settings(BaseSettings):
         if any(not key.strip() for key in keys):
             raise ConfigurationError("an API key is empty; remove it or give it a value")
         return tuple(key.encode() for key in keys)
-
-
-def read_secret(path: Path) -> bytes:
-    """The secret of `hmac_secret_file`, without the line break that editors add.
-
-    Raises:
-        ConfigurationError: the file can't be read, or holds fewer than 16 bytes.
-    """
-    try:
-        secret = path.read_bytes().strip()
-    except OSError as exc:
-        raise ConfigurationError(
-            f"hmac_secret_file {path} can't be read: {type(exc).__name__}"
-        ) from None
-    if len(secret) < 16:
-        raise ConfigurationError(
-            f"hmac_secret_file {path} holds fewer than 16 bytes; write a longer secret, such as "
-            "that of `openssl rand -hex 32`"
-        )
-    return secret

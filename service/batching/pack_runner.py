@@ -99,8 +99,9 @@ class PackRunner:
     def release(self, entries: Iterable[Entry]) -> None:
         """Give back the entries' places in the queue."""
         for entry in entries:
-            self._admission.release_items(1)
-            self._admission.release_tokens(entry.num_tokens, entry.request.submission.priority)
+            of = entry.request.submission
+            self._admission.release_items(1, waited=of.waits)
+            self._admission.release_tokens(entry.num_tokens, of.priority, waited=of.waits)
 
     def _still_wanted(self, part: list[Entry]) -> list[Entry]:
         now = self._clock()
@@ -169,8 +170,7 @@ class PackRunner:
         for name, reward in outcome.rewards.items():
             self._metrics.rewarded(name, reward)
         self._metrics.sequences.labels(entry.request.submission.route).inc()
-        if "truncated" in entry.item.warnings:
-            self._metrics.truncated.labels("prompt").inc()
+        self._metrics.warned(entry.item.warnings)
         return outcome
 
     def _settle(self, entry: Entry, outcome: ScoreOutcome) -> None:

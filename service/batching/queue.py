@@ -19,6 +19,8 @@ class Submission:
         truncate: what to do with a text that is too long.
         deadline: when the answer is useless, on the service's clock; None: never.
         patience_seconds: how long to wait for the first text to begin; None: as the settings say.
+        waits: whether to stand in line for room rather than be refused; bulk work only.
+        num_bytes: of the body, which is kept while it waits.
     """
 
     route: str
@@ -26,6 +28,8 @@ class Submission:
     truncate: Truncation = "error"
     deadline: float | None = None
     patience_seconds: float | None = None
+    waits: bool = False
+    num_bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +50,12 @@ class PendingRequest:
     done: asyncio.Future[None]
     begun: bool = False
 
+    @classmethod
+    def of(cls, submission: Submission, num_dialogues: int) -> "PendingRequest":
+        """A request none of whose dialogues has its outcome; needs a running loop."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return cls(submission, [None] * num_dialogues, num_dialogues, done)
+
     @property
     def is_over(self) -> bool:
         """Nobody waits for it any more."""
@@ -55,6 +65,15 @@ class PendingRequest:
         """Tell whoever waits that nothing will come."""
         if not self.done.done():
             self.done.set_exception(error)
+
+    def settle(self, index: int, outcome: ScoreOutcome) -> None:
+        """Give a dialogue its outcome; the last one wakes the caller."""
+        if self.outcomes[index] is not None:
+            raise InvariantViolation("an entry was settled twice; this is a bug")
+        self.outcomes[index] = outcome
+        self.unfinished -= 1
+        if self.unfinished == 0 and not self.is_over:
+            self.done.set_result(None)
 
     def results(self) -> list[ScoreOutcome]:
         """All outcomes, in order, once `done`."""
@@ -92,10 +111,4 @@ class Entry:
 
     def settle(self, outcome: ScoreOutcome) -> None:
         """Give the entry its outcome; the last one of a request wakes its caller."""
-        request = self.request
-        if request.outcomes[self.index] is not None:
-            raise InvariantViolation("an entry was settled twice; this is a bug")
-        request.outcomes[self.index] = outcome
-        request.unfinished -= 1
-        if request.unfinished == 0 and not request.is_over:
-            request.done.set_result(None)
+        self.request.settle(self.index, outcome)

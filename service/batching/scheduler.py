@@ -33,6 +33,7 @@ from service.batching.pack_runner import PackRunner
 from service.batching.prefetch import PlannedPack, plan_from
 from service.batching.queue import Entry, PendingRequest, Submission
 from service.batching.tokenizer_pool import TokenizerPool
+from service.batching.waiting import WaitingRequests
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
 from service.results import ItemFailure, ScoreOutcome
@@ -54,6 +55,7 @@ class SchedulerLimits:
     max_queue_tokens: int
     max_request_tokens: int
     max_reply_rewards: int
+    max_waiting_bytes: int
     bulk_every_packs: int
     tokenizer_threads: int
 
@@ -84,12 +86,20 @@ class Scheduler:
             limits.max_queue_tokens,
             limits.max_pack_tokens,
             limits.bulk_every_packs,
+            limits.max_waiting_bytes,
         )
         self._cap = TokenBudgetController(limits.max_pack_tokens)
         self._rotation = PriorityRotation(limits.bulk_every_packs)
         self._concurrency = ConcurrencyTracker(clock)
         self._new_cost = functools.partial(new_cost, shares_prefixes=scorer.shares_prefixes)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
+        self._waiting = WaitingRequests(
+            self._admission,
+            self._tokenizers,
+            self._concurrency,
+            self._append,
+            max_tokens=limits.max_request_tokens,
+        )
         self._device = DeviceThread()
         self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
         self._order = itertools.count()
@@ -98,6 +108,8 @@ class Scheduler:
         self._planned: PlannedPack | None = None
         self._arrived = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._stopping = False
+        metrics.watch_waiting(lambda: len(self._waiting), lambda: self._admission.waiting_bytes)
         metrics.watch_queue(
             lambda: len(self._queue),
             lambda: sum(entry.num_tokens for entry in self._queue),
@@ -118,6 +130,14 @@ class Scheduler:
         self._fail_all(EngineClosed("the service is stopping"))
         self._tokenizers.close()
         await self._device.close(timeout_seconds)
+
+    def stop_waiting(self) -> None:
+        """Answer whoever waits, and whoever comes from now on; what the device has goes on."""
+        self._stopping = True
+        stopping = QueueFull("stopping", 1)
+        self._waiting.fail(stopping)
+        for entry in self._queue:
+            entry.request.fail(stopping)
 
     @property
     def is_alive(self) -> bool:
@@ -141,13 +161,13 @@ class Scheduler:
         Args:
             dialogues: what to score.
             submission: how they wait and are read; its deadline is on the scheduler's clock.
-            patience_seconds: from admission until the first item is begun.
+            patience_seconds: from now until the first item is begun.
 
         Returns:
             One outcome per dialogue, in order.
 
         Raises:
-            QueueFull: no room, or too long a wait.
+            QueueFull: no room, or too long a wait, or the service stops.
             RequestTooLarge: more tokens than one request may hold.
             DetailTooLarge: more rewards of tokens or steps than one reply may hold.
             DeadlineExceeded: the deadline passed.
@@ -155,6 +175,12 @@ class Scheduler:
         """
         if not dialogues:
             return []
+        self._require_open()
+        if submission.waits:
+            request = PendingRequest.of(submission, len(dialogues))
+            begin_before = self._clock() + patience_seconds
+            async with self._waiting.feeding(request, dialogues):
+                return await self._finish(request, begin_before)
         with self._concurrency.member():
             return await self._score(dialogues, submission, patience_seconds)
 
@@ -162,8 +188,6 @@ class Scheduler:
         self, dialogues: Sequence[RewardInput], submission: Submission, patience_seconds: float
     ) -> list[ScoreOutcome]:
         priority, deadline = submission.priority, submission.deadline
-        if not self.is_alive:
-            raise EngineClosed("the device thread has ended")
         now = self._clock()
         if deadline is not None and now + self._admission.wait_seconds(priority) >= deadline:
             raise DeadlineExceeded("admit")
@@ -171,8 +195,7 @@ class Scheduler:
         unqueued = len(dialogues)
         try:
             encoded = await self._tokenizers.encode(dialogues, submission.truncate)
-            if not self.is_alive:
-                raise EngineClosed("the device thread has ended")
+            self._require_open()
             if deadline is not None and self._clock() >= deadline:
                 raise DeadlineExceeded("queue")
             request = self._enqueue(dialogues, encoded, submission)
@@ -180,6 +203,12 @@ class Scheduler:
         finally:
             self._admission.release_items(unqueued)
         return await self._finish(request, now + patience_seconds)
+
+    def _require_open(self) -> None:
+        if not self.is_alive:
+            raise EngineClosed("the device thread has ended")
+        if self._stopping:
+            raise QueueFull("stopping", 1)
 
     def _enqueue(
         self,
@@ -195,23 +224,23 @@ class Scheduler:
         if places > self._limits.max_reply_rewards:
             raise DetailTooLarge(places, self._limits.max_reply_rewards)
         self._admission.admit_tokens(tokens, submission.priority)
-        request = PendingRequest(
-            submission=submission,
-            outcomes=[item if isinstance(item, ItemFailure) else None for item in encoded],
-            unfinished=len(items),
-            done=asyncio.get_running_loop().create_future(),
-        )
-        now = self._clock()
-        for index, item in items.items():
-            # The prompt names the group, so that its responses meet also across requests.
-            group = hash(dialogues[index].group_key)
-            waiting = QueuedSequence(item, next(self._order), group, submission.priority)
-            self._queue.append(Entry(request, index, waiting, now))
-        if items:
-            self._arrived.set()
-        else:
-            request.done.set_result(None)
+        request = PendingRequest.of(submission, len(dialogues))
+        for index, outcome in enumerate(encoded):
+            if isinstance(outcome, ItemFailure):
+                request.settle(index, outcome)
+            else:
+                self._append(request, index, dialogues[index], outcome)
         return request
+
+    def _append(
+        self, request: PendingRequest, index: int, dialogue: RewardInput, item: EncodedItem
+    ) -> None:
+        """Put a text that has its place and its tokens into the queue."""
+        # The prompt names the group, so that its responses meet also across requests.
+        group = hash(dialogue.group_key)
+        waiting = QueuedSequence(item, next(self._order), group, request.submission.priority)
+        self._queue.append(Entry(request, index, waiting, self._clock()))
+        self._arrived.set()
 
     async def _finish(self, request: PendingRequest, begin_before: float) -> list[ScoreOutcome]:
         """Wait until every entry has its outcome, or until waiting makes no sense."""
@@ -251,6 +280,7 @@ class Scheduler:
     def _fail_all(self, error: Exception) -> None:
         waiting, self._queue = self._queue, []
         self._runner.release(waiting)
+        self._waiting.fail(error)
         for entry in (*waiting, *self._running):
             entry.request.fail(error)
         self._running = []

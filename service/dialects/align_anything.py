@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -55,6 +56,7 @@ DIALECT = Dialect(
     summary="OpenRLHF and align-anything: rewards of texts",
     body=AlignAnythingBody,
     example={"prompts": ["Is 27 prime?"], "responses": ["No: 27 = 3 × 9."]},
+    client_timeout=ClientTimeout(100, "remote_rm_client.py"),
     read=read,
     matches=lambda body: "responses" in body,
 )

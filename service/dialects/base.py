@@ -1,8 +1,10 @@
 """What a dialect's body asks: texts to score, and how to write down what became of them."""
 
+import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,9 +12,11 @@ from rm_core.rewards.rule import ScoredResponse
 from rm_core.types import RewardInput, Role, TokenIds
 from service.problems import Problem, ProblemItem
 from service.results import ItemFailure
+from service.settings import RewardKind
 
-RewardKind = Literal["selected", "helpfulness", "safety", "whitened"]
-"""Which number a dialect gives a text."""
+PATIENCE_SECONDS = 300.0
+"""How long a request waits for room whose client itself would wait for ever."""
+_MARGIN_SECONDS = 10.0
 
 
 class ForeignModel(BaseModel):
@@ -96,6 +100,7 @@ class TextReward:
             "selected_safety": float(results is not None and results.selected == "safety"),
             "num_tokens": float(self.num_tokens),
             "truncated": float("truncated" in self.warnings),
+            "response_truncated": float("response_truncated" in self.warnings),
             "missing_eos": float("missing_eos" in self.warnings),
             "failed": float(self.failure is not None),
         }
@@ -117,6 +122,44 @@ class ParsedBody:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTimeout:
+    """How long a dialect's clients wait for a reply, and who says so.
+
+    Attributes:
+        seconds: of the client that waits least; None: they wait for ever.
+        source: of the number, in the clients' own code.
+    """
+
+    seconds: float | None
+    source: str
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a request waits for room: a little less than its client does."""
+        if self.seconds is None:
+            return PATIENCE_SECONDS
+        return self.seconds - min(_MARGIN_SECONDS, self.seconds / 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one reply from another where a contract wants that: its name and its time.
+
+    Attributes:
+        reply_id: 32 hex digits.
+        created: unix time, whole seconds.
+    """
+
+    reply_id: str
+    created: int
+
+    @classmethod
+    def new(cls) -> "Stamp":
+        """That of a reply which nobody has had yet."""
+        return cls(uuid.uuid4().hex, int(time.time()))
+
+
+@dataclass(frozen=True, slots=True)
 class DialectOptions:
     """What the address says beside the body; trainers can set an address and little else.
 
@@ -127,6 +170,7 @@ class DialectOptions:
         rendered: whether prompts are rendered already and only the response is to be appended.
         name: of the model that the path names; "" elsewhere.
         stops: the policy's stop tokens, taken off the texts' ends.
+        stamp: of the reply.
     """
 
     reward: RewardKind = "selected"
@@ -135,6 +179,7 @@ class DialectOptions:
     rendered: bool = False
     name: str = ""
     stops: tuple[str, ...] = ()
+    stamp: Stamp = field(default_factory=Stamp.new)
 
 
 def wrong_type(pointer: str, expected: str) -> ItemFailure:

@@ -5,13 +5,18 @@ number also as the log-probability of a token `reward` (Curator, CAMEL read it t
 can be given a base address and no more, so that NIM's have one of their own: `/nim/v1`.
 """
 
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward, bad_request
+from service.dialects.base import (
+    ClientTimeout,
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    TextReward,
+    bad_request,
+)
 from service.dialects.handler import Dialect
 from service.dialects.models import DEFAULT_MODEL, reward_of_model
 from service.dialects.texts import Turn, chat
@@ -29,17 +34,17 @@ class ChatBody(ForeignModel):
     n: int | None = None
 
 
-def read_swift(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
+def read_swift(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The chat; its reward is the message."""
-    return _parsed(body, prefix="")
+    return _parsed(body, options, prefix="")
 
 
-def read_nim(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
+def read_nim(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The chat; the message names the reward."""
-    return _parsed(body, prefix=f"{_NIM_WORD}:")
+    return _parsed(body, options, prefix=f"{_NIM_WORD}:")
 
 
-def _parsed(body: Mapping[str, Any], prefix: str) -> ParsedBody:
+def _parsed(body: Mapping[str, Any], options: DialectOptions, prefix: str) -> ParsedBody:
     asked = validate(ChatBody, body)
     if asked.stream:
         raise bad_request("/stream", "A number is not streamed; send stream: false.")
@@ -52,9 +57,9 @@ def _parsed(body: Mapping[str, Any], prefix: str) -> ParsedBody:
         tokens = given.num_tokens
         entry = {"token": _NIM_WORD, "logprob": given.reward, "bytes": None, "top_logprobs": []}
         return {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": f"chatcmpl-{options.stamp.reply_id}",
             "object": "chat.completion",
-            "created": int(time.time()),
+            "created": options.stamp.created,
             "model": reward or DEFAULT_MODEL,
             "choices": [
                 {
@@ -82,6 +87,7 @@ SWIFT = Dialect(
             {"role": "assistant", "content": "No: 27 = 3 × 9."},
         ],
     },
+    client_timeout=ClientTimeout(600, "openai 3.57: _constants.py"),
     read=read_swift,
 )
 NIM = replace(

@@ -1,7 +1,8 @@
 """From a dialect's request to its reply: options, body, the core call, overload as clients bear it.
 
-Refusals are always 503 with Retry-After, whatever `overload_status` says: veRL takes a 4xx for
-final, the others try again on anything.
+Texts wait for room a little less long than their client does. When that is over it is a 503 with
+Retry-After, whatever `overload_status` says: veRL takes a 4xx for final, the others try again on
+anything.
 """
 
 import asyncio
@@ -12,32 +13,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
 from rm_client.models_base import MAX_STOP_CHARACTERS, MAX_STOPS
+from rm_core.types import ROLES
 from service.batching.queue import Submission
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ParsedBody,
-    ParsedText,
-    RewardKind,
+    Stamp,
     TextInput,
     bad_request,
 )
-from service.dialects.result import text_rewards
+from service.dialects.reply import reply_of
+from service.dialects.result import require_scored, text_rewards
+from service.dialects.whitened import WhitenedCall, answer_whitened
 from service.http.body import parse_json, read_body, require_identity, require_json
 from service.http.deadline import deadline_of, while_connected
-from service.problems import Problem, ProblemItem, json_reply
+from service.problems import Problem, ProblemItem
 from service.results import ItemResult
 from service.scoring.score_items import score_items
-from service.settings import DialectName, Settings
+from service.settings import DialectName, RewardKind, Settings
 from service.state import AppState
 from service.streams.stream_table import is_name
 
-_ROOM_POLL_SECONDS = 0.1
-_PATIENCE_SECONDS = 7 * 24 * 3600.0
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -54,9 +55,8 @@ class Dialect:
         body: model of the body, for the documentation.
         example: a body, for the documentation.
         read: understands a body; raises Problem where it can't.
+        client_timeout: how long its clients wait, from which follows how long their texts do.
         matches: whether a body is of this dialect, asked where several share a path.
-        waits: whether requests wait for room instead of being refused, their clients knowing no
-            retry.
         allows_nan: whether bodies with NaN or Infinity are read, which Python clients write.
         parse: reads a body that need not be declared as JSON; None: JSON alone.
     """
@@ -67,8 +67,8 @@ class Dialect:
     body: type[BaseModel]
     example: Mapping[str, Any]
     read: Callable[[Mapping[str, Any], DialectOptions], ParsedBody]
+    client_timeout: ClientTimeout
     matches: Callable[[Mapping[str, Any]], bool] = lambda _: True
-    waits: bool = False
     allows_nan: bool = True
     parse: Callable[[Request, bytes], Any] | None = None
 
@@ -84,28 +84,53 @@ async def answer_dialect(
         dialects: of the path, those switched on; at least one.
 
     Raises:
-        Problem: the body can't be understood, a text can't be scored, or the service is too busy.
+        Problem: the body can't be understood, a text can't be scored, or there was no room for it
+            in the time that the dialect's clients allow.
     """
     deadline = deadline_of(request, state.clock)
     options = options_of(request, state)
-    body = await _read(request, state.settings, dialects)
+    raw, body = await _read(request, state.settings, dialects)
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
     parsed = dialect.read(body, options)
     kind = _reward_kind(request, state, parsed, options)
-    score = _score_patiently if dialect.waits else _score
+    submission = _submission(dialect, deadline, state.clock(), num_bytes=len(raw))
+    if kind != "whitened":
+        raw = b""  # who waits long shall not keep it beside what was read of it
+    fallback = state.settings.dialect_fallback_reward
     places = [
         one.without_stops(options.stops) if isinstance(one, TextInput) else one
         for one in parsed.places
     ]
-    submission = Submission(dialect.path, "bulk", "prompt", deadline)
-    results = await while_connected(request, score(state, places, submission))
-    fallback = state.settings.dialect_fallback_reward
-    found = await text_rewards(state, results, kind, options.stream, fallback=fallback)
-    try:
-        reply = parsed.render(found)
-        return reply if isinstance(reply, Response) else json_reply(reply)
-    except orjson.JSONEncodeError:
-        raise bad_request("", "The body can't be repeated as JSON; nest it less deeply.") from None
+
+    async def score() -> list[ItemResult]:
+        scoring = score_items(state, places, [""] * len(places), submission)
+        results = [only for (only,) in await while_connected(request, scoring)]
+        return require_scored(results, kind, fallback=fallback)
+
+    if kind == "whitened":
+
+        def read(stamp: Stamp) -> ParsedBody:
+            return dialect.read(body, dataclasses.replace(options, stamp=stamp))
+
+        call = WhitenedCall(
+            request, state, raw, options.stream, fallback, options.stamp, parsed, read, score
+        )
+        return await answer_whitened(call)
+    roles = state.rule.roles
+    found = text_rewards(await score(), kind, roles, fallback=fallback)
+    return reply_of(parsed, found)
+
+
+def _submission(
+    dialect: Dialect, deadline: float | None, now: float, *, num_bytes: int
+) -> Submission:
+    """How a dialect's texts wait: cut to fit, and in line as long as the client bears it."""
+    patience = dialect.client_timeout.patience_seconds
+    if deadline is not None:
+        patience = deadline - now + 1.0  # what the caller says itself is what counts
+    return Submission(
+        dialect.path, "bulk", "left", deadline, patience, waits=True, num_bytes=num_bytes
+    )
 
 
 def options_of(request: Request, state: AppState) -> DialectOptions:
@@ -120,7 +145,8 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
     stream = query.get("stream", settings.dialect_stream)
     if reward not in get_args(RewardKind):
         raise _bad_parameter("reward", f"one of {', '.join(get_args(RewardKind))}")
-    if reward in ("safety", "helpfulness") and reward not in state.rule.roles:
+    role = reward.removeprefix("raw_")
+    if role in ROLES and role not in state.rule.roles:
         raise _bad_parameter("reward", "that of a loaded model; see GET /v1/info")
     if not is_name(stream):
         raise _bad_parameter("stream", "a stream's name: 1 to 64 of A-Z, a-z, 0-9, . _ -")
@@ -149,7 +175,8 @@ def _reward_kind(
 
 async def _read(
     request: Request, settings: Settings, dialects: Sequence[Dialect]
-) -> Mapping[str, Any]:
+) -> tuple[bytes, Mapping[str, Any]]:
+    """The body, as bytes and understood as a JSON object."""
     own_parse = dialects[-1].parse
     if own_parse is None:
         require_json(request)
@@ -170,7 +197,7 @@ async def _read(
         body = await asyncio.to_thread(parse, raw)
     if not isinstance(body, dict):
         raise bad_request("", "The body must be a JSON object.")
-    return body
+    return raw, body
 
 
 def parse_tolerantly(raw: bytes) -> Any:
@@ -182,39 +209,6 @@ def parse_tolerantly(raw: bytes) -> Any:
             return json.loads(raw)
         except (ValueError, RecursionError):
             raise strict from None
-
-
-async def _score(
-    state: AppState, places: Sequence[ParsedText], submission: Submission
-) -> list[ItemResult]:
-    try:
-        results = await score_items(state, places, [""] * len(places), submission)
-    except Problem as exc:
-        if exc.code != "overloaded":
-            raise
-        raise Problem(503, exc.code, exc.detail, headers=exc.headers) from exc
-    return [only for (only,) in results]
-
-
-async def _score_patiently(
-    state: AppState, places: Sequence[ParsedText], submission: Submission
-) -> list[ItemResult]:
-    """Score texts in as many parts as it takes, whenever there is room."""
-    patient = dataclasses.replace(submission, patience_seconds=_PATIENCE_SECONDS)
-    while True:
-        try:
-            return await _score(state, places, patient)
-        except Problem as exc:
-            too_large = exc.code in ("too_many_items", "too_many_tokens")
-            if too_large and len(places) > 1:
-                break
-            if exc.code != "overloaded":
-                raise
-        await asyncio.sleep(_ROOM_POLL_SECONDS)
-    middle = len(places) // 2
-    parts = (places[:middle], places[middle:])
-    done = [await _score_patiently(state, part, submission) for part in parts]
-    return [*done[0], *done[1]]
 
 
 def _stops(request: Request, settings: Settings) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Response
 
 from rm_core.types import RenderedText
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -35,7 +36,7 @@ class InfinityBody(ForeignModel):
     raw_scores: bool
 
 
-def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The texts; each has one label."""
     asked = validate(InfinityBody, body)
     places: list[ParsedText] = [
@@ -52,7 +53,7 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noq
     return ParsedBody(
         places,
         lambda text_rewards: {
-            **list_reply("classify", reward or DEFAULT_MODEL, text_rewards, entry),
+            **list_reply("classify", options.stamp, reward or DEFAULT_MODEL, text_rewards, entry),
             "object": "classify",
         },
         reward,
@@ -69,6 +70,7 @@ DIALECT = Dialect(
         "input": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"],
         "raw_scores": True,
     },
+    client_timeout=ClientTimeout(None, "infinity_client 0.0.78: timeout=None"),
     read=read,
     matches=lambda body: "raw_scores" in body,
 )

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from rm_core.types import TokenIds
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -206,6 +207,9 @@ DIALECT = Dialect(
             }
         ]
     },
+    client_timeout=ClientTimeout(
+        60, "tritonclient 2.73: network_timeout; kserve 0.21: RESTConfig; NeMo-Aligner waits a week"
+    ),
     read=read,
     parse=parse,
 )

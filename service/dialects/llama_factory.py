@@ -1,10 +1,8 @@
 """LLaMA-Factory: POST /v1/score/evaluation (`reward_model_type: api`).
 
-Messages are whole texts, not chats. The client knows no timeout, no retry and no error, so that a
-request waits for room however long that takes.
+Messages are whole texts, not chats. The client knows no timeout, no retry and no error.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from pydantic import Field
 
 from rm_core.types import RenderedText
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -31,7 +30,7 @@ class ScoreEvaluationBody(ForeignModel):
     max_length: int | None = Field(default=None, ge=1)
 
 
-def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
+def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The texts, one score each."""
     asked = validate(ScoreEvaluationBody, body)
     places: list[ParsedText] = [
@@ -40,24 +39,24 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noq
         else wrong_type(f"/messages/{index}", "A text")
         for index, text in enumerate(asked.messages)
     ]
-    return ParsedBody(places, _render)
 
+    def render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
+        return {
+            "id": f"scoreval-{options.stamp.reply_id}",
+            "object": "score.evaluation",
+            "model": "rewardd",
+            "scores": [given.reward for given in text_rewards],
+        }
 
-def _render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
-    return {
-        "id": f"scoreval-{uuid.uuid4().hex}",
-        "object": "score.evaluation",
-        "model": "rewardd",
-        "scores": [given.reward for given in text_rewards],
-    }
+    return ParsedBody(places, render)
 
 
 DIALECT = Dialect(
     name="llama_factory",
     path="/v1/score/evaluation",
-    summary="LLaMA-Factory: scores of texts; waits for room",
+    summary="LLaMA-Factory: scores of texts",
     body=ScoreEvaluationBody,
     example={"model": "model", "messages": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"]},
+    client_timeout=ClientTimeout(None, "ppo_utils.py: requests.post without one"),
     read=read,
-    waits=True,
 )

@@ -9,7 +9,7 @@ import time
 from typing import Any, get_args
 
 from rm_core.types import Role
-from service.dialects.base import RewardKind
+from service.settings import RewardKind
 from service.state import AppState
 
 DEFAULT_MODEL = "rewardd"

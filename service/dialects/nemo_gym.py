@@ -16,6 +16,7 @@ from pydantic import Field
 
 from rm_client.turns import Content
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -118,6 +119,7 @@ DIALECT = Dialect(
             ]
         },
     },
+    client_timeout=ClientTimeout(None, "nemo_gym/server_utils.py: ClientTimeout()"),
     read=read,
     allows_nan=False,
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from rm_core.types import RenderedText
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -78,5 +79,6 @@ DIALECT = Dialect(
         "prompts": ["<s>[INST] Is 27 prime? [/INST]"],
         "labels": [None],
     },
+    client_timeout=ClientTimeout(180, "openrlhf/utils/agent.py"),
     read=read,
 )

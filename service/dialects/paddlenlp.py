@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -67,6 +68,6 @@ DIALECT = Dialect(
         "tgt": [""],
         "response": [" No: 27 = 3 × 9.</s>"],
     },
+    client_timeout=ClientTimeout(None, "requests.post without one"),
     read=read,
-    waits=True,
 )

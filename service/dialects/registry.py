@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import TypeAdapter
 
 from rm_core.errors import ConfigurationError
-from rm_core.types import Role
+from rm_core.types import ROLES, Role
 from service.dialects import (
     align_anything,
     chat_completions,
@@ -27,10 +27,12 @@ from service.dialects import (
     vllm,
 )
 from service.dialects.handler import Dialect, answer_dialect
+from service.dialects.reply import WARNINGS_HEADER
 from service.http.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
 from service.problems import Problem
-from service.settings import Settings
+from service.settings import RewardKind, Settings
 from service.state import AppState, get_state
+from service.streams.idempotency import KEY_HEADER, REPLAYED_HEADER
 
 # Where several share a path the first whose keys a body has answers, else the last.
 DIALECTS: tuple[Dialect, ...] = (
@@ -72,8 +74,9 @@ _PARAMETERS: list[dict[str, Any]] = [
     {
         "name": "reward",
         "in": "query",
-        "description": "Which number is returned; by default what REWARDD_DIALECT_REWARD says.",
-        "schema": {"enum": ["selected", "helpfulness", "safety", "whitened"]},
+        "description": "Which number is returned, calibrated, or with raw_ in front the model's "
+        "own; by default what REWARDD_DIALECT_REWARD says.",
+        "schema": {"enum": list(get_args(RewardKind))},
     },
     {
         "name": "stream",
@@ -95,6 +98,13 @@ _PARAMETERS: list[dict[str, Any]] = [
         "own end of a turn takes its place. May be given several times; by default what "
         "REWARDD_DIALECT_STOP says.",
         "schema": {"type": "array", "items": {"type": "string"}},
+    },
+    {
+        "name": KEY_HEADER,
+        "in": "header",
+        "description": "For reward=whitened: the same key, address and body again give the same "
+        "bytes back and count once; another body is refused (422). Remembered for a day.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     },
     TIMEOUT_PARAMETER,
 ]
@@ -129,11 +139,11 @@ def require_reward(settings: Settings, roles: Sequence[Role]) -> None:
     Raises:
         ConfigurationError: so it is.
     """
-    wanted = settings.dialect_reward
-    if wanted in ("safety", "helpfulness") and wanted not in roles:
+    wanted = settings.dialect_reward.removeprefix("raw_")
+    if wanted in ROLES and wanted not in roles:
         raise ConfigurationError(
-            f"dialect_reward is {wanted}, but no {wanted} model is loaded; load one or set it to "
-            "selected"
+            f"dialect_reward is {settings.dialect_reward}, but no {wanted} model is loaded; load "
+            "one or set it to selected"
         )
 
 
@@ -179,7 +189,7 @@ def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
         summary=dialects[-1].summary,
         description=_DESCRIPTION,
         response_model=None,
-        responses={200: {"description": "As the clients expect it."}, **COMMON_PROBLEMS},
+        responses={200: _REPLY, **COMMON_PROBLEMS},
         openapi_extra={
             "parameters": [*(named if "{name}" in path else []), *_PARAMETERS],
             "requestBody": _body(dialects),
@@ -188,9 +198,25 @@ def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
 
 
 _DESCRIPTION = (
-    "The contract of another project's clients; docs/guides/dialects.md says which. Overload is "
-    "always 503 with Retry-After."
+    "The contract of another project's clients; docs/guides/dialects.md says which. Texts wait for "
+    "room a little less long than the clients do, or as long as X-Request-Timeout-Ms says; then it "
+    "is 503 with Retry-After. A text that is too long loses its left, the prompt's first."
 )
+_REPLY: dict[str, Any] = {
+    "description": "As the clients expect it.",
+    "headers": {
+        WARNINGS_HEADER: {
+            "description": "What happened to the texts, as an RFC 9651 list: each warning of "
+            "/score's replies with the number of texts (`truncated;count=2, missing_eos;count=1`), "
+            "and `failed` for those that have the fallback reward. Absent where nothing did.",
+            "schema": {"type": "string"},
+        },
+        REPLAYED_HEADER: {
+            "description": "true: a whitened request's reply, sent again and not counted again.",
+            "schema": {"type": "string"},
+        },
+    },
+}
 
 
 def _body(dialects: Sequence[Dialect]) -> Mapping[str, Any]:

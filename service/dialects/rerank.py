@@ -5,7 +5,6 @@ POST /rerank and /v1/rerank (vLLM, Cohere, Infinity) sort responses to one promp
 false or `raw_scores` (Infinity's word) true. Prompts go through the reward model's own template.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -78,7 +78,7 @@ def read_rerank(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
         order = sorted(range(len(text_rewards)), key=lambda at: -text_rewards[at].reward)
         tokens = sum(given.num_tokens for given in text_rewards)
         return {
-            "id": f"rerank-{uuid.uuid4().hex}",
+            "id": f"rerank-{options.stamp.reply_id}",
             "object": "rerank",
             "model": reward or DEFAULT_MODEL,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
@@ -124,7 +124,9 @@ def read_pairs(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
 
     model = reward or DEFAULT_MODEL
     return ParsedBody(
-        places, lambda text_rewards: list_reply("score", model, text_rewards, entry), reward
+        places,
+        lambda text_rewards: list_reply("score", options.stamp, model, text_rewards, entry),
+        reward,
     )
 
 
@@ -156,6 +158,7 @@ RERANK = Dialect(
     summary="vLLM, Cohere, Infinity: responses to one prompt, best first",
     body=RerankBody,
     example={"query": "Is 27 prime?", "documents": ["No: 27 = 3 × 9.", "Yes."]},
+    client_timeout=ClientTimeout(None, "vLLM's examples: requests.post without one"),
     read=read_rerank,
 )
 RERANK_V1 = replace(RERANK, path="/v1/rerank")

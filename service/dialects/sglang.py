@@ -8,7 +8,14 @@ list.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward, bad_request
+from service.dialects.base import (
+    ClientTimeout,
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    TextReward,
+    bad_request,
+)
 from service.dialects.handler import Dialect
 from service.dialects.texts import texts_or_ids
 from service.http.body import validate
@@ -65,6 +72,7 @@ DIALECT = Dialect(
     summary="vLLM (veRL) and SGLang: one number a text",
     body=SGLangBody,
     example={"model": "rewardd", "text": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"]},
+    client_timeout=ClientTimeout(None, "published recipes: requests.post without one"),
     read=read,
     matches=lambda body: not body.keys().isdisjoint(("text", "input_ids", "conv")),
 )

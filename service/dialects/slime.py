@@ -7,7 +7,13 @@ template to prompts itself (`--apply-chat-template`), so that it is not applied 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward
+from service.dialects.base import (
+    ClientTimeout,
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    TextReward,
+)
 from service.dialects.handler import Dialect
 from service.dialects.texts import Turn, answered
 from service.http.body import validate
@@ -50,5 +56,8 @@ DIALECT = Dialect(
     summary="slime: the reward of one sample, a bare number",
     body=SlimeBody,
     example={"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9.", "label": None},
+    client_timeout=ClientTimeout(
+        120, "slime/rollout/rm_hub/__init__.py; miles, which sends the same, waits 300 s"
+    ),
     read=read,
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from rm_core.types import RenderedText
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
@@ -67,5 +68,6 @@ DIALECT = Dialect(
     summary="Text Embeddings Inference: labels of texts or of prompts with responses",
     body=PredictBody,
     example={"inputs": [["Is 27 prime?", "No: 27 = 3 × 9."]], "raw_scores": True},
+    client_timeout=ClientTimeout(None, "huggingface_hub: InferenceClient(timeout=None)"),
     read=read,
 )

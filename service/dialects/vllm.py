@@ -10,8 +10,6 @@ embedding is refused by its name.
 
 import base64
 import struct
-import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,11 +17,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.dialects.base import (
+    ClientTimeout,
     DialectOptions,
     ForeignModel,
     ParsedBody,
     ParsedText,
-    RewardKind,
+    Stamp,
     TextReward,
     bad_request,
 )
@@ -31,6 +30,7 @@ from service.dialects.handler import Dialect
 from service.dialects.models import DEFAULT_MODEL, reward_of_model
 from service.dialects.texts import Turn, chat, texts_or_ids
 from service.http.body import validate
+from service.settings import RewardKind
 
 Entry = Callable[[int, TextReward], dict[str, Any]]
 """What is said of one text, by its index."""
@@ -75,7 +75,7 @@ class PoolingBody(VLLMBody):
     )
 
 
-def read_classify(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
+def read_classify(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """VLLM's /classify: scores unless told otherwise."""
     asked = validate(VLLMBody, body)
     if "raw_scores" in body:
@@ -88,26 +88,28 @@ def read_classify(body: Mapping[str, Any], options: DialectOptions) -> ParsedBod
         value = given.score if activated else given.reward
         return {"index": index, "label": "LABEL_0", "probs": [value], "num_classes": 1}
 
-    return _parsed(asked, "classify", entry)
+    return _parsed(asked, options, "classify", entry)
 
 
-def read_pooling(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
+def read_pooling(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """VLLM's /pooling: rewards unless told otherwise, also by the task."""
     asked = validate(PoolingBody, body)
     if asked.task not in _POOLED_TASKS:
         raise bad_request("/task", _OTHER_TASKS.get(str(asked.task), _UNKNOWN_TASK))
     activated = asked.activated(by_default=_POOLED_TASKS[asked.task])
-    return _vectors(asked, "pool", "pooling", "data", activated=activated)
+    return _vectors(asked, options, "pool", "pooling", "data", activated=activated)
 
 
-def read_embeddings(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
+def read_embeddings(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """OpenAI's /v1/embeddings: a reward as a vector of one number."""
     asked = validate(VLLMBody, body)
     activated = asked.activated(by_default=False)
-    return _vectors(asked, "embd", "embedding", "embedding", activated=activated)
+    return _vectors(asked, options, "embd", "embedding", "embedding", activated=activated)
 
 
-def _vectors(asked: VLLMBody, prefix: str, kind: str, field: str, *, activated: bool) -> ParsedBody:
+def _vectors(
+    asked: VLLMBody, options: DialectOptions, prefix: str, kind: str, field: str, *, activated: bool
+) -> ParsedBody:
     def entry(index: int, given: TextReward) -> dict[str, Any]:
         value = given.score if activated else given.reward
         vector: list[float] | str = [value]
@@ -115,14 +117,14 @@ def _vectors(asked: VLLMBody, prefix: str, kind: str, field: str, *, activated: 
             vector = base64.b64encode(struct.pack("<f", value)).decode()
         return {"index": index, "object": kind, field: vector}
 
-    return _parsed(asked, prefix, entry)
+    return _parsed(asked, options, prefix, entry)
 
 
-def _parsed(asked: VLLMBody, prefix: str, entry: Entry) -> ParsedBody:
+def _parsed(asked: VLLMBody, options: DialectOptions, prefix: str, entry: Entry) -> ParsedBody:
     model = asked.reward or DEFAULT_MODEL
     return ParsedBody(
         _places(asked),
-        lambda text_rewards: list_reply(prefix, model, text_rewards, entry),
+        lambda text_rewards: list_reply(prefix, options.stamp, model, text_rewards, entry),
         asked.reward,
     )
 
@@ -145,21 +147,22 @@ def _places(asked: VLLMBody) -> Sequence[ParsedText]:
 
 
 def list_reply(
-    prefix: str, model: str, text_rewards: Sequence[TextReward], entry: Entry
+    prefix: str, stamp: Stamp, model: str, text_rewards: Sequence[TextReward], entry: Entry
 ) -> dict[str, Any]:
     """OpenAI's list of results.
 
     Args:
         prefix: of the reply's id.
+        stamp: of the reply.
         model: the name of the model that answers.
         text_rewards: in order.
         entry: the result of one, by its index.
     """
     tokens = sum(given.num_tokens for given in text_rewards)
     return {
-        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "id": f"{prefix}-{stamp.reply_id}",
         "object": "list",
-        "created": int(time.time()),
+        "created": stamp.created,
         "model": model,
         "data": [entry(index, given) for index, given in enumerate(text_rewards)],
         "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
@@ -194,6 +197,7 @@ CLASSIFY = Dialect(
     summary="vLLM (veRL) and SGLang: one number a text",
     body=VLLMBody,
     example=_EXAMPLE,
+    client_timeout=ClientTimeout(None, "veRL: reward_loop.py, total=None"),
     read=read_classify,
 )
 POOLING = replace(
@@ -209,5 +213,6 @@ EMBEDDINGS = replace(
     path="/v1/embeddings",
     summary="OpenAI, SGLang (veRL): a reward as an embedding",
     example={"model": "rewardd", "input": _EXAMPLE["input"]},
+    client_timeout=ClientTimeout(600, "openai 3.57: _constants.py; veRL has none"),
     read=read_embeddings,
 )

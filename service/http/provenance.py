@@ -7,9 +7,11 @@ replies shall stay small.
 import hashlib
 import hmac
 from collections.abc import Mapping
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rm_core.errors import ConfigurationError
 from rm_core.types import ModelName, ModelProfile
 
 PROVENANCE_HEADER = "X-Rewardd-Provenance"
@@ -19,6 +21,26 @@ DIGEST_CHARACTERS = 16
 
 _REQUEST_ID = b"x-request-id"
 _PUBLIC = ("/health", "/metrics", "/docs", "/openapi.json")
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret of `hmac_secret_file`, without the line break that editors add.
+
+    Raises:
+        ConfigurationError: the file can't be read, or holds fewer than 16 bytes.
+    """
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"hmac_secret_file {path} can't be read: {type(exc).__name__}"
+        ) from None
+    if len(secret) < 16:
+        raise ConfigurationError(
+            f"hmac_secret_file {path} holds fewer than 16 bytes; write a longer secret, such as "
+            "that of `openssl rand -hex 32`"
+        )
+    return secret
 
 
 def provenance_of(profiles: Mapping[ModelName, ModelProfile]) -> str:

@@ -7,6 +7,7 @@ event.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -20,8 +21,9 @@ METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _REWARDS = (-20, -10, -5, -4, -3, -2, -1.7346, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 5, 10, 20)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_REJECTIONS: tuple[RejectionReason, ...] = ("queue_full", "token_budget", "queue_wait")
+_REJECTIONS: tuple[RejectionReason, ...] = get_args(RejectionReason)
 _STAGES: tuple[Stage, ...] = ("admit", "queue", "inference")
+_WARNINGS = ("missing_eos", "double_bos", "truncated", "response_truncated")
 _SPLITS = ("oom", "error")
 _FAILURES = ("oom", "nonfinite", "too_long", "tokenize", "internal")
 _ABORTS = ("client_disconnect", "receive_timeout", "too_large")
@@ -83,6 +85,12 @@ class Metrics:
         self.queue_capacity_items = self._gauge(
             "rm_queue_capacity_items", "Most items admitted and not finished."
         )
+        self.waiting_requests = self._gauge(
+            "rm_waiting_requests", "Requests in line for room in the queue."
+        )
+        self.waiting_bytes = self._gauge(
+            "rm_waiting_bytes", "Bodies of requests that may wait, until they are answered."
+        )
         self.queue_oldest = self._gauge(
             "rm_queue_oldest_age_seconds", "How long the first in line has waited."
         )
@@ -114,7 +122,13 @@ class Metrics:
         )
         self.tokens = self._counter("rm_tokens", "Tokens that were read.", "kind", start=("real",))
         self.truncated = self._counter(
-            "rm_sequences_truncated", "Sequences cut to fit.", "side", start=("prompt",)
+            "rm_sequences_truncated",
+            "Sequences cut to fit, by how far: the prompt alone, or into the response.",
+            "side",
+            start=("prompt", "response"),
+        )
+        self.warnings = self._counter(
+            "rm_sequence_warnings", "What replies warn of, by text.", "warning", start=_WARNINGS
         )
         self.splits = self._counter(
             "rm_batch_splits", "Packs that were halved after a failure.", "reason", start=_SPLITS
@@ -205,6 +219,20 @@ class Metrics:
         self.reward.labels(name).observe(reward)
         if self._drift is not None:
             self._drift.observe(name, reward)
+
+    def warned(self, warnings: Sequence[str]) -> None:
+        """One text was read with these warnings."""
+        for warning in warnings:
+            self.warnings.labels(warning).inc()
+        if "truncated" in warnings:
+            self.truncated.labels(
+                "response" if "response_truncated" in warnings else "prompt"
+            ).inc()
+
+    def watch_waiting(self, requests: Callable[[], float], num_bytes: Callable[[], float]) -> None:
+        """Read the gauges of the requests that wait from the line itself at each scrape."""
+        self.waiting_requests.set_function(requests)
+        self.waiting_bytes.set_function(num_bytes)
 
     def watch_queue(
         self, items: Callable[[], float], tokens: Callable[[], float], age: Callable[[], float]

@@ -21,6 +21,7 @@ _SHOWN = (
     "max_pack_items",
     "max_queue_items",
     "max_queue_tokens",
+    "max_waiting_bytes",
     "max_queue_wait_seconds",
     "max_bulk_queue_wait_seconds",
     "max_wait_ms",

@@ -48,7 +48,10 @@ async def score_dialogues(
         return await state.scheduler.score(dialogues, submission, patience_seconds=patience)
     except QueueFull as exc:
         state.metrics.rejected(route, exc.reason, len(dialogues))
-        raise overloaded(settings.overload_status, exc.retry_after_seconds, str(exc)) from exc
+        # A client that waits, or is to go elsewhere, must not take the refusal for its own fault.
+        always_503 = submission.waits or exc.reason == "stopping"
+        status = 503 if always_503 else settings.overload_status
+        raise overloaded(status, exc.retry_after_seconds, str(exc)) from exc
     except (RequestTooLarge, DetailTooLarge) as exc:
         raise Problem(413, exc.code, str(exc)) from exc
     except DeadlineExceeded as exc:
@@ -98,13 +101,14 @@ async def score_items(
 
     Raises:
         Problem: the request as a whole is refused; see `score_dialogues`. More responses than
-            `max_items` are a 413.
+            `max_items` are a 413, unless the request waits for room.
     """
     dialogues: list[Sequence[RewardInput]] = [
         [] if isinstance(item, ItemFailure) else item.dialogues() for item in items
     ]
     flat = [dialogue for own in dialogues for dialogue in own]
-    require_at_most(len(flat), state.settings.max_items)
+    if not submission.waits:  # who waits is served in parts
+        require_at_most(len(flat), state.settings.max_items)
     outcomes = iter(await score_dialogues(state, flat, submission))
     placed: list[list[ScoredItem | ItemFailure]] = []
     for item, pointer, own in zip(items, pointers, dialogues, strict=True):

@@ -7,6 +7,7 @@ from typing import Literal
 from rm_core.errors import ConfigurationError
 from service.streams import ledger_table as ledger
 from service.streams import stream_table as streams
+from service.streams import unanswered_table as unanswered
 
 SCHEMA_VERSION = 2
 _MIGRATIONS = {1: streams.MIGRATION_TO_2}
@@ -90,6 +91,7 @@ def open_database(path: Path | None) -> tuple[sqlite3.Connection, Recovery]:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _create(connection, path)
+        connection.executescript(unanswered.SCHEMA)
     except (sqlite3.Error, OSError, ConfigurationError) as exc:
         if connection is not None:
             connection.close()

@@ -19,7 +19,8 @@ from service.streams.ledger_table import MAX_KEY_CHARACTERS, IdempotencyKey, Sto
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 
-IdempotencyOutcome = Literal["new", "replayed", "joined"]
+IdempotencyOutcome = Literal["new", "replayed", "joined", "resent"]
+"""The last: a request without a key, taken for the retry of one whose reply was lost here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,12 @@ def idempotency_key(request: Request, route: str, body: bytes) -> IdempotencyKey
             f"{KEY_HEADER} must be one value of 1 to {MAX_KEY_CHARACTERS} printable ASCII "
             "characters, such as a UUID.",
         )
-    return IdempotencyKey(key, hashlib.sha256(route.encode() + b"\n" + body).digest())
+    return IdempotencyKey(key, request_digest(route, body))
+
+
+def request_digest(route: str, body: bytes) -> bytes:
+    """What tells a request from others: 32 bytes of its route and its body."""
+    return hashlib.sha256(route.encode("utf-8", "surrogatepass") + b"\n" + body).digest()
 
 
 class InFlight:

@@ -18,9 +18,11 @@ from rm_core.rewards import Statistics
 from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.streams import ledger_table as ledger
 from service.streams import stream_table as streams
+from service.streams import unanswered_table
 from service.streams.database import Recovery, open_database
 from service.streams.ledger_table import IdempotencyKey, LedgerLimits, StoredReply
 from service.streams.stream_table import Stream
+from service.streams.unanswered_table import Claimed, UnansweredLimits, UnansweredRequests
 
 Result = TypeVar("Result")
 
@@ -31,11 +33,13 @@ class StoreLimits:
 
     Attributes:
         ledger: of the replies.
+        unanswered: of keyless requests whose reply did not leave.
         max_streams: the most streams.
         max_ids_per_stream: how many counted item ids a stream remembers, newest first.
     """
 
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
+    unanswered: UnansweredLimits = field(default_factory=UnansweredLimits)
     max_streams: int = 10_000
     max_ids_per_stream: int = 1_000_000
 
@@ -53,6 +57,7 @@ class Applied:
         replies_evicted: ledger rows that went to keep the bound.
         commit_seconds: how long the commit took, the disk included.
         ledger_entries: replies remembered afterwards.
+        receipt: of a keyless request, until `settle`; 0 for others.
     """
 
     reply: StoredReply
@@ -63,6 +68,7 @@ class Applied:
     replies_evicted: int = 0
     commit_seconds: float = 0.0
     ledger_entries: int = 0
+    receipt: int = 0
 
 
 class Transaction:
@@ -80,6 +86,11 @@ class Transaction:
         """The stream of that name, or None."""
         self.used = streams.find(self._connection, name)
         return self.used
+
+    @property
+    def used_id(self) -> int | None:
+        """Of the stream that the request read or wrote; None where it did neither."""
+        return None if self.used is None else self.used.id
 
     def counted(self, stream: Stream, ids: Sequence[str]) -> set[str]:
         """Which of these item ids the stream has counted."""
@@ -134,6 +145,7 @@ class StateStore:
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
         self._connection: sqlite3.Connection | None = None
+        self._unanswered = UnansweredRequests(self.limits.unanswered)
         self.recovery: Recovery = "clean"
 
     async def open(self) -> None:
@@ -154,9 +166,18 @@ class StateStore:
         work: Callable[[Transaction], StoredReply],
         *,
         key: IdempotencyKey | None = None,
+        unanswered: bytes | None = None,
     ) -> Applied:
         """Run `work` in one transaction with its ledger row; see `apply_now`."""
-        return await self._run(self.apply_now, work, key)
+        return await self._run(self.apply_now, work, key, unanswered)
+
+    async def claim(self, digest: bytes) -> Claimed | None:
+        """What the oldest equal request left whose reply was lost; the caller's until `settle`."""
+        return await self._run(self.claim_now, digest)
+
+    async def settle(self, receipt: int, *, answered: bool) -> None:
+        """Say that a keyless request's reply has left, or never will."""
+        await self._run(self.settle_now, receipt, answered)
 
     async def replay(self, key: IdempotencyKey) -> StoredReply | None:
         """The remembered reply of a key, if there is one.
@@ -212,6 +233,7 @@ class StateStore:
         self,
         work: Callable[[Transaction], StoredReply],
         key: IdempotencyKey | None = None,
+        unanswered: bytes | None = None,
     ) -> Applied:
         """Answer a request once: what it changes and its ledger row commit together.
 
@@ -219,6 +241,7 @@ class StateStore:
             work: reads and changes the state and gives the reply; runs on the store's thread. An
                 exception of its own undoes everything.
             key: the request's idempotency key, if it came with one.
+            unanswered: digest of a request without one, whose reply is kept until `settle`.
 
         Raises:
             IdempotencyConflict: the key stands for another body.
@@ -232,10 +255,17 @@ class StateStore:
             reply = work(transaction)
             evicted = 0
             if key is not None:
-                self._record(connection, key, reply, transaction.used, now)
+                ledger.insert(connection, key, reply, stream_id=transaction.used_id, now=now)
                 evicted = ledger.evict(connection, self.limits.ledger, now=now)
+            receipt = 0
+            if unanswered is not None:
+                receipt = self._unanswered.insert(
+                    connection, unanswered, reply.body, stream_id=transaction.used_id, now=now
+                )
             remembered = ledger.entries(connection)
             began = time.perf_counter()
+        if receipt:
+            self._unanswered.being_answered(receipt)
         return Applied(
             reply,
             saved=transaction.saved,
@@ -244,12 +274,23 @@ class StateStore:
             replies_evicted=evicted,
             commit_seconds=time.perf_counter() - began,
             ledger_entries=remembered,
+            receipt=receipt,
         )
 
     def replay_now(self, key: IdempotencyKey) -> StoredReply | None:
         """See `replay`."""
         with self._reading() as connection:
             return self._known(connection, key)
+
+    def claim_now(self, digest: bytes) -> Claimed | None:
+        """See `claim`."""
+        with self._reading() as connection:
+            return self._unanswered.claim(connection, digest, now=self._clock())
+
+    def settle_now(self, receipt: int, answered: bool) -> None:
+        """See `settle`."""
+        with self._reading() as connection:
+            self._unanswered.settle(connection, receipt, answered=answered)
 
     def get_now(self, name: str) -> Stream:
         """See `get`."""
@@ -304,17 +345,6 @@ class StateStore:
             self._clear(connection, found)
             streams.delete(connection, found)
 
-    def _record(
-        self,
-        connection: sqlite3.Connection,
-        key: IdempotencyKey,
-        reply: StoredReply,
-        stream: Stream | None,
-        now: float,
-    ) -> None:
-        stream_id = None if stream is None else stream.id
-        ledger.insert(connection, key, reply, stream_id=stream_id, now=now)
-
     def _known(self, connection: sqlite3.Connection, key: IdempotencyKey) -> StoredReply | None:
         row = ledger.find(connection, key.key)
         if row is None:
@@ -335,6 +365,7 @@ class StateStore:
     def _clear(self, connection: sqlite3.Connection, stream: Stream) -> None:
         streams.forget_items(connection, stream)
         ledger.forget_stream(connection, stream.id)
+        unanswered_table.forget_stream(connection, stream.id)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -45,12 +45,16 @@ TEXT, TEST_TEXT = "rm_core/text", "tests/rm_core/text"
 TEMPLATE = _target(f"{TEXT}/template.py", f"{TEST_TEXT}/test_template.py")
 SPECIAL_TOKENS = _target(f"{TEXT}/special_tokens.py", f"{TEST_TEXT}/test_stops.py")
 PAIRS = _target(f"{TEXT}/pairs.py", f"{TEST_TEXT}/test_pairs.py")
+TRUNCATION = _target("rm_core/text/encoder.py", "tests/rm_core/text/test_truncation.py")
+LINE = _target(f"{SERVICE}/batching/line.py", f"{TEST_SERVICE}/batching/test_line.py")
+ADMISSION = _target(f"{SERVICE}/batching/admission.py", f"{TEST_SERVICE}/batching/test_waiting.py")
 
 _STORE_TESTS = (f"{TEST_STATE}/test_store.py", f"{TEST_STATE}/test_store_bounds.py")
 STORE = _target(f"{STATE}/store.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
 STREAMS = _target(f"{STATE}/stream_table.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
 LEDGER = _target(f"{STATE}/ledger_table.py", f"{TEST_STATE}/test_ledger_table.py", *_STORE_TESTS)
 NOTICES = _target(f"{STATE}/notices.py", f"{TEST_STATE}/test_notices.py")
+UNANSWERED = _target(f"{STATE}/unanswered_table.py", f"{TEST_STATE}/test_unanswered_table.py")
 DATABASE = _target(f"{STATE}/database.py", f"{TEST_STATE}/test_database.py")
 IDEMPOTENCY = _target(f"{STATE}/idempotency.py", f"{TEST_STATE}/test_idempotency.py")
 STREAM_SERVICE = _target(f"{STATE}/service.py", f"{TEST_STATE}/test_service.py")
@@ -181,7 +185,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("statistics is not None and statistics != found.statistics", "statistics is not None"),
         ('"BEGIN IMMEDIATE"', '"BEGIN"'),
         ('                    connection.execute("ROLLBACK")', "                    pass"),
-        ("key, reply, transaction.used, now)", "key, reply, transaction.saved, now)"),
+        ("self.used is None else self.used.id", "self.saved is None else self.saved.id"),
         ("created=self.now, updated=self.now", "updated=self.now"),
         ("stream, new_ids, max_ids=", "stream, (), max_ids="),
         ("version=1, half_life=half_life, frozen", "version=1, frozen"),
@@ -215,6 +219,33 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("        self._told.add(stream)\n", ""),
         ("len(self._told) >= self._max_streams", "False"),
     ],
+    TRUNCATION: [
+        ("ids[:keep_bos] + ids[keep_bos + excess :]", "ids[: len(ids) - excess]"),
+        ("return front + text[excess:]", "return text[excess:]"),
+        ("ids[:keep] + ids[keep + excess :]", "ids[excess:]"),
+    ],
+    LINE: [
+        ("if not self._waiting and self._take(amount):", "if self._take(amount):"),
+        ("                self._give_back(amount)\n", "                pass\n"),
+        (
+            "                self.serve()  # the one behind may want less\n",
+            "                pass\n",
+        ),
+    ],
+    ADMISSION: [
+        ("self.max_items - self._owed_items", "self.max_items"),
+        ("held == 0 or held + count", "held + count"),
+        (
+            "self._waiters_items + count > _share(self.max_items)",
+            "self.items + count > self.max_items",
+        ),
+    ],
+    UNANSWERED: [
+        (" if row[1] not in self._being_answered", ""),
+        ("now - self._limits.max_age_seconds", "now - 2 * self._limits.max_age_seconds"),
+        ("            self.being_answered(found.receipt)\n", "            pass\n"),
+        ("WHERE place > ? OR held > ?", "WHERE place > ? AND held > ?"),
+    ],
     DATABASE: [
         ("if current == version:", "if current != version:"),
         ("owner == APPLICATION_ID and version", "version"),
@@ -224,7 +255,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if version == SCHEMA_VERSION:", "if version:"),
     ],
     IDEMPOTENCY: [
-        ('route.encode() + b"\\n" + body', "body"),
+        ('route.encode("utf-8", "surrogatepass") + b"\\n" + body', "body"),
         ("body).digest()", "body).digest()[:2]"),
         ("if digest != key.digest:", "if False:"),
         ("if len(given) > 1 or not valid:", "if not valid:"),

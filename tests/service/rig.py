@@ -21,6 +21,7 @@ LIMITS: dict[str, Any] = {
     "max_queue_tokens": 100_000,
     "max_request_tokens": 50_000,
     "max_reply_rewards": 1000,
+    "max_waiting_bytes": 10_000_000,
     "bulk_every_packs": 4,
     "tokenizer_threads": 2,
 }

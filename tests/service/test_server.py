@@ -1,4 +1,5 @@
 import asyncio
+import resource
 import signal
 import time
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from service.server import (
     DrainingServer,
     address_to_try,
     command_to_try,
+    raise_open_files,
     write_atomically,
 )
 from service.settings import Settings
@@ -20,7 +22,8 @@ async def server(**values) -> DrainingServer:
     async def app(scope, receive, send):
         """Never called."""
 
-    state = SimpleNamespace(draining=False, clock=time.monotonic)
+    scheduler = SimpleNamespace(stop_waiting=lambda: None)
+    state = SimpleNamespace(draining=False, clock=time.monotonic, scheduler=scheduler)
     made = DrainingServer(uvicorn.Config(app), Settings(**values), state)
     made._loop = asyncio.get_running_loop()
     return made
@@ -82,3 +85,13 @@ def test_a_person_is_told_an_address_that_can_be_called(host, url):
 def test_a_key_that_is_asked_for_is_left_to_the_reader():
     assert "Bearer $KEY" in command_to_try("http://127.0.0.1:8000", with_key=True)
     assert "Bearer" not in command_to_try("http://127.0.0.1:8000", with_key=False)
+
+
+def test_as_many_connections_are_allowed_as_the_system_does():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        raise_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(before[1], 65_536), before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -60,8 +60,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, text):
     [
         {"port": 65536},
         {"max_items": 0},
-        {"max_items": 5000},
-        {"max_request_tokens": 3_000_000},
+        {"max_items": 17_000},
+        {"max_request_tokens": 9_000_000},
         {"tau": 1.0},
         {"overload_status": 500},
         {"device": "gpu"},

@@ -33,10 +33,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reward_of(checkpoint: Path, text: str) -> float:
-    ids = make_tokenizer()(text, add_special_tokens=False, return_tensors="pt").input_ids
+    return reward_of_ids(checkpoint, make_tokenizer()(text, add_special_tokens=False).input_ids)
+
+
+def reward_of_ids(checkpoint: Path, ids: list[int]) -> float:
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
     with torch.no_grad():
-        return float(model(ids).logits.item())
+        return float(model(torch.tensor([ids])).logits.item())
 
 
 async def test_a_rendered_text_gets_the_same_number_from_every_dialect(
@@ -133,3 +136,43 @@ async def test_a_text_that_is_too_long_loses_its_left_and_says_so(
     tokens = make_tokenizer()(text, add_special_tokens=False).input_ids
     cut = "<s>" + make_tokenizer().decode(tokens[-kept:])
     assert reply["rewards"] == pytest.approx([reward_of(checkpoint, cut)], abs=1e-5)
+
+
+async def test_every_dialect_cuts_a_response_that_is_too_long_to_the_texts_tail(
+    checkpoint: Path, client: httpx.AsyncClient
+) -> None:
+    """What is read is BOS and the last tokens of the text, as transformers reads them."""
+    long = "abcdefghij" * 300
+    text = f"<s><user>{PROMPT}</s><assistant>{long}</s>"
+    limit = (await client.get("/v1/info")).json()["models"]["helpfulness"]["max_length"]
+    tokens = make_tokenizer()(text, add_special_tokens=False).input_ids
+    tail = reward_of_ids(checkpoint, [tokens[0], *tokens[1 - limit :]])
+    head = len(text) - len(long) - len("</s>")
+    found, told = {}, {}
+
+    for tongue in TONGUES:
+        body = tongue.body(text)
+        if tongue.name == "nemo_gym":
+            body = tongue.body(long)
+            body["responses_create_params"]["input"] = MESSAGES
+        elif "response" in body:
+            body = {"prompt": text[:head], "response": text[head:]}
+        elif "responses" in body:
+            body = {"prompts": [text[:head]], "responses": [text[head:]]}
+        reply = await client.post(tongue.path, json=body)
+        assert reply.status_code == 200, (tongue.name, reply.text)
+        found[tongue.name] = tongue.read(reply.json())
+        told[tongue.name] = reply.headers["X-Rewardd-Warnings"]
+    query = {"query": [text], "prompts": [text[:head]]}
+    found["prompt"] = (await client.post("/get_reward", json=query)).json()["rewards"][0]
+    dialogue = {"prompt": PROMPT, "response": long}
+    found["dialogue"] = (await client.post("/rm", json=dialogue)).json()
+
+    assert found == pytest.approx(dict.fromkeys(found, tail), abs=1e-5)
+    assert len(tokens) > limit
+    apart = {"align_anything", "slime", "slime with detail", "nemo_gym"}
+    assert told == {
+        tongue.name: "truncated;count=1"
+        + (", response_truncated;count=1" if tongue.name in apart else "")
+        for tongue in TONGUES
+    }

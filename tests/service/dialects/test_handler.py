@@ -7,20 +7,6 @@ import pytest
 from tests.fakes import FakeScorer
 from tests.service.dialects.bodies import TONGUES
 
-RETRIED = [tongue for tongue in TONGUES if tongue.name not in ("llama_factory", "paddlenlp")]
-
-
-@pytest.mark.parametrize("tongue", RETRIED, ids=lambda tongue: tongue.name)
-async def test_overload_is_503_with_retry_after_whatever_the_setting(start, tongue):
-    async with (
-        start(max_items=1, max_queue_items=1, overload_status=429) as service,
-        service.holding(),
-    ):
-        refused = await service.client.post(tongue.path, json=tongue.body("hello there"))
-
-    assert refused.status_code == 503
-    assert int(refused.headers["retry-after"]) >= 1
-
 
 async def test_a_caller_that_leaves_takes_its_texts_along(start):
     async with start(max_items=4, max_queue_items=4) as service, service.holding():

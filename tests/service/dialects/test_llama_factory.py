@@ -1,7 +1,5 @@
 """LLaMA-Factory's client knows no timeout, no retry and no error (train/ppo/ppo_utils.py)."""
 
-import asyncio
-
 from tests.service.scripted import serving
 
 PATH = "/v1/score/evaluation"
@@ -17,19 +15,6 @@ async def test_more_messages_than_one_request_may_hold_are_judged_in_parts(tmp_p
         reply = await client.post(PATH, json={"messages": texts})
 
     assert reply.json()["scores"] == [float(i) for i in range(20)]
-
-
-async def test_requests_wait_for_room_where_other_routes_are_refused(start):
-    async with start(max_items=2, max_queue_items=2) as service:
-        async with service.holding(PATH, {"messages": ["a", "b"]}) as first:
-            second = asyncio.create_task(service.client.post(PATH, json={"messages": ["c", "d"]}))
-            refused = await service.client.post("/get_reward", json={"query": ["e"]})
-        replies = [await first, await second]
-
-    assert refused.status_code == 503
-    assert int(refused.headers["retry-after"]) >= 1
-    assert [reply.status_code for reply in replies] == [200, 200]
-    assert all(len(reply.json()["scores"]) == 2 for reply in replies)
 
 
 async def test_max_length_is_handed_to_the_tokenizer(client, scorer):

@@ -15,6 +15,7 @@ KEYS = {
     "selected_safety",
     "num_tokens",
     "truncated",
+    "response_truncated",
     "missing_eos",
     "failed",
 }

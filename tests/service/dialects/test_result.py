@@ -1,6 +1,7 @@
 """Which number is returned, and what the stream of a whitened one has seen."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,38 @@ async def test_the_setting_and_the_address_choose_the_number(tmp_path, reward, e
     assert by_setting == by_address
     assert by_setting["rewards"] == expected
     assert by_setting["scores"] == pytest.approx([1 / (1 + math.exp(-x)) for x in expected])
+
+
+@pytest.mark.parametrize(
+    ("reward", "calibrated", "raw"),
+    [
+        ("selected", [-2.5, 2.5], [-6.0, 3.0]),
+        ("helpfulness", [2.0, 2.5], [2.0, 3.0]),
+        ("safety", [-2.5, 3.0], [-6.0, 5.0]),
+    ],
+)
+async def test_raw_is_the_models_own_number_and_its_score_the_calibrated_ones(
+    tmp_path, reward, calibrated, raw
+):
+    scorer, body = Calibrated(), {"query": ["s=-6 h=2", "s=5 h=3"]}
+    async with serving(tmp_path, scorer) as client:
+        plain = (await client.post(f"/get_reward?reward={reward}", json=body)).json()
+        by_address = (await client.post(f"/get_reward?reward=raw_{reward}", json=body)).json()
+    async with serving(tmp_path, scorer, dialect_reward=f"raw_{reward}") as client:
+        by_setting = (await client.post("/get_reward", json=body)).json()
+
+    assert (plain["rewards"], by_address["rewards"]) == (calibrated, raw)
+    assert by_address["scores"] == plain["scores"]
+    assert by_setting == by_address
+
+
+class Calibrated(ScriptedScorer):
+    @property
+    def profiles(self):
+        return {
+            name: replace(profile, temperature=2.0, bias={"safety": 0.5, "helpfulness": 1.0}[name])
+            for name, profile in super().profiles.items()
+        }
 
 
 async def test_whitened_counts_in_its_stream_and_uses_it(client):
@@ -78,11 +111,12 @@ async def test_a_request_that_fails_as_a_whole_counts_nothing(client):
     assert (await client.get("/streams/new")).status_code == 404
 
 
-async def test_the_reward_of_a_model_that_is_not_loaded_is_refused(tmp_path):
+@pytest.mark.parametrize("reward", ["safety", "raw_safety"])
+async def test_the_reward_of_a_model_that_is_not_loaded_is_refused(tmp_path, reward):
     scorer = ScriptedScorer(model_names=("helpfulness",))
     with pytest.raises(ConfigurationError, match="dialect_reward"):
-        create_app(Settings(state_dir=tmp_path, dialect_reward="safety"), scorer)
+        create_app(Settings(state_dir=tmp_path, dialect_reward=reward), scorer)
 
     async with serving(tmp_path, scorer) as client:
-        reply = await client.post("/rm?reward=safety", json={"prompt": "p", "response": "h=1"})
+        reply = await client.post(f"/rm?reward={reward}", json={"prompt": "p", "response": "h=1"})
     assert reply.status_code == 422

@@ -36,10 +36,10 @@ async def test_texts_are_read_as_rendered_and_never_refused_for_their_length(cli
     await client.post("/classify", json={"input": "d", "add_special_tokens": True})
 
     assert scorer.asked == [
-        (RenderedText("a"), "prompt"),
-        (RenderedText("b", max_tokens=9), "prompt"),
-        (RenderedText("c", add_special_tokens=False), "prompt"),
-        (RenderedText("d"), "prompt"),
+        (RenderedText("a"), "left"),
+        (RenderedText("b", max_tokens=9), "left"),
+        (RenderedText("c", add_special_tokens=False), "left"),
+        (RenderedText("d"), "left"),
     ]
 
 

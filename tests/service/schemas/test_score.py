@@ -77,7 +77,6 @@ def test_a_prompt_is_a_text_or_a_chat():
     ("wire", "core"),
     [
         (models.Role, types.Role),
-        (models.Truncation, types.Truncation),
         (models.StepAggregation, rewards.StepAggregation),
         (models.AdvantageKind, rewards.AdvantageKind),
         (models_ppo.KLEstimator, rewards.KLEstimator),
@@ -94,6 +93,10 @@ def test_the_wire_documents_every_warning_of_a_text():
 
     assert set(get_args(types.TextWarning)) <= set(schema["items"]["enum"])
     assert all(name in schema["description"] for name in get_args(types.TextWarning))
+
+
+def test_the_wire_cuts_prompts_and_leaves_responses_to_the_dialects():
+    assert set(get_args(types.Truncation)) - set(get_args(models.Truncation)) == {"left"}
 
 
 def test_options_that_the_wire_leaves_out_are_the_cores_own():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rm_core.rewards import statistics_of
+from service.streams import ledger_table
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.store import Applied, StateStore, Transaction
 from service.streams.stream_table import Stream
@@ -80,16 +81,19 @@ def work_of(number: int) -> Any:
 class LedgerOutside(StateStore):
     """The negative control: the ledger row follows in a transaction of its own."""
 
-    def _record(self, connection: Any, *arguments: Any, **named: Any) -> None:
-        self._late = (arguments, named)
-
-    def apply_now(self, work: Any, key: IdempotencyKey | None = None) -> Applied:
-        self._late = None
-        applied = super().apply_now(work, key)
-        if self._late is not None:
-            arguments, named = self._late
+    def apply_now(
+        self, work: Any, key: IdempotencyKey | None = None, unanswered: bytes | None = None
+    ) -> Applied:
+        late: list[Any] = []
+        insert = ledger_table.insert
+        ledger_table.insert = lambda _, *arguments, **named: late.append((arguments, named))
+        try:
+            applied = super().apply_now(work, key, unanswered)
+        finally:
+            ledger_table.insert = insert
+        for arguments, named in late:
             with self._transaction() as connection:
-                super()._record(connection, *arguments, **named)
+                insert(connection, *arguments, **named)
         return applied
 
 

@@ -1,0 +1,196 @@
+"""Whitened rewards, each sample counted once: by its key, or because its reply got lost here.
+
+A key says that a request is another one's retry. Without a key equal bodies are equal samples,
+which policies do write; but one that follows an equal request whose reply never left us is taken
+for its retry.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from rm_core.rewards.ppo import PpoSample, ShapingOptions
+from rm_core.rewards.rule import ScoredResponse
+from service.dialects.base import ParsedBody, Stamp
+from service.dialects.reply import reply_of
+from service.dialects.settlement import Settlement
+from service.errors import IdempotencyConflict, StateUnavailable
+from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
+from service.results import ItemResult
+from service.state import AppState
+from service.streams.idempotency import (
+    REPLAYED_HEADER,
+    Answer,
+    idempotency_key,
+    request_digest,
+)
+from service.streams.ledger_table import IdempotencyKey, StoredReply
+from service.streams.service import state_problems
+from service.streams.store import StateStore, Transaction
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WhitenedCall:
+    """A request for whitened rewards.
+
+    Attributes:
+        request: its body read.
+        state: the running service.
+        body: the request's bytes.
+        stream: whose statistics whiten.
+        fallback: the reward of texts that can't be scored; None: there is none.
+        stamp: of the reply, should it be the first.
+        parsed: the body understood, for that reply.
+        read: the same for the reply of another stamp.
+        score: scores its texts; see `service.dialects.result.require_scored`.
+    """
+
+    request: Request
+    state: AppState
+    body: bytes
+    stream: str
+    fallback: float | None
+    stamp: Stamp
+    parsed: ParsedBody
+    read: Callable[[Stamp], ParsedBody]
+    score: Callable[[], Awaitable[list[ItemResult]]]
+
+    @property
+    def route(self) -> str:
+        """What was asked beside the body: path and query."""
+        url = self.request.url
+        return f"{url.path}?{url.query}"
+
+
+async def answer_whitened(call: WhitenedCall) -> Response:
+    """Count a request's texts once and answer, from the ledger if they were counted already.
+
+    Raises:
+        Problem: 400 for a wrong key, 422 for one of another body, or what scoring raises.
+    """
+    key = idempotency_key(call.request, call.route, call.body)
+    with state_problems():
+        if key is None:
+            return await _without_key(call)
+        streams = call.state.streams
+        try:
+            answer = await streams.in_flight.once(key, lambda: _with_key(call, key))
+        except IdempotencyConflict:
+            streams.metrics.idempotency("conflict")
+            raise
+        streams.metrics.idempotency(answer.outcome)
+        return _reply(call, answer)
+
+
+async def _with_key(call: WhitenedCall, key: IdempotencyKey) -> Answer:
+    known = await call.state.streams.store.replay(key)
+    if known is not None:
+        return Answer(known, "replayed")
+    answer, _ = await _settle(call, key=key)
+    return answer
+
+
+async def _without_key(call: WhitenedCall) -> Response:
+    streams = call.state.streams
+    models = "".join(profile.digest for profile in call.state.scorer.profiles.values())
+    digest = request_digest(f"{models}\n{call.route}", call.body)
+    claimed = await streams.store.claim(digest)
+    if claimed is not None:
+        answer, receipt = Answer(StoredReply(200, claimed.settlement), "resent"), claimed.receipt
+        streams.metrics.idempotency("resent")
+    else:
+        answer, receipt = await _settle(call, digest=digest)
+    return Receipt(_reply(call, answer), streams.store, receipt)
+
+
+async def _settle(
+    call: WhitenedCall, *, key: IdempotencyKey | None = None, digest: bytes | None = None
+) -> tuple[Answer, int]:
+    """Score, count, and keep what the reply is made of, all of it or nothing.
+
+    Returns:
+        The settlement, and the receipt by which a keyless one is known.
+    """
+    parsed = call.parsed
+    results = await call.score()
+    streams = call.state.streams
+    samples = [
+        PpoSample(index, one, None, None, None, index)
+        for index, one in enumerate(results)
+        if isinstance(one, ScoredResponse)
+    ]
+    counted: StreamUpdateResult | None = None
+
+    def work(transaction: Transaction) -> StoredReply:
+        nonlocal counted
+        whitened: Sequence[float] = []
+        if samples:
+            update = StreamUpdate(call.stream, streams.initial)
+            counted = update_stream(transaction, update, ShapingOptions(beta=0.0), samples)
+            whitened = [sample.whitened for sample in counted.shaping.outcomes]
+        settlement = Settlement.of(call.stamp, results, whitened, call.fallback)
+        # What can't be written must not have counted.
+        reply_of(parsed, settlement.text_rewards(parsed.places, call.state.rule))
+        return StoredReply(200, settlement.to_bytes())
+
+    applied = await streams.store.apply(work, key=key, unanswered=digest)
+    if applied.replayed:
+        return Answer(applied.reply, "replayed"), applied.receipt
+    streams.metrics.committed(applied)
+    if counted is not None and counted.added is not None:
+        streams.metrics.updates("applied", counted.added.num_samples)
+    else:
+        streams.metrics.updates("frozen", len(samples))
+    return Answer(applied.reply), applied.receipt
+
+
+def _reply(call: WhitenedCall, answer: Answer) -> Response:
+    settlement = Settlement.from_bytes(answer.reply.body)
+    same = settlement.stamp == call.stamp
+    parsed = call.parsed if same else call.read(settlement.stamp)
+    rule = call.state.rule
+    if any(one and one.rewards.keys() != rule.calibrations.keys() for one in settlement.scored):
+        raise IdempotencyConflict(
+            "this Idempotency-Key was used while other models were loaded; use a new key"
+        )
+    reply = reply_of(parsed, settlement.text_rewards(parsed.places, rule))
+    if answer.outcome != "new":
+        reply.headers[REPLAYED_HEADER] = "true"
+    return reply
+
+
+class Receipt(Response):
+    """A reply that tells the store whether it left us.
+
+    It did not where the caller is known to be gone before it is written, or where writing fails.
+    What becomes of it on its way nobody here can know.
+
+    Args:
+        reply: what is sent.
+        store: told of it.
+        receipt: of the settlement.
+    """
+
+    def __init__(self, reply: Response, store: StateStore, receipt: int) -> None:
+        super().__init__(reply.body, reply.status_code, reply.headers)
+        self._store = store
+        self._receipt = receipt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        left = False
+        try:
+            if await Request(scope, receive).is_disconnected():
+                raise ClientDisconnect
+            await super().__call__(scope, receive, send)
+            left = True
+        finally:
+            with contextlib.suppress(StateUnavailable):
+                await self._store.settle(self._receipt, answered=left)
