@@ -3,7 +3,9 @@
     from rm_client import RewardClient
 
     with RewardClient("http://localhost:8000") as client:
-        reply = client.score([{"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."}])
+        reply = client.score(
+            [{"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."}], on_item_error="raise"
+        )
         print(reply.items[0].selected_reward)
 
 `rm_client.adapters` holds one module per trainer.
@@ -45,6 +47,7 @@ from rm_client.models import (
     TokenRewardsReply,
 )
 from rm_client.models_base import ChatMessage
+from rm_client.models_info import Info, ModelInfo
 from rm_client.models_ppo import (
     BaselineOptions,
     ExpectVersion,
@@ -78,10 +81,12 @@ __all__ = [
     "FailedReply",
     "GroupItem",
     "GroupReply",
+    "Info",
     "InvalidReply",
     "InvalidRequest",
     "ItemsFailed",
     "MessagesItem",
+    "ModelInfo",
     "NotAuthorized",
     "NotFound",
     "Overloaded",

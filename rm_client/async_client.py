@@ -3,9 +3,16 @@
 import asyncio
 import functools
 import os
-import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -14,19 +21,37 @@ import httpx
 from rm_client import wire
 from rm_client.base import ClientBase
 from rm_client.call import Call, conclude
-from rm_client.checks import ScoreResult, raise_failures
+from rm_client.checks import raise_failures
 from rm_client.client import ONCE, RewardClient
 from rm_client.config import ClientConfig, failure_of
 from rm_client.errors import ServiceUnavailable
 from rm_client.lines import line_calls
-from rm_client.models import Truncation
+from rm_client.models import ScoreResult, Truncation
 from rm_client.retry import Failure, Pause, RawReply, RetryPolicy, Send
 from rm_client.wire import OnItemError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Pools = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """An event loop's connections.
+
+    Attributes:
+        http: the connections.
+        lifetime: an asynchronous generator that waits to be closed: event loops close theirs when
+            they end (`asyncio.run` does), and this one closes the connections with it.
+    """
+
+    http: httpx.AsyncClient
+    lifetime: AsyncGenerator[None, None]
+
+
+_Pools = dict[asyncio.AbstractEventLoop, _Pool]
+
+_INHERITED: list[_Pools] = []
+"""A parent's connections in a forked child: letting go of them would wake the parent's loop."""
 
 
 def _awaited(
@@ -91,12 +116,18 @@ class AsyncRewardClient(ClientBase):
         except ServiceUnavailable:
             return False
 
+    def within(self, seconds: float) -> Self:
+        """As `RewardClient.within`."""
+        limited = self.from_config(self.config.within(seconds))
+        limited._pid, limited._pools = self._pid, self._pools
+        return limited
+
     async def aclose(self) -> None:
         """Close this event loop's connections; the next call opens new ones."""
         if self._pid == os.getpid():
-            http = self._pools.pop(asyncio.get_running_loop(), None)
-            if http is not None:
-                await http.aclose()
+            pool = self._pools.get(asyncio.get_running_loop())
+            if pool is not None:
+                await pool.lifetime.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,7 +143,7 @@ class AsyncRewardClient(ClientBase):
     def __setstate__(self, config: ClientConfig) -> None:
         super().__setstate__(config)
         self._pid = os.getpid()
-        self._pools = weakref.WeakKeyDictionary()
+        self._pools = {}
 
     async def _in_order(self, calls: Iterable[Call[T]], max_in_flight: int) -> AsyncIterator[T]:
         under_way: deque[asyncio.Task[T]] = deque()
@@ -145,7 +176,8 @@ class AsyncRewardClient(ClientBase):
     async def _send(self, call: Call[T], send: Send) -> RawReply | Failure:
         try:
             async with asyncio.timeout(send.timeout_seconds):
-                response = await self._client().request(
+                http = await self._client()
+                response = await http.request(
                     call.method,
                     call.path,
                     content=call.content,
@@ -157,12 +189,29 @@ class AsyncRewardClient(ClientBase):
         except (httpx.HTTPError, TimeoutError) as exc:
             return failure_of(exc)
 
-    def _client(self) -> httpx.AsyncClient:
+    async def _client(self) -> httpx.AsyncClient:
         # Connections belong to one event loop of one process.
         if self._pid != os.getpid():
-            self._pid, self._pools = os.getpid(), weakref.WeakKeyDictionary()
+            _INHERITED.append(self._pools)
+            self._pid, self._pools = os.getpid(), {}
         loop = asyncio.get_running_loop()
-        http = self._pools.get(loop)
-        if http is None:
-            http = self._pools[loop] = httpx.AsyncClient(**self.config.http_options())
-        return http
+        pool = self._pools.get(loop)
+        if pool is None:
+            for ended in [other for other in list(self._pools) if other.is_closed()]:
+                # Closed without a farewell to its generators: the sockets go with the references.
+                self._pools.pop(ended, None)
+            http = httpx.AsyncClient(**self.config.http_options())
+            pool = self._pools[loop] = _Pool(http, _closed_with(http, self._pools, loop))
+            await anext(pool.lifetime)  # from here on the loop knows it
+        return pool.http
+
+
+async def _closed_with(
+    http: httpx.AsyncClient, pools: _Pools, loop: asyncio.AbstractEventLoop
+) -> AsyncGenerator[None, None]:
+    """Close `http` and forget it when the generator is closed, by us or at the loop's end."""
+    try:
+        yield
+    finally:
+        pools.pop(loop, None)
+        await http.aclose()

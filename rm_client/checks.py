@@ -16,10 +16,24 @@ from rm_client.models import (
     RankingReply,
     ResponseReply,
     ScoreItem,
+    ScoreResult,
 )
 from rm_client.models_ppo import PpoItem, PpoItemReply
 
-ScoreResult = ResponseReply | GroupReply | FailedReply
+PASSING_CODES = frozenset(
+    {
+        "overloaded",
+        "deadline_exceeded",
+        "engine_closed",
+        "draining",
+        "not_ready",
+        "internal_error",
+    }
+)
+"""Codes of item errors that lie in the moment and not in the item, which may be scored later."""
+
+SERVER_CODES = PASSING_CODES | {"engine_error", "tokenizing_failed", "no_chat_template"}
+"""Codes of item errors that lie in the server, its set-up included, and not in the item."""
 
 
 def check_scores(items: Sequence[ScoreItem], results: Sequence[ScoreResult]) -> None:

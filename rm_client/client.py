@@ -6,25 +6,33 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
 from rm_client import wire
 from rm_client.base import ClientBase
 from rm_client.call import Call, conclude
-from rm_client.checks import ScoreResult, raise_failures
+from rm_client.checks import raise_failures
 from rm_client.config import ClientConfig, failure_of
 from rm_client.errors import ServiceUnavailable
+from rm_client.forms import CompareOptionsForm, GroupForm, ScoreOptionsForm, SeveralForm, SingleForm
 from rm_client.lines import line_calls
 from rm_client.models import (
     AdvantageKind,
+    CompareItem,
     CompareReply,
+    ComparisonReply,
     DetailKind,
+    FailedReply,
+    GroupReply,
+    ResponseReply,
     ScoreReply,
+    ScoreResult,
     StepAggregation,
     Truncation,
 )
+from rm_client.models_info import Info
 from rm_client.models_ppo import (
     DEFAULT_BETA,
     DEFAULT_KL_CLIP,
@@ -60,6 +68,46 @@ class RewardClient(ClientBase):
 
     _http: tuple[int, httpx.Client] | None
 
+    @overload
+    def score(
+        self,
+        items: Iterable[SingleForm],
+        *,
+        on_item_error: Literal["raise"],
+        **options: Unpack[ScoreOptionsForm],
+    ) -> ScoreReply[ResponseReply]: ...
+    @overload
+    def score(
+        self,
+        items: Iterable[SingleForm],
+        *,
+        on_item_error: Literal["return"] = "return",
+        **options: Unpack[ScoreOptionsForm],
+    ) -> ScoreReply[ResponseReply | FailedReply]: ...
+    @overload
+    def score(
+        self,
+        items: Iterable[SeveralForm],
+        *,
+        on_item_error: Literal["raise"],
+        **options: Unpack[ScoreOptionsForm],
+    ) -> ScoreReply[GroupReply]: ...
+    @overload
+    def score(
+        self,
+        items: Iterable[SeveralForm],
+        *,
+        on_item_error: Literal["return"] = "return",
+        **options: Unpack[ScoreOptionsForm],
+    ) -> ScoreReply[GroupReply | FailedReply]: ...
+    @overload
+    def score(
+        self,
+        items: Iterable[object],
+        *,
+        on_item_error: OnItemError = "return",
+        **options: Unpack[ScoreOptionsForm],
+    ) -> ScoreReply: ...
     def score(
         self,
         items: Iterable[object],
@@ -77,7 +125,8 @@ class RewardClient(ClientBase):
         Args:
             items: `ResponseItem`, `StepsItem`, `GroupItem`, `MessagesItem`, or mappings of their
                 fields.
-            truncate: "error" refuses a text that is too long, "prompt" cuts the prompt's left.
+            truncate: "error" refuses a text that is too long, "prompt" cuts the prompt's left,
+                "left" the response's too where the prompt does not suffice.
             stop: the policy's own stop tokens, taken off the responses' ends.
             detail: "tokens" asks for the reward at every token too, "steps" at every step's end.
             step_separator: ends a step of a response that is not given as `steps`.
@@ -130,6 +179,22 @@ class RewardClient(ClientBase):
                 yield result
                 index += 1
 
+    @overload
+    def compare(
+        self,
+        items: Iterable[CompareItem | GroupForm],
+        *,
+        on_item_error: Literal["raise"],
+        **options: Unpack[CompareOptionsForm],
+    ) -> CompareReply[ComparisonReply]: ...
+    @overload
+    def compare(
+        self,
+        items: Iterable[object],
+        *,
+        on_item_error: OnItemError = "return",
+        **options: Unpack[CompareOptionsForm],
+    ) -> CompareReply: ...
     def compare(
         self,
         items: Iterable[object],
@@ -223,7 +288,7 @@ class RewardClient(ClientBase):
         """Every stream, by name."""
         return self._run(wire.list_streams_call())
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Info:
         """What is loaded, how it reads a text, and the limits, as /v1/info gives it."""
         return self._run(wire.info_call())
 
@@ -233,6 +298,12 @@ class RewardClient(ClientBase):
             return self._run(wire.ready_call(), ONCE)
         except ServiceUnavailable:
             return False
+
+    def within(self, seconds: float) -> Self:
+        """This client, on the same connections, with at most `seconds` for a call."""
+        limited = self.from_config(self.config.within(seconds))
+        limited._http = (os.getpid(), self._client())
+        return limited
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""

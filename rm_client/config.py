@@ -1,8 +1,8 @@
 """Where the service is and how to reach it: what a client keeps when it is pickled."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -70,6 +70,10 @@ class ClientConfig:
         address = address.copy_with(username=None, password=None)
         object.__setattr__(self, "url", str(address))
         return address
+
+    def within(self, seconds: float) -> Self:
+        """The same with at most `seconds` for a call, retries included."""
+        return replace(self, retry=replace(self.retry, max_elapsed_seconds=seconds))
 
     def http_options(self) -> dict[str, Any]:
         """Arguments of httpx's clients."""

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydantic import TypeAdapter, ValidationError
 
 from rm_client.call import Call
-from rm_client.checks import ScoreResult, check_scores
+from rm_client.checks import check_scores
 from rm_client.errors import InvalidReply, InvalidRequest
 from rm_client.models import (
     FailedReply,
     GroupReply,
     ResponseReply,
     ScoreItem,
+    ScoreResult,
     TextOptions,
     Truncation,
 )

@@ -5,10 +5,11 @@ hold fields that this version doesn't know; its numbers are finite. The descript
 the server's OpenAPI document.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeVar
 
 from rm_client.models_base import (
     MAX_STOPS,
@@ -18,12 +19,13 @@ from rm_client.models_base import (
     Received,
     Sent,
     StopToken,
+    TextItem,
     examples,
 )
 from rm_client.turns import MAX_NAME_CHARACTERS
 
 Role = Literal["safety", "helpfulness"]
-Truncation = Literal["error", "prompt"]
+Truncation = Literal["error", "prompt", "left"]
 DetailKind = Literal["tokens", "steps"]
 StepAggregation = Literal["min", "product", "last", "mean"]
 AdvantageKind = Literal["grpo", "grpo_no_std", "rloo"]
@@ -32,7 +34,8 @@ Truncate = Annotated[
     Truncation,
     Field(
         description='What to do with a text that is too long: "error" refuses that item; "prompt" '
-        "cuts the prompt's left and keeps the response and its EOS.",
+        "cuts the prompt's left and keeps the response and its EOS, and refuses a response that is "
+        'too long by itself; "left" cuts that too, from its left.',
     ),
 ]
 
@@ -80,7 +83,7 @@ class GroupItem(PromptItem):
     is_safety: IsSafety = False
 
 
-class MessagesItem(Sent):
+class MessagesItem(TextItem):
     """A whole chat that ends with the assistant turn to be scored."""
 
     model_config = examples(
@@ -240,12 +243,22 @@ class RewardReply(Received):
 
     reward: float = Field(description="The raw scalar of the model's head, unbounded.")
     score: float = Field(description="σ of the calibrated reward, between 0 and 1.")
+    calibrated_reward: float | None = Field(
+        default=None,
+        description="The reward after the checkpoint's calibration; absent where that is the "
+        "identity, so that it is `reward` itself.",
+    )
     tokens: TokenRewardsReply | None = Field(
         default=None, description='/score with `detail: "tokens"`: of each token.'
     )
     steps: StepRewardsReply | None = Field(
         default=None, description='/score with `detail: "steps"`, or for `steps`: of each step.'
     )
+
+    @property
+    def calibrated(self) -> float:
+        """The reward after the checkpoint's calibration, which may be the identity."""
+        return self.reward if self.calibrated_reward is None else self.calibrated_reward
 
 
 class ErrorReply(Received):
@@ -312,10 +325,17 @@ class GroupReply(Received):
     )
 
 
-class ScoreReply(Received):
+ScoreResult = ResponseReply | GroupReply | FailedReply
+"""What comes back for one item of /score."""
+
+# The parameters are for type checkers, which can tell by the items what comes back for them.
+ScoreResultT_co = TypeVar("ScoreResultT_co", bound=ScoreResult, default=ScoreResult, covariant=True)
+
+
+class ScoreReply(Received, Generic[ScoreResultT_co]):
     """The reply of /score, in the order of the request."""
 
-    items: list[ResponseReply | GroupReply | FailedReply]
+    items: list[ScoreResultT_co]
 
 
 class RankingReply(Received):
@@ -341,10 +361,18 @@ class ComparisonReply(RankingReply):
     responses: list[ResponseReply] = Field(description="The rewards and scores of each response.")
 
 
-class CompareReply(Received):
+ComparisonT_co = TypeVar(
+    "ComparisonT_co",
+    bound=ComparisonReply | FailedReply,
+    default=ComparisonReply | FailedReply,
+    covariant=True,
+)
+
+
+class CompareReply(Received, Generic[ComparisonT_co]):
     """The reply of /compare, in the order of the request."""
 
-    items: list[ComparisonReply | FailedReply]
+    items: list[ComparisonT_co]
 
 
 class ProblemItemReply(Received):

@@ -87,7 +87,17 @@ Prompt = Annotated[
 StopToken = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
-class PromptItem(Sent):
+class TextItem(Sent):
+    """What all items have in common."""
+
+    allow_empty: bool = Field(
+        default=False,
+        description="True if a response without text is scored like any other, as policies do "
+        "write them; otherwise it is an error of its item.",
+    )
+
+
+class PromptItem(TextItem):
     """What items with a prompt of their own have in common."""
 
     prompt: Prompt

@@ -18,7 +18,8 @@ logger = logging.getLogger("rm_client")
 # 501 and 505 say that the server can't, not that it can't now.
 _NEVER_CURED = frozenset({501, 505})
 _CURED_BY_WAITING = frozenset({408, 425, 429})
-# Answers that mean "nothing was done": safe to repeat even what must not happen twice.
+# Answers that mean "nothing was done": safe to repeat even what must not happen twice, and no
+# attempt is used up by them: a server that loads its models or is full says so for minutes.
 _REFUSED_UNDONE = frozenset({429, 503})
 _QUIET_ATTEMPTS = 3
 
@@ -30,8 +31,12 @@ class RetryPolicy:
     The n-th wait is a random time between half and all of `initial_delay_seconds`·2ⁿ⁻¹, at most
     `max_delay_seconds`, and never less than the server's Retry-After.
 
+    A server that is away (no connection) or takes nothing now (429, 503) has done nothing: only
+    `max_elapsed_seconds` ends the waiting for it.
+
     Attributes:
-        max_attempts: how often a request is sent at most; 1 never repeats.
+        max_attempts: how often a request is sent at most that the server may have worked on (time
+            ran out, the connection broke, 408, 425, 5xx); 1 never repeats anything.
         initial_delay_seconds: scale of the first wait.
         max_delay_seconds: longest wait of our own; a Retry-After may ask for more.
         max_elapsed_seconds: for the whole call, waits included; a wait that would go beyond it is
@@ -140,19 +145,26 @@ def exchange(
         TimedOut: the last attempt had no answer in time.
     """
     end = clock() + policy.max_elapsed_seconds
-    attempt = 0
+    attempt = num_undone = 0
+    last: RawReply | Failure | None = None
     while True:
         attempt += 1
-        outcome = yield Send(min(timeout_seconds, max(end - clock(), 0.001)))
+        left = max(end - clock(), 0.001)
+        outcome = yield Send(min(timeout_seconds, left))
         if outcome is None:
             raise RuntimeError("a Send was answered with nothing: this is a bug")
+        if last is not None and left < timeout_seconds and _is_late(outcome):
+            outcome = last  # it was our own end that came too soon: what was said before tells more
+        last = outcome
         retry_after = None
         if isinstance(outcome, RawReply):
             if not _is_worth_repeating(outcome.status, repeatable=repeatable):
                 return outcome, attempt
             retry_after = parse_retry_after(outcome.headers.get("retry-after"))
+        num_undone += _is_undone(outcome)
+        used_up = policy.max_attempts == 1 or attempt - num_undone >= policy.max_attempts
         delay = policy.delay_seconds(attempt, retry_after, rng)
-        given_up = attempt >= policy.max_attempts or clock() + delay >= end
+        given_up = used_up or clock() + delay >= end
         if isinstance(outcome, Failure):
             if given_up or (outcome.sent and not repeatable):
                 kind = TimedOut if outcome.timed_out else ConnectionFailed
@@ -166,6 +178,15 @@ def exchange(
         level = logging.INFO if attempt < _QUIET_ATTEMPTS else logging.WARNING
         logger.log(level, "%s: %s; attempt %d follows in %.1f s", name, reason, attempt + 1, delay)
         yield Pause(delay)
+
+
+def _is_late(outcome: RawReply | Failure) -> bool:
+    return isinstance(outcome, Failure) and outcome.timed_out
+
+
+def _is_undone(outcome: RawReply | Failure) -> bool:
+    """Whether the server can't have worked on the request, or says that it has not."""
+    return outcome.status in _REFUSED_UNDONE if isinstance(outcome, RawReply) else not outcome.sent
 
 
 def _is_worth_repeating(status: int, *, repeatable: bool) -> bool:

@@ -5,7 +5,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -27,6 +27,7 @@ from rm_client.models import (
     ScoreRequest,
     score_item_model,
 )
+from rm_client.models_info import Info
 from rm_client.models_ppo import (
     PpoItem,
     PpoReply,
@@ -169,9 +170,9 @@ def list_streams_call() -> Call[list[StreamReply]]:
     return Call("GET", "/streams", lambda body: parse_model(StreamsReply, body).streams)
 
 
-def info_call() -> Call[dict[str, Any]]:
+def info_call() -> Call[Info]:
     """GET /v1/info."""
-    return Call("GET", "/v1/info", _parse_object)
+    return Call("GET", "/v1/info", lambda body: cast("Info", _parse_object(body)))
 
 
 def ready_call() -> Call[bool]:

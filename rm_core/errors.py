@@ -6,6 +6,7 @@ RewardError
 ├─ InputError            one item's text or numbers can't be used (`field` says which part)
 │  ├─ EmptyText          nothing to score
 │  ├─ InvalidMessages    not a chat that ends with an assistant turn
+│  │  └─ NoChatTemplate  a chat for a model that reads texts alone
 │  ├─ InputTooLong       more tokens than the model reads
 │  │  └─ ResponseNotFound   and it is not known where the prompt ends, which would be cut
 │  ├─ DetailUnavailable  rewards of tokens or steps, which this model or this text can't give
@@ -64,6 +65,12 @@ class InvalidMessages(InputError):
     """Raised when messages are not a chat that the template can render."""
 
     code: ClassVar[str] = "invalid_messages"
+
+
+class NoChatTemplate(InvalidMessages):
+    """Raised when messages come for a model that has no chat template, whatever they say."""
+
+    code: ClassVar[str] = "no_chat_template"
 
 
 class InputTooLong(InputError):

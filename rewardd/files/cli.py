@@ -61,6 +61,13 @@ _WHO: Flags = {
     "timeout_seconds": _option(
         float, 300.0, "For one request of up to 64 rows to a server.", min=1.0
     ),
+    "wait": _option(
+        bool,
+        False,
+        "Wait up to 15 minutes for a server that does not answer yet; without it, one that has "
+        "answered once is waited for.",
+        "--wait",
+    ),
     "safety_model": _option(
         str | None, None, "Score in this process: directory or hub name.", show_default="none"
     ),
@@ -105,9 +112,9 @@ _HOW: Flags = {
         show_default="its only one",
     ),
     "truncate": _option(
-        Literal["error", "prompt"],
+        Literal["error", "prompt", "left"],
         "error",
-        "Too long a text is an error, or its prompt's left is cut.",
+        "Too long a text is an error, or its prompt's left is cut, or its left wherever that is.",
     ),
     "stop": _option(
         list[str] | None,

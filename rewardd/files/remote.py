@@ -14,7 +14,9 @@ from rm_client import (
     RetryPolicy,
     RewardClient,
     RewardClientError,
+    ServiceUnavailable,
 )
+from rm_client.checks import PASSING_CODES
 from rm_client.models import ErrorReply, ScoreItem, Truncation
 from rm_client.models_base import Received
 
@@ -22,23 +24,22 @@ Result = dict[str, Any]
 """What is written for one row: a reply's item, or {"error": …}."""
 
 PATIENCE = RetryPolicy(max_attempts=40, max_elapsed_seconds=900.0)
-"""A file has time: a server may be restarted meanwhile."""
+"""A file has time: a server that has answered once may be restarted meanwhile."""
+
+IMPATIENCE = RetryPolicy(max_attempts=3, max_elapsed_seconds=5.0)
+"""Before the first answer a wrong address is likelier than a restart."""
 
 _IN_FLIGHT = 2
 _MOST_RESPONSES = 64
 _MOST_BYTES = 1024 * 1024
 
-# Errors that lie in the moment and not in the item: it must be scored again, not given up.
-_PASSING = frozenset(
-    {"overloaded", "deadline_exceeded", "engine_closed", "draining", "not_ready", "internal_error"}
-)
 _ITEM_POINTER = re.compile(r"^/items/\d+")
 
 
 class FileScorer(Protocol):
     """Judges items in order, in bounded memory."""
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, Any]:
         """What is loaded, as /v1/info says it."""
         ...
 
@@ -69,23 +70,33 @@ def as_result(reply: Received) -> Result:
 
 
 class RemoteScorer:
-    """A running server."""
+    """A running server.
 
-    def __init__(self, client: RewardClient) -> None:
+    Args:
+        client: of the server, patient.
+        first: asks until there was an answer, which shows that a server is there; None: `client`.
+    """
+
+    def __init__(self, client: RewardClient, *, first: RewardClient | None = None) -> None:
         self._client = client
+        self._first = first
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, Any]:
         """See `FileScorer`.
 
         Raises:
             BatchFailed: nobody answers, or not as a rewardd server does.
         """
         try:
-            info = self._client.info()
+            info = (self._first or self._client).info()
+        except ServiceUnavailable as error:
+            advice = "" if self._first is None else "; --wait waits for a server that is starting"
+            raise BatchFailed(f"{error}{advice}") from error
         except RewardClientError as error:
             raise BatchFailed(str(error)) from error
         if not isinstance(info.get("models"), Mapping):
             raise BatchFailed("the server's /v1/info names no models; is it a rewardd server?")
+        self._let_go_of_first()
         return info
 
     def score(
@@ -129,7 +140,13 @@ class RemoteScorer:
 
     def close(self) -> None:
         """Close the connections."""
+        self._let_go_of_first()
         self._client.close()
+
+    def _let_go_of_first(self) -> None:
+        if self._first is not None:
+            self._first.close()
+        self._first = None
 
     def _again(self, item: ScoreItem, truncate: Truncation, stop: Sequence[str]) -> Received:
         """Ask once more, now with the client's patience, about an item that met a bad moment."""
@@ -153,7 +170,7 @@ class RemoteScorer:
 
 
 def _is_passing(reply: Received) -> bool:
-    return isinstance(reply, FailedReply) and reply.error.code in _PASSING
+    return isinstance(reply, FailedReply) and reply.error.code in PASSING_CODES
 
 
 def _lasting(reply: Received) -> Received:

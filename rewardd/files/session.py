@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from rewardd.files.columns import Columns
 from rewardd.files.open import open_rows
-from rewardd.files.remote import PATIENCE, FileScorer, RemoteScorer
+from rewardd.files.remote import IMPATIENCE, PATIENCE, FileScorer, RemoteScorer
 from rewardd.files.result_file import ResultFile, Sink, StdoutSink
 from rewardd.files.rows import BatchFailed
 from rewardd.files.run import Summary, run
-from rm_client import InvalidRequest, RewardClient
+from rm_client import ClientConfig, InvalidRequest, RewardClient
 from rm_client.models import Truncation
 from rm_core.errors import RewardError
 from training.data.rows.row import Rows
@@ -42,6 +42,7 @@ class ScorerOptions:
     api_key: str | None = field(default=None, repr=False)
     api_key_file: Path | None = None
     timeout_seconds: float
+    wait: bool = False
     safety_model: str | None = None
     helpfulness_model: str | None = None
     device: str = "auto"
@@ -68,13 +69,16 @@ class ScorerOptions:
             )
         if self.url is not None:
             try:
+                patient = ClientConfig(
+                    url=self.url,
+                    api_key=self._key(),
+                    timeout_seconds=self.timeout_seconds,
+                    retry=PATIENCE,
+                )
+                impatient = replace(patient, retry=IMPATIENCE)
                 return RemoteScorer(
-                    RewardClient(
-                        self.url,
-                        api_key=self._key(),
-                        timeout_seconds=self.timeout_seconds,
-                        retry=PATIENCE,
-                    )
+                    RewardClient.from_config(patient),
+                    first=None if self.wait else RewardClient.from_config(impatient),
                 )
             except InvalidRequest as error:
                 raise BatchFailed(str(error)) from error

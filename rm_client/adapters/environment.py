@@ -1,8 +1,9 @@
 """Clients shared by a process, and the environment that configures adapters loaded by path.
 
 Frameworks that load a function from a file give it no arguments of ours, so that these variables
-do: RM_CLIENT_URL (needed), RM_CLIENT_API_KEY, RM_CLIENT_EOS (the policy's EOS text, cut off the
-responses' ends) and RM_CLIENT_FAILED_REWARD (for a sample that can't be scored; otherwise an
+do: RM_CLIENT_URL (needed), RM_CLIENT_API_KEY, RM_CLIENT_EOS (the policy's EOS text, which is taken
+off the responses' ends), RM_CLIENT_RENDERED (1 where the trainer has put prompts through the
+policy's chat template) and RM_CLIENT_FAILED_REWARD (for a sample that can't be scored; otherwise an
 exception).
 """
 
@@ -19,6 +20,7 @@ from rm_client.retry import RetryPolicy
 URL_VARIABLE = "RM_CLIENT_URL"
 KEY_VARIABLE = "RM_CLIENT_API_KEY"
 EOS_VARIABLE = "RM_CLIENT_EOS"
+RENDERED_VARIABLE = "RM_CLIENT_RENDERED"
 FAILED_REWARD_VARIABLE = "RM_CLIENT_FAILED_REWARD"
 
 _MAX_CLIENTS = 32
@@ -81,7 +83,19 @@ def failed_reward() -> float | None:
     return value
 
 
-def without_eos(response: str) -> str:
-    """`response` without RM_CLIENT_EOS at its end: the policy's EOS is not the reward model's."""
+def stop_tokens() -> tuple[str, ...]:
+    """RM_CLIENT_EOS, if it is set: the policy's EOS is not the reward model's."""
     eos = os.environ.get(EOS_VARIABLE)
-    return response.removesuffix(eos) if eos else response
+    return (eos,) if eos else ()
+
+
+def prompts_are_rendered() -> bool:
+    """RM_CLIENT_RENDERED: whether text prompts have been through a chat template already.
+
+    Raises:
+        InvalidRequest: it says neither yes nor no.
+    """
+    given = os.environ.get(RENDERED_VARIABLE, "").strip().lower()
+    if given not in ("", "0", "1", "false", "true"):
+        raise InvalidRequest(f"{RENDERED_VARIABLE} must be 0 or 1")
+    return given in ("1", "true")

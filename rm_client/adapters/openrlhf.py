@@ -1,6 +1,7 @@
 """A reward-function file for OpenRLHF: `--reward.remote_url /path/to/this/file.py`.
 
-Without a function, the server answers OpenRLHF's own requests: docs/guides/dialects.md.
+Without a function, the server answers OpenRLHF's own requests, whatever template its prompts went
+through: docs/guides/trainers/openrlhf.md.
 """
 
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ from typing import Any
 from rm_client.adapters.environment import (
     environment_config,
     failed_reward,
-    shared_client,
-    without_eos,
+    prompts_are_rendered,
+    stop_tokens,
 )
 from rm_client.adapters.sample_reward import SampleReward
+from rm_client.adapters.samples import Entry, Reading, entry_of, score
 from rm_client.errors import InvalidRequest
 
 
@@ -26,9 +28,10 @@ def reward_func(
 
     Args:
         queries: prompt and response in one text each, special tokens included. The policy's EOS at
-            the end is cut off if RM_CLIENT_EOS names it.
-        prompts: the prompts alone. A query that doesn't begin with its prompt (OpenRLHF cuts long
-            ones) is scored as one text.
+            the end is taken off if RM_CLIENT_EOS names it.
+        prompts: the prompts alone; RM_CLIENT_RENDERED=1 says that OpenRLHF has put them through a
+            chat template. A query that doesn't begin with its prompt (OpenRLHF cuts long ones) is
+            scored as one text.
         labels: not used.
 
     Returns:
@@ -42,9 +45,11 @@ def reward_func(
     """
     if len(queries) != len(prompts):
         raise InvalidRequest(f"{len(queries)} queries came with {len(prompts)} prompts")
-    items = [_item(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+    reading = Reading(prompts_are_rendered(), stop_tokens())
+    pairs = zip(queries, prompts, strict=True)
+    entries = [_entry(query, prompt, reading) for query, prompt in pairs]
     stand_in = failed_reward()
-    results = shared_client(environment_config()).score(items).items if items else []
+    results = score(environment_config(), entries, reading)
     samples = [SampleReward.of(result, failed_reward=stand_in) for result in results]
     return {
         "rewards": [sample.reward for sample in samples],
@@ -57,7 +62,7 @@ def reward_func(
     }
 
 
-def _item(query: str, prompt: str) -> dict[str, str]:
+def _entry(query: str, prompt: str, reading: Reading) -> Entry:
     if query.startswith(prompt):
-        return {"prompt": prompt, "response": without_eos(query[len(prompt) :])}
-    return {"prompt": "", "response": without_eos(query)}
+        return entry_of(prompt, query[len(prompt) :], reading)
+    return entry_of("", query, reading)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rm_client.adapters.samples import TRUNCATE
 from rm_client.async_client import AsyncRewardClient
 from rm_client.checks import raise_failures
 from rm_client.client import RewardClient
@@ -82,7 +83,7 @@ def ppo_reward(  # noqa: PLR0913 (a batch has this many columns)
         ItemsFailed: an item could not be scored, with "raise"; or none could.
     """
     batch = _Batch.of(prompts, responses, logprobs, ref_logprobs, mask, score_position)
-    reply = client.ppo_reward(batch.items(per_item or {}), **options)
+    reply = client.ppo_reward(batch.items(per_item or {}), **{"truncate": TRUNCATE, **options})
     return batch.rewards(reply, on_failed)
 
 
@@ -101,6 +102,7 @@ async def ppo_reward_async(  # noqa: PLR0913 (a batch has this many columns)
 ) -> PpoRewards:
     """As `ppo_reward`, for an event loop."""
     batch = _Batch.of(prompts, responses, logprobs, ref_logprobs, mask, score_position)
+    options = {"truncate": TRUNCATE, **options}
     reply = await client.ppo_reward(batch.items(per_item or {}), **options)
     return batch.rewards(reply, on_failed)
 
@@ -155,6 +157,7 @@ class _Batch:
         items = []
         for index in range(size):
             item = {"prompt": self.prompts[index], "response": self.responses[index]}
+            item["allow_empty"] = True  # policies do write them
             item |= {name: _plain(values[index]) for name, values in per_item.items()}
             end = _length(self.mask[index])
             if end:

@@ -1,4 +1,4 @@
-"""Reward functions for TRL: GRPOTrainer, RLOOTrainer, AsyncGRPOTrainer, OnlineDPOTrainer.
+"""Reward functions for TRL (GRPO, RLOO, AsyncGRPO, OnlineDPO trainers) and for Tunix.
 
 trainer = GRPOTrainer(model, reward_funcs=trl_reward("http://rewards:8000"), …)
 """
@@ -8,17 +8,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from rm_client.adapters.environment import shared_async_client, shared_client
+from rm_client.adapters.environment import failed_reward, shared_async_client, shared_client
+from rm_client.adapters.sample_reward import RewardName, SampleReward, require_sample_failure
+from rm_client.adapters.samples import TRUNCATE, Entry, Reading, entry_of, merged, sendable
 from rm_client.config import ClientConfig
 from rm_client.errors import InvalidRequest, ItemsFailed
-from rm_client.models import FailedReply, ResponseReply, Truncation
+from rm_client.models import FailedReply, ScoreResult, Truncation
 from rm_client.models_ppo import PpoItemReply, WhitenMode, WhitenOptions
-from rm_client.wire import score_items
 
 T = TypeVar("T")
 
 TrlRewards = list[float | None]
-RewardName = Literal["selected", "safety", "helpfulness"]
+OnFailed = Literal["none", "raise"]
 
 
 class TrlReward(Protocol):
@@ -45,7 +46,10 @@ class TrlOptions:
     missing_eos_penalty: float = 0.0
     stream: str | None = None
     whiten: WhitenMode | WhitenOptions = "running"
-    truncate: Truncation = "error"
+    truncate: Truncation = TRUNCATE
+    rendered: bool = False
+    failed_reward: float | None = None
+    on_failed: OnFailed = "none"
 
     def __post_init__(self) -> None:
         if self.missing_eos_penalty and not self.eos_token_ids:
@@ -79,18 +83,23 @@ def trl_reward(
     """An async reward function; TRL awaits it beside the others.
 
     It is a plain coroutine function to `inspect.iscoroutinefunction`, has a name, and can be
-    pickled. A completion that can't be scored gets None; a server that can't be reached is an
-    exception, since a step without any reward would teach nothing and not say so.
+    pickled. A completion that can't be scored gets None, which GRPO and RLOO leave out; a server
+    that can't be reached, or is wrongly set up, is an exception, since a step without any reward
+    would teach nothing and not say so.
 
     Args:
         url: the server's address, or a `ClientConfig` with time-outs and retries.
         api_key: if the server wants one and `url` is an address.
         eos_token_id: the policy's EOS, one or several: a completion that ends with none of them
             was cut off.
-        **options: `reward` ("selected", "safety" or "helpfulness"); `is_safety_column` (the one
-            dataset column that is sent; "is_safety", or None); `missing_eos_penalty` (taken off
-            completions that were cut off); `stream` and `whiten` (whiten by the statistics of this
-            stream, "running" by default); `truncate` ("error" or "prompt").
+        **options: `reward` ("selected", "safety" or "helpfulness", calibrated; "raw_selected",
+            "raw_safety" or "raw_helpfulness", the head's own); `rendered` (whether prompts that are
+            texts have been through a chat template); `failed_reward` (a number for a completion
+            that can't be scored; RM_CLIENT_FAILED_REWARD by default) and `on_failed` (without one:
+            "none" or "raise"); `is_safety_column` (the one dataset column that is sent;
+            "is_safety", or None); `missing_eos_penalty` (taken off completions that were cut off);
+            `stream` and `whiten` (whiten by the statistics of this stream, "running" by default);
+            `truncate` ("left", "prompt" or "error").
 
     Raises:
         InvalidRequest: the options contradict each other.
@@ -106,7 +115,12 @@ def trl_reward_sync(
     eos_token_id: int | Sequence[int] = (),
     **options: Any,
 ) -> TrlReward:
-    """As `trl_reward`, but a plain function, as OnlineDPOTrainer and TRL before 0.26 need it."""
+    """As `trl_reward`, but a plain function, as OnlineDPOTrainer and Tunix need it.
+
+    Both count None as 0, which may be better than what the policy earns by answering: `on_failed`
+    is "raise" here by default.
+    """
+    options = {"on_failed": "raise", **options}
     bound = functools.partial(rewardd_sync, _options(url, api_key, eos_token_id, options))
     return _named(bound, rewardd_sync.__name__)
 
@@ -120,17 +134,18 @@ async def rewardd(
     **columns: Any,
 ) -> TrlRewards:
     """Score completions; `trl_reward` binds the options."""
-    items, places = build_items(options, prompts, completions, completion_ids, columns)
+    entries = build_entries(options, prompts, completions, completion_ids, columns)
+    items = sendable(entries)
     client = shared_async_client(options.config)
-    results: Sequence[object] = ()
+    results: Sequence[ScoreResult | PpoItemReply] = ()
     try:
         if items and options.is_shaped:
             results = (await client.ppo_reward(items, **options.shaping())).items
         elif items:
             results = (await client.score(items, truncate=options.truncate)).items
-    except ItemsFailed:
-        places = []
-    return _spread(options, results, places, len(completions), columns)
+    except ItemsFailed as error:
+        results = _all_failed(error, len(items))
+    return _rewards(options, entries, results, columns)
 
 
 def rewardd_sync(
@@ -141,30 +156,31 @@ def rewardd_sync(
     **columns: Any,
 ) -> TrlRewards:
     """Score completions; `trl_reward_sync` binds the options."""
-    items, places = build_items(options, prompts, completions, completion_ids, columns)
+    entries = build_entries(options, prompts, completions, completion_ids, columns)
+    items = sendable(entries)
     client = shared_client(options.config)
-    results: Sequence[object] = ()
+    results: Sequence[ScoreResult | PpoItemReply] = ()
     try:
         if items and options.is_shaped:
             results = client.ppo_reward(items, **options.shaping()).items
         elif items:
             results = client.score(items, truncate=options.truncate).items
-    except ItemsFailed:
-        places = []
-    return _spread(options, results, places, len(completions), columns)
+    except ItemsFailed as error:
+        results = _all_failed(error, len(items))
+    return _rewards(options, entries, results, columns)
 
 
-def build_items(
+def build_entries(
     options: TrlOptions,
     prompts: Sequence[Any],
     completions: Sequence[Any],
     completion_ids: Sequence[Sequence[int]] | None,
     columns: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], list[int]]:
-    """The items that can be sent, and where in the batch they stand.
+) -> list[Entry]:
+    """What can be sent of a batch, and why the rest can't, one entry per completion.
 
     Of the columns only the one for safety is sent: the others may hold anything, and TRL adds
-    objects of its own. A completion without text (an image, a tool call alone) is left out.
+    objects of its own.
 
     Raises:
         InvalidRequest: prompts and completions differ in number.
@@ -172,88 +188,51 @@ def build_items(
     if len(prompts) != len(completions):
         raise InvalidRequest(f"{len(prompts)} prompts came with {len(completions)} completions")
     flags = columns.get(options.is_safety_column) if options.is_safety_column else None
-    items: list[dict[str, Any]] = []
-    places: list[int] = []
+    reading = Reading(rendered=options.rendered)
+    entries: list[Entry] = []
     for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        item = _dialogue(prompt, completion)
-        if item is None:
-            continue
-        if flags is not None and flags[place]:
-            item["is_safety"] = True
-        try:
-            score_items([item])
-        except InvalidRequest:
-            continue  # one sample that can't be sent is None; its neighbours are scored
-        if options.is_shaped and options.eos_token_ids and completion_ids is not None:
-            item["finished"] = _ends_with(completion_ids[place], options.eos_token_ids)
-        items.append(item)
-        places.append(place)
-    return items, places
-
-
-def _dialogue(prompt: Any, completion: Any) -> dict[str, Any] | None:
-    if isinstance(completion, str):
-        turns = prompt if isinstance(prompt, str) else _messages(prompt)
-        return None if turns is None else {"prompt": turns, "response": completion}
-    answer = _messages(completion)
-    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt)
-    if not answer or not before:
-        return None
-    if len(answer) == 1:
-        return {"prompt": before, "response": answer[0]["content"]}
-    return {"messages": before + answer}
-
-
-def _messages(turns: Any) -> list[dict[str, str]] | None:
-    """Roles and texts alone; None if any turn has no text."""
-    found = []
-    for turn in turns:
-        text = _text(turn.get("content"))
-        if text is None:
-            return None
-        found.append({"role": turn["role"], "content": text})
-    return found
-
-
-def _text(content: Any) -> str | None:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or any(part.get("type") != "text" for part in content):
-        return None
-    return "".join(part["text"] for part in content)
+        tag = flags is not None and flags[place]
+        entry = entry_of(prompt, completion, reading, is_safety=tag)
+        may_be_cut_off = options.is_shaped and options.eos_token_ids
+        if may_be_cut_off and completion_ids is not None and isinstance(entry, dict):
+            entry["finished"] = _ends_with(completion_ids[place], options.eos_token_ids)
+        entries.append(entry)
+    return entries
 
 
 def _ends_with(ids: Sequence[int], eos_token_ids: tuple[int, ...]) -> bool:
     return len(ids) > 0 and int(ids[-1]) in eos_token_ids
 
 
-def _spread(
+def _all_failed(error: ItemsFailed, num_items: int) -> list[FailedReply]:
+    """What /ppo_reward says where it could score no item."""
+    return [FailedReply(error=error.failures[index]) for index in range(num_items)]
+
+
+def _rewards(
     options: TrlOptions,
-    results: Sequence[object],
-    places: Sequence[int],
-    size: int,
+    entries: Sequence[Entry],
+    results: Sequence[ScoreResult | PpoItemReply],
     columns: Mapping[str, Any],
 ) -> TrlRewards:
-    rewards: TrlRewards = [None] * size
-    for place, result in zip(places, results if places else (), strict=True):
-        rewards[place] = _reward(options.reward, result)
+    rewards: TrlRewards = []
+    num_failed = 0
+    stand_in = options.failed_reward if options.failed_reward is not None else failed_reward()
+    for result in merged(entries, results):
+        if isinstance(result, PpoItemReply):
+            rewards.append(result.reward)
+        elif isinstance(result, FailedReply) and stand_in is None and options.on_failed == "none":
+            require_sample_failure(result)
+            num_failed += 1
+            rewards.append(None)
+        else:
+            found = SampleReward.of(result, failed_reward=stand_in, name=options.reward)
+            num_failed += found.failed
+            rewards.append(found.reward)
     log_metric = columns.get("log_metric")
-    if callable(log_metric) and size:
-        log_metric("rewardd/failed", rewards.count(None) / size)
+    if callable(log_metric) and rewards:
+        log_metric("rewardd/failed", num_failed / len(rewards))
     return rewards
-
-
-def _reward(name: RewardName, result: object) -> float | None:
-    if isinstance(result, PpoItemReply):
-        return result.reward
-    if isinstance(result, FailedReply) or not isinstance(result, ResponseReply):
-        return None
-    if name == "selected":
-        return result.selected_reward
-    own = result.safety if name == "safety" else result.helpfulness
-    if own is None:
-        raise InvalidRequest(f"the server has no {name} model; ask for another reward")
-    return own.reward
 
 
 def _options(

@@ -150,15 +150,17 @@ class ScoredResponse:
 
     def as_json(self) -> dict[str, Any]:
         """The per-response part of a reply: the rule's models, as far as they are loaded."""
-        reply: dict[str, Any] = {
-            role: {"reward": self.scored.rewards[role], "score": self.scores[role]}
-            for role in self.roles
-        }
+        reply: dict[str, Any] = {role: self._own_json(role) for role in self.roles}
         reply["selected"] = self.selected
         reply["selected_reward"] = self.logit
         reply["num_tokens"] = self.scored.num_tokens
         reply["warnings"] = list(self.scored.warnings)
         return reply
+
+    def _own_json(self, role: Role) -> dict[str, float]:
+        raw, calibrated = self.scored.rewards[role], self.calibrated[role]
+        own = {"reward": raw, "score": self.scores[role]}
+        return own if calibrated == raw else {**own, "calibrated_reward": calibrated}
 
 
 def apply_reward_rule(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rm_core.errors import EmptyText, InvalidMessages
+from rm_core.errors import EmptyText, InvalidMessages, NoChatTemplate
 from rm_core.text.contract import EosRule
 from rm_core.text.template import ChatTemplate, as_turn
 from rm_core.types import Dialogue, Message, TextWarning
@@ -77,11 +77,10 @@ def _through_template(
 def _text_prompt(dialogue: Dialogue) -> str:
     if isinstance(dialogue.prompt, str):
         return dialogue.prompt
-    raise InvalidMessages(
-        "messages are not rendered yet; leave `rendered` out"
-        if dialogue.rendered
-        else "the model has no chat template for messages; send the prompt as a string",
-        field="prompt",
+    if dialogue.rendered:
+        raise InvalidMessages("messages are not rendered yet; leave `rendered` out", field="prompt")
+    raise NoChatTemplate(
+        "the model has no chat template for messages; send the prompt as a string", field="prompt"
     )
 
 

@@ -72,11 +72,18 @@ class ScorableWireItem:
                 Dialogue(
                     to_prompt(before),
                     last.text,
+                    item.allow_empty,
                     stops=self.stops,
                     response_fields=last.template_fields,
                 )
             ]
-        first = Dialogue(to_prompt(item.prompt), "", rendered=item.rendered, stops=self.stops)
+        first = Dialogue(
+            to_prompt(item.prompt),
+            "",
+            item.allow_empty,
+            rendered=item.rendered,
+            stops=self.stops,
+        )
         if isinstance(item, StepsItem):
             ends = tuple(accumulate(map(len, item.steps)))
             return [replace(first, response="".join(item.steps), read_at=ends)]

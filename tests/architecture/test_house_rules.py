@@ -86,7 +86,9 @@ TESTED_IN = {
     "rm_client/checks.py": "rm_client/test_replies.py",
     "rm_client/config.py": "rm_client/test_client.py",
     "rm_client/errors.py": "rm_client/test_replies.py",
+    "rm_client/forms.py": "rm_client/test_docs.py",
     "rm_client/lines.py": "rm_client/test_replies.py",
+    "rm_client/models_info.py": "rm_client/test_docs.py",
     "rm_client/models_ppo.py": "rm_client/test_models.py",
     "rm_client/wire.py": "rm_client/test_replies.py",
     # Parts of the encoder, each tested by what becomes of texts.
@@ -97,6 +99,7 @@ TESTED_IN = {
     # Functions that frameworks load by path.
     "rm_client/adapters/areal.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/environment.py": "rm_client/adapters/test_by_path.py",
+    "rm_client/adapters/ms_swift.py": "rm_client/adapters/test_samples.py",
     "rm_client/adapters/openrlhf.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/sample_reward.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/slime.py": "rm_client/adapters/test_by_path.py",

@@ -1,5 +1,6 @@
 """Every call of both clients, against the real server and against nonsense."""
 
+import asyncio
 import inspect
 import json
 import math
@@ -26,12 +27,14 @@ from rm_client import (
     RetryPolicy,
     RewardClient,
     StreamSnapshot,
+    TimedOut,
 )
 from rm_client.config import failure_of
 from tests.rm_client.calling import Ask
 from tests.rm_client.examples import ITEM, scored
 from tests.rm_client.servers import (
     Seen,
+    hang,
     real_server,
     reply,
     scripted_server,
@@ -115,6 +118,32 @@ def test_the_real_server_answers_every_call(ask: Ask, server_url: str) -> None:
 
     assert set(ask(server_url, "info")["models"]) == {"safety", "helpfulness"}
     assert ask(server_url, "ready") is True
+
+
+def test_an_empty_response_and_one_that_is_too_long_are_scored_where_it_is_asked_for(
+    ask: Ask, server_url: str
+) -> None:
+    user = {"role": "user", "content": "p"}
+    empty = {"prompt": "p", "response": ""}
+    chat = {"messages": [user, {"role": "assistant", "content": ""}]}
+    long = {"prompt": "p", "response": "so and so " * 200}
+
+    refused = ask(server_url, "score", [empty, chat, long], truncate="prompt").items
+    scored = ask(
+        server_url,
+        "score",
+        [{**empty, "allow_empty": True}, {**chat, "allow_empty": True}, long],
+        truncate="left",
+    ).items
+    (shaped,) = ask(server_url, "ppo_reward", [{**empty, "allow_empty": True}], whiten="none").items
+    group = {"prompt": "p", "responses": ["", "a"], "allow_empty": True}
+    (ranked,) = ask(server_url, "compare", [group]).items
+
+    assert [one.error.code for one in refused] == ["empty_text", "empty_text", "input_too_long"]
+    assert [isinstance(one, ResponseReply) for one in scored] == [True] * 3
+    assert "truncated" in scored[2].warnings
+    assert shaped.logit == pytest.approx(scored[0].selected_reward, abs=1e-5)
+    assert ranked.responses[0].selected_reward == pytest.approx(shaped.logit, abs=1e-5)
 
 
 def test_other_weights_or_statistics_than_expected_are_refused(ask: Ask, server_url: str) -> None:
@@ -282,3 +311,45 @@ def test_both_clients_have_the_same_methods() -> None:
     sync, asynchronous = public(RewardClient), public(AsyncRewardClient)
     assert sync.pop("close") == asynchronous.pop("aclose")
     assert sync == asynchronous
+
+
+def test_a_loop_that_ends_takes_its_connections_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[httpx.AsyncClient] = []
+
+    class Recorded(httpx.AsyncClient):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            opened.append(self)
+
+    monkeypatch.setattr(httpx, "AsyncClient", Recorded)
+    with scripted_server(OK) as server:
+        client = AsyncRewardClient(server.url)
+
+        async def step() -> None:
+            await asyncio.gather(client.score([ITEM]), client.score([ITEM]))
+
+        for _ in range(3):
+            asyncio.run(step())  # as trainers do that have no loop of their own
+    assert [http.is_closed for http in opened] == [True] * 3
+
+
+async def test_less_time_for_a_call_costs_no_connection() -> None:
+    with scripted_server(OK) as server, RewardClient(server.url) as plain:
+        plain.within(2.0).score([ITEM])
+        plain.within(1.0).score([ITEM])
+        assert len({seen.client_port for seen in server.seen}) == 1
+    with scripted_server(OK) as server:
+        async with AsyncRewardClient(server.url) as client:
+            await client.within(2.0).score([ITEM])
+            await client.score([ITEM])
+        assert len({seen.client_port for seen in server.seen}) == 1
+    with scripted_server(hang) as server, pytest.raises(TimedOut):
+        await AsyncRewardClient(server.url).within(0.2).score([ITEM])
+
+
+async def test_a_loop_keeps_its_connection_from_call_to_call() -> None:
+    with scripted_server(OK) as server:
+        async with AsyncRewardClient(server.url) as client:
+            for _ in range(3):
+                await client.score([ITEM])
+        assert len({seen.client_port for seen in server.seen}) == 1

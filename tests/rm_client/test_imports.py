@@ -12,7 +12,7 @@ MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "rm_client").rglob("*.py")
 )
-ALLOWED = {"httpx", "pydantic", "pydantic_core", "rm_client"}
+ALLOWED = {"httpx", "pydantic", "pydantic_core", "rm_client", "typing_extensions"}
 ABSENT = ("torch", "numpy", "transformers", "fastapi", "orjson", "rm_core", "service", "trl")
 
 

@@ -1,5 +1,6 @@
 """The retry policy by itself: no clock, no network."""
 
+import contextlib
 import datetime as dt
 import email.utils
 from collections.abc import Callable, Iterable
@@ -110,8 +111,43 @@ def test_a_retry_after_beyond_the_time_allowed_is_not_begun() -> None:
 
 
 def test_the_last_refusal_comes_back_when_the_attempts_are_used_up() -> None:
-    reply, attempts, _, _ = hold([answer(503)] * 3, RetryPolicy(max_attempts=3))
-    assert (reply.status, attempts) == (503, 3)
+    reply, attempts, _, _ = hold([answer(500)] * 3, RetryPolicy(max_attempts=3))
+    assert (reply.status, attempts) == (500, 3)
+
+
+@pytest.mark.parametrize("away", [UNREACHED, answer(503), answer(429)])
+def test_a_server_that_is_away_or_full_is_waited_for_as_long_as_time_allows(
+    away: RawReply | Failure,
+) -> None:
+    # Half a second, 1, 2, 4, 8, 16 and six times 30: far more than max_attempts.
+    reply, attempts, pauses, _ = hold([away] * 12 + [OK], RetryPolicy(max_attempts=2))
+    assert (reply, attempts) == (OK, 13)
+    assert 200.0 < sum(pauses) < 300.0
+
+
+def test_a_server_that_stays_away_is_given_up_when_the_time_is_used_up() -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        hold([UNREACHED] * 15)
+    assert caught.value.num_attempts == 15  # after 271.5 s; the next wait would end past 300
+    assert hold([answer(503)] * 15)[0].status == 503
+
+
+def test_what_was_undone_uses_up_no_attempt_of_what_was_not() -> None:
+    policy = RetryPolicy(max_attempts=3)
+    assert hold([UNREACHED, BROKE, answer(503), BROKE, UNREACHED, OK], policy)[1] == 6
+    with pytest.raises(ConnectionFailed):
+        hold([UNREACHED, BROKE, BROKE, BROKE], policy)
+
+
+def test_a_last_attempt_that_our_own_end_cuts_short_does_not_hide_what_was_said_before() -> None:
+    policy = RetryPolicy(max_elapsed_seconds=10.0, initial_delay_seconds=6.0)
+    assert hold([answer(503), LATE], policy, attempt_seconds=1.0)[0].status == 503
+
+
+@pytest.mark.parametrize("outcome", [UNREACHED, BROKE, answer(503)])
+def test_one_attempt_is_one_attempt(outcome: RawReply | Failure) -> None:
+    with contextlib.suppress(ConnectionFailed):
+        assert hold([outcome], RetryPolicy(max_attempts=1))[1] == 1
 
 
 @pytest.mark.parametrize(("failure", "kind"), [(BROKE, ConnectionFailed), (LATE, TimedOut)])

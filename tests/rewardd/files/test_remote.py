@@ -10,7 +10,9 @@ from rewardd.files.rows import BatchFailed
 from rm_client import CompareItem, ResponseItem, RetryPolicy, RewardClient
 from tests.rm_client.servers import Seen, reply, scripted_server
 
-QUICK = RetryPolicy(max_attempts=3, initial_delay_seconds=0.01, max_delay_seconds=0.02)
+QUICK = RetryPolicy(
+    max_attempts=3, initial_delay_seconds=0.01, max_delay_seconds=0.02, max_elapsed_seconds=1.0
+)
 RESULT = {
     "safety": {"reward": 1.0, "score": 0.73},
     "selected": "safety",
@@ -65,7 +67,7 @@ def test_a_moment_that_does_not_pass_ends_the_run_instead_of_spoiling_the_file()
         "errors": [{"pointer": "/items/0", "code": "overloaded", "detail": "The queue is full."}],
     }
     with (
-        scripted_server(reply(200, lines(OVERLOADED)), reply(503, problem)) as server,
+        scripted_server(reply(200, lines(OVERLOADED)), reply(500, problem)) as server,
         pytest.raises(BatchFailed, match="goes on where it stopped"),
     ):
         list(scorer(server.url).score(iter([item()]), "error"))

@@ -12,8 +12,10 @@ import pytest
 import typer
 from rich.console import Console
 
+from rewardd.files import session
 from rewardd.files.columns import Columns
 from rewardd.files.open import open_rows
+from rewardd.files.remote import IMPATIENCE
 from rewardd.files.rows import BatchFailed
 from rewardd.files.run import Summary
 from rewardd.files.session import (
@@ -107,6 +109,42 @@ def test_models_that_changed_between_two_runs_are_noticed(source: Path, tmp_path
         run_file(options(source, output, overwrite=True), by(server.url), console())
 
     assert len(output.read_bytes().splitlines()) == 1
+
+
+@pytest.fixture
+def quick_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both policies with shorter waits."""
+    for name in ("PATIENCE", "IMPATIENCE"):
+        policy = getattr(session, name)
+        quick = replace(
+            policy,
+            initial_delay_seconds=policy.initial_delay_seconds / 100,
+            max_delay_seconds=policy.max_delay_seconds / 100,
+            max_elapsed_seconds=policy.max_elapsed_seconds / 5,
+        )
+        monkeypatch.setattr(session, name, quick)
+
+
+@pytest.mark.usefixtures("quick_policies")
+def test_a_server_that_never_answered_is_given_up_in_seconds_and_one_that_did_is_waited_for(
+    source: Path, tmp_path: Path
+) -> None:
+    run = options(source, tmp_path / "out.jsonl")
+    answers = Answers(RESULT, iter("aaaa"))
+    away = [reply(503)] * 6
+
+    with (
+        scripted_server(reply(503)) as server,
+        pytest.raises(BatchFailed, match="--wait waits"),
+    ):
+        run_file(run, by(server.url), console())
+    with scripted_server(*away, answers) as server:
+        run_file(run, replace(by(server.url), wait=True), console())
+    run = replace(run, overwrite=True)
+    with scripted_server(answers, *away, answers) as server:
+        run_file(run, by(server.url), console())
+
+    assert IMPATIENCE.max_elapsed_seconds <= 5.0
 
 
 def test_the_key_comes_from_its_file(tmp_path: Path) -> None:

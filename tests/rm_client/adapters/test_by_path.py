@@ -19,16 +19,17 @@ import pytest
 import rm_client.adapters.openrlhf
 import rm_client.adapters.verl
 from rm_client import InvalidRequest, ItemsFailed, RewardClient, ServiceUnavailable
-from rm_client.adapters import areal, slime
+from rm_client.adapters import areal, ms_swift, slime
 from tests.rm_client.examples import FAILED, scored
 from tests.rm_client.servers import drop, hang, reply, scripted_server
 
 PROMPT, RESPONSE = "Is 27 prime?", "No: 27 = 3 × 9."
+UNSENDABLE = "lone \ud800"  # UTF-8 can't carry it: no route could score it
 
 
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    for name in ("URL", "API_KEY", "EOS", "FAILED_REWARD"):
+    for name in ("URL", "API_KEY", "EOS", "RENDERED", "FAILED_REWARD"):
         monkeypatch.delenv(f"RM_CLIENT_{name}", raising=False)
     return lambda url: monkeypatch.setenv("RM_CLIENT_URL", url)
 
@@ -64,7 +65,7 @@ def test_verl_gets_a_score_and_always_the_same_keys(
     found = verl_call(extra_info={"prompt": PROMPT}, reward_router_address="x")
     same = verl_call(extra_info={"prompt": chat, "is_safety": 1})
     monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-7.5")
-    failed = verl_call(solution_str=" ", extra_info={"prompt": PROMPT})
+    failed = verl_call(solution_str=UNSENDABLE, extra_info={"prompt": PROMPT})
     assert found["score"] == pytest.approx(reward_of(server_url, PROMPT, RESPONSE), abs=1e-5)
     assert same["rewardd_selected_safety"] == 1.0
     assert (failed["score"], failed["rewardd_failed"]) == (-7.5, 1.0)
@@ -96,7 +97,7 @@ def test_openrlhf_gets_numbers_for_every_query_of_a_shard(
     address(server_url)
     monkeypatch.setenv("RM_CLIENT_EOS", "<|end|>")
     monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-7.5")
-    queries = [f"{PROMPT}{RESPONSE}<|end|>", f"{PROMPT} ", f"tail of it{RESPONSE}"]
+    queries = [f"{PROMPT}{RESPONSE}<|end|>", PROMPT + UNSENDABLE, f"tail of it{RESPONSE}"]
     found = openrlhf_call(queries, [PROMPT, PROMPT, f"head and tail of it {PROMPT}"], [None] * 3)
     expected = [
         reward_of(server_url, PROMPT, RESPONSE),
@@ -118,7 +119,7 @@ def test_openrlhf_gets_the_same_keys_for_one_for_none_and_for_a_bad_one(
         for shard in (
             ([PROMPT + RESPONSE], [PROMPT], ["label"]),
             ([], [], []),
-            ([PROMPT], [PROMPT], [None]),
+            ([PROMPT + UNSENDABLE], [PROMPT], [None]),
         )
     ]
     assert keys[0] == keys[1] == keys[2]
@@ -143,7 +144,7 @@ def test_slime_gets_a_number_for_a_sample_and_numbers_for_a_group(
     args = SimpleNamespace(rm_url=server_url)
     assert inspect.iscoroutinefunction(slime.custom_rm)
     chat = [{"role": "user", "content": PROMPT}]
-    group = [sample(response=RESPONSE + "</s>"), sample(chat), sample(response="")]
+    group = [sample(response=RESPONSE + "</s>"), sample(chat), sample(response=UNSENDABLE)]
     one = asyncio.run(slime.custom_rm(args, group[0]))
     several = asyncio.run(slime.custom_rm(args, group, evaluation=False))
     expected = reward_of(server_url, PROMPT, RESPONSE)
@@ -159,7 +160,8 @@ def test_areal_gets_a_number_in_a_process_of_its_pool(address: Any, server_url: 
     call = partial(function, PROMPT, RESPONSE, [1], [2], **row)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         found = [pool.submit(call).result(60) for _ in range(2)]
-    expected = reward_of(server_url, PROMPT, RESPONSE, is_safety=True)
+    # AReaL's prompt is the decoded one, in which the policy's template is applied already.
+    expected = reward_of(server_url, PROMPT, RESPONSE, is_safety=True, rendered=True)
     assert found == pytest.approx([expected] * 2, abs=1e-5)
 
 
@@ -200,11 +202,12 @@ def test_without_a_stand_in_a_sample_that_can_not_be_judged_is_an_exception_that
     # A number of our own choice might be better than what the policy earns by answering.
     address(server_url)
     for call in (
-        lambda: verl_call(solution_str=" ", extra_info={"prompt": PROMPT}),
-        lambda: openrlhf_call([PROMPT], [PROMPT], [None]),
-        lambda: asyncio.run(slime.custom_rm(SimpleNamespace(), sample(response=""))),
-        lambda: areal.reward_fn(PROMPT, ""),
-        lambda: areal.areal_reward(server_url)(PROMPT, ""),
+        lambda: verl_call(solution_str=UNSENDABLE, extra_info={"prompt": PROMPT}),
+        lambda: openrlhf_call([PROMPT + UNSENDABLE], [PROMPT], [None]),
+        lambda: asyncio.run(slime.custom_rm(SimpleNamespace(), sample(response=UNSENDABLE))),
+        lambda: areal.reward_fn(PROMPT, UNSENDABLE),
+        lambda: areal.areal_reward(server_url)(PROMPT, UNSENDABLE),
+        lambda: ms_swift.Rewardd()([UNSENDABLE], [[{"role": "user", "content": PROMPT}, {}]]),
     ):
         with pytest.raises(ItemsFailed, match="RM_CLIENT_FAILED_REWARD"):
             call()

@@ -11,6 +11,7 @@ import pytest
 from rm_client import (
     ClientConfig,
     InvalidRequest,
+    ItemsFailed,
     RequestRefused,
     RetryPolicy,
     RewardClient,
@@ -78,9 +79,10 @@ def test_only_the_column_for_safety_is_sent(reward: RewardFunction) -> None:
         )
         assert server.seen[0].json() == {
             "items": [
-                {"prompt": "p", "response": "a", "is_safety": True},
-                {"prompt": "q", "response": "b"},
-            ]
+                {"prompt": "p", "response": "a", "allow_empty": True, "is_safety": True},
+                {"prompt": "q", "response": "b", "allow_empty": True},
+            ],
+            "truncate": "left",
         }
 
 
@@ -100,37 +102,76 @@ def test_chats_are_sent_as_roles_and_texts(reward: RewardFunction) -> None:
         reward(server.url, {}, prompts=[prompt] * 3, completions=completions)
         first, second, third = server.seen[0].json()["items"]
     turn = {"role": "user", "content": "p"}
-    assert first == {"prompt": [turn], "response": "a"}
-    assert second == {"prompt": [turn], "response": "in parts"}
+    assert first == {"prompt": [turn], "response": "a", "allow_empty": True}
+    assert second == {"prompt": [turn], "response": "in parts", "allow_empty": True}
     assert [message["content"] for message in third["messages"]] == ["p", "wait", "42", "b"]
+
+
+UNSENDABLE = "lone \ud800"
+CUT_AT_A_TOOL = [{"role": "assistant", "content": None}, {"role": "tool", "content": "42"}]
 
 
 def test_what_can_not_be_sent_or_judged_is_none_and_its_neighbours_are_not(
     reward: RewardFunction,
 ) -> None:
-    image = [{"role": "assistant", "content": [{"type": "image"}]}]
-    tool = [{"role": "assistant", "content": None, "tool_calls": [{}]}]
     prompt = [{"role": "user", "content": "p"}]
     answer = reply(200, {"items": [scored(1.0), FAILED, scored(3.0)]})
     metrics: dict[str, float] = {}
     with scripted_server(answer) as server:
         rewards = reward(
             server.url,
-            {},
-            prompts=[prompt] * 6,
-            completions=["a", image, "", "lone \ud800", tool, "b"],
+            {"on_failed": "none"},
+            prompts=[prompt] * 5,
+            completions=["a", UNSENDABLE, CUT_AT_A_TOOL, "c", "b"],
             log_metric=metrics.__setitem__,
         )
-    assert rewards == [1.0, None, None, None, None, 3.0]
-    assert metrics == {"rewardd/failed": 4 / 6}
+    assert rewards == [1.0, None, None, None, 3.0]
+    assert metrics == {"rewardd/failed": 3 / 5}
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": "s"}])
 def test_a_batch_of_nothing_but_failures_is_all_none(
     reward: RewardFunction, server_url: str, options: dict[str, Any]
 ) -> None:
-    rewards = reward(server_url, options, prompts=["p", "p"], completions=["", " "])
-    assert rewards == [None, None]
+    given = {"prompts": ["p", "p"], "completions": [UNSENDABLE, UNSENDABLE]}
+    assert reward(server_url, {**options, "on_failed": "none"}, **given) == [None, None]
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": "s"}])
+def test_a_missing_reward_is_never_zero(
+    reward: RewardFunction,
+    server_url: str,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = {"prompts": ["p", "p"], "completions": ["", UNSENDABLE]}
+    with pytest.raises(ItemsFailed, match="failed_reward"):
+        reward(server_url, {**options, "on_failed": "raise"}, **given)
+    empty, failed = reward(server_url, {**options, "failed_reward": -7.5}, **given)
+    assert failed == -7.5
+    assert empty is not None  # an empty completion is judged, as by every other door
+    monkeypatch.setenv("RM_CLIENT_FAILED_REWARD", "-8")
+    assert reward(server_url, options, **given)[1] == -8.0
+
+
+def test_the_plain_function_raises_by_default_for_its_trainers_count_none_as_zero(
+    server_url: str,
+) -> None:
+    with pytest.raises(ItemsFailed):
+        trl_reward_sync(server_url)(["p"], [UNSENDABLE])
+
+
+@pytest.mark.parametrize("code", ["overloaded", "engine_error", "no_chat_template"])
+def test_the_servers_trouble_is_an_exception_whatever_a_failed_sample_gets(
+    reward: RewardFunction, code: str
+) -> None:
+    failed = {"error": {"code": code, "detail": "Not now.", "pointer": "/items/0"}}
+    for options in ({"on_failed": "none"}, {"failed_reward": -1.0}):
+        with (
+            scripted_server(reply(200, {"items": [failed]})) as server,
+            pytest.raises(ItemsFailed, match="server's trouble"),
+        ):
+            reward(server.url, options, prompts=["p"], completions=["a"])
 
 
 def test_a_server_that_is_gone_is_an_exception(reward: RewardFunction) -> None:
@@ -177,13 +218,33 @@ def test_a_stream_whitens(reward: RewardFunction, server_url: str) -> None:
     assert RewardClient(server_url).get_stream(stream).num_samples == 8
 
 
-@pytest.mark.parametrize("name", ["safety", "helpfulness"])
-def test_one_models_reward_may_be_asked_for(
-    reward: RewardFunction, server_url: str, name: str
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("selected", 2.0),
+        ("helpfulness", 2.0),
+        ("safety", 1.0),
+        ("raw_selected", 4.0),
+        ("raw_helpfulness", 4.0),
+        ("raw_safety", 1.0),
+    ],
+)
+def test_a_model_is_named_for_its_calibrated_reward_and_raw_for_its_heads(
+    reward: RewardFunction, name: str, expected: float
 ) -> None:
-    rewards = reward(server_url, {"reward": name}, prompts=["p"], completions=["a"])
-    (item,) = RewardClient(server_url).score([{"prompt": "p", "response": "a"}]).items
-    assert rewards == [pytest.approx(getattr(item, name).reward, abs=1e-5)]
+    helpfulness = {"reward": 4.0, "score": 0.88, "calibrated_reward": 2.0}
+    answer = reply(200, {"items": [scored(2.0, helpfulness=helpfulness)]})
+    with scripted_server(answer) as server:
+        found = reward(server.url, {"reward": name}, prompts=["p"], completions=["a"])
+    assert found == [expected]
+
+
+def test_a_model_that_is_not_there_is_an_exception(reward: RewardFunction) -> None:
+    with (
+        scripted_server(reply(200, {"items": [scored(1.0, safety=None)]})) as server,
+        pytest.raises(InvalidRequest, match="no safety model"),
+    ):
+        reward(server.url, {"reward": "safety"}, prompts=["p"], completions=["a"])
 
 
 @pytest.mark.parametrize(

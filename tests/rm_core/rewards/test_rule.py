@@ -54,7 +54,11 @@ def test_calibration_changes_score_and_selected_reward_and_not_the_raw_reward():
     (judged,) = apply_reward_rule(rule, [ScoredItem({"safety": 4.0}, 3, ("missing_eos",))], [False])
 
     assert judged.as_json() == {
-        "safety": {"reward": 4.0, "score": pytest.approx(1 / (1 + math.exp(-3.0)))},
+        "safety": {
+            "reward": 4.0,
+            "score": pytest.approx(1 / (1 + math.exp(-3.0))),
+            "calibrated_reward": 3.0,
+        },
         "selected": "safety",
         "selected_reward": 3.0,
         "num_tokens": 3,
