@@ -16,6 +16,7 @@ RewardError
 │  ├─ UnsafeCheckpoint   pickled weights, remote code, or a config that asks for code
 │  ├─ WrongNumLabels     not a scalar head
 │  ├─ MissingHead        the weights hold no trained head
+│  ├─ UnsupportedModel   no way of running it gives the rewards of each text alone
 │  ├─ DigestMismatch     a file differs from the manifest
 │  ├─ WrongRole          a safety model where helpfulness was asked for, or the reverse
 │  └─ InvalidManifest    reward_model.json can't be read
@@ -125,6 +126,12 @@ class MissingHead(CheckpointError):
     """Raised when the weights lack the head, so that it would be random."""
 
     code: ClassVar[str] = "missing_head"
+
+
+class UnsupportedModel(CheckpointError):
+    """Raised when no way of running a model gives each text the reward that it has alone."""
+
+    code: ClassVar[str] = "unsupported_model"
 
 
 class DigestMismatch(CheckpointError):

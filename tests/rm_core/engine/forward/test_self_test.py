@@ -30,12 +30,12 @@ def test_rewards_that_are_not_numbers_fail() -> None:
     assert trial(torch.full((3, 1), torch.nan)) != "made"
 
 
-@pytest.mark.parametrize("error", [TypeError, KeyError, RuntimeError])
+@pytest.mark.parametrize("error", [TypeError, KeyError, RuntimeError, AssertionError, ImportError])
 def test_what_raises_is_refused_by_the_errors_name(error: type[Exception]) -> None:
     def broken(_: str = "") -> Tensor:
         raise error("no such part")
 
-    told = f"the packed way raised {error.__name__}"
+    told = f"the packed way raised {error.__name__} ({error('no such part')})"
     assert tried(broken, lambda _: ALONE, ALONE, exact=True) == told
     assert tried(lambda: "made", broken, ALONE, exact=True) == told
 
