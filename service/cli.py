@@ -114,6 +114,7 @@ def run(settings: "Settings") -> int:
         ).result()
     for role, model in engine.describe().items():
         told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
+        told += ("max_length", "max_length_reason")
         log.info("loaded", role=role, **{key: model[key] for key in told})
     try:
         return serve_scorer(settings, engine)

@@ -26,6 +26,7 @@ from rm_core.checkpoint.adapters import (
 from rm_core.checkpoint.files import inspect_files, resolve_directory, tensor_names, weights_digest
 from rm_core.checkpoint.heads import give_bias, read_head_bias
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
+from rm_core.checkpoint.padding import without_unknown_pad
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
 from rm_core.text.contract import PositionContract, ReadRule, default_contract
 from rm_core.text.encoder import TextEncoder
@@ -97,7 +98,7 @@ def load_reward_model(
     contract = _contract(parts.tokenizer, parts.model.config, manifest)
     if read is not None:
         contract = replace(contract, read=read)
-    pad_token_id = parts.model.config.get_text_config().pad_token_id
+    pad_token_id = getattr(parts.model.config.get_text_config(), "pad_token_id", None)
     if parts.base is not None and (pad_token_id is None or manifest is not None):
         # peft saves no config.json, in which training has told the model its pad token: the base's
         # may be EOS, and an adapter of ours never was trained so.
@@ -219,6 +220,7 @@ def _from_pretrained(
             local_files_only=True,
             dtype=dtype,
             output_loading_info=True,
+            **without_unknown_pad(directory),
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

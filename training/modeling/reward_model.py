@@ -20,6 +20,7 @@ from rm_core.checkpoint.load import (
     resolve_directory,
     weights_digest,
 )
+from rm_core.engine.trunk.room import room_of
 from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
@@ -264,7 +265,8 @@ def _encoder_of(model: Any, tokenizer: Any, max_length: int) -> tuple[TextEncode
     """What turns dialogues into ids for this model, and the pad token that both now have."""
     pad_token_id = _own_pad_token(tokenizer, model)
     _give_encoder_template(tokenizer, model)
-    limit = min(max_length, model_max_length(model.config, tokenizer))
+    # What the configuration promises may be more than the tables of positions hold.
+    limit = room_of(model, min(max_length, model_max_length(model.config, tokenizer)))
     contract = training_contract(tokenizer, max_length=limit)
     return TextEncoder(tokenizer, contract, pad_token_id=pad_token_id), pad_token_id
 

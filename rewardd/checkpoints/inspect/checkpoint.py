@@ -176,5 +176,13 @@ def _inspect_serving(name: str, inspection: Inspection) -> None:
     told = inspection.manifest or {}
     role = next((role for role in ROLES if role == told.get("role")), ROLES[0])
     described = Engine({role: load_reward_model(name, role)}).describe()[role]
-    shown = ("path", "path_reason", "reads_places", "dtype", "device")
+    shown = (
+        "path",
+        "path_reason",
+        "max_length",
+        "max_length_reason",
+        "reads_places",
+        "dtype",
+        "device",
+    )
     inspection.path = {key: described[key] for key in shown}

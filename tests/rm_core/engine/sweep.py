@@ -34,6 +34,9 @@ from tests.rm_core.engine.tiny_models import (
 GUIDE = Path(__file__).parents[3] / "docs/guides/models.md"
 BEGIN, END = "<!-- the sweep's table begins -->", "<!-- the sweep's table ends -->"
 LENGTHS = (40, 37, 40, 70, 9, 12)
+SPREAD_AT_LEAST = 0.1
+"""Deviation of the rewards of different texts, below which an error might not show."""
+
 REFUSED = "tiny can't be scored: "
 UNSERVED = ("refused", "not built")
 

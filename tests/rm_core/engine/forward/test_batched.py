@@ -1,31 +1,16 @@
-"""The padded way: batches with little padding, rewards in the order of the texts."""
+"""Batches as transformers runs the model: rewards and states in the order of the texts."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.forward.batched import BatchedForward
-from rm_core.engine.forward.batches import padded_batches
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
 from tests.models import save_checkpoint
-
-
-@given(lengths=st.lists(st.integers(1, 300), max_size=60))
-def test_padded_batches_hold_each_text_once_and_little_padding(lengths: list[int]) -> None:
-    batches = padded_batches(lengths)
-
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert sum(lengths[i] for i in batch) >= 0.9 * longest * len(batch)
-    assert all(lengths[a[0]] >= lengths[b[0]] for a, b in pairwise(batches))
 
 
 def texts_of(*lengths: int) -> list[Encoded]:
