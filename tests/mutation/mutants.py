@@ -5,6 +5,7 @@ Where a module moves, its path and its tests' paths change in the table of targe
 
 from dataclasses import dataclass
 
+from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.reward_mutants import REWARD_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
@@ -78,6 +79,7 @@ THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_thr
 
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **REWARD_MUTATIONS,
+    **BATCH_MUTATIONS,
     PLAN: [
         ("ids[: last + 1]", "ids"),
         ("if shared - depth >= min_shared:", "if shared - depth > min_shared:"),

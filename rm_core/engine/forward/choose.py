@@ -146,7 +146,7 @@ def _batched(
         # The trial pads far more than serving does, so that it shows what padding changes.
         made = trial.tried(
             partial(BatchedForward, model, **options, most_padding=1.0),
-            lambda made: _before_and_after(made, trial.texts),
+            lambda made: _in_company(made, trial),
             way=together.replace("_", "-"),
         )
         if not isinstance(made, str):
@@ -159,11 +159,11 @@ def _batched(
     )
 
 
-def _before_and_after(forward: BatchedForward, texts: list[Encoded]) -> Tensor:
-    """Rewards of texts together; of the first and the last what they get after the others."""
-    rewards = forward.rewards(texts)
-    if len(texts) > 1:
-        rewards[0], rewards[-1] = (forward.rewards([texts[at]])[0] for at in (0, -1))
+def _in_company(forward: BatchedForward, trial: Trial) -> Tensor:
+    """Rewards of the short texts together, then of the long ones; the second again after them."""
+    rewards = [row for texts in trial.companies for row in forward.rewards(texts)]
+    if len(rewards) > 1:
+        rewards[1] = forward.rewards([trial.texts[1]])[0]
     return torch.tensor(rewards)
 
 

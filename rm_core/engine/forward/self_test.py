@@ -23,8 +23,11 @@ _LONGEST = 80
 _SHORTEST = 16
 """Tokens that every model must be able to read."""
 
-_LONG_TEXTS = (320, 200)
+_LONG_TEXTS = (256, 160)
 """Lengths at which attention that picks blocks, or pools, does what short texts can't show."""
+
+_LARGE = 500_000_000
+"""Parameters beyond which long texts are left out: they would take a CPU half a minute."""
 
 
 def random_texts(model: Any, max_length: int, *, count: int) -> list[Encoded]:
@@ -68,7 +71,7 @@ class Trial:
     """Random texts and their rewards alone, by transformers' own forward of one text a batch.
 
     Attributes:
-        texts: see `random_texts`; where a model reads a text as a whole, longer ones as well.
+        texts: see `random_texts`; where a model reads a text as a whole, two longer ones as well.
         alone: (texts, heads), float32.
         exact: whether ways compute in float32; in reduced precision they round differently.
         keeps: what to set the model back to, where a forward leaves something behind; else None.
@@ -89,7 +92,7 @@ class Trial:
             Exception: whatever the model raises on a text.
         """
         texts = random_texts(model, max_length, count=4)
-        if not has_head_on_tokens(model):
+        if not has_head_on_tokens(model) and model.num_parameters() <= _LARGE:
             end = _end_of_text(model)
             lengths = [min(length, max_length) for length in _LONG_TEXTS]
             rows = _random_ids(model, len(lengths), max(lengths))
@@ -100,6 +103,12 @@ class Trial:
             texts = [text for text in texts if text.num_tokens >= fewest]
         alone = torch.tensor(list(map(run, texts)))
         return cls(texts, alone, run.exact, run.keeps, fewest)
+
+    @property
+    def companies(self) -> tuple[list[Encoded], list[Encoded]]:
+        """The short texts and the long ones: all together they would be mostly padding."""
+        short = [text for text in self.texts if text.num_tokens <= _LONGEST]
+        return short, self.texts[len(short) :]
 
     def tried(
         self, make: Callable[[], Made], rewards: Callable[[Made], Tensor], *, way: str
