@@ -90,6 +90,8 @@ class BatchedForward:
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards, (total reads, heads); see `Forward.rewards`."""
+        if not texts:
+            return []
         reads = list(map(reads_of, texts))
         if not self._on_tokens:
             require_whole(self._model, texts, reads)

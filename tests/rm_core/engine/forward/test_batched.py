@@ -29,6 +29,15 @@ def test_a_model_without_a_pad_token_is_run_all_the_same(tmp_path: Path) -> None
     assert BatchedForward(model, reason="").rewards(texts) == expected
 
 
+def test_nothing_in_nothing_out(tmp_path: Path) -> None:
+    forward = BatchedForward(
+        load_reward_model(str(save_checkpoint(tmp_path)), "safety").model, reason=""
+    )
+
+    assert forward.rewards([]) == []
+    assert forward.states([], []).shape == (0, 0)
+
+
 def test_states_of_a_decoder_are_its_trunks_at_each_read_of_each_text(tmp_path: Path) -> None:
     model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
     texts, reads = texts_of(5, 40, 9), [[4, 1], [39], [8, 0, 3]]
