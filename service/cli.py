@@ -15,6 +15,18 @@ from rm_core.errors import ConfigurationError, RewardError
 if TYPE_CHECKING:
     from service.settings import Settings
 
+LOGGED = (
+    "architecture",
+    "dtype",
+    "device",
+    "path",
+    "path_reason",
+    "max_length",
+    "max_length_reason",
+    "precision_error",
+)
+"""What the log says of each model that was loaded."""
+
 
 def register(app: typer.Typer) -> None:
     """Mount `serve` on the command line."""
@@ -113,9 +125,7 @@ def run(settings: "Settings") -> int:
             compile_layers=settings.compile_layers,
         ).result()
     for role, model in engine.describe().items():
-        told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
-        told += ("max_length", "max_length_reason")
-        log.info("loaded", role=role, **{key: model[key] for key in told})
+        log.info("loaded", role=role, **{key: model[key] for key in LOGGED})
     try:
         return serve_scorer(settings, engine)
     finally:

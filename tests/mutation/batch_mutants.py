@@ -15,7 +15,7 @@ SELF_TEST = target(f"{ENGINE}/forward/self_test.py", f"{TEST_ENGINE}/test_batche
 KEPT_STATE = target(f"{ENGINE}/trunk/kept_state.py", f"{TEST_ENGINE}/trunk/test_kept_state.py")
 ROOM = target(f"{ENGINE}/trunk/room.py", f"{TEST_ENGINE}/trunk/test_room.py")
 VOCABULARY = target(f"{ENGINE}/trunk/vocabulary.py", f"{TEST_ENGINE}/trunk/test_vocabulary.py")
-PADDING = target("rm_core/checkpoint/padding.py", f"{TEST_ENGINE}/test_batched_models.py")
+PADDING = target("rm_core/checkpoint/padding.py", "tests/rm_core/checkpoint/test_padding.py")
 
 BATCH_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     BATCHED: [

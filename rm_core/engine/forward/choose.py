@@ -71,6 +71,11 @@ def choose_forward(
             f"{name} can't be scored: {type(model).__name__} raised {told(error)} on a text of "
             "token ids alone; rewardd serves models that read text and nothing else"
         ) from error
+    if not torch.isfinite(trial.alone).all():
+        raise UnsupportedModel(
+            f"{name} can't be scored: {type(model).__name__} gives random texts rewards that are "
+            "not finite; its weights hold NaN or infinity, or overflow in this dtype"
+        )
     obstacle = trunk_obstacle(model)
     if obstacle is None:
         forward = _packed(model, _ways(model, heads, deterministic, compile_layers), trial)

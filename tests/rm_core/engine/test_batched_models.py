@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rm_core.engine import Engine, load_engine
-from rm_core.errors import EngineError, InputError, UnsupportedModel
-from rm_core.types import Encoded, EncodedItem, TokenIds
+from rm_core.errors import InputError, UnsupportedModel
+from rm_core.types import TokenIds
 from tests.models import VOCABULARY, make_tokenizer, save_checkpoint
 from tests.rewards import own_rewards
 from tests.rm_core.engine.tiny_models import classes, spread_rewards, tiny_config, tiny_model
@@ -129,6 +129,16 @@ def test_a_model_that_draws_lots_is_refused_by_name(tmp_path: Path) -> None:
         load_engine({"safety": str(tmp_path)})
 
 
+def test_a_model_whose_rewards_are_no_numbers_is_refused_by_name(tmp_path: Path) -> None:
+    model = save(tmp_path, "Bert")
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("inf"))
+    model.save_pretrained(tmp_path)
+
+    with pytest.raises(UnsupportedModel, match="rewards that are not finite; its weights hold"):
+        load_engine({"safety": str(tmp_path)})
+
+
 def test_a_model_that_raises_at_loading_is_refused_with_what_it_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,11 +153,3 @@ def test_a_model_that_raises_at_loading_is_refused_with_what_it_said(
 
     with pytest.raises(UnsupportedModel, match=r"AssertionError \(no picture given\) on a text"):
         load_engine({"safety": str(tmp_path)})
-
-
-def test_what_a_model_raises_on_a_text_is_an_error_of_the_engine(tmp_path: Path) -> None:
-    engine = load_engine({"safety": str(save_checkpoint(tmp_path))})
-    beyond = EncodedItem({"safety": Encoded((5, VOCABULARY + 9), 1)})
-
-    with pytest.raises(EngineError, match="the safety model's forward failed: IndexError"):
-        engine.forward([beyond])
