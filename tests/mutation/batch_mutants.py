@@ -11,7 +11,11 @@ CHOOSE = target(
     f"{TEST_ENGINE}/test_batched_models.py",
     f"{TEST_ENGINE}/forward/test_choose.py",
 )
-SELF_TEST = target(f"{ENGINE}/forward/self_test.py", f"{TEST_ENGINE}/test_batched_models.py")
+SELF_TEST = target(
+    f"{ENGINE}/forward/self_test.py",
+    f"{TEST_ENGINE}/forward/test_self_test.py",
+    f"{TEST_ENGINE}/test_batched_models.py",
+)
 KEPT_STATE = target(f"{ENGINE}/trunk/kept_state.py", f"{TEST_ENGINE}/trunk/test_kept_state.py")
 ROOM = target(f"{ENGINE}/trunk/room.py", f"{TEST_ENGINE}/trunk/test_room.py")
 VOCABULARY = target(f"{ENGINE}/trunk/vocabulary.py", f"{TEST_ENGINE}/trunk/test_vocabulary.py")
@@ -29,7 +33,6 @@ BATCH_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("(1 - most_padding) * total", "0"),
     ],
     CHOOSE: [
-        ('del ways["padded"]', "pass"),
         ('"kept": trial.keeps,', '"kept": None,'),
         ("most_padding=1.0)", "most_padding=0.1)"),
         ("for name, make in ways:", "for name, make in ways[:1]:"),

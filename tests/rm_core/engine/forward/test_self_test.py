@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rm_core.engine.forward.self_test import random_texts, tried
-from tests.models import make_model
+from tests.models import EOS, make_model
 
 ALONE = torch.tensor([[1.0], [-3.0], [0.0]])
 
@@ -46,4 +46,5 @@ def test_the_texts_would_show_a_neighbours_influence() -> None:
     assert first.input_ids[:32] == second.input_ids[:32]
     assert first.input_ids[32:] != second.input_ids[32:]
     assert len({text.num_tokens for text in texts}) > 2
+    assert [text.input_ids.count(EOS) for text in texts] == [1, 1, 2, 1, 1, 1]
     assert all(text.read_position == text.num_tokens - 1 <= 63 for text in texts)

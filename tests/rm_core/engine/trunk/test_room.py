@@ -49,6 +49,14 @@ def test_as_many_tokens_as_there_is_room_for_run_and_one_more_does_not(
                 model(input_ids=torch.full((1, room + 1), 5))
 
 
+def test_a_table_with_a_row_for_padding_tells_its_room_without_a_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rm_core.engine.trunk.room._worth_a_trial", lambda *_: False)
+
+    assert room_of(model_of("roberta", **ROBERTA), 514) == 512
+
+
 @pytest.mark.parametrize("kept", [47, 100, 239])
 def test_a_table_that_is_shorter_than_its_configuration_says_is_found_by_trying(kept: int) -> None:
     model = model_of("gpt2", max_position_embeddings=240)
