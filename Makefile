@@ -15,7 +15,6 @@ TORCH_INDEX ?=
 ARGS ?=
 
 VENV := .venv
-TRAINERS := .venv-trainers
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := .demo
@@ -69,24 +68,33 @@ cov: $(STAMP) ## Run every test and hold the floors of branch coverage: all 90 %
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='rm_core/rewards/*' --fail-under=100
 
-TRAINER_TESTS := tests/integration/trainers
-TRAINERS_STAMP := $(TRAINERS)/.installed
+REQUIREMENTS := tests/integration/requirements
+TRAINERS := trainers ppo clients pytriton
+TRAINERS_STAMPS := $(TRAINERS:%=.venv-%/.installed)
 
-$(TRAINERS_STAMP): $(STAMP) $(TRAINER_TESTS)/requirements.txt
-	@$(TRAINERS)/bin/python -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear $(TRAINERS)
+$(TRAINERS_STAMPS): .venv-%/.installed: $(REQUIREMENTS)/%.txt $(STAMP)
+	@$(@D)/bin/python -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear $(@D)
+	@echo "Installing $< into $(@D)"
 	@index='$(TORCH_INDEX)'; \
 	if [ -z "$$index" ] && ! command -v nvidia-smi >/dev/null \
-	  && ! $(TRAINERS)/bin/python -m pip config list | grep -E 'index-url|find-links' >/dev/null; then \
+	  && ! $(@D)/bin/python -m pip config list | grep -E 'index-url|find-links' >/dev/null; then \
 	  index=$(CPU_TORCH_INDEX); \
 	fi; \
-	echo "Installing the trainers into $(TRAINERS)"; \
-	$(TRAINERS)/bin/python -m pip install -q -c constraints.txt $${index:+--extra-index-url "$$index"} torch
-	@$(TRAINERS)/bin/python -m pip install -q -c constraints.txt -r $(TRAINER_TESTS)/requirements.txt
+	if grep -q '^trl' $<; then \
+	  constraints='-c constraints.txt'; \
+	  $(@D)/bin/python -m pip install -q $$constraints $${index:+--extra-index-url "$$index"} torch; \
+	fi; \
+	$(@D)/bin/python -m pip install -q $$constraints -r $<
 	@touch $@
 
+# Each environment runs what its packages are there for; the rest is not collected in it.
+INTEGRATION := -m pytest -W default tests/integration/clients
 .PHONY: test-integrations
-test-integrations: $(TRAINERS_STAMP) ## Train with TRL against a real server, in .venv-trainers
-	$(TRAINERS)/bin/python -m pytest -W default $(TRAINER_TESTS) $(ARGS)
+test-integrations: $(TRAINERS_STAMPS) ## Real trainers and clients against a real server, in .venv-trainers and its kin
+	.venv-clients/bin/python $(INTEGRATION) $(ARGS)
+	.venv-pytriton/bin/python $(INTEGRATION) $(ARGS)
+	.venv-trainers/bin/python $(INTEGRATION) tests/integration/trainers $(ARGS)
+	.venv-ppo/bin/python -m pytest -W default tests/integration/trainers/test_trl_ppo.py $(ARGS)
 
 .PHONY: test-cuda
 test-cuda: $(STAMP) ## Run the tests that need a CUDA device; elsewhere they skip themselves
@@ -169,7 +177,7 @@ bench-cuda: $(STAMP) ## Time the engine on a GPU: 8B and 0.5B shapes, as they ar
 report-picture: $(STAMP) ## Make docs/guides/training-report.png anew from the sample (needs Chromium)
 	$(BIN)/rewardd train-sample --output build/sample
 	chromium --headless=new --no-sandbox --hide-scrollbars --blink-settings=preferredColorScheme=1 \
-	  --window-size=1180,1500 --screenshot=build/report.png \
+	  --window-size=1180,1602 --screenshot=build/report.png \
 	  "file://$(CURDIR)/build/sample/safety.run/report/report.html"
 	$(BIN)/python -c "from PIL import Image; \
 	  Image.open('build/report.png').convert('RGB').quantize(128).save('docs/guides/training-report.png', optimize=True)"

@@ -5,6 +5,7 @@ and works with the plain install; a command whose extra is missing says which on
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from rewardd.demo.cli import demo
 from rewardd.demo.train_cli import train_sample
 from rewardd.files.cli import register as register_batch
 from rewardd.own_packages import OWN_PACKAGES
+from rm_core import __version__
 from service.cli import register as register_service
 from training.cli.train import register as register_training
 
@@ -22,7 +24,6 @@ _LARGEST_EXTRA = "train"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks show local variables: texts and keys
     help="Reward models for RLHF: train them, and serve their rewards to PPO and GRPO trainers.",
 )
@@ -35,8 +36,22 @@ app.command("inspect")(inspect)
 app.command("demo")(demo)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rewardd {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def rewardd() -> None:
+def rewardd(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the release and end.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Keep `rewardd` a group of commands, however many there are."""
 
 

@@ -19,7 +19,8 @@ class ClientConfig:
     """The arguments of a client.
 
     Attributes:
-        url: the server's address, with the path in front of /score if there is one.
+        url: the server's address, with the path in front of /score if there is one. A key in it
+            (`http://any:KEY@host`) becomes `api_key` and is shown no more.
         api_key: sent as a bearer token; never shown, but it does travel in a pickle.
         timeout_seconds: for one attempt, from the connection to the last byte.
         connect_timeout_seconds: of it, for the connection.
@@ -42,7 +43,10 @@ class ClientConfig:
         try:
             parsed = httpx.URL(self.url)
         except httpx.InvalidURL as exc:
-            raise InvalidRequest(f"the address is not a URL: {exc}") from None
+            reason = "check what stands around the @" if "@" in self.url else exc  # no key in it
+            raise InvalidRequest(f"the address is not a URL: {reason}") from None
+        if parsed.userinfo:
+            parsed = self._without_key(parsed)
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise InvalidRequest("the address must begin with http:// or https:// and a host")
         if parsed.query or parsed.fragment:
@@ -54,6 +58,18 @@ class ClientConfig:
         key = self.api_key
         if key is not None and not (key and key.isascii() and key.isprintable()):
             raise InvalidRequest("the API key must be printable ASCII, without a line's end")
+
+    def _without_key(self, address: httpx.URL) -> httpx.URL:
+        """Take a key from the address to where it isn't shown; the address without it."""
+        if self.api_key is not None or not address.password:
+            raise InvalidRequest(
+                "an address with an @ holds the API key as password (http://any:KEY@host:8000), "
+                "and then no other key is given"
+            )
+        object.__setattr__(self, "api_key", address.password)
+        address = address.copy_with(username=None, password=None)
+        object.__setattr__(self, "url", str(address))
+        return address
 
     def http_options(self) -> dict[str, Any]:
         """Arguments of httpx's clients."""

@@ -186,7 +186,12 @@ Offset = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 # Open where it is read: a client must not fail because a newer server warns of something new.
 TextWarning = Annotated[
-    str, Field(json_schema_extra={"enum": ["missing_eos", "double_bos", "truncated"]})
+    str,
+    Field(
+        json_schema_extra={
+            "enum": ["missing_eos", "double_bos", "truncated", "no_safety_model"],
+        }
+    ),
 ]
 
 

@@ -16,6 +16,7 @@ RewardError
 │  ├─ UnsafeCheckpoint   pickled weights, remote code, or a config that asks for code
 │  ├─ WrongNumLabels     not a scalar head
 │  ├─ MissingHead        the weights hold no trained head
+│  ├─ UnaccountedWeights  tensors that the model lacks, or has no place for
 │  ├─ UnsupportedModel   no way of running it gives the rewards of each text alone
 │  ├─ DigestMismatch     a file differs from the manifest
 │  ├─ WrongRole          a safety model where helpfulness was asked for, or the reverse
@@ -126,6 +127,12 @@ class MissingHead(CheckpointError):
     """Raised when the weights lack the head, so that it would be random."""
 
     code: ClassVar[str] = "missing_head"
+
+
+class UnaccountedWeights(CheckpointError):
+    """Raised when the files lack a weight of the model, or hold one that it has no place for."""
+
+    code: ClassVar[str] = "unaccounted_weights"
 
 
 class UnsupportedModel(CheckpointError):

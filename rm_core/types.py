@@ -18,6 +18,9 @@ ReadAt = Literal["end", "tokens"] | tuple[int, ...]
 """Where rewards are read: at the text's end alone; also at every token from the response's first
 on; or also at the response's last token before each of these numbers of its characters."""
 
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+"""Numbers of the forward pass; auto is float32 on the CPU and bfloat16 on CUDA."""
+
 Truncation = Literal["error", "prompt", "left"]
 """What to do with an item that is too long: refuse it, cut the prompt's left, or cut the text's
 left, of which the response's own is taken where the prompt does not suffice."""

@@ -18,14 +18,24 @@ from service.http.provenance import Provenance
 from service.observability.metrics import Metrics
 from service.ppo.handler import PPO_ROUTE
 from service.problems import install_handlers
-from service.routes import compare, documentation, health, info, metrics, ppo, score, streams
+from service.routes import (
+    compare,
+    documentation,
+    health,
+    info,
+    metrics,
+    models,
+    ppo,
+    score,
+    streams,
+)
 from service.settings import Settings, read_secret
 from service.state import AppState
 from service.streams.service import StreamService
 
 _LAG_PERIOD_SECONDS = 0.25
 _SCORING_ROUTES = (score.ROUTE, compare.ROUTE, PPO_ROUTE)
-_GUARDED = (score, compare, ppo, streams, info, metrics, documentation)
+_GUARDED = (score, compare, ppo, streams, info, models, metrics, documentation)
 
 _DESCRIPTION = """\
 Rewards for RLHF from a safety and a helpfulness reward model.
@@ -80,7 +90,7 @@ def create_app(
         guarded.include_router(module.router)
     guarded.include_router(registry.dialect_router(settings))
     app.include_router(guarded)
-    install_handlers(app)
+    install_handlers(app, registry.refusal_members)
     install_openapi(app, key_required=keys.are_required)
     app.add_middleware(RequestContext, state=state)
     # The outermost: it signs the request's id and what the last safety net says.

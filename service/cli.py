@@ -4,13 +4,15 @@ Everything heavy is imported inside the command, so that `rewardd --help` is qui
 the serving extra.
 """
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rm_core.errors import ConfigurationError, RewardError
+from rm_core.errors import RewardError
+from rm_core.types import DType
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -27,6 +29,11 @@ LOGGED = (
 )
 """What the log says of each model that was loaded."""
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_WRONG_SETTINGS = 2
+_INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
 
 def register(app: typer.Typer) -> None:
     """Mount `serve` on the command line."""
@@ -35,26 +42,48 @@ def register(app: typer.Typer) -> None:
 
 def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a command)
     config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings; REWARDD_CONFIG by default.")
+        Path | None, typer.Option(help="TOML file of settings.", show_default="REWARDD_CONFIG")
     ] = None,
     safety_model: Annotated[
-        str | None, typer.Option(help="Directory or hub name of the safety reward model.")
+        str | None,
+        typer.Option(help="Directory or hub name of the safety reward model.", show_default="none"),
     ] = None,
     helpfulness_model: Annotated[
-        str | None, typer.Option(help="Directory or hub name of the helpfulness reward model.")
+        str | None,
+        typer.Option(
+            help="Directory or hub name of the helpfulness reward model.", show_default="none"
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where they run.", show_default="auto"),
+    ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
+        DType | None, typer.Option(help="Numbers of the forward pass.", show_default="auto")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    port_file: Annotated[Path | None, typer.Option(help="Where to write the bound port.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000"),
+    ] = None,
+    port_file: Annotated[
+        Path | None, typer.Option(help="Where to write the bound port.", show_default="none")
+    ] = None,
     state_dir: Annotated[
-        Path | None, typer.Option(help="Where the streams' statistics live.")
+        Path | None,
+        typer.Option(
+            help="Where the streams' statistics live; git ignores it.",
+            show_default="rewardd-state",
+        ),
     ] = None,
-    max_pack_tokens: Annotated[int | None, typer.Option(help="Tokens of one forward pass.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    max_pack_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of one forward pass.", show_default="8192")
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least grave event to log.", show_default="info")
+    ] = None,
 ) -> None:
     """Serve rewards over HTTP; every setting also has its environment variable, REWARDD_NAME."""
     from service.observability.logs import configure_logging
@@ -77,10 +106,22 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
         configure_logging(settings.log_level)
         code = run(settings)
     except RewardError as exc:
-        # What can go wrong here is told to a person at a terminal: no traceback.
-        typer.echo(f"rewardd serve: {exc}", err=True)
-        raise typer.Exit(2) from exc
+        configure_logging("error")  # wrong settings say nothing of a level
+        tell_failure(str(exc))
+        raise typer.Exit(_WRONG_SETTINGS) from exc
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+def tell_failure(reason: str) -> None:
+    """Say why the server did not start: one sentence to a person, one JSON object to a log."""
+    import structlog
+
+    if sys.stderr.isatty():
+        typer.echo(f"rewardd serve: {reason}", err=True)
+    else:
+        structlog.get_logger(__name__).error("not_started", reason=reason)
 
 
 def run(settings: "Settings") -> int:
@@ -96,20 +137,26 @@ def run(settings: "Settings") -> int:
         CheckpointError: a model can't be loaded.
         ConfigurationError: the settings don't fit the machine.
     """
-    # torch takes seconds to import; a wrong setting is told before.
     import structlog
+
+    from service.preflight import bound_sockets, check_settings
+
+    # torch takes seconds to import and models minutes to load; what is wrong is told before.
+    check_settings(settings)
+    sockets = bound_sockets(settings.host, settings.port)
+
     import torch
 
     from rm_core.engine import load_engine
+    from service.observability.logs import quiet_libraries
     from service.server import serve as serve_scorer
 
+    quiet_libraries()
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
     log = structlog.get_logger(__name__)
     models = {"safety": settings.safety_model, "helpfulness": settings.helpfulness_model}
     log.info("loading", **models)
-    if not any(models.values()):
-        raise ConfigurationError("no reward model given; name a safety or helpfulness model")
     # Each thread that ever ran an operation keeps OpenMP workers until it ends, and with more of
     # them than cores in the process they all sleep between operations: waking them costs a small
     # forward half its speed. So the models are loaded by a thread that ends, and only the device
@@ -126,7 +173,9 @@ def run(settings: "Settings") -> int:
         ).result()
     for role, model in engine.describe().items():
         log.info("loaded", role=role, **{key: model[key] for key in LOGGED})
+        for note in model["notes"]:
+            log.warning("checkpoint", role=role, note=note)
     try:
-        return serve_scorer(settings, engine)
+        return serve_scorer(settings, engine, sockets=sockets)
     finally:
         engine.close()

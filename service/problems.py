@@ -7,7 +7,7 @@ surrogates, NaN), which is how FastAPI's own 422 handler turns bad input into a 
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -111,10 +111,14 @@ class Problem(Exception):
                 body["errors_left_out"] = len(self.errors) - _MAX_LISTED
         return body
 
-    def as_response(self) -> Response:
-        """The problem as an HTTP response."""
+    def as_response(self, more: Mapping[str, Any] | None = None) -> Response:
+        """The problem as an HTTP response.
+
+        Args:
+            more: further members of its body.
+        """
         return Response(
-            orjson.dumps(self.as_json()),
+            orjson.dumps({**self.as_json(), **(more or {})}),
             status_code=self.status,
             media_type=PROBLEM_MEDIA_TYPE,
             headers=self.headers,
@@ -175,33 +179,45 @@ def problem_items(
     return found
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Make every error reply of `app` a problem document."""
+def install_handlers(
+    app: FastAPI, more: Callable[[str, Problem], Mapping[str, Any]] = lambda *_: {}
+) -> None:
+    """Make every error reply of `app` a problem document.
 
-    async def on_problem(_: Request, exc: Exception) -> Response:
+    Args:
+        app: the app.
+        more: further members of a problem's body, by the path that was asked for.
+    """
+
+    def answer(request: Request, problem: Problem) -> Response:
+        return problem.as_response(more(request.scope["path"], problem))
+
+    async def on_problem(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, Problem)  # noqa: S101 (registered for this type alone)
-        return exc.as_response()
+        return answer(request, exc)
 
-    async def on_domain_error(_: Request, exc: Exception) -> Response:
+    async def on_domain_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, errors.RewardError)  # noqa: S101
-        return problem_from(exc).as_response()
+        return answer(request, problem_from(exc))
 
-    async def on_invalid(_: Request, exc: Exception) -> Response:
+    async def on_invalid(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)  # noqa: S101
         # Bodies are read by service.http.body: FastAPI itself validates path, query and headers.
-        return Problem(
+        problem = Problem(
             422,
             "invalid_parameter",
             "A path, query or header parameter is not valid.",
             errors=problem_items(exc, exc.body),
-        ).as_response()
+        )
+        return answer(request, problem)
 
-    async def on_http(_: Request, exc: Exception) -> Response:
+    async def on_http(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101
         code, detail = _HTTP_PROBLEMS.get(
             exc.status_code, ("http_error", "The request was refused.")
         )
-        return Problem(exc.status_code, code, detail, headers=dict(exc.headers or {})).as_response()
+        problem = Problem(exc.status_code, code, detail, headers=dict(exc.headers or {}))
+        return answer(request, problem)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(errors.RewardError, on_domain_error)

@@ -26,12 +26,13 @@ KEEP_ALIVE_SECONDS = 120
 _log = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, scorer: Scorer) -> int:
+def serve(settings: Settings, scorer: Scorer, *, sockets: list[socket.socket] | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: frozen settings.
         scorer: the loaded models.
+        sockets: bound to the settings' address; None binds it now.
 
     Returns:
         The process's exit code: 0 if every accepted request was answered, 1 if the server could
@@ -55,7 +56,7 @@ def serve(settings: Settings, scorer: Scorer) -> int:
     )
     server = DrainingServer(config, settings, app.state.rewardd)
     try:
-        server.run()
+        server.run(sockets)
     except SystemExit as exc:  # uvicorn's way to say that it could not start
         _log.error("server_did_not_start", host=settings.host, port=settings.port)
         return int(exc.code or 1) if isinstance(exc.code, int) else 1
@@ -105,9 +106,22 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Bind, then tell the port."""
         self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another server took the port while the models were loaded
+            _log.error("port_taken", reason=str(error))
+            await self.lifespan.shutdown()
+            raise SystemExit(1) from error
         port = self.servers[0].sockets[0].getsockname()[1]
-        _log.info("listening", host=self._settings.host, port=port)
+        url = address_to_try(self._settings.host, port)
+        _log.info(
+            "listening",
+            host=self._settings.host,
+            port=port,
+            url=url,
+            docs=f"{url}/docs",
+            try_it=command_to_try(url, with_key=bool(self._settings.read_api_keys())),
+        )
         if self._settings.port_file is not None:
             write_atomically(self._settings.port_file, f"{port}\n")
 
@@ -125,6 +139,24 @@ class DrainingServer(uvicorn.Server):
 
     def _leave(self) -> None:
         self.should_exit = True
+
+
+def address_to_try(host: str, port: int) -> str:
+    """Where a person on this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def command_to_try(url: str, *, with_key: bool) -> str:
+    """A command that scores one response.
+
+    Args:
+        url: of the server.
+        with_key: whether it asks for a key; which one, the command leaves to the reader.
+    """
+    key = ' -H "Authorization: Bearer $KEY"' if with_key else ""
+    item = '{"prompt": "What is 6 times 7?", "response": "42."}'
+    return f"curl -s {url}/score -H 'Content-Type: application/json'{key} -d '{item}'"
 
 
 def write_atomically(path: Path, text: str) -> None:

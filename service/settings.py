@@ -27,6 +27,12 @@ DialectName = Literal[
     "vllm",
     "embeddings",
     "sglang",
+    "infinity",
+    "rerank",
+    "tei",
+    "swift",
+    "nim",
+    "paddlenlp",
     "nemo_gym",
     "kserve",
 ]
@@ -95,13 +101,13 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Field(
         default=Path("rewardd-state"),
-        description="Where the streams' statistics live; a local disk, since SQLite's write-ahead "
-        "log is unsafe on network file systems.",
+        description="Where the streams' statistics live, in a directory that git ignores; a local "
+        "disk, since SQLite's write-ahead log is unsafe on network file systems.",
     )
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),
-        description="Keys that callers may present (Authorization: Bearer, or X-API-Key); none: "
-        "open to whoever reaches the port.",
+        description="Keys that callers may present (Authorization: Bearer, X-API-Key, or the "
+        "password of HTTP Basic); none: open to whoever reaches the port.",
     )
     api_keys_file: Path | None = Field(
         default=None,

@@ -197,6 +197,11 @@ class TrainingConfig:
     resume: bool = Field(
         default=False, description="go on from the last resumable checkpoint in `output`."
     )
+    overwrite: bool = Field(
+        default=False,
+        description="replace the finished model in `output`, once the new one is whole; without it "
+        "such an output is refused.",
+    )
     calibration: CalibrationMethod = Field(
         default="auto",
         description='what temperature and bias are fitted on: "labels" (`is_safe`, Platt), "pairs" '

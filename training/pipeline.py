@@ -1,9 +1,10 @@
 """The whole of one training: read, encode, train, measure, publish."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rm_core.checkpoint.manifest import RewardModelManifest
 from training.calibration.calibrate import (
@@ -44,8 +45,13 @@ from training.modeling.trainable import check_trainable, quantisation_for
 from training.optimization.fit import Fitted, fit
 from training.optimization.resume import check_resumable
 from training.optimization.trainer import uses_bf16
+from training.optimization.updates import (
+    few_updates_warning,
+    num_updates,
+    settings_for_enough,
+)
 from training.progress import Progress, SilentProgress
-from training.publishing.publish import check_output, publish
+from training.publishing.publish import check_output, publish, refuse_finished
 from training.publishing.report.inputs import ReportInputs
 from training.publishing.report.plots.all_plots import draw_plots
 from training.publishing.report.writer import card_pictures, report_directory, write_report
@@ -78,9 +84,18 @@ def run_directory(output: Path) -> Path:
 
 
 def train_reward_model(
-    config: TrainingConfig, *, progress: Progress | None = None
+    config: TrainingConfig,
+    *,
+    progress: Progress | None = None,
+    command_with: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> TrainingResult:
     """Train one reward model and write its checkpoint.
+
+    Args:
+        config: the recipe.
+        progress: told of each stage; None: silence.
+        command_with: writes the command of this training with other settings, for the warning of
+            too few updates; None: whoever calls knows how many there are.
 
     Raises:
         RewardError: data, base or configuration can't be used, or training diverged; nothing is
@@ -96,6 +111,8 @@ def train_reward_model(
     processes.from_first(lambda: references.extend(read_references(config.reference)))
     # Encoding needs no weights: data of which nothing is left are an error before any are loaded.
     data = processes.from_first(lambda: encode_data(config, found.pop(), progress))
+    if command_with is not None and not config.resume:
+        _warn_of_few_updates(config, len(data.train), processes.count, progress, command_with)
     progress.say(f"loading {config.base}")
     start = reward_model_from(
         config.base,
@@ -118,6 +135,8 @@ def train_reward_model(
 def _check_beforehand(config: TrainingConfig) -> None:
     """Refuse at once what reading and encoding the data would not change."""
     check_output(Path(config.output))
+    if not config.overwrite:
+        refuse_finished(Path(config.output))
     check_trainable(config)
     uses_bf16(config)
     if config.resume:
@@ -164,6 +183,21 @@ def encode_data(config: TrainingConfig, read: ReadRecords, progress: Progress) -
     data = prepare_data(read, encoder, options)
     progress.say(data.report.to_text())
     return data
+
+
+def _warn_of_few_updates(
+    config: TrainingConfig,
+    num_examples: int,
+    processes: int,
+    progress: Progress,
+    command_with: Callable[[Mapping[str, Any]], str],
+) -> None:
+    settings = settings_for_enough(config, num_examples, processes)
+    if settings:
+        updates = num_updates(config, num_examples, processes)
+        # By the time that it is pasted, this training may have left its model there.
+        command = command_with({**settings, "overwrite": True})
+        progress.say(few_updates_warning(updates, num_examples, settings, command))
 
 
 def _finished(

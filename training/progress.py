@@ -69,7 +69,8 @@ class ConsoleProgress:
 
     def say(self, message: str) -> None:
         """Print the stage."""
-        self._console.print(message, highlight=False, markup=False)
+        # A command to paste must not be broken where the terminal ends.
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def callbacks(self, title: str) -> Sequence[TrainerCallback]:
         """A bar over updates with the latest loss and accuracy."""

@@ -1,14 +1,13 @@
 """`rewardd convert`: reward models of other projects into ours, and back."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from rm_core.errors import ConfigurationError
 from rm_core.text.contract import EosRule, ReadRule
-from rm_core.types import ROLES
+from rm_core.types import Role
 from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
@@ -17,43 +16,62 @@ if TYPE_CHECKING:
 _console = Console(stderr=True)  # warnings and errors
 _results = Console()
 
-Choice = TypeVar("Choice", bound=str)
+# Those of `convert.source` and `convert.run`, which import torch; a test holds them equal.
+LayoutName = Literal[
+    "rewardd", "transformers", "llama-factory", "openrlhf", "trl", "deepspeed-chat"
+]
+HeadActivation = Literal["relu", "tanh", "gelu", "silu", "sigmoid"]
+Target = Literal["rewardd", "transformers", "openrlhf", "llama-factory", "trl"]
 
 
 def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads it
     source: Annotated[str, typer.Argument(help="Reward model: a directory or a hub name.")],
     output: Annotated[Path, typer.Argument(help="Directory for the converted checkpoint.")],
     from_layout: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="rewardd, transformers, llama-factory, openrlhf, trl or deepspeed-chat; told by "
-            "the files where it is not said.",
-        ),
+        LayoutName | None,
+        typer.Option("--from", help="The source's layout.", show_default="told by its files"),
     ] = None,
-    to: Annotated[
-        str, typer.Option(help="rewardd, transformers, openrlhf, llama-factory or trl.")
-    ] = "rewardd",
+    to: Annotated[Target, typer.Option(help="The result's layout.")] = "rewardd",
     role: Annotated[
-        str | None, typer.Option(help="For --to rewardd: safety or helpfulness.")
+        Role | None, typer.Option(help="For --to rewardd.", show_default="the source's")
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Where an adapter's base is, if not where it says.")
+        str | None,
+        typer.Option(help="Where an adapter's base is.", show_default="where the adapter says"),
     ] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Directory of the tokenizer, if not the source's.")
+        Path | None,
+        typer.Option(help="Directory of the tokenizer.", show_default="the source's own"),
     ] = None,
     read: Annotated[
-        str | None,
-        typer.Option(help="Which token the source reads: last_token or last_non_pad."),
+        ReadRule | None,
+        typer.Option(help="Which token the source reads.", show_default="as its layout does"),
     ] = None,
     eos: Annotated[
-        str | None, typer.Option(help="How its texts end: if_absent, closing or never.")
+        EosRule | None,
+        typer.Option(help="How its texts end.", show_default="as its layout does"),
     ] = None,
     num_padding_at_beginning: Annotated[
         int | None,
         typer.Option(
-            min=0, help="DeepSpeed-Chat's setting of that name, where it was not its own."
+            min=0,
+            help="DeepSpeed-Chat's setting of that name.",
+            show_default="its own",
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="Which tensor or module is the reward head: `regression_head`; `lm_head[0]` takes "
+            "the logit of token 0.",
+            show_default="as its layout says",
+        ),
+    ] = None,
+    head_activation: Annotated[
+        HeadActivation | None,
+        typer.Option(
+            help="What stands between the layers of a head that has several.",
+            show_default="as its config says",
         ),
     ] = None,
     allow_pickle: Annotated[
@@ -68,8 +86,8 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
 ) -> None:
     """Convert a reward model from another project's layout, or into it, scores proven equal."""
     with exit_on_error(_console):
-        from rewardd.checkpoints.convert.run import TARGETS, ConvertOptions, convert
-        from rewardd.checkpoints.convert.source import LAYOUT_NAMES, ReadOptions
+        from rewardd.checkpoints.convert.run import ConvertOptions, convert
+        from rewardd.checkpoints.convert.source import ReadOptions
 
         if allow_pickle:
             _console.print(
@@ -78,26 +96,22 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
                 style="yellow",
             )
         options = ConvertOptions(
-            layout=_one_of("--from", from_layout, LAYOUT_NAMES),
-            target=_one_of("--to", to, TARGETS) or "rewardd",
-            role=_one_of("--role", role, ROLES),
-            read=_one_of("--read", read, get_args(ReadRule)),
-            eos=_one_of("--eos", eos, get_args(EosRule)),
+            layout=from_layout,
+            target=to,
+            role=role,
+            read=read,
+            eos=eos,
             tokenizer=tokenizer,
             allow_pickle=allow_pickle,
             verify=verify,
-            reading=ReadOptions(base, num_padding_at_beginning),
+            reading=ReadOptions(
+                base,
+                num_padding_at_beginning,
+                head,
+                head_activation,
+            ),
         )
         _show(convert(source, output, options), output)
-
-
-def _one_of(flag: str, value: str | None, choices: tuple[Choice, ...]) -> Choice | None:
-    if value is None:
-        return None
-    for choice in choices:
-        if value == choice:
-            return choice
-    raise ConfigurationError(f"{flag} must be one of {', '.join(choices)}")
 
 
 def _show(conversion: "Conversion", output: Path) -> None:

@@ -23,11 +23,16 @@ def inspect(
     load: Annotated[
         bool,
         typer.Option(
-            help="Load it as the server does, tell the engine's path and look through every tensor."
+            help="Load it as the server does: tell what it refuses, what becomes of each tensor "
+            "and the engine's path, and look through every number."
         ),
     ] = True,
 ) -> None:
-    """Tell what a checkpoint is and whether it is sound: exit status 0 if so, 1 if not."""
+    """Tell what a checkpoint is and all that `rewardd serve` would trip over: status 0 if nothing.
+
+    Nothing is changed and no pickle is opened. Where the head has a name or form that the server
+    doesn't read, it says which tensor looks like it and the `rewardd convert` that helps.
+    """
     with exit_on_error(_console):
         from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 
@@ -66,6 +71,12 @@ def _lines(inspection: "Inspection") -> list[tuple[str, str]]:
         checked = "all finite" if not weights.non_finite else "not all finite"
         looked = checked if weights.finite_checked else "not looked through"
         lines.append(("parameters", f"{weights.parameters:,} ({dtypes}); {looked}"))
+    tensors = inspection.tensors
+    if tensors is not None:
+        left = ", ".join(f"{name} ({why})" for name, why in list(tensors.left_over.items())[:3])
+        more = f" and {len(tensors.left_over) - 3} more" if len(tensors.left_over) > 3 else ""
+        also = f"; left over: {left}{more}" if left else ", all there are"
+        lines.append(("tensors", f"{tensors.used} used{also}"))
     if head is not None:
         bias = "no bias" if head.bias is None else f"bias {head.bias:+.4g}"
         lines.append(

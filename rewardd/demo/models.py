@@ -128,6 +128,7 @@ def demo_config(role: Role, output: Path, recipe: DemoRecipe, *, sample: Path) -
         gradient_accumulation=1,
         safety_auxiliary_weight=recipe.safety_auxiliary_weight if role == "safety" else 0.0,
         logging_steps=5,
+        overwrite=True,  # what does not stand is damaged
     )
 
 

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from rm_core.types import DType
+from training.cli.options import DEVICES
+
 _console = Console(stderr=True)  # standard output may be the results'
 
 Flag = tuple[Any, Any]
@@ -29,8 +32,8 @@ _FILES: Flags = {
         Annotated[
             str,
             typer.Argument(
-                help=".jsonl, .json, either with .gz, .parquet, the directory of a dataset "
-                "(save_to_disk), or - for JSON Lines from standard input."
+                help=".jsonl, .json, .csv or .tsv, any of them with .gz, .xlsx, .parquet, the "
+                "directory of a dataset (save_to_disk), or - for JSON Lines from standard input."
             ),
         ],
         ...,
@@ -40,37 +43,51 @@ _FILES: Flags = {
     ),
 }
 _WHO: Flags = {
-    "url": _option(str | None, None, "Address of a running server (http://localhost:8000)."),
-    "api_key": _option(
-        str | None, None, "If the server wants one; others here can see it in `ps`."
+    "url": _option(
+        str | None,
+        None,
+        "Address of a running server (http://localhost:8000).",
+        show_default="none",
     ),
-    "api_key_file": _option(Path | None, None, "File that holds the key instead."),
+    "api_key": _option(
+        str | None,
+        None,
+        "If the server wants one; others here can see it in `ps`.",
+        show_default="none",
+    ),
+    "api_key_file": _option(
+        Path | None, None, "File that holds the key instead.", show_default="none"
+    ),
     "timeout_seconds": _option(
         float, 300.0, "For one request of up to 64 rows to a server.", min=1.0
     ),
-    "safety_model": _option(str | None, None, "Judge in this process: directory or hub name."),
-    "helpfulness_model": _option(str | None, None, "Likewise, the helpfulness model."),
-    "device": _option(str, "auto", "In this process: auto, cpu, cuda or cuda:N."),
-    "dtype": _option(str, "auto", "In this process: auto, float32, bfloat16, float16 or int8."),
+    "safety_model": _option(
+        str | None, None, "Score in this process: directory or hub name.", show_default="none"
+    ),
+    "helpfulness_model": _option(
+        str | None, None, "Likewise, the helpfulness model.", show_default="none"
+    ),
+    "device": _option(str, "auto", "In this process: where they run.", metavar=DEVICES),
+    "dtype": _option(DType, "auto", "In this process: numbers of the forward pass."),
     "max_pack_tokens": _option(int, 8192, "In this process: tokens of one forward pass.", min=1),
 }
 _COLUMNS: Flags = {
     "prompt_column": _option(str, "prompt", "Column of the prompt: text or chat messages."),
     "response_column": _option(
-        str | None, None, r"Column of the response. \[default: response]", show_default=False
+        str | None, None, "Column of the response.", show_default="response"
     ),
     "responses_column": _option(
         list[str] | None,
         None,
         "Column of the responses to one prompt; may be given several times, one response a "
-        r"column (chosen, rejected). \[default: responses]",
-        show_default=False,
+        "column (chosen, rejected).",
+        show_default="responses",
     ),
     "messages_column": _option(
         str | None,
         None,
-        r"Column of a chat that ends with the response. \[default: messages]",
-        show_default=False,
+        "Column of a chat that ends with the response.",
+        show_default="messages",
     ),
     "is_safety_column": _option(
         str, "is_safety", "Column that is true where the prompt is about safety."
@@ -78,7 +95,12 @@ _COLUMNS: Flags = {
 }
 _HOW: Flags = {
     "prefix": _option(str, "rewardd", "Name of the column that gets the results."),
-    "split": _option(str | None, None, "Which split of a dataset's directory."),
+    "split": _option(
+        str | None,
+        None,
+        "Which split of a dataset's directory, or sheet of a workbook.",
+        show_default="its only one",
+    ),
     "truncate": _option(
         Literal["error", "prompt"],
         "error",

@@ -10,6 +10,7 @@ from rewardd.files.rows import BadRow
 from rm_client.errors import InvalidRequest
 from rm_client.models import CompareItem, GroupItem, MessagesItem, ResponseItem, ScoreItem
 from rm_client.wire import as_item
+from training.data.rows.row import absence, has_column, nearest
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -51,6 +52,10 @@ class Columns:
             return _validated(
                 GroupItem, {"prompt": prompt, "responses": responses, **self._tag(values)}
             )
+        if len(responses) != 1:
+            raise BadRow(
+                "invalid_item", f"`{names[0]}` holds a list; name it with --responses-column"
+            )
         return _validated(
             ResponseItem, {"prompt": prompt, "response": responses[0], **self._tag(values)}
         )
@@ -81,8 +86,7 @@ class Columns:
         for form, columns in forms.items():
             if all(values.get(column) is not None for column in columns):
                 return form, columns
-        wanted = ", ".join(column for columns in forms.values() for column in columns)
-        raise _missing(wanted, "--response-column, --responses-column or --messages-column")
+        raise _without_form(values, forms)
 
     def _responses(self, values: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, list[Any]]:
         """The prompt and its responses."""
@@ -91,7 +95,7 @@ class Columns:
         for name in names:
             value = values.get(name)
             if value is None:
-                raise _missing(name, "--responses-column")
+                raise _missing(values, name, "--responses-column")
             if _is_chat(value):
                 *before, last = map(_without_nulls, value)
                 if last.get("role") != "assistant":
@@ -115,7 +119,7 @@ class Columns:
             return prompts[0]
         prompt = values.get(self.prompt)
         if prompt is None:
-            raise _missing(self.prompt, "--prompt-column")
+            raise _missing(values, self.prompt, "--prompt-column")
         if isinstance(prompt, list):
             return [_without_nulls(message) for message in prompt]
         return prompt
@@ -125,8 +129,25 @@ class Columns:
         return {} if tag is None else {"is_safety": tag}
 
 
-def _missing(wanted: str, option: str) -> BadRow:
-    return BadRow("missing_column", f"the row has no column {wanted}; name yours with {option}")
+def _missing(values: Mapping[str, Any], column: str, option: str) -> BadRow:
+    """A row without anything in a column: null, empty, or under another name."""
+    told = absence(values, column)
+    if not has_column(values, column):
+        close = nearest(column, values)
+        told += f" Name it with {option} {close}" if close else f"; name yours with {option}"
+    return BadRow("missing_column", told)
+
+
+def _without_form(values: Mapping[str, Any], forms: Mapping[str, Sequence[str]]) -> BadRow:
+    """A row that is no item: the nearest form lacks a column."""
+    wanted = [(form, column) for form, columns in forms.items() for column in columns]
+    for form, column in reversed(wanted):  # a response is what people mean first
+        is_lacking = values.get(column) is None
+        if is_lacking and (has_column(values, column) or nearest(column, values)):
+            return _missing(values, column, f"--{form}-column")
+    names = ", ".join(column for _, column in reversed(wanted))
+    options = " or ".join(f"--{form}-column" for form in reversed(list(forms)))
+    return BadRow("missing_column", f"there is no column {names}; name yours with {options}")
 
 
 def _is_chat(value: object) -> bool:

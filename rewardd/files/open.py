@@ -1,20 +1,23 @@
 """Opening a file of rows by its name and beginning."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rewardd.files.rows import STDIN, BatchFailed
-from training.data.rows.json_rows import JsonLinesRows, holds_array
-from training.data.rows.open import JSON_LINES, open_file, suffix_of
-from training.data.rows.row import Rows
+from training.data.formats.files import cell_values
+from training.data.rows.json_rows import JsonLinesRows
+from training.data.rows.open import JSON_LINES, TEXT_TABLES, WORKBOOK, open_file, suffix_of
+from training.data.rows.row import Row, Rows
 from training.data.rows.table_rows import DatasetRows, is_saved_dataset, load_saved_dataset
 
 
 def open_rows(name: str, *, split: str | None = None) -> Rows:
-    """Open an input by its name: .jsonl, .json, either with .gz, .parquet, a directory, or "-".
+    """Open an input by its name: JSON, CSV, TSV, .xlsx, .parquet, a directory, or "-".
 
     Args:
         name: path; "-" is JSON Lines from standard input.
-        split: which split of a dataset directory with several.
+        split: which split of a dataset directory, or sheet of a workbook, with several.
     """
     if name == STDIN:
         return JsonLinesRows(None)
@@ -24,14 +27,44 @@ def open_rows(name: str, *, split: str | None = None) -> Rows:
     if path.is_dir():
         return _dataset(path, split)
     suffix = suffix_of(path)
-    if suffix == ".json" and not holds_array(path):
-        return JsonLinesRows(path)
+    if suffix in (*TEXT_TABLES, WORKBOOK):
+        return CellRows(open_file(path, sheet=split))
     if suffix in {*JSON_LINES, ".json", ".parquet"}:
         return open_file(path)
     raise BatchFailed(
-        f"{path}: the format is not known by its name; give .jsonl, .json, .jsonl.gz, .json.gz, "
-        ".parquet, or the directory of a dataset (save_to_disk)"
+        f"{path}: the format is not known by its name; give .jsonl, .json, .csv, .tsv, any of them "
+        "with .gz, .xlsx, .parquet, or the directory of a dataset (save_to_disk)"
     )
+
+
+class CellRows:
+    """A table whose cells are texts, of which some stand for chats, lists or true and false.
+
+    Args:
+        rows: as they lie in the file.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    @property
+    def total(self) -> int | None:
+        """See `Rows`."""
+        return self._rows.total
+
+    @property
+    def done(self) -> int:
+        """See `Rows`."""
+        return self._rows.done
+
+    def read(self, first: int = 0) -> Iterator[Row]:
+        """See `Rows`."""
+        for row in self._rows.read(first):
+            yield replace(row, values=cell_values(row.values))
+
+    def close(self) -> None:
+        """See `Rows`."""
+        self._rows.close()
 
 
 def _dataset(path: Path, split: str | None) -> DatasetRows:

@@ -49,6 +49,14 @@ def unreadable(row: Row) -> BadRow | None:
             "invalid_json",
             "is not strict JSON: NaN, Infinity, or nested too deep",
         ),
+        "not_csv": ("invalid_row", f"is not valid CSV: {row.problem.detail}"),
+        "cell_count": ("invalid_row", f"has {row.problem.detail}"),
+        "not_a_value": ("invalid_row", f"can't be read: {row.problem.detail}"),
     }.get(row.problem.defect, ("invalid_row", "is not a JSON object"))
+    return BadRow(code, f"{place_of(row)} {what}")
+
+
+def place_of(row: Row) -> str:
+    """Where a row stands, as people count."""
     place = f"line {row.number}" if row.is_line else f"element {row.number + 1}"
-    return BadRow(code, f"{place} of the input {what}")
+    return f"{place} of the input"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rewardd.files.remote import Result
 from rewardd.files.result_file import Sink, encode_row
-from rewardd.files.rows import BadRow, BatchFailed, unreadable
+from rewardd.files.rows import BadRow, BatchFailed, place_of, unreadable
 from training.data.rows.row import Row, Rows
 
 Item = TypeVar("Item")
@@ -29,7 +29,7 @@ class Summary:
         there: rows that an earlier run had done.
         written: rows that this one wrote.
         failed: of them, those with an error (a group or comparison counts once).
-        first_failure: code and detail of the first.
+        first_failure: place, code and detail of the first.
     """
 
     there: int = 0
@@ -75,7 +75,7 @@ def run(
         if "error" in result:
             summary.failed += 1
             error = result["error"]
-            summary.first_failure = summary.first_failure or f"{error['code']}: {error['detail']}"
+            summary.first_failure = summary.first_failure or _failure(row, error)
         on_row(summary)
     return summary
 
@@ -112,9 +112,16 @@ def _with_columns(
         if problem is None or problem.code != "missing_column" or len(seen) == _WITHOUT_COLUMNS:
             break
     if seen and problem is not None and problem.code == "missing_column":
+        _, first = _prepared(seen[0], item_of)
         found = ", ".join(sorted({name for row in seen for name in row.values})) or "none"
-        raise BatchFailed(f"{problem.detail}. The columns are: {found}")
+        told = (first or problem).detail
+        raise BatchFailed(f"{place_of(seen[0])}: {told}. The columns are: {found}")
     return itertools.chain(seen, source)
+
+
+def _failure(row: Row, error: Mapping[str, Any]) -> str:
+    told, place = f"{error['code']}: {error['detail']}", place_of(row)
+    return told if place in told else f"{told} ({place})"
 
 
 def _scored(

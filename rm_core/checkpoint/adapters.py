@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from rm_core.checkpoint.files import (
     ADAPTER_CONFIG,
     inspect_files,
-    read_object,
     refuse_code,
     refuse_pickled,
     refuse_tokenizer_code,
@@ -28,12 +26,15 @@ from rm_core.checkpoint.files import (
     weights_digest,
 )
 from rm_core.checkpoint.heads import give_bias
+from rm_core.checkpoint.json_files import in_short, read_object
 from rm_core.checkpoint.manifest import (
     RewardModelManifest,
     file_digest,
     read_manifest,
     verify_files,
 )
+from rm_core.checkpoint.stored_heads import heads_of
+from rm_core.checkpoint.weights import Stored, stored_tensors
 from rm_core.errors import (
     CheckpointError,
     CheckpointNotFound,
@@ -277,7 +278,8 @@ def attach(adapter: Adapter, model: Any) -> Any:
         )
     except Exception as error:  # what a wrong setting raises deep in peft has no common class
         raise CheckpointError(
-            f"peft can't put {adapter.directory} on {adapter.base}: {type(error).__name__}: {error}"
+            f"peft can't put {adapter.directory} on {adapter.base} ({in_short(error)}); train it "
+            "again on this base, or serve it merged"
         ) from error
     wrong = sorted({*loading.missing_keys, *loading.unexpected_keys})
     if wrong:
@@ -331,6 +333,11 @@ def _refuse_unknown_kind(directory: Path, config: dict[str, Any]) -> None:
 def _inspect_weights(directory: Path, config: dict[str, Any]) -> bool:
     """Look at an adapter's tensors; whether its head has a bias."""
     others = sorted(p.name for p in directory.glob("*.safetensors") if p.name != WEIGHTS)
+    if "value_head.safetensors" in others:
+        raise MissingHead(
+            f"{directory} has its head in value_head.safetensors: `rewardd convert {directory} "
+            "OUTPUT`"
+        )
     if others:
         raise CheckpointError(
             f"{directory} holds an adapter and other weights ({', '.join(others[:3])}); keep one "
@@ -340,12 +347,9 @@ def _inspect_weights(directory: Path, config: dict[str, Any]) -> bool:
     if not path.is_file():
         refuse_pickled(directory)
         raise CheckpointNotFound(f"{directory} has an {ADAPTER_CONFIG} but no {WEIGHTS}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = sorted(file.keys())
-            outputs = file.get_slice(HEAD).get_shape()[0] if HEAD in names else None
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} can't be read: {error}") from error
+    stored = stored_tensors((path,))
+    names = sorted(stored)
+    outputs = stored[HEAD].shape[0] if HEAD in stored else None
     if any(".classifier." in name for name in names):
         raise CheckpointError(
             f"{directory} has a `classifier` head, and adapters are served for models with a "
@@ -353,13 +357,23 @@ def _inspect_weights(directory: Path, config: dict[str, Any]) -> bool:
         )
     if outputs is None:
         raise MissingHead(
-            f"{path} lacks {HEAD}, the reward head, which would be random; train with peft's "
-            'task_type "SEQ_CLS" (or modules_to_save ["score"]), so that it is saved'
+            f"{path} lacks {HEAD}, the reward head, which would be random; "
+            f"{_head_elsewhere(directory, stored)}"
         )
     if outputs != 1:
         raise WrongNumLabels(f"{path} has a head with {outputs} labels; a reward model has 1")
     _refuse_base_weights(path, names, config.get("modules_to_save") or [])
     return HEAD_BIAS in names
+
+
+def _head_elsewhere(directory: Path, stored: Stored) -> str:
+    head = next((head for head in heads_of(stored) if ".lora_" not in head.name), None)
+    if head is None:
+        return (
+            'train with peft\'s task_type "SEQ_CLS" (or modules_to_save ["score"]), so that it is '
+            "saved"
+        )
+    return f"{head.shape} looks like it: `rewardd convert {directory} OUTPUT --head {head.name}`"
 
 
 def _refuse_base_weights(path: Path, names: list[str], modules_to_save: list[Any]) -> None:

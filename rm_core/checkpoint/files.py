@@ -5,13 +5,12 @@ is refused here. Nothing in this module imports transformers.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from rm_core.checkpoint.json_files import read_object
 from rm_core.checkpoint.manifest import file_digest
+from rm_core.checkpoint.weights import weight_files
 from rm_core.errors import CheckpointError, CheckpointNotFound, UnsafeCheckpoint
 
 ALLOWED_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -19,6 +18,21 @@ ALLOWED_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.gguf")
 FORBIDDEN_CONFIG_KEYS = ("auto_map", "trust_remote_code", "custom_pipelines")
+QUANTISERS = {
+    "bitsandbytes": "bitsandbytes",
+    "load_in_4bit": "bitsandbytes",
+    "load_in_8bit": "bitsandbytes",
+    "gptq": "gptqmodel",
+    "awq": "gptqmodel",
+    "compressed-tensors": "compressed-tensors",
+    "torchao": "torchao",
+    "hqq": "hqq",
+    "aqlm": "aqlm",
+    "quanto": "optimum-quanto",
+    "eetq": "eetq",
+    "quark": "amd-quark",
+}
+"""Methods of `quantization_config` and the package that reads them."""
 ADAPTER_CONFIG = "adapter_config.json"
 """What peft writes beside an adapter's weights; its presence makes a directory an adapter."""
 
@@ -74,25 +88,17 @@ def inspect_files(directory: Path) -> dict[str, Any]:
     config = read_object(path)
     refuse_code(path, config)
     refuse_tokenizer_code(directory)
-    if not any(directory.glob("*.safetensors")):
-        refuse_pickled(directory)
-        raise CheckpointNotFound(f"{directory} has a config.json but no *.safetensors weights")
-    return config
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        CheckpointError: it can't be read, or holds something else.
-    """
+    if config.get("transformers_weights"):
+        raise CheckpointError(
+            f"{path} names a weight file of its own (transformers_weights); call that file "
+            "model.safetensors and remove the key"
+        )
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object")
-    return value
+        weight_files(directory)
+    except CheckpointNotFound:
+        refuse_pickled(directory)
+        raise
+    return config
 
 
 def refuse_pickled(directory: Path) -> None:
@@ -140,22 +146,47 @@ def refuse_code(path: Path, config: dict[str, Any]) -> None:
     ]
     if asked:
         raise UnsafeCheckpoint(
-            f"{path} asks for code of its own ({', '.join(asked)}); rewardd runs no remote code"
+            f"{path} asks for code of its own ({', '.join(asked)}); rewardd runs no remote code. "
+            "Where transformers knows the model itself (its model_type), remove the key from a copy"
         )
 
 
+def refuse_quantised(path: Path, config: dict[str, Any]) -> None:
+    """Refuse weights in fewer bits, whose rewards are not those of the model that was trained.
+
+    Args:
+        path: of config.json, for the message.
+        config: its content.
+
+    Raises:
+        CheckpointError: they are.
+    """
+    inner = config.get("text_config")
+    inner = inner if isinstance(inner, dict) else {}
+    found = config.get("quantization_config") or inner.get("quantization_config")
+    if not found:
+        return
+    method = found.get("quant_method") if isinstance(found, dict) else None
+    if method is None and isinstance(found, dict):
+        method = next((m for m in ("load_in_4bit", "load_in_8bit") if found.get(m)), None)
+    needs = QUANTISERS.get(str(method))
+    where = "" if needs is None else f" where {needs} is installed"
+    raise CheckpointError(
+        f"{path} says that the weights are quantised ({method or 'quantization_config'}), and "
+        "rewardd serves weights as they were trained; take the original checkpoint, or load this "
+        f"one with transformers{where}, call model.dequantize() and save_pretrained, and serve "
+        "what that saves (`dtype` makes it small again: bfloat16, int8)"
+    )
+
+
 def weights_digest(directory: Path) -> str:
-    """One sha256 over a checkpoint's safetensors files, hex: the identity of its weights."""
+    """One sha256 over the safetensors files of a checkpoint, hex: the identity of its weights.
+
+    Files that nobody reads don't count; those of an adapter are all its own.
+    """
+    adapter = (directory / ADAPTER_CONFIG).is_file()
+    paths = sorted(directory.glob("*.safetensors")) if adapter else weight_files(directory)
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("*.safetensors")):
+    for path in paths:
         digest.update(file_digest(path).encode())
     return digest.hexdigest()
-
-
-def tensor_names(directory: Path) -> list[str]:
-    """Names of all tensors in a checkpoint's safetensors files, sorted."""
-    names: list[str] = []
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            names.extend(file.keys())
-    return sorted(names)

@@ -1,24 +1,80 @@
-"""From hidden states to rewards: linear scalar heads, always in float32.
+"""From hidden states to rewards: scalar heads, always in float32.
 
 A head is tiny and its rounding would be the reward's own, so it is never run in the trunk's reduced
-precision. Heads on one trunk are stacked into one product.
+precision. Linear heads on one trunk are stacked into one product; those with hidden layers follow
+one by one.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import Linear
 from torch.nn.functional import linear
 
+from rm_core.checkpoint.weights import Stored, read_tensor
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid,
+}
+"""What may stand between a head's layers, by torch's own names; GELU is the exact one."""
 
-def head_of(model: Any) -> Linear:
-    """The linear map from what a model makes of a text to the reward.
+
+class HiddenLayerHead(nn.Sequential):
+    """A head with hidden layers: linear layers with one activation between them, one output.
+
+    Args:
+        layers: each one's weight, (outputs, inputs), and bias, (outputs,); any float dtype.
+        activation: a name of `ACTIVATIONS`.
+
+    Raises:
+        CheckpointError: no such activation, or layers that don't fit each other.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor | None]], activation: str) -> None:
+        if activation not in ACTIVATIONS:
+            raise CheckpointError(
+                f"{activation!r} is no activation of a head that rewardd knows; it knows "
+                f"{', '.join(ACTIVATIONS)}"
+            )
+        modules: list[nn.Module] = []
+        for weight, bias in layers:
+            modules += [_linear(weight, bias), ACTIVATIONS[activation]()]
+        super().__init__(*modules[:-1])
+        self.activation = activation
+        self.in_features = int(layers[0][0].shape[1])
+        self.out_features = int(layers[-1][0].shape[0])
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    """A linear layer of given weights, in float32."""
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise CheckpointError(
+            f"a layer of the head has a weight of shape {tuple(weight.shape)} and a bias of "
+            f"{tuple(bias.shape)}"
+        )
+    for tensor in (weight, bias):
+        if tensor is not None and not torch.isfinite(tensor.float()).all():
+            raise CheckpointError("the head's layers hold NaN or infinity")
+    layer = Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.detach().float(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().float(), requires_grad=False)
+    return layer
+
+
+ScalarHead = Linear | HiddenLayerHead
+"""What gives one number for a hidden state."""
+
+
+def head_of(model: Any) -> Any:
+    """The map from what a model makes of a text to the reward: a `ScalarHead`.
 
     Args:
         model: for sequence classification with one label; a decoder's head is its `score`, an
@@ -27,6 +83,8 @@ def head_of(model: Any) -> Linear:
     Raises:
         MissingHead: the architecture ends in no linear layer with one output.
     """
+    if isinstance(getattr(model, "score", None), HiddenLayerHead):
+        return model.score
     trunk = f"{model.base_model_prefix}."
     heads = [
         module
@@ -39,36 +97,38 @@ def head_of(model: Any) -> Linear:
 
 
 def has_head_on_tokens(model: Any) -> bool:
-    """Whether a linear head reads any token's hidden state as it comes from the trunk: decoders."""
-    return isinstance(getattr(model, "score", None), Linear)
+    """Whether the head reads any token's hidden state as it comes from the trunk: decoders."""
+    return isinstance(getattr(model, "score", None), ScalarHead)
 
 
 class ScalarHeads:
     """One or more scalar heads that read the same hidden states.
 
     Args:
-        heads: layers of shape (1, hidden), with or without bias.
+        heads: with one output each; linear ones with or without bias.
 
     Raises:
         WrongNumLabels: a head has more than one output.
     """
 
-    def __init__(self, heads: Sequence[Linear]) -> None:
+    def __init__(self, heads: Sequence[ScalarHead]) -> None:
         for head in heads:
             if head.out_features != 1:
                 raise WrongNumLabels(f"a reward head has 1 output, this one {head.out_features}")
-        self._weight = torch.cat([head.weight.detach().float() for head in heads])
-        biases: list[Tensor | None] = [head.bias for head in heads]
-        self._bias = torch.cat(
-            [
-                self._weight.new_zeros(1) if bias is None else bias.detach().float()
-                for bias in biases
-            ]
-        )
+        self._deep = [head.float() for head in heads if isinstance(head, HiddenLayerHead)]
+        flat = [head for head in heads if isinstance(head, Linear)]
+        order = [*flat, *self._deep]
+        self._columns = [next(i for i, own in enumerate(order) if own is head) for head in heads]
+        self._weight = torch.cat([head.weight.detach().float() for head in flat]) if flat else None
+        self._bias = torch.cat([_bias_of(head) for head in flat]) if flat else None
 
-    def linear(self, hidden: Tensor) -> Tensor:
+    def evaluate(self, hidden: Tensor) -> Tensor:
         """Raw rewards as a tensor: (texts, hidden) float32 → (texts, heads) float32."""
-        return linear(hidden, self._weight, self._bias)
+        if self._weight is not None and not self._deep:
+            return linear(hidden, self._weight, self._bias)
+        found = [] if self._weight is None else [linear(hidden, self._weight, self._bias)]
+        found += [head(hidden) for head in self._deep]
+        return torch.cat(found, dim=-1)[..., self._columns]
 
     def __call__(self, hidden: Tensor) -> list[list[float]]:
         """Raw rewards of read positions.
@@ -79,34 +139,36 @@ class ScalarHeads:
         Returns:
             (texts, heads), float32 values.
         """
-        rewards: list[list[float]] = self.linear(hidden.float()).tolist()
+        rewards: list[list[float]] = self.evaluate(hidden.float()).tolist()
         return rewards
+
+
+def _bias_of(head: Linear) -> Tensor:
+    bias: Tensor | None = head.bias  # absent in torch's annotation, and None in most decoders
+    return head.weight.new_zeros(1).float() if bias is None else bias.detach().float()
 
 
 HEAD_BIAS = "score.bias"
 
 
-def read_head_bias(directory: Path) -> Tensor | None:
+def read_head_bias(stored: Stored) -> Tensor | None:
     """The bias that a full checkpoint carries for its `score` head, (1,); None without one.
+
+    Args:
+        stored: the tensors of the files that are read.
 
     Raises:
         CheckpointError: it is not one number, or a file can't be read.
     """
-    for path in sorted(directory.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                found = HEAD_BIAS in file.keys()  # noqa: SIM118 - not a mapping
-                bias: Tensor | None = file.get_tensor(HEAD_BIAS) if found else None
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"can't load {path}: {error}") from error
-        if bias is not None and bias.shape != (1,):
-            raise CheckpointError(
-                f"{path} has a {HEAD_BIAS} of shape {tuple(bias.shape)}; a reward head has one "
-                "output"
-            )
-        if bias is not None:
-            return bias
-    return None
+    if HEAD_BIAS not in stored:
+        return None
+    bias = read_tensor(stored[HEAD_BIAS])
+    if bias.shape != (1,):
+        raise CheckpointError(
+            f"{stored[HEAD_BIAS].path} has a {HEAD_BIAS} of shape {tuple(bias.shape)}; a reward "
+            "head has one output"
+        )
+    return bias
 
 
 def give_bias(head: Any, bias: Tensor) -> None:

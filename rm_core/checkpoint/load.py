@@ -1,21 +1,18 @@
 """Loading a reward model from a directory or a hub name, and refusing every unsound one by name.
 
 Weights come from safetensors only and no code of the checkpoint ever runs: the files are inspected
-before transformers sees them. This module is where transformers' loading errors become ours.
+before transformers sees them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from transformers import logging as transformers_logging
 
+from rm_core.checkpoint.accounting import TensorAccount
 from rm_core.checkpoint.adapters import (
+    Base,
     SharedBases,
     adapter_digest,
     attach,
@@ -23,10 +20,22 @@ from rm_core.checkpoint.adapters import (
     inspect_base,
     is_adapter,
 )
-from rm_core.checkpoint.files import inspect_files, resolve_directory, tensor_names, weights_digest
-from rm_core.checkpoint.heads import give_bias, read_head_bias
+from rm_core.checkpoint.classifier import (
+    CLASSIFIES,
+    Classifier,
+    architectures_of,
+    load_base,
+    load_classifier,
+    num_labels_of,
+)
+from rm_core.checkpoint.files import (
+    inspect_files,
+    refuse_quantised,
+    resolve_directory,
+    weights_digest,
+)
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
-from rm_core.checkpoint.padding import without_unknown_pad
+from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
 from rm_core.text.contract import PositionContract, ReadRule, default_contract
 from rm_core.text.encoder import TextEncoder
@@ -46,6 +55,8 @@ class RewardModel:
         profile: what the reward mathematics needs.
         manifest: reward_model.json; None for a foreign checkpoint.
         base: what an adapter sits on, as it names it; None for a full checkpoint.
+        accounts: what became of each tensor in the files; of an adapter, of its base's.
+        notes: what an operator should know of how the files fit together, as sentences.
     """
 
     model: Any
@@ -53,6 +64,8 @@ class RewardModel:
     profile: ModelProfile
     manifest: RewardModelManifest | None
     base: str | None = None
+    accounts: tuple[TensorAccount, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,8 @@ class _Parts:
     tokenizer: Any
     digest: str
     base: str | None
+    accounts: tuple[TensorAccount, ...]
+    directory: Path
 
 
 def load_reward_model(
@@ -105,18 +120,25 @@ def load_reward_model(
         pad_token_id = parts.tokenizer.pad_token_id
     encoder = TextEncoder(parts.tokenizer, contract, pad_token_id=pad_token_id)
     profile = _profile(name, role, parts.digest, contract, manifest)
-    return RewardModel(parts.model, encoder, profile, manifest, parts.base)
+    notes: tuple[str, ...] = ()
+    if parts.base is None and contract.read == "last_non_pad":
+        pads = pad_tokens(parts.model.config, parts.directory, parts.tokenizer)
+        note = pad_disagreement(pads, read=pad_token_id)
+        notes = () if note is None else (f"{name}: {note}",)
+    return RewardModel(parts.model, encoder, profile, manifest, parts.base, parts.accounts, notes)
 
 
 def _load_full(
     directory: Path, name: str, role: ModelName, device: torch.device | str, dtype: torch.dtype
 ) -> tuple[_Parts, RewardModelManifest | None]:
     config = inspect_files(directory)
+    refuse_quantised(directory / "config.json", config)
     manifest = _verified_manifest(directory, name, role)
-    _check_labels(name, config)
-    model = _load_model(name, directory, dtype).to(device).eval()
-    tokenizer = _load_tokenizer(name, directory)
-    return _Parts(model, tokenizer, weights_digest(directory), None), manifest
+    loaded = load_classifier(name, directory, config, dtype)
+    model = loaded.model.to(device).eval()
+    tokenizer = load_tokenizer(name, directory)
+    digest = weights_digest(directory)
+    return _Parts(model, tokenizer, digest, None, loaded.accounts, directory), manifest
 
 
 def _load_adapter(
@@ -130,17 +152,39 @@ def _load_adapter(
     adapter = inspect_adapter(directory)
     manifest = _verified_manifest(directory, name, role)
     base = inspect_base(adapter, manifest)
-    architectures = base.config.get("architectures") or []
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-        _check_labels(base.name, base.config)
+    refuse_quantised(base.directory / "config.json", base.config)
+    _check_base(base)
     shared = SharedBases() if bases is None else bases
-    model = shared.take(
-        (base.identity, dtype, torch.device(device)),
-        lambda: _load_base(base.name, base.directory, dtype).to(device).eval(),
-    )
+    accounts: list[TensorAccount] = []
+
+    def load() -> Any:
+        loaded: Classifier = load_base(base.name, base.directory, base.config, dtype)
+        accounts.extend(loaded.accounts)
+        return loaded.model.to(device).eval()
+
+    model = shared.take((base.identity, dtype, torch.device(device)), load)
     model = attach(adapter, model)
-    tokenizer = _load_tokenizer(name, directory if adapter.has_tokenizer else base.directory)
-    return _Parts(model, tokenizer, adapter_digest(adapter, base), base.name), manifest
+    where = directory if adapter.has_tokenizer else base.directory
+    tokenizer = load_tokenizer(name, where)
+    digest = adapter_digest(adapter, base)
+    return _Parts(model, tokenizer, digest, base.name, tuple(accounts), where), manifest
+
+
+def _check_base(base: Base) -> None:
+    """Refuse a base that is neither a language model nor a reward model."""
+    architectures = architectures_of(base.name, base.config)
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        return
+    if not any(name.endswith(CLASSIFIES) for name in architectures):
+        raise MissingHead(
+            f"{base.name} is {', '.join(architectures) or 'of no named architecture'}, neither a "
+            "causal language model nor a sequence classifier; an adapter is served on one of these"
+        )
+    count = num_labels_of(base.name, base.config)
+    if count != 1:
+        raise WrongNumLabels(
+            f"{base.name} has {count} labels; a reward model has exactly 1 (num_labels: 1)"
+        )
 
 
 def _verified_manifest(directory: Path, name: str, role: ModelName) -> RewardModelManifest | None:
@@ -152,97 +196,6 @@ def _verified_manifest(directory: Path, name: str, role: ModelName) -> RewardMod
                 f"{name} is a {manifest.role} reward model, but it was given as the {role} model"
             )
     return manifest
-
-
-def _check_labels(name: str, config: dict[str, Any]) -> None:
-    architectures = config.get("architectures") or []
-    if not any(a.endswith("ForSequenceClassification") for a in architectures):
-        raise MissingHead(
-            f"{name} is {', '.join(architectures) or 'of no named architecture'}, not a sequence "
-            "classification model, so it has no reward head; train one on it with `rewardd train`"
-        )
-    num_labels = len(config.get("id2label") or {0: "", 1: ""})
-    if "num_labels" in config:
-        num_labels = config["num_labels"]
-    if num_labels != 1:
-        raise WrongNumLabels(
-            f"{name} has {num_labels} labels; a reward model has exactly 1 (num_labels: 1)"
-        )
-
-
-def _load_model(name: str, directory: Path, dtype: torch.dtype) -> Any:
-    bias = read_head_bias(directory)
-    if bias is None:
-        model, missing = _from_pretrained(name, directory, dtype)
-    else:
-        with _without_advice():  # transformers calls the bias unexpected
-            model, missing = _from_pretrained(name, directory, dtype)
-        give_bias(getattr(model, "score", None), bias)
-    _refuse_missing(name, missing)
-    return model
-
-
-def _load_base(name: str, directory: Path, dtype: torch.dtype) -> Any:
-    """An adapter's base; the head may be missing, as the adapter brings its own."""
-    with _without_advice():  # to train the missing head, which is wrong here
-        model, missing = _from_pretrained(name, directory, dtype, num_labels=1)
-    _refuse_missing(name, [key for key in missing if not key.startswith("score.")])
-    return model
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-
-
-def _refuse_missing(name: str, missing: list[str]) -> None:
-    if missing:
-        raise MissingHead(
-            f"{name} lacks the weights {', '.join(missing[:5])}, which would be random; "
-            "a reward model's head must be trained and saved with it"
-        )
-
-
-def _from_pretrained(
-    name: str, directory: Path, dtype: torch.dtype, **options: Any
-) -> tuple[Any, list[str]]:
-    """The model, and the names of weights that its files lack, sorted."""
-    try:
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            directory,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=dtype,
-            output_loading_info=True,
-            **without_unknown_pad(directory),
-            **options,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"transformers can't load {name}: {error}") from error
-    mismatched = sorted(str(key[0]) for key in loading.get("mismatched_keys") or ())
-    if mismatched:
-        raise CheckpointError(
-            f"{name}: {', '.join(mismatched[:5])} differ in shape from the config"
-        )
-    return model, sorted(loading["missing_keys"])
-
-
-def _load_tokenizer(name: str, directory: Path) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(
-            directory, use_fast=True, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:
-        raise CheckpointError(
-            f"{name} has no tokenizer that transformers can load "
-            f"({type(error).__name__}: {error}); save the tokenizer beside the weights"
-        ) from error
 
 
 def _contract(
@@ -297,6 +250,5 @@ __all__ = [
     "load_reward_model",
     "model_max_length",
     "resolve_directory",
-    "tensor_names",
     "weights_digest",
 ]

@@ -6,8 +6,10 @@ starts quickly.
 
 from typing import TYPE_CHECKING, Any
 
+from rm_core.types import DType
+
 if TYPE_CHECKING:
-    from rm_core.engine.engine import DType, Engine, load_engine
+    from rm_core.engine.engine import Engine, load_engine
 
 __all__ = ["DType", "Engine", "load_engine"]
 

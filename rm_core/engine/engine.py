@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
@@ -34,6 +34,7 @@ from rm_core.text.contract import ReadRule
 from rm_core.text.positions import response_positions
 from rm_core.types import (
     Dialogue,
+    DType,
     Encoded,
     EncodedItem,
     ItemRewards,
@@ -43,8 +44,6 @@ from rm_core.types import (
     TokenIds,
     Truncation,
 )
-
-DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 _MEASURED_TEXTS = 16
 
@@ -254,9 +253,8 @@ class Engine:
         trunks = {name: trunk for trunk in self._trunks for name in trunk.names}
         return {
             name: {
-                **trunks[name].describe(model, self._precision),
+                **trunks[name].describe(model, self._precision, self._on_base_of(name)),
                 "max_length_reason": room_told(model, self._promised[name]),
-                "shares_base_with": self._on_base_of(name),
             }
             for name, model in self._models.items()
         }

@@ -48,7 +48,9 @@ class RunTrunk:
                 f"the {self.names[0]} model's forward failed: {told(error)}"
             ) from error
 
-    def describe(self, loaded: RewardModel, precision: Precision) -> dict[str, Any]:
+    def describe(
+        self, loaded: RewardModel, precision: Precision, shares_base_with: list[ModelName]
+    ) -> dict[str, Any]:
         """What one of its models is and how it is run, as JSON values."""
         model, error = loaded.model, self.precision_error
         own = str(model.dtype).removeprefix("torch.")
@@ -64,8 +66,10 @@ class RunTrunk:
             "shares_trunk_with": [name for name in self.names if name != loaded.profile.role],
             "adapter": loaded.base is not None,
             "base": loaded.base,
+            "shares_base_with": shares_base_with,
             "position": loaded.encoder.contract.to_json(),
             "reads_places": self.forward.reads_positions,
             "manifest": loaded.manifest is not None,
             "head": "last_token" if loaded.manifest is None else loaded.manifest.head,
+            "notes": list(loaded.notes),
         }

@@ -1,7 +1,7 @@
 """LLaMA-2's rule applied to raw rewards: calibration, scores and the selected model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rm_core.errors import ConfigurationError
@@ -16,6 +16,9 @@ from rm_core.types import (
     ReadPosition,
     Role,
 )
+
+NO_SAFETY_MODEL = "no_safety_model"
+"""The warning of a prompt that is about safety, where no safety model is loaded to take it."""
 
 TauSource = Literal["setting", "checkpoint", "default"]
 
@@ -95,7 +98,8 @@ class ScoredItem:
     Attributes:
         rewards: raw reward of each loaded model, finite, in the models' order.
         num_tokens: tokens read, the longest of the models'.
-        warnings: any of "missing_eos", "double_bos", "truncated", "response_truncated".
+        warnings: any of "missing_eos", "double_bos", "truncated", "response_truncated", and
+            `NO_SAFETY_MODEL` from the rule.
         position_rewards: each model's rewards of tokens or steps; empty unless they were asked for.
     """
 
@@ -161,7 +165,7 @@ class ScoredResponse:
 def apply_reward_rule(
     rule: RewardRule, scored: Sequence[ScoredItem], is_safety: Sequence[bool]
 ) -> list[ScoredResponse]:
-    """Calibrate, score and select.
+    """Calibrate, score and select; a safety prompt without a safety model is warned of.
 
     Args:
         rule: of the loaded models.
@@ -183,7 +187,7 @@ def apply_reward_rule(
     )
     return [
         ScoredResponse(
-            scored=item,
+            scored=_warned(item) if is_safety[index] and "safety" not in calibrated else item,
             calibrated={name: float(values[index]) for name, values in calibrated.items()},
             scores={name: float(values[index]) for name, values in scores.items()},
             selected="safety" if selection.use_safety[index] else "helpfulness",
@@ -195,3 +199,7 @@ def apply_reward_rule(
         )
         for index, item in enumerate(scored)
     ]
+
+
+def _warned(item: ScoredItem) -> ScoredItem:
+    return replace(item, warnings=(*item.warnings, NO_SAFETY_MODEL))

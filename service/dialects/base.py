@@ -107,11 +107,13 @@ class ParsedBody:
 
     Attributes:
         places: the texts, or what is wrong with one, in the body's order.
-        render: the reply's JSON value from one reward per place.
+        render: the reply's JSON value from one reward per place, or the reply itself.
+        reward: which number the body asks for, by a model's name; None: what the options say.
     """
 
     places: Sequence[ParsedText]
     render: Callable[[Sequence[TextReward]], Any]
+    reward: RewardKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ final, the others try again on anything.
 
 import asyncio
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from service.dialects.base import (
     bad_request,
 )
 from service.dialects.result import text_rewards
-from service.http.body import parse_json, read_body, require_json
+from service.http.body import parse_json, read_body, require_identity, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.problems import Problem, ProblemItem, json_reply
 from service.results import ItemResult
@@ -56,8 +57,8 @@ class Dialect:
         matches: whether a body is of this dialect, asked where several share a path.
         waits: whether requests wait for room instead of being refused, their clients knowing no
             retry.
-        fails_inside: whether the reply itself can say that a text could not be scored.
         allows_nan: whether bodies with NaN or Infinity are read, which Python clients write.
+        parse: reads a body that need not be declared as JSON; None: JSON alone.
     """
 
     name: DialectName
@@ -68,8 +69,8 @@ class Dialect:
     read: Callable[[Mapping[str, Any], DialectOptions], ParsedBody]
     matches: Callable[[Mapping[str, Any]], bool] = lambda _: True
     waits: bool = False
-    fails_inside: bool = False
     allows_nan: bool = True
+    parse: Callable[[Request, bytes], Any] | None = None
 
 
 async def answer_dialect(
@@ -87,10 +88,10 @@ async def answer_dialect(
     """
     deadline = deadline_of(request, state.clock)
     options = options_of(request, state)
-    allows_nan = all(dialect.allows_nan for dialect in dialects)
-    body = await _read(request, state.settings, allows_nan=allows_nan)
+    body = await _read(request, state.settings, dialects)
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
     parsed = dialect.read(body, options)
+    kind = _reward_kind(request, state, parsed, options)
     score = _score_patiently if dialect.waits else _score
     places = [
         one.without_stops(options.stops) if isinstance(one, TextInput) else one
@@ -99,11 +100,10 @@ async def answer_dialect(
     submission = Submission(dialect.path, "bulk", "prompt", deadline)
     results = await while_connected(request, score(state, places, submission))
     fallback = state.settings.dialect_fallback_reward
-    if fallback is None and dialect.fails_inside:
-        fallback = 0.0
-    found = await text_rewards(state, results, options.reward, options.stream, fallback=fallback)
+    found = await text_rewards(state, results, kind, options.stream, fallback=fallback)
     try:
-        return json_reply(parsed.render(found))
+        reply = parsed.render(found)
+        return reply if isinstance(reply, Response) else json_reply(reply)
     except orjson.JSONEncodeError:
         raise bad_request("", "The body can't be repeated as JSON; nest it less deeply.") from None
 
@@ -134,12 +134,36 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
     )
 
 
-async def _read(request: Request, settings: Settings, *, allows_nan: bool) -> Mapping[str, Any]:
-    require_json(request)
+def _reward_kind(
+    request: Request, state: AppState, parsed: ParsedBody, options: DialectOptions
+) -> RewardKind:
+    """Which number is given: the address's, else that of the model that the body names."""
+    if parsed.reward is None or "reward" in request.query_params:
+        return options.reward
+    if parsed.reward not in state.rule.roles:
+        raise Problem(
+            404, "unknown_model", "No such model is loaded; GET /v1/models lists those that are."
+        )
+    return parsed.reward
+
+
+async def _read(
+    request: Request, settings: Settings, dialects: Sequence[Dialect]
+) -> Mapping[str, Any]:
+    own_parse = dialects[-1].parse
+    if own_parse is None:
+        require_json(request)
+    else:
+        require_identity(request)
     raw = await read_body(
         request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
     )
-    parse = _parse_tolerantly if allows_nan else parse_json
+    parse: Callable[[bytes], Any]
+    if own_parse is not None:
+        parse = functools.partial(own_parse, request)
+    else:
+        allows_nan = all(dialect.allows_nan for dialect in dialects)
+        parse = parse_tolerantly if allows_nan else parse_json
     if len(raw) <= _PARSE_ON_LOOP_BYTES:
         body = parse(raw)
     else:
@@ -149,7 +173,7 @@ async def _read(request: Request, settings: Settings, *, allows_nan: bool) -> Ma
     return body
 
 
-def _parse_tolerantly(raw: bytes) -> Any:
+def parse_tolerantly(raw: bytes) -> Any:
     """JSON, also with the NaN that Python's own json writes (a dataset's empty label is one)."""
     try:
         return parse_json(raw)

@@ -1,15 +1,16 @@
-"""KServe v2 / Open Inference Protocol: POST /v2/models/{name}/infer, and its health routes.
+"""KServe v2 / Open Inference Protocol: POST /v2/models/{name}/infer.
 
 Inputs are NeMo-Aligner's: `sentences` (whole texts), or `tokens` padded to one length with their
-`sequence_lengths`; or `prompts` with `responses`. Tensors travel as JSON (tritonclient:
-`binary_data=False`).
+`sequence_lengths`; or `prompts` with `responses`. Tensors travel as JSON or as bytes, each way as
+the client asks; tritonclient sends neither with a Content-Type.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
-from fastapi import APIRouter, Depends
-from fastapi import Response as HttpResponse
+from fastapi import Request, Response
+from pydantic import Field
 
 from rm_core.types import TokenIds
 from service.dialects.base import (
@@ -22,18 +23,21 @@ from service.dialects.base import (
     bad_request,
 )
 from service.dialects.handler import Dialect
+from service.dialects.kserve_tensors import LENGTH_HEADER, MEDIA_TYPE, read_request, write_reply
+from service.dialects.models import DEFAULT_MODEL, reward_of_model
 from service.dialects.texts import answered, texts_or_ids
 from service.http.body import validate
-from service.http.openapi import problems
 from service.problems import Problem, json_reply, printable
-from service.state import AppState, get_state, reasons_not_ready
 
-MODELS = ("reward_model", "rewardd")
+ALIAS = "reward_model"
+"""What NeMo-Aligner calls the model."""
+OUTPUT = "rewards"
+VERSION = "1"
 _MAX_DEPTH = 8
 
 
 class InferenceTensor(ForeignModel):
-    """An input; its data is flat or nested."""
+    """An input; its data is flat or nested, or stands after the JSON."""
 
     name: str
     shape: list[int]
@@ -41,18 +45,61 @@ class InferenceTensor(ForeignModel):
     data: list[Any]
 
 
+class OutputParameters(ForeignModel):
+    """How an output is wanted."""
+
+    binary_data: bool | None = None
+    classification: int | None = None
+
+
+class RequestedOutput(ForeignModel):
+    """An output that is wanted; there is the one."""
+
+    name: str
+    parameters: OutputParameters = Field(default_factory=OutputParameters)
+
+
+class RequestParameters(ForeignModel):
+    """How all outputs are wanted."""
+
+    binary_data_output: bool = False
+
+
 class InferenceBody(ForeignModel):
-    """An inference request in JSON."""
+    """An inference request."""
 
     inputs: list[InferenceTensor]
+    outputs: list[RequestedOutput] = Field(default_factory=list)
+    parameters: RequestParameters = Field(default_factory=RequestParameters)
     id: str | None = None
+
+    def wants_bytes(self) -> bool:
+        """Whether the rewards are to stand after the JSON.
+
+        Raises:
+            Problem: 422, an output is wanted that there isn't.
+        """
+        wanted = self.parameters.binary_data_output
+        for index, output in enumerate(self.outputs):
+            if output.name != OUTPUT or output.parameters.classification:
+                raise bad_request(f"/outputs/{index}", f"The one output is {OUTPUT}, as it is.")
+            if output.parameters.binary_data is not None:
+                wanted = output.parameters.binary_data
+        return wanted
+
+
+def parse(request: Request, raw: bytes) -> Any:
+    """The JSON of a body whatever its Content-Type, with the tensors that stand after it."""
+    return read_request(raw, request.headers.get(LENGTH_HEADER))
 
 
 def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The texts of the inputs."""
-    if options.name not in MODELS:
-        raise Problem(404, "unknown_model", f"There is no such model; try {' or '.join(MODELS)}.")
+    reward = reward_of_model(options.name)
+    if reward is None and options.name not in (ALIAS, DEFAULT_MODEL):
+        raise Problem(404, "unknown_model", f"There is no such model; try {ALIAS}.")
     asked = validate(InferenceBody, body)
+    as_bytes = asked.wants_bytes()
     tensors = {tensor.name: index for index, tensor in enumerate(asked.inputs)}
     values = [_flat(tensor, f"/inputs/{index}") for index, tensor in enumerate(asked.inputs)]
 
@@ -74,17 +121,18 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
             "responses.",
         )
 
-    def render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
-        reply: dict[str, Any] = {"model_name": options.name, "model_version": "1"}
+    def render(text_rewards: Sequence[TextReward]) -> Response:
+        head = {"model_name": options.name, "model_version": VERSION}
         if asked.id is not None:
-            reply["id"] = printable(asked.id)
+            head["id"] = printable(asked.id)
         rewards = [given.reward for given in text_rewards]
-        shape = [len(rewards), 1]
-        return reply | {
-            "outputs": [{"name": "rewards", "datatype": "FP32", "shape": shape, "data": rewards}]
-        }
+        output = {"name": OUTPUT, "datatype": "FP32", "shape": [len(rewards), 1]}
+        if not as_bytes:
+            return json_reply({**head, "outputs": [{**output, "data": rewards}]})
+        content, length = write_reply({**head, "outputs": [output]}, rewards)
+        return Response(content, media_type=MEDIA_TYPE, headers={LENGTH_HEADER: str(length)})
 
-    return ParsedBody(places, render)
+    return ParsedBody(places, render, reward)
 
 
 def _flat(tensor: InferenceTensor, pointer: str) -> list[Any]:
@@ -159,42 +207,6 @@ DIALECT = Dialect(
         ]
     },
     read=read,
+    parse=parse,
 )
-
-router = APIRouter(prefix="/v2", tags=["dialects"])
-
-
-@router.get("/health/live", summary="KServe v2: is the process alive?", response_model=None)
-async def live() -> HttpResponse:
-    """200 as long as the event loop turns."""
-    return json_reply({"live": True})
-
-
-@router.get("/health/ready", summary="KServe v2: should work be sent here?", response_model=None)
-async def ready(state: Annotated[AppState, Depends(get_state)]) -> HttpResponse:
-    """200 while requests are welcome; 503 otherwise."""
-    return _readiness(state, {"ready": True})
-
-
-@router.get(
-    "/models/{name}/ready",
-    summary="KServe v2: is the model ready?",
-    response_model=None,
-    responses=problems(
-        s404="The name is none of ours.",
-        s422="A parameter is wrong.",
-        s503="Send work elsewhere.",
-    ),
-)
-async def model_ready(name: str, state: Annotated[AppState, Depends(get_state)]) -> HttpResponse:
-    """200 while the model can answer; 503 otherwise, 404 for a name that isn't ours."""
-    if name not in MODELS:
-        raise Problem(404, "unknown_model", f"There is no such model; try {' or '.join(MODELS)}.")
-    return _readiness(state, {"name": name, "ready": True})
-
-
-def _readiness(state: AppState, reply: dict[str, Any]) -> HttpResponse:
-    reasons = reasons_not_ready(state)
-    if reasons:
-        raise Problem(503, "not_ready", "; ".join(reasons).capitalize() + ".")
-    return json_reply(reply)
+VERSIONED = replace(DIALECT, path=f"/v2/models/{{name}}/versions/{VERSION}/infer")

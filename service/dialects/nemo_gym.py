@@ -1,18 +1,33 @@
-"""NeMo-Gym (NeMo-RL): POST /verify; the body comes back with its reward.
+"""NeMo-Gym (NeMo-RL): a resources server. POST /verify gives the body back with its reward.
 
 NeMo-RL asserts that the reward is the sum of its components, so that they are the selected model's
-reward and zero. A text that can't be scored is a reply with `_ng_failure_class`, not an error.
+reward and zero. A text that can't be scored is an error, or gets the fallback reward beside
+`_ng_failure_class`; never a zero of ours, which NeMo-RL would train on.
+
+Its agents begin a rollout with POST /seed_session and end an evaluation with /aggregate_metrics.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
-from service.dialects.base import DialectOptions, ForeignModel, ParsedBody, TextReward
+from service.dialects.base import (
+    DialectOptions,
+    ForeignModel,
+    ParsedBody,
+    TextReward,
+    bad_request,
+)
 from service.dialects.handler import Dialect
+from service.dialects.nemo_gym_metrics import FAILURE, ROLLOUT, TASK, aggregate_metrics
 from service.dialects.texts import TextPart, Turn, answered
-from service.http.body import validate
+from service.http.body import read_json, validate
+from service.http.openapi import COMMON_PROBLEMS, request_body
+from service.problems import json_reply
+from service.state import AppState, get_state
 
 
 class ResponsesEntry(ForeignModel):
@@ -81,7 +96,7 @@ def _reward(given: TextReward) -> dict[str, Any]:
     components = {role: given.reward if role == chosen else 0.0 for role in given.roles}
     reply: dict[str, Any] = {"reward": given.reward, "reward_components": components}
     if given.failure is not None:
-        reply["_ng_failure_class"] = given.failure.code
+        reply[FAILURE] = given.failure.code
     return reply
 
 
@@ -103,6 +118,87 @@ DIALECT = Dialect(
         },
     },
     read=read,
-    fails_inside=True,
     allows_nan=False,
 )
+
+
+class SeedBody(ForeignModel):
+    """The rollout that begins; there is nothing to prepare for it."""
+
+
+class MetricsBody(ForeignModel):
+    """Replies of /verify, usually without their texts."""
+
+    verify_responses: list[dict[str, Any]]
+
+
+router = APIRouter(tags=["dialects"])
+State = Annotated[AppState, Depends(get_state)]
+
+
+@router.post(
+    "/seed_session",
+    summary="NeMo-Gym: a rollout begins",
+    response_model=None,
+    responses=COMMON_PROBLEMS,
+    openapi_extra={"requestBody": request_body(SeedBody, {"any": {"value": {}}})},
+)
+async def seed_session(request: Request, state: State) -> Response:
+    """An empty object: no session is kept here."""
+    await _body(request, state)
+    return json_reply({})
+
+
+@router.get("/reverify_mode", summary="NeMo-Gym: may rollouts be verified again?")
+async def reverify_mode() -> str:
+    """Yes ("stateless"): a reward depends on nothing but its rollout."""
+    return "stateless"
+
+
+@router.post(
+    "/aggregate_metrics",
+    summary="NeMo-Gym: the metrics of a run",
+    response_model=None,
+    responses=COMMON_PROBLEMS,
+    openapi_extra={
+        "requestBody": request_body(
+            MetricsBody,
+            {
+                "two rollouts": {
+                    "value": {
+                        "verify_responses": [
+                            {TASK: 0, ROLLOUT: 0, "reward": 1.5},
+                            {TASK: 0, ROLLOUT: 1, "reward": -0.5},
+                        ]
+                    }
+                }
+            },
+        )
+    },
+)
+async def metrics(request: Request, state: State) -> Response:
+    """Mean, max, min, median and deviation of all numbers of the rollouts, also by task."""
+    asked = validate(MetricsBody, await _body(request, state))
+    seen = set()
+    for index, rollout in enumerate(asked.verify_responses):
+        place = (rollout.get(TASK, 0), rollout.get(ROLLOUT, 0))
+        pointer = f"/verify_responses/{index}"
+        if not all(type(number) is int for number in place):
+            raise bad_request(pointer, f"{TASK} and {ROLLOUT} must be integers.")
+        if place in seen:
+            raise bad_request(pointer, f"Another rollout has the same {TASK} and {ROLLOUT}.")
+        seen.add(place)
+    try:
+        found = await asyncio.to_thread(aggregate_metrics, asked.verify_responses)
+    except OverflowError:
+        raise bad_request(
+            "/verify_responses", "The numbers are too large to be averaged."
+        ) from None
+    return json_reply(found)
+
+
+async def _body(request: Request, state: AppState) -> Any:
+    limits = state.settings
+    return await read_json(
+        request, max_bytes=limits.max_body_bytes, timeout_seconds=limits.body_timeout_seconds
+    )

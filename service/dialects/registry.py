@@ -12,16 +12,23 @@ from rm_core.errors import ConfigurationError
 from rm_core.types import Role
 from service.dialects import (
     align_anything,
+    chat_completions,
+    infinity,
     kserve,
+    kserve_models,
     llama_factory,
     nemo_gym,
     openrlhf,
+    paddlenlp,
+    rerank,
     sglang,
     slime,
+    tei,
     vllm,
 )
 from service.dialects.handler import Dialect, answer_dialect
 from service.http.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
+from service.problems import Problem
 from service.settings import Settings
 from service.state import AppState, get_state
 
@@ -32,12 +39,34 @@ DIALECTS: tuple[Dialect, ...] = (
     slime.DIALECT,
     llama_factory.DIALECT,
     sglang.DIALECT,
+    infinity.DIALECT,
     vllm.CLASSIFY,
     vllm.POOLING,
     vllm.EMBEDDINGS,
+    rerank.RERANK,
+    rerank.RERANK_V1,
+    rerank.PAIRS,
+    tei.DIALECT,
+    chat_completions.SWIFT,
+    chat_completions.NIM,
+    paddlenlp.DIALECT,
     nemo_gym.DIALECT,
     kserve.DIALECT,
+    kserve.VERSIONED,
 )
+
+_OPENAI_PATHS = frozenset(
+    dialect.path
+    for dialect in DIALECTS
+    if dialect.name in ("vllm", "embeddings", "rerank", "swift", "nim")
+) | {"/v1/models"}
+
+# What a dialect's clients ask beside the scoring itself.
+_ROUTERS: Mapping[str, APIRouter] = {
+    infinity.DIALECT.name: infinity.router,
+    nemo_gym.DIALECT.name: nemo_gym.router,
+    kserve.DIALECT.name: kserve_models.router,
+}
 
 _PARAMETERS: list[dict[str, Any]] = [
     {
@@ -114,9 +143,27 @@ def dialect_router(settings: Settings) -> APIRouter:
     on = enabled(settings)
     for path in paths(settings):
         _mount(router, path, [dialect for dialect in on if dialect.path == path])
-    if kserve.DIALECT in on:
-        router.include_router(kserve.router)
+    for name in dict.fromkeys(dialect.name for dialect in on):
+        if name in _ROUTERS:
+            router.include_router(_ROUTERS[name])
     return router
+
+
+def refusal_members(path: str, problem: Problem) -> Mapping[str, Any]:
+    """What a path's clients look for in a refusal, beside the problem's own members.
+
+    Args:
+        path: that was asked for.
+        problem: the refusal.
+    """
+    if path == "/v2" or path.startswith("/v2/"):  # tritonclient raises what stands here
+        return {"error": problem.detail}
+    if path in _OPENAI_PATHS:  # whose clients show nothing else of a refusal
+        said = {"message": problem.detail, "type": problem.code, "code": problem.status}
+        return {"error": said}
+    if path == paddlenlp.DIALECT.path:
+        return {"error_code": problem.status, "error_msg": problem.detail}
+    return {}
 
 
 def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
@@ -150,5 +197,7 @@ def _body(dialects: Sequence[Dialect]) -> Mapping[str, Any]:
     union = reduce(or_, (dialect.body for dialect in dialects))
     schema = TypeAdapter(union).json_schema(ref_template=REFERENCE)
     examples = {dialect.name: {"value": dict(dialect.example)} for dialect in dialects}
-    content = {"application/json": {"schema": schema, "examples": examples}}
+    content: dict[str, Any] = {"application/json": {"schema": schema, "examples": examples}}
+    if any(dialect.parse is not None for dialect in dialects):  # JSON, and bytes after it
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
     return {"required": True, "content": content}

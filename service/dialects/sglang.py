@@ -26,6 +26,12 @@ class SGLangBody(ForeignModel):
 def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001 (nothing to set)
     """The texts or ids of a body."""
     asked = validate(SGLangBody, body)
+    if "conv" in body:
+        raise bad_request(
+            "/conv",
+            'SGLang\'s old "conv" is not read: send {"messages": […]} for a chat, or {"text": […]} '
+            "for texts that have been through a chat template.",
+        )
     if asked.text is not None:
         places, alone = texts_or_ids(asked.text, "/text")
     elif asked.input_ids is not None:
@@ -60,5 +66,5 @@ DIALECT = Dialect(
     body=SGLangBody,
     example={"model": "rewardd", "text": ["[INST] Is 27 prime? [/INST] No: 27 = 3 × 9.</s>"]},
     read=read,
-    matches=lambda body: "text" in body or "input_ids" in body,
+    matches=lambda body: not body.keys().isdisjoint(("text", "input_ids", "conv")),
 )

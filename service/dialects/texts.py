@@ -41,7 +41,9 @@ def chat(turns: Sequence[Turn], pointer: str) -> TextInput:
     """
     if len(turns) < 2 or turns[-1].role != "assistant":
         raise bad_request(
-            pointer, "A chat must end with an assistant turn: it is the response that is judged."
+            pointer,
+            "A chat must end with an assistant turn, the response that is judged, after at least "
+            "one other; to judge a text as it stands send it as input.",
         )
     prompt = tuple(turn.to_message() for turn in turns[:-1])
     subject = Dialogue(prompt, turns[-1].text, allow_empty=True)

@@ -2,13 +2,17 @@
 
 veRL asks /classify with `use_activation: false` and reads `data[-1].probs[-1]`, or /v1/embeddings
 and reads `data[-1].embedding[-1]`; it strips the BOS from its texts and expects it to be put back.
+
+A `model` that GET /v1/models lists chooses the reward; any other is ignored. /pooling's `task` may
+be "classify" (σ, as vLLM does it, unless told otherwise); what gives one number a token or an
+embedding is refused by its name.
 """
 
 import base64
 import struct
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -19,17 +23,23 @@ from service.dialects.base import (
     ForeignModel,
     ParsedBody,
     ParsedText,
+    RewardKind,
     TextReward,
     bad_request,
 )
 from service.dialects.handler import Dialect
+from service.dialects.models import DEFAULT_MODEL, reward_of_model
 from service.dialects.texts import Turn, chat, texts_or_ids
 from service.http.body import validate
+
+Entry = Callable[[int, TextReward], dict[str, Any]]
+"""What is said of one text, by its index."""
 
 
 class VLLMBody(ForeignModel):
     """Texts, token ids or one chat, and how to read them."""
 
+    model: Any = None
     input: Any = None
     messages: list[Turn] | None = None
     add_special_tokens: bool | None = Field(
@@ -45,38 +55,59 @@ class VLLMBody(ForeignModel):
     softmax: bool | None = Field(default=None, description="Oldest name of use_activation.")
     encoding_format: Literal["float", "base64"] = "float"
 
+    @property
+    def reward(self) -> RewardKind | None:
+        """The reward that `model` asks for."""
+        return reward_of_model(self.model)
+
     def activated(self, *, by_default: bool) -> bool:
         """Whether σ is to be applied; the newest name that is given decides."""
         given = (self.use_activation, self.activation, self.softmax)
         return next((flag for flag in given if flag is not None), by_default)
 
 
+class PoolingBody(VLLMBody):
+    """The same, and what is wanted of each text."""
+
+    task: str | None = Field(
+        default=None,
+        description="None or reward: rewards; classify or score: scores. Others are refused.",
+    )
+
+
 def read_classify(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
     """VLLM's /classify: scores unless told otherwise."""
     asked = validate(VLLMBody, body)
+    if "raw_scores" in body:
+        raise bad_request(
+            "/raw_scores", "This is Infinity's contract, which is switched off here; see /v1/info."
+        )
     activated = asked.activated(by_default=True)
 
     def entry(index: int, given: TextReward) -> dict[str, Any]:
         value = given.score if activated else given.reward
         return {"index": index, "label": "LABEL_0", "probs": [value], "num_classes": 1}
 
-    return ParsedBody(_places(asked), lambda text_rewards: _reply("classify", text_rewards, entry))
+    return _parsed(asked, "classify", entry)
 
 
 def read_pooling(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
-    """VLLM's /pooling: rewards unless told otherwise."""
-    return _vectors(body, "pool", "pooling", "data")
+    """VLLM's /pooling: rewards unless told otherwise, also by the task."""
+    asked = validate(PoolingBody, body)
+    if asked.task not in _POOLED_TASKS:
+        raise bad_request("/task", _OTHER_TASKS.get(str(asked.task), _UNKNOWN_TASK))
+    activated = asked.activated(by_default=_POOLED_TASKS[asked.task])
+    return _vectors(asked, "pool", "pooling", "data", activated=activated)
 
 
 def read_embeddings(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:  # noqa: ARG001
     """OpenAI's /v1/embeddings: a reward as a vector of one number."""
-    return _vectors(body, "embd", "embedding", "embedding")
-
-
-def _vectors(body: Mapping[str, Any], prefix: str, kind: str, field: str) -> ParsedBody:
     asked = validate(VLLMBody, body)
     activated = asked.activated(by_default=False)
+    return _vectors(asked, "embd", "embedding", "embedding", activated=activated)
 
+
+def _vectors(asked: VLLMBody, prefix: str, kind: str, field: str, *, activated: bool) -> ParsedBody:
     def entry(index: int, given: TextReward) -> dict[str, Any]:
         value = given.score if activated else given.reward
         vector: list[float] | str = [value]
@@ -84,7 +115,16 @@ def _vectors(body: Mapping[str, Any], prefix: str, kind: str, field: str) -> Par
             vector = base64.b64encode(struct.pack("<f", value)).decode()
         return {"index": index, "object": kind, field: vector}
 
-    return ParsedBody(_places(asked), lambda text_rewards: _reply(prefix, text_rewards, entry))
+    return _parsed(asked, prefix, entry)
+
+
+def _parsed(asked: VLLMBody, prefix: str, entry: Entry) -> ParsedBody:
+    model = asked.reward or DEFAULT_MODEL
+    return ParsedBody(
+        _places(asked),
+        lambda text_rewards: list_reply(prefix, model, text_rewards, entry),
+        asked.reward,
+    )
 
 
 def _places(asked: VLLMBody) -> Sequence[ParsedText]:
@@ -104,17 +144,44 @@ def _places(asked: VLLMBody) -> Sequence[ParsedText]:
     return places
 
 
-def _reply(prefix: str, text_rewards: Sequence[TextReward], entry: Any) -> dict[str, Any]:
+def list_reply(
+    prefix: str, model: str, text_rewards: Sequence[TextReward], entry: Entry
+) -> dict[str, Any]:
+    """OpenAI's list of results.
+
+    Args:
+        prefix: of the reply's id.
+        model: the name of the model that answers.
+        text_rewards: in order.
+        entry: the result of one, by its index.
+    """
     tokens = sum(given.num_tokens for given in text_rewards)
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",
         "object": "list",
         "created": int(time.time()),
-        "model": "rewardd",
+        "model": model,
         "data": [entry(index, given) for index, given in enumerate(text_rewards)],
         "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
     }
 
+
+# Tasks that give one number a text, and whether σ is applied unless told otherwise.
+_POOLED_TASKS: dict[str | None, bool] = {
+    None: False,
+    "reward": False,
+    "encode": False,
+    "classify": True,
+    "score": True,
+}
+_OTHER_TASKS = {
+    "token_classify": "One number a token is not given here; POST /score with "
+    '"detail": "tokens" has them, and without task one a text comes.',
+    "embed": "A reward model gives no embeddings; leave task out for the reward of each text.",
+    "token_embed": "A reward model gives no embeddings; leave task out for the reward of each "
+    "text.",
+}
+_UNKNOWN_TASK = "Of the tasks only classify, score and reward are served; or leave task out."
 
 _EXAMPLE = {
     "model": "rewardd",
@@ -130,7 +197,11 @@ CLASSIFY = Dialect(
     read=read_classify,
 )
 POOLING = replace(
-    CLASSIFY, path="/pooling", summary="vLLM: a reward as a pooled vector", read=read_pooling
+    CLASSIFY,
+    path="/pooling",
+    summary="vLLM: a reward as a pooled vector",
+    body=PoolingBody,
+    read=read_pooling,
 )
 EMBEDDINGS = replace(
     CLASSIFY,

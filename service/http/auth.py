@@ -1,5 +1,12 @@
-"""API keys: every route asks for one, if any are set, except those that say otherwise."""
+"""API keys: every route asks for one, if any are set, except those that say otherwise.
 
+A key comes as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password of HTTP Basic
+(RFC 7617) with any user name: trainers that can be given an address and nothing else are given
+`http://any:KEY@host:8000/…`, which their HTTP libraries send as Basic.
+"""
+
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,7 +16,7 @@ from fastapi import Request
 from service.observability.metrics import Metrics
 from service.problems import Problem
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rewardd"'}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rewardd", Basic realm="rewardd"'}
 
 
 class ApiKeys:
@@ -53,7 +60,8 @@ def api_key_dependency(keys: ApiKeys, metrics: Metrics) -> Callable[[Request], A
             raise Problem(
                 401,
                 "missing_api_key",
-                "Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
+                "Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY, or in the address, "
+                "http://any:KEY@host.",
                 headers=_CHALLENGE,
             )
         if not keys.accept(given):
@@ -71,4 +79,15 @@ def _given(request: Request) -> bytes | None:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip().encode("latin-1")
     key = request.headers.get("x-api-key")
-    return key.strip().encode("latin-1") if key else None
+    if key:  # before Basic, which may be a proxy's own
+        return key.strip().encode("latin-1")
+    return _password(token) if scheme.lower() == "basic" else None
+
+
+def _password(credentials: str) -> bytes | None:
+    """The password of Basic credentials; None where they are none."""
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded.partition(b":")[2] or None

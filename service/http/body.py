@@ -25,6 +25,9 @@ NDJSON_MEDIA_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "ap
 # Below this the hop to another thread costs more than the parsing.
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 
+# What vLLM's /score is sent, whose path we share.
+_PAIR_KEYS = frozenset({"queries", "documents", "text_1", "text_2", "data_1", "data_2"})
+
 Model = TypeVar("Model", bound=BaseModel)
 Form = TypeVar("Form", bound=ScoreEnvelope | CompareEnvelope)
 
@@ -182,6 +185,13 @@ def unwrap(body: object, *, form: type[Form], max_items: int) -> tuple[Form, boo
         raise Problem(422, "invalid_request", detail, errors=[ProblemItem("", "dict_type", detail)])
     alone = "items" not in body and bool(body)
     if alone:
+        if not _PAIR_KEYS.isdisjoint(body):
+            raise Problem(
+                422,
+                "other_contract",
+                "This is the body of vLLM's /score: send it to POST /v1/score. Here an item is "
+                '{"prompt": …, "response": …}; see docs/guides/dialects.md.',
+            )
         shared = {key: body[key] for key in form.model_fields if key in body}
         item = {key: value for key, value in body.items() if key not in shared}
         body = {**shared, "items": [item]}

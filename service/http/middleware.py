@@ -101,7 +101,7 @@ class _Exchange:
             metrics.body_bytes.observe(self._body_bytes)
         if self.status is not None:
             metrics.answered(route, self._scope["method"], self.status, seconds)
-        log = _log.debug if route.startswith("/health/") or route == "/metrics" else _log.info
+        log = _log.debug if route.startswith(("/health", "/metrics")) else _log.info
         log(
             "request",
             method=self._scope["method"][:16],

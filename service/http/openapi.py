@@ -27,6 +27,16 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
     "schema": {"type": "integer", "minimum": 1},
 }
 
+_KEY_SCHEMES: dict[str, Any] = {
+    "key": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "address": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "Any user name, the key as password: http://any:KEY@host:8000.",
+    },
+}
+
 
 def problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
     """Documentation of error replies, by status ("s422='no item succeeded'")."""
@@ -91,8 +101,8 @@ def install_openapi(app: FastAPI, *, key_required: bool) -> None:
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             if key_required:
-                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-                document["security"] = [{"key": []}]
+                components["securitySchemes"] = _KEY_SCHEMES
+                document["security"] = [{name: []} for name in _KEY_SCHEMES]
             app.openapi_schema = document
         return app.openapi_schema
 

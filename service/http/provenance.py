@@ -18,7 +18,7 @@ DIGEST_CHARACTERS = 16
 """Of a sha256, in hex: 64 bits tell checkpoints apart; /v1/info has all of it."""
 
 _REQUEST_ID = b"x-request-id"
-_PUBLIC = ("/health/", "/metrics", "/docs", "/openapi.json")
+_PUBLIC = ("/health", "/metrics", "/docs", "/openapi.json")
 
 
 def provenance_of(profiles: Mapping[ModelName, ModelProfile]) -> str:

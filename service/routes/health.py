@@ -1,4 +1,4 @@
-"""GET /health/live and /health/ready; the only routes that never ask for a key."""
+"""GET /health, /health/live and /health/ready; the only routes that never ask for a key."""
 
 from typing import Annotated
 
@@ -29,3 +29,14 @@ async def ready(state: Annotated[AppState, Depends(get_state)]) -> Response:
     if reasons:
         raise Problem(503, "not_ready", "; ".join(reasons).capitalize() + ".")
     return json_reply({"status": "ready"})
+
+
+@router.get(
+    "",
+    summary="Should work be sent here? As vLLM, SGLang, TEI and Infinity ask it",
+    response_model=None,
+    responses=problems(s503="Send work elsewhere; `detail` says why."),
+)
+async def health(state: Annotated[AppState, Depends(get_state)]) -> Response:
+    """What GET /health/ready says, where other servers' clients look for it."""
+    return await ready(state)

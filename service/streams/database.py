@@ -10,9 +10,54 @@ from service.streams import stream_table as streams
 
 SCHEMA_VERSION = 2
 _MIGRATIONS = {1: streams.MIGRATION_TO_2}
+STATE_FILE = "streams.sqlite3"
 APPLICATION_ID = 0x52574444  # "RWDD" in the file's header
 
 Recovery = Literal["clean", "wal_replayed"]
+
+_GITIGNORE = "# Made by rewardd: state of a running service belongs to no repository.\n*\n"
+_MAGIC = b"SQLite format 3\0"
+_VERSION_AT = slice(60, 64)  # PRAGMA user_version in a database's header, big-endian
+
+
+def make_state_directory(directory: Path) -> None:
+    """Make the state's directory, one that git ignores; what else lies in it is left alone.
+
+    Raises:
+        OSError: it can't be made or written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # Not in a directory that somebody keeps other things in.
+    is_ours = all(STATE_FILE in entry.name for entry in directory.iterdir())
+    if is_ours:
+        (directory / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
+
+
+def check_database(path: Path) -> None:
+    """Refuse a state file that could not be opened, by its header alone.
+
+    Opening it would take over what a process left that was killed, and hide that from the metrics.
+
+    Raises:
+        ConfigurationError: it can't be read, or is no state file of ours, or of a newer rewardd.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state file {path} can't be read ({error.strerror}); give it to this user, or "
+            "name another directory with --state-dir"
+        ) from error
+    if header and not header.startswith(_MAGIC):
+        raise ConfigurationError(
+            f"{path} is no SQLite database; move it away to start without state"
+        )
+    version = int.from_bytes(header[_VERSION_AT], "big")
+    if version not in (0, SCHEMA_VERSION, *_MIGRATIONS):
+        raise _other_version(path, version)
 
 
 def open_database(path: Path | None) -> tuple[sqlite3.Connection, Recovery]:
@@ -32,7 +77,7 @@ def open_database(path: Path | None) -> tuple[sqlite3.Connection, Recovery]:
     connection = None
     try:
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_state_directory(path.parent)
             log = path.with_name(path.name + "-wal")
             if log.exists() and log.stat().st_size > 0:
                 recovery = "wal_replayed"
@@ -66,11 +111,7 @@ def _create(connection: sqlite3.Connection, path: Path | None) -> None:
         return
     (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if version != 0 or num_tables:
-        raise ConfigurationError(
-            f"{path} is a database of version {version}, and this rewardd reads version "
-            f"{SCHEMA_VERSION}; use the rewardd that wrote it, or move the file away to start "
-            "without state"
-        )
+        raise _other_version(path, version)
     connection.executescript(
         f"BEGIN IMMEDIATE;{streams.SCHEMA}{ledger.SCHEMA}"
         f"PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
@@ -87,3 +128,11 @@ def _migrated(connection: sqlite3.Connection, version: int) -> int:
         connection.execute(f"PRAGMA user_version = {current}")
     connection.execute("COMMIT")
     return int(current)
+
+
+def _other_version(path: Path | None, version: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} is a database of version {version}, and this rewardd reads version "
+        f"{SCHEMA_VERSION}; use the rewardd that wrote it, or move the file away to start "
+        "without state"
+    )

@@ -13,12 +13,11 @@ from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
 from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.problems import Problem, ProblemItem
+from service.streams.database import STATE_FILE
 from service.streams.idempotency import InFlight
 from service.streams.metrics import RewardMetrics
 from service.streams.notices import OncePerStream
 from service.streams.store import StateStore, StoreLimits
-
-STATE_FILE = "streams.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)

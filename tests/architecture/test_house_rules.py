@@ -60,7 +60,6 @@ TESTED_IN = {
     "training/data/accounting.py": "training/data/test_mixture.py",
     # What several processes do together shows only where there are several.
     "training/optimization/fsdp.py": "training/test_distributed.py",
-    "training/cli/errors.py": "training/cli/test_train.py",
     # What scorers take and give.
     "training/evaluation/scorer.py": "training/evaluation/test_run.py",
     # Layouts of other projects, each built by hand, converted and compared with its arithmetic.

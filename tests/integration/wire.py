@@ -137,7 +137,10 @@ class WireServer:
 
 
 _VARYING = (
-    (re.compile(r"\b(classify|pool|embd|scoreval)-[0-9a-f]{32}\b"), r"\1-(32 hex digits)"),
+    (
+        re.compile(r"\b(classify|pool|embd|scoreval|rerank|score|chatcmpl)-[0-9a-f]{32}\b"),
+        r"\1-(32 hex digits)",
+    ),
     (re.compile(r'"(created|updated)":\d{9,}\.\d+'), r'"\1":"(seconds, a float)"'),
     (re.compile(r'"created":\d{9,}(?=[,}])'), '"created":"(seconds, an integer)"'),
     (re.compile(r"\bTry again in \d+ s\b"), "Try again in (whole seconds) s"),

@@ -28,6 +28,15 @@ FORMATS, TEST_FORMATS = "training/data/formats", "tests/training/data/formats"
 CALIBRATION, TEST_CALIBRATION = "training/calibration", "tests/training/calibration"
 
 
+CHECKPOINT, TEST_CHECKPOINT = "rm_core/checkpoint", "tests/rm_core/checkpoint"
+ACCOUNTING = _target(f"{CHECKPOINT}/accounting.py", f"{TEST_CHECKPOINT}/test_accounting.py")
+HEADS = _target(f"{CHECKPOINT}/heads.py", f"{TEST_CHECKPOINT}/test_classifier.py")
+STORED_HEADS = _target(
+    f"{CHECKPOINT}/stored_heads.py", f"{TEST_CHECKPOINT}/test_stored_heads.py", *HEADS.tests
+)
+TOKENIZER = _target(f"{CHECKPOINT}/tokenizer.py", f"{TEST_CHECKPOINT}/test_tokenizer.py")
+WEIGHTS = _target(f"{CHECKPOINT}/weights.py", f"{TEST_CHECKPOINT}/test_weights.py")
+
 PLAN = _target(f"{PACKING}/plan.py", f"{TEST_PACKING}/test_plan.py")
 COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
 POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
@@ -43,6 +52,19 @@ IDEMPOTENCY = _target(f"{STATE}/idempotency.py", f"{TEST_STATE}/test_idempotency
 STREAM_SERVICE = _target(f"{STATE}/service.py", f"{TEST_STATE}/test_service.py")
 
 AUTH = _target(f"{SERVICE}/http/auth.py", f"{TEST_SERVICE}/http/test_auth.py")
+TENSORS = _target(
+    f"{SERVICE}/dialects/kserve_tensors.py",
+    f"{TEST_SERVICE}/dialects/test_kserve.py",
+    f"{TEST_SERVICE}/dialects/test_kserve_tensors.py",
+)
+RERANK = _target(f"{SERVICE}/dialects/rerank.py", f"{TEST_SERVICE}/dialects/test_rerank.py")
+VLLM = _target(f"{SERVICE}/dialects/vllm.py", f"{TEST_SERVICE}/dialects/test_vllm.py")
+PADDLENLP = _target(
+    f"{SERVICE}/dialects/paddlenlp.py", f"{TEST_SERVICE}/dialects/test_paddlenlp.py"
+)
+NEMO_METRICS = _target(
+    f"{SERVICE}/dialects/nemo_gym_metrics.py", f"{TEST_SERVICE}/dialects/test_nemo_gym_metrics.py"
+)
 _PPO_ROUTE = (
     f"{TEST_SERVICE}/routes/test_ppo_whitening.py",
     f"{TEST_SERVICE}/routes/test_ppo.py",
@@ -203,6 +225,8 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ('pointer = f"/{exc.field}" if exc.field else ""', 'pointer = ""'),
     ],
     AUTH: [
+        ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
+        ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
         ("accepted |= hmac", "accepted = hmac"),
         ("return bool(self._digests)", "return len(self._digests) > 1"),
     ],
@@ -262,10 +286,49 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ),
         ('"ranking": (0, 1), "margin"', '"ranking": (1, 0), "margin"'),
     ],
+    TENSORS: [
+        ('"INT64": "<i8"', '"INT64": ">i8"'),
+        ('"FP32": "<f4"', '"FP32": ">f4"'),
+        ("if len(rest):", "if False:"),
+        ("        rest = rest[size:]\n", ""),
+    ],
+    RERANK: [
+        ("key=lambda at: -text_rewards[at].reward", "key=lambda at: -text_rewards[at].score"),
+        ("index if len(prompts) > 1 else 0", "0"),
+        ("else not self.use_activation", "else self.use_activation"),
+    ],
+    VLLM: [('"classify": True', '"classify": False'), ("None: False", "None: True")],
+    PADDLENLP: [("rendered=True", "rendered=False"), ("waits=True", "waits=False")],
+    NEMO_METRICS: [
+        ("if rollout.get(FAILURE) is None:", "if True:"),
+        ("statistics.stdev(values)", "statistics.pstdev(values)"),
+    ],
     ARENA: [("((0, 1), (1, 0), (0, 0))[flags", "((1, 0), (0, 1), (0, 0))[flags")],
     FILTERS: [
         ('self._role == "safety"', 'self._role != "safety"'),
         ("not self._keeps_contradictions and ", ""),
+    ],
+    ACCOUNTING: [
+        ("and not bool(read_tensor(tensor).any())", ""),
+        ("and len(tensor.shape) == 4", ""),
+        ("if name in rivals:", "if False:"),
+    ],
+    HEADS: [
+        ("[..., self._columns]", ""),
+        ("super().__init__(*modules[:-1])", "super().__init__(*modules)"),
+    ],
+    STORED_HEADS: [
+        ("one[0] == other[1]", "True"),
+        ('{"out_proj": "tanh"}', '{"out_proj": "relu"}'),
+        ("and not WITHIN_LAYERS.search(name)", ""),
+    ],
+    TOKENIZER: [
+        ("template = template[DEFAULT_TEMPLATE]", "template = next(iter(template.values()))"),
+        ('if (directory / "tokenizer.json").is_file():', "if False:"),
+    ],
+    WEIGHTS: [
+        ("return (whole,)", 'return tuple(sorted(directory.glob("*.safetensors")))'),
+        ("if tensor.name in stored:", "if False:"),
     ],
     FITTING: [
         ("NORMAL_95 * error if certainly else 0.0", "0.0"),

@@ -10,6 +10,7 @@ COMPARISON = target(f"{REWARDS}/comparison.py", f"{TEST_REWARDS}/test_comparison
 GROUPS = target(f"{REWARDS}/groups.py", f"{TEST_REWARDS}/test_groups.py")
 KL = target(f"{REWARDS}/kl.py", f"{TEST_REWARDS}/test_kl.py", f"{TEST_REWARDS}/test_kl_gradient.py")
 PPO = target(f"{REWARDS}/ppo.py", f"{TEST_REWARDS}/test_ppo.py")
+RULE = target(f"{REWARDS}/rule.py", f"{TEST_REWARDS}/test_rule.py")
 SELECTION = target(f"{REWARDS}/selection.py", f"{TEST_REWARDS}/test_selection.py")
 SHAPING = target(f"{REWARDS}/shaping.py", f"{TEST_REWARDS}/test_shaping.py")
 STEPS = target(f"{REWARDS}/steps.py", f"{TEST_REWARDS}/test_steps.py")
@@ -74,6 +75,11 @@ REWARD_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("sample.kl.num_clipped > 0", "sample.kl.num_clamped > 0"),
         ("mask=given.mask, clip=clip", "mask=given.mask"),
         ("statistics_of(values, half_life=half_life)", "statistics_of(values)"),
+    ],
+    RULE: [
+        ('is_safety[index] and "safety" not in calibrated', "is_safety[index]"),
+        ('is_safety[index] and "safety" not in calibrated', '"safety" not in calibrated'),
+        ("(*item.warnings, NO_SAFETY_MODEL)", "(NO_SAFETY_MODEL,)"),
     ],
     SELECTION: [
         ("(r_s < threshold) & (sigmoid(r_s) < tau)", "r_s < threshold"),

@@ -11,6 +11,7 @@ import pytest
 
 from rm_client import (
     AsyncRewardClient,
+    ConnectionFailed,
     ExpectVersion,
     FailedReply,
     GroupReply,
@@ -22,6 +23,7 @@ from rm_client import (
     PpoItemReply,
     RequestRefused,
     ResponseReply,
+    RetryPolicy,
     RewardClient,
     StreamSnapshot,
 )
@@ -212,6 +214,31 @@ def test_what_is_not_valid_is_never_sent(
             ask(server.url, method, items, **options)
         assert "secret" not in str(caught.value)
         assert server.seen == []
+
+
+def test_a_key_in_the_address_is_sent_and_never_shown() -> None:
+    with scripted_server(OK) as server:
+        address = server.url.replace("//", "//any:s3cr%2Fet@")
+        client = RewardClient(address, retry=RetryPolicy(max_attempts=1))
+        client.score([ITEM])
+        shown = [repr(client), repr(client.config), str(client.config.url)]
+    (seen,) = server.seen
+    assert seen.headers["Authorization"] == "Bearer s3cr/et"
+    with pytest.raises(ConnectionFailed) as gone:  # nobody answers any more
+        RewardClient(address, retry=RetryPolicy(max_attempts=1)).score([ITEM])
+    assert not any("s3cr" in text for text in (*shown, str(gone.value), repr(gone.value)))
+
+
+@pytest.mark.parametrize("url", ["http://s3cret@h", "http://any:s3cret@h:port", "//s3cret@h"])
+def test_an_address_with_a_key_that_is_not_understood_does_not_show_it(url: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        RewardClient(url)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_two_keys_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="no other key"):
+        RewardClient("http://any:one@h", api_key="two")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,12 @@ import service.server
 from rm_core.errors import ConfigurationError
 from service.cli import run
 from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State goes to a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
 
 
 class LoadedEngine:
@@ -28,14 +36,14 @@ def test_the_models_are_loaded_by_a_thread_that_has_ended_when_serving_begins(
         loaders.append(threading.current_thread())
         return LoadedEngine()
 
-    def serve(*_: Any) -> int:
+    def serve(*_: Any, **__: Any) -> int:
         alive_while_serving.append(loaders[0].is_alive())
         return 0
 
     monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
     monkeypatch.setattr(service.server, "serve", serve)
 
-    code = run(Settings(safety_model="models/safety"))
+    code = run(Settings(safety_model="models/safety", port=0))
 
     assert code == 0
     assert loaders[0] is not threading.main_thread()
@@ -52,11 +60,15 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
         return LoadedEngine()
 
     monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
-    monkeypatch.setattr(service.server, "serve", lambda *_: 0)
+    monkeypatch.setattr(service.server, "serve", lambda *_, **__: 0)
 
     run(
         Settings(
-            safety_model="models/safety", device="cuda:1", dtype="bfloat16", compile_layers=True
+            safety_model="models/safety",
+            port=0,
+            device="cuda:1",
+            dtype="bfloat16",
+            compile_layers=True,
         )
     )
 
@@ -73,3 +85,14 @@ def test_what_the_settings_say_of_the_device_reaches_the_engine(
 def test_settings_without_a_model_are_refused_by_the_names_that_they_could_give() -> None:
     with pytest.raises(ConfigurationError, match="name a safety or helpfulness model"):
         run(Settings())
+
+
+def test_a_port_in_use_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_engine(*_: Any, **__: Any) -> None:
+        raise AssertionError("the models were loaded")
+
+    monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(safety_model="models/safety", port=taken.getsockname()[1])
+        with pytest.raises(ConfigurationError, match="is in use"):
+            run(settings)

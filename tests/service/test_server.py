@@ -3,9 +3,16 @@ import signal
 import time
 from types import SimpleNamespace
 
+import pytest
 import uvicorn
 
-from service.server import KEEP_ALIVE_SECONDS, DrainingServer, write_atomically
+from service.server import (
+    KEEP_ALIVE_SECONDS,
+    DrainingServer,
+    address_to_try,
+    command_to_try,
+    write_atomically,
+)
 from service.settings import Settings
 
 
@@ -57,3 +64,21 @@ def test_the_port_file_is_whole_or_not_there(tmp_path):
 
     assert path.read_text() == "8001\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("rewards.example", "http://rewards.example:8000"),
+    ],
+)
+def test_a_person_is_told_an_address_that_can_be_called(host, url):
+    assert address_to_try(host, 8000) == url
+
+
+def test_a_key_that_is_asked_for_is_left_to_the_reader():
+    assert "Bearer $KEY" in command_to_try("http://127.0.0.1:8000", with_key=True)
+    assert "Bearer" not in command_to_try("http://127.0.0.1:8000", with_key=False)

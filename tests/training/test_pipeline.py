@@ -109,6 +109,26 @@ def test_a_directory_that_is_no_checkpoint_of_ours_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_finished_model_is_replaced_only_when_that_is_said(
+    trained: Trained, tmp_path: Path
+) -> None:
+    config, result = trained
+    output = shutil.copytree(config.output, tmp_path / "finished")
+    absent = replace(config, output=str(output), data=("absent.jsonl",))
+    with pytest.raises(ConfigurationError, match=r"finished model.*--overwrite"):
+        train_reward_model(absent)  # before anything is read
+    with pytest.raises(ConfigurationError, match="finished model"):
+        train_reward_model(replace(absent, resume=True))
+
+    replaced = train_reward_model(
+        replace(config, output=str(output), seed=1, epochs=0.5, overwrite=True)
+    )
+
+    digest = "model.safetensors"
+    assert replaced.manifest.files[digest] != result.manifest.files[digest]
+    assert load_reward_model(str(output), "safety").manifest == replaced.manifest
+
+
 def test_a_failed_training_leaves_no_checkpoint(
     trained: Trained, tmp_path: Path, monkeypatch: Any
 ) -> None:

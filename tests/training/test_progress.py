@@ -74,3 +74,11 @@ def test_a_bar_of_things_done_in_shares_ends_at_their_number() -> None:
             advance(1 / 7)
 
     assert "9/9" in written.getvalue()
+
+
+def test_a_stage_is_one_line_however_narrow_the_terminal_is() -> None:
+    progress, written, _ = progress_of(terminal=True)
+
+    progress.say("rewardd train " + "--data preferences.jsonl " * 10)
+
+    assert written.getvalue().count("\n") == 1

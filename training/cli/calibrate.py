@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from rm_core.types import DType
 from training.cli.errors import exit_on_error
+from training.cli.options import DEVICES, FORMAT_HELP, format_names
 
 _console = Console(stderr=True)  # progress and errors
 _results = Console()
@@ -25,13 +27,16 @@ def calibrate_checkpoint_command(  # noqa: PLR0913, PLR0917 - one parameter a fl
     ],
     role: Annotated[
         Literal["safety", "helpfulness"] | None,
-        typer.Option(help="Of a model without reward_model.json."),
+        typer.Option(
+            help="Of a model without reward_model.json.", show_default="what that file says"
+        ),
     ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
             help="Responses sampled from the reference policy, for baseline and drift; no ranking "
-            "needed. May be given several times."
+            "needed. May be given several times.",
+            show_default="the held-out responses",
         ),
     ] = None,
     target_precision: Annotated[
@@ -52,16 +57,17 @@ def calibrate_checkpoint_command(  # noqa: PLR0913, PLR0917 - one parameter a fl
     split: Annotated[
         Literal["heldout", "all"] | None,
         typer.Option(
-            help="heldout (the default for a model trained here): records that its training held "
-            "out; all: every record."
+            help="heldout: records that its training held out; all: every record.",
+            show_default="heldout for a model trained here, else all",
         ),
     ] = None,
     format: Annotated[  # noqa: A002 - the flag's name
-        str | None, typer.Option(help="Read every file as this format instead of detecting it.")
+        str | None,
+        typer.Option(help=FORMAT_HELP, autocompletion=format_names, show_default="detected"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(metavar=DEVICES, help="Where it runs.")] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16, float16 or int8: as it will be served.")
+        DType, typer.Option(help="Numbers of the forward pass: as it will be served.")
     ] = "auto",
     truncate: Annotated[
         Literal["error", "prompt"],

@@ -3,14 +3,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rm_core.errors import ConfigurationError
-from rm_core.types import ROLES
+from rm_core.types import Role
 from training.cli.errors import exit_on_error
+from training.cli.options import FORMAT_HELP, format_names
+from training.types import Recipe
 
 if TYPE_CHECKING:
     from training.data.build import DialogueEncoder
@@ -26,18 +28,20 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
         list[str],
         typer.Argument(help="Files, folders or hub names, as `train --data` takes them."),
     ],
-    role: Annotated[
-        str, typer.Option(help="safety or helpfulness: what would be trained.")
-    ] = "helpfulness",
+    role: Annotated[Role, typer.Option(help="What would be trained.")] = "helpfulness",
     base: Annotated[
         str | None,
-        typer.Option(help="Count tokens of this model's tokenizer; else characters."),
+        typer.Option(
+            help="Count tokens of this model's tokenizer; else characters.", show_default="none"
+        ),
     ] = None,
     format: Annotated[  # noqa: A002 - the flag's name
-        str | None, typer.Option(help="Read every file as this format instead of detecting it.")
+        str | None,
+        typer.Option(help=FORMAT_HELP, autocompletion=format_names, show_default="detected"),
     ] = None,
     mixture: Annotated[
-        str | None, typer.Option(help="Draw by a recipe: llama2_helpfulness or llama2_safety.")
+        Recipe | None,
+        typer.Option(help="Draw by a recipe.", show_default="by the sources' weights"),
     ] = None,
     max_length: Annotated[
         int, typer.Option(min=1, help="With --base: longer ones are left out, as in `train`.")
@@ -47,44 +51,48 @@ def report_data(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer r
     ] = 0.1,
     split_seed: Annotated[int, typer.Option(help="As in `train`.")] = 0,
     max_malformed: Annotated[
-        int | None, typer.Option(min=0, help="Stop a file with more malformed rows than this.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Stop a file with more malformed rows than this.",
+            show_default="20, or 1 % of what was read",
+        ),
     ] = None,
     ids: Annotated[int, typer.Option(min=0, help="How many ids to name of each finding.")] = 5,
+    rows: Annotated[
+        int, typer.Option(min=0, help="How many rows to show as they were understood.")
+    ] = 1,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the whole report here.")
+        Path | None,
+        typer.Option("--json", help="Write the whole report here.", show_default="none"),
     ] = None,
 ) -> None:
     """Report what preference data holds and what of it would be left out, without training."""
     with exit_on_error(_console):
         from training.data.formats.writer import parsed_source
-        from training.data.mixture import RECIPES, read_mixture
+        from training.data.mixture import read_mixture
         from training.data.prepare import DataOptions, accounted_data
+        from training.data.shown import shown_record
 
-        known_role = _one_of("--role", role, ROLES)
-        recipe = None if mixture is None else _one_of("--mixture", mixture, RECIPES)
         decode = _decoder(base)
         read = read_mixture(
-            [parsed_source(text, role=known_role, decode=decode) for text in sources],
-            recipe=recipe,
+            [parsed_source(text, role=role, decode=decode) for text in sources],
+            recipe=mixture,
             heldout_fraction=heldout_fraction,
             seed=split_seed,
             format_name=format,
             max_malformed=max_malformed,
         )
         options = DataOptions(
-            role=known_role,
+            role=role,
             heldout_fraction=heldout_fraction,
             split_seed=split_seed,
             targets=frozenset({"pairs", "ratings", "steps", "is_safe"}),
         )
         report = accounted_data(read, _encoder(base, max_length), options).report
         _show(report if base else replace(report, length_unit="characters"), ids, json_file)
-
-
-def _one_of(flag: str, value: str, allowed: tuple[Any, ...]) -> Any:
-    if value not in allowed:
-        raise ConfigurationError(f"{flag} must be one of {', '.join(allowed)}")
-    return value
+        for record in read.records[:rows]:
+            _print(f"{record.id} as it was understood:\n{shown_record(record)}")
 
 
 def _decoder(base: str | None) -> "Decode | None":
@@ -106,9 +114,13 @@ def _encoder(base: str | None, max_length: int) -> "DialogueEncoder":
 
 
 def _show(report: "DataReport", ids: int, json_file: Path | None) -> None:
-    _results.print(report.to_text(most_ids=ids), highlight=False, markup=False, soft_wrap=True)
+    _print(report.to_text(most_ids=ids))
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise ConfigurationError(f"can't write {json_file}: {error.strerror}") from error
+
+
+def _print(text: str) -> None:
+    _results.print(text, highlight=False, markup=False, soft_wrap=True)

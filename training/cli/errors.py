@@ -17,17 +17,19 @@ def exit_on_error(console: Console) -> Iterator[None]:
     except RewardError as error:
         if error.code == "other_process_failed":  # that one has said why
             raise typer.Exit(1) from error
-        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except OSError as error:
         # The machine's, and where a library does not say it otherwise: a full disk, no right to
         # write, a place that is no directory.
-        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except ImportError as error:
+        # Libraries that look for a package of their own give no name, and say it themselves.
+        lacking = f"{error.name} is missing" if error.name else " ".join(str(error).split())
         console.print(
-            f"error: {error.name} is missing; install the training extra: "
-            "pip install 'rewardd\\[train]'",
+            f"error: {lacking}; install the training extra: pip install 'rewardd[train]'",
             style="red",
+            markup=False,
         )
         raise typer.Exit(1) from error

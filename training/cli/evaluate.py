@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rm_core.errors import ConfigurationError
+from rm_core.types import DType
 from training.cli.errors import exit_on_error
+from training.cli.options import DEVICES, FORMAT_HELP, format_names
 
 if TYPE_CHECKING:
     from training.data.examples import Example
@@ -38,7 +40,8 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
         ),
     ],
     format: Annotated[  # noqa: A002 - the flag's name
-        str | None, typer.Option(help="Read every file as this format instead of detecting it.")
+        str | None,
+        typer.Option(help=FORMAT_HELP, autocompletion=format_names, show_default="detected"),
     ] = None,
     split: Annotated[
         Split,
@@ -50,26 +53,31 @@ def evaluate_checkpoints(  # noqa: PLR0913, PLR0917 - one parameter a flag is ho
     split_seed: Annotated[int, typer.Option(help="As in `train`.")] = 0,
     train_data: Annotated[
         list[str] | None,
-        typer.Option(help="What the bag of words is fitted on; else the data's own train side."),
+        typer.Option(
+            help="What the bag of words is fitted on.", show_default="the data's own train side"
+        ),
     ] = None,
     group_by: Annotated[
         Literal["source", "tag"], typer.Option(help="What makes a subset.")
     ] = "source",
     sections: Annotated[
         Path | None,
-        typer.Option(help="TOML or JSON: names of subsets by section, averaged as RewardBench."),
+        typer.Option(
+            help="TOML or JSON: names of subsets by section, averaged as RewardBench.",
+            show_default="none",
+        ),
     ] = None,
     robustness_prompts: Annotated[
         int, typer.Option(min=0, help="Prompts whose responses are perturbed; 0: none.")
     ] = 200,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure here.")
+        Path | None, typer.Option("--json", help="Write every figure here.", show_default="none")
     ] = None,
     markdown_file: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the tables here.")
+        Path | None, typer.Option("--markdown", help="Write the tables here.", show_default="none")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")] = "auto",
+    device: Annotated[str, typer.Option(metavar=DEVICES, help="Where they run.")] = "auto",
+    dtype: Annotated[DType, typer.Option(help="Numbers of the forward pass.")] = "auto",
     truncate: Annotated[
         Literal["error", "prompt"],
         typer.Option(help="Too long a text is left out, or its prompt's left is cut."),

@@ -4,6 +4,7 @@ torch and transformers are imported inside the commands, so that `rewardd --help
 the plain client install works without them.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from training.cli.calibrate import calibrate_checkpoint_command
 from training.cli.data import report_data
 from training.cli.errors import exit_on_error
 from training.cli.evaluate import evaluate_checkpoints
-from training.cli.options import with_training_options
+from training.cli.options import command_with, with_training_options
 
 if TYPE_CHECKING:
     from training.pipeline import TrainingResult
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_training_options
-def train(*, config: Path | None, **flags: Any) -> None:
+def train(*, context: typer.Context, config: Path | None, **flags: Any) -> None:
     """Train one reward model from preference data and write its checkpoint."""
     with exit_on_error(_console):
         from training.config import load_config
@@ -43,7 +44,11 @@ def train(*, config: Path | None, **flags: Any) -> None:
 
         processes = join_processes()
         settings = processes.from_first(lambda: load_config(config, flags))
-        result = train_reward_model(settings, progress=ConsoleProgress(_console))
+        result = train_reward_model(
+            settings,
+            progress=ConsoleProgress(_console),
+            command_with=partial(command_with, context),
+        )
         if not processes.is_first:
             return
         print_result(settings.role, result)
@@ -51,6 +56,8 @@ def train(*, config: Path | None, **flags: Any) -> None:
             f"checkpoint in {settings.output}; TensorBoard log: tensorboard --logdir "
             f"{run_directory(Path(settings.output))}",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard, cast
 
 from rm_core.types import Message
+from training.data.rows.row import absence
 from training.errors import MalformedRow
 from training.types import STRENGTHS, Split, Strength
 
@@ -127,8 +128,16 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     """A required string of a row."""
     value = row.get(key)
     if not isinstance(value, str):
-        raise MalformedRow(f"`{key}` must be a string, found {kind_of(value)}")
+        raise wrong_kind(row, key, "a string")
     return value
+
+
+def wrong_kind(row: Mapping[str, Any], key: str, wanted: str) -> MalformedRow:
+    """The error of a row that holds nothing at a key, or not what it should, without the value."""
+    value = row.get(key)
+    if value is None:
+        return MalformedRow(absence(row, key))
+    return MalformedRow(f"`{key}` must be {wanted}, found {kind_of(value)}")
 
 
 def messages_of(value: Any, key: str) -> tuple[Message, ...]:
@@ -165,7 +174,7 @@ def texts_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """A required list of strings of a row."""
     value = row.get(key)
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise MalformedRow(f"`{key}` must be a list of strings, found {kind_of(value)}")
+        raise wrong_kind(row, key, "a list of strings")
     return tuple(value)
 
 
@@ -218,6 +227,6 @@ def _check_steps(response: str, steps: Sequence[StepLabel]) -> None:
 def kind_of(value: Any) -> str:
     """The JSON name of a value's type, for messages that must not echo the value."""
     if value is None:
-        return "nothing"
+        return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string"}
     return names.get(type(value), "a list" if isinstance(value, list) else "an object")

@@ -1,6 +1,5 @@
 """From a language model or an encoder to a reward model that has learned nothing yet."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,18 +9,30 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from rm_core.checkpoint.heads import give_bias, has_head_on_tokens, head_of, read_head_bias
+from rm_core.checkpoint.accounting import account, refuse_unaccounted
+from rm_core.checkpoint.classifier import hidden_head, way_on
+from rm_core.checkpoint.files import refuse_quantised
+from rm_core.checkpoint.heads import (
+    HEAD_BIAS,
+    give_bias,
+    has_head_on_tokens,
+    head_of,
+    read_head_bias,
+)
+from rm_core.checkpoint.json_files import in_short
 from rm_core.checkpoint.load import (
     inspect_files,
     model_max_length,
     resolve_directory,
     weights_digest,
 )
+from rm_core.checkpoint.tokenizer import load_tokenizer
+from rm_core.checkpoint.weights import stored_tensors, weight_files
 from rm_core.engine.trunk.room import room_of
-from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong
+from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong, MissingHead
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue
@@ -85,7 +96,8 @@ def reward_model_from(
     """
     directory = resolve_directory(base)
     config = inspect_files(directory)
-    tokenizer = _load(AutoTokenizer, directory, base)
+    refuse_quantised(directory / "config.json", config)
+    tokenizer = load_tokenizer(base, directory)
     _refuse_clocks(tokenizer)
     torch.manual_seed(seed)
     model, loading = _load(
@@ -99,8 +111,8 @@ def reward_model_from(
     )
     if not _is_reward_model(config):
         initialise_head(model, seed=seed)
-    elif (bias := read_head_bias(directory)) is not None:
-        give_bias(getattr(model, "score", None), bias)
+    else:
+        _keep_head(base, directory, config, model, loading)
     encoder, pad_token_id = _encoder_of(model, tokenizer, max_length)
     _name_label(model.config)
     return TrainableModel(
@@ -124,7 +136,8 @@ def check_base(base: str) -> None:
     Raises:
         CheckpointError: it isn't there, has no config, or its weights are pickled.
     """
-    inspect_files(resolve_directory(base))
+    directory = resolve_directory(base)
+    refuse_quantised(directory / "config.json", inspect_files(directory))
 
 
 def encoder_from(base: str, *, max_length: int) -> TextEncoder:
@@ -135,7 +148,7 @@ def encoder_from(base: str, *, max_length: int) -> TextEncoder:
         ConfigurationError: its chat template or tokenizer can't serve a reward model.
     """
     directory = resolve_directory(base)
-    tokenizer = _load(AutoTokenizer, directory, base)
+    tokenizer = load_tokenizer(base, directory)
     _refuse_clocks(tokenizer)
     config = _load(AutoConfig, directory, base, num_labels=1)
     try:
@@ -144,6 +157,33 @@ def encoder_from(base: str, *, max_length: int) -> TextEncoder:
     except ValueError as error:
         raise CheckpointError(f"transformers can't make a reward model of {base}") from error
     return _encoder_of(model, tokenizer, max_length)[0]
+
+
+def _keep_head(
+    base: str, directory: Path, config: dict[str, Any], model: Any, loading: dict[str, Any]
+) -> None:
+    """Let a base that is a reward model already keep its head, and refuse one that has lost it.
+
+    Raises:
+        MissingHead: its head is not where transformers looks for it.
+        CheckpointError: its head has hidden layers, or tensors have no place in the model.
+    """
+    stored = stored_tensors(weight_files(directory))
+    if hidden_head(stored) is not None:
+        raise CheckpointError(
+            f"{base} has a head with hidden layers, and training starts from linear ones; take the "
+            "language model that it was trained from as `base`"
+        )
+    lost = sorted(key for key in loading["missing_keys"] if "." in key)
+    lost = [key for key in lost if not key.startswith(f"{model.base_model_prefix}.")]
+    if lost:
+        raise MissingHead(f"{base} lacks {', '.join(lost)}; {way_on(base, directory, stored)}")
+    bias = read_head_bias(stored)
+    if bias is not None:
+        give_bias(getattr(model, "score", None), bias)
+    placed = {HEAD_BIAS} & set(stored)
+    accounts = account(model, stored, loading["unexpected_keys"], placed=placed)
+    refuse_unaccounted(base, accounts, stored, config)
 
 
 def initialise_head(model: Any, *, seed: int) -> None:
@@ -238,9 +278,9 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_tokenizer(base: str) -> Any:
-    """The tokenizer of a directory or hub name, as it is."""
-    return _load(AutoTokenizer, resolve_directory(base), base)
+def tokenizer_of(base: str) -> Any:
+    """The tokenizer of a directory or hub name, its chat template settled."""
+    return load_tokenizer(base, resolve_directory(base))
 
 
 def _load(factory: Any, directory: Path, base: str, **options: Any) -> Any:
@@ -251,8 +291,8 @@ def _load(factory: Any, directory: Path, base: str, **options: Any) -> Any:
             return factory.from_pretrained(
                 directory, trust_remote_code=False, local_files_only=True, **options
             )
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"transformers can't load {base}: {error}") from error
+    except Exception as error:  # models, configurations and files all raise their own kinds
+        raise CheckpointError(f"transformers can't load {base} ({in_short(error)})") from error
 
 
 def _is_reward_model(config: dict[str, Any]) -> bool:

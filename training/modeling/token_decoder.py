@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from training.errors import MalformedRow
-from training.modeling.reward_model import load_tokenizer
+from training.modeling.reward_model import tokenizer_of
 
 
 class BaseDecoder:
@@ -20,7 +20,7 @@ class BaseDecoder:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return load_tokenizer(self._base)
+        return tokenizer_of(self._base)
 
     def __call__(self, ids: Sequence[int]) -> str:
         """The text of token ids."""

@@ -31,6 +31,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 _FREE = frozenset(
     {
         "resume",
+        "overwrite",
         "output",
         "data",
         "base",

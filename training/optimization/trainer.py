@@ -29,6 +29,7 @@ from training.optimization.fsdp import WholeModel
 from training.optimization.resume import checkpoint_to_resume, identity_of
 from training.optimization.throughput import PaceClock
 from training.optimization.update_loss import UpdateLoss
+from training.optimization.updates import num_updates
 
 
 class RewardTrainer(CheckpointingTrainer):
@@ -236,8 +237,7 @@ def training_arguments(
         num_examples: examples in one epoch; the warm-up is counted from it.
         processes: how many train together; each takes `batch_size` prompts at a time.
     """
-    batches = math.ceil(math.ceil(num_examples / config.batch_size) / processes)
-    steps = max(1, math.ceil(math.ceil(batches / config.gradient_accumulation) * config.epochs))
+    steps = num_updates(config, num_examples, processes)
     return TrainingArguments(
         output_dir=str(run_directory),
         num_train_epochs=config.epochs,

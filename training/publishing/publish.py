@@ -47,6 +47,19 @@ def check_output(output: Path) -> None:
         )
 
 
+def refuse_finished(output: Path) -> None:
+    """Refuse an output directory that holds a finished model, which nobody asked to replace.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    if (output / MANIFEST_NAME).is_file():
+        raise ConfigurationError(
+            f"{output} holds a finished model; choose another --output, or replace it with "
+            "--overwrite"
+        )
+
+
 def publish(
     trained: TrainableModel,
     config: TrainingConfig,

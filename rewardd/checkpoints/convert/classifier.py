@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from rewardd.checkpoints.convert.lora import head_of_adapter, read_adapter
+from rewardd.checkpoints.convert.named_head import head_from, read_named_head
 from rewardd.checkpoints.convert.reading import READ_RULES, last_non_pad
 from rewardd.checkpoints.convert.source import (
     Found,
@@ -18,8 +19,14 @@ from rewardd.checkpoints.convert.source import (
     architectures_of,
     normalisation_of,
 )
-from rewardd.checkpoints.convert.weights import Weights, take
+from rewardd.checkpoints.convert.weights import Weights, shapes_of, take, unwrapped
 from rm_core.checkpoint.adapters import HEAD
+from rm_core.checkpoint.classifier import (
+    CLASSIFIES,
+    activation_of,
+    hidden_head,
+    num_labels_of,
+)
 from rm_core.checkpoint.heads import HEAD_BIAS
 from rm_core.checkpoint.manifest import (
     MANIFEST_NAME,
@@ -27,6 +34,7 @@ from rm_core.checkpoint.manifest import (
     read_manifest,
     verify_files,
 )
+from rm_core.checkpoint.stored_heads import TOLD_BY_ARCHITECTURE, names_of
 from rm_core.errors import CheckpointError, InvalidManifest, WrongNumLabels
 from rm_core.text.contract import PositionContract, default_contract
 
@@ -46,7 +54,11 @@ def recognise_plain(found: Found) -> str | None:
         return None
     if found.adapter is not None:
         return f"its adapter holds {HEAD}" if HEAD in found.tensors() else None
-    named = [a for a in architectures_of(found.config) if a.endswith("ForSequenceClassification")]
+    named = [
+        a
+        for a in architectures_of(found.config)
+        if a.endswith(CLASSIFIES) or a in TOLD_BY_ARCHITECTURE
+    ]
     return f"config.json names the architecture {named[0]}" if named else None
 
 
@@ -61,6 +73,8 @@ def read_ours(found: Found, options: ReadOptions) -> Source:
 
 def read_plain(found: Found, options: ReadOptions) -> Source:
     """A plain checkpoint; what an earlier conversion left behind in config.json counts."""
+    if options.head is not None:
+        return read_named_head(found, options, options.head, _default)
     return _read(found, options, "transformers", _position_of(found.config or {}), None)
 
 
@@ -82,14 +96,13 @@ def _read(
             manifest=manifest,
         )
     config = found.whole_config()
-    num_labels = config.get("num_labels", len(config.get("id2label") or {0: "", 1: ""}))
-    if num_labels != 1:
+    weights = unwrapped(found.open(found.model, "model weights"))
+    num_labels = num_labels_of(found.name, config)
+    if num_labels != 1 and hidden_head(unwrapped(shapes_of(found.model, weights))) is None:
         raise WrongNumLabels(
             f"{found.directory} has {num_labels} labels; a reward model has exactly 1"
         )
-    weights = found.open(found.model, "model weights")
-    head = _head(found, config, weights)
-    own = {HEAD_WEIGHT, HEAD_BIAS} if head is not None else set()
+    head, own = _head(found, config, weights, options)
     return Source(
         found=found,
         layout=layout,
@@ -104,15 +117,29 @@ def _read(
     )
 
 
-def _head(found: Found, config: Mapping[str, Any], weights: Weights) -> Head | None:
+def _head(
+    found: Found, config: Mapping[str, Any], weights: Weights, options: ReadOptions
+) -> tuple[Head | None, set[str]]:
+    """A decoder's head and the names of its tensors; none where the architecture has its own."""
     if HEAD_WEIGHT not in weights:
-        return None
+        return _hidden_head(found, config, weights, options)
     weight = take(weights, HEAD_WEIGHT, found.directory)
     bias = weights[HEAD_BIAS]() if HEAD_BIAS in weights else None
     left = (config.get(LEFT_BEHIND) or {}).get("head_bias")
     if bias is None and left is not None:
         bias = torch.tensor([float(left)], dtype=weight.dtype)
-    return Head.of(weight, bias, found.directory)
+    return Head.of(weight, bias, found.directory), {HEAD_WEIGHT, HEAD_BIAS}
+
+
+def _hidden_head(
+    found: Found, config: Mapping[str, Any], weights: Weights, options: ReadOptions
+) -> tuple[Head | None, set[str]]:
+    stored = unwrapped(shapes_of(found.model, weights))
+    head = hidden_head(stored)
+    if head is None:
+        return None, set()
+    activation = options.head_activation or activation_of(found.name, head, config)
+    return head_from(weights, head, activation, found), set(names_of(stored, head))
 
 
 def _position_of(config: Mapping[str, Any]) -> PositionContract | None:

@@ -2,9 +2,10 @@
 
 from rewardd.checkpoints.convert import classifier, deepspeed_chat, openrlhf, value_heads
 from rewardd.checkpoints.convert.source import Found, Layout, LayoutName, ReadOptions, Source, look
-from rewardd.checkpoints.convert.weights import open_weights
+from rewardd.checkpoints.convert.weights import open_weights, shapes_of
+from rm_core.checkpoint.classifier import way_on
 from rm_core.checkpoint.files import resolve_directory
-from rm_core.errors import CheckpointError, CheckpointNotFound
+from rm_core.errors import CheckpointError, CheckpointNotFound, ConfigurationError, MissingHead
 
 LAYOUTS: tuple[Layout, ...] = (
     classifier.OURS,
@@ -41,6 +42,13 @@ def read_source(
         CheckpointError: it can't be told whose it is, or it is not what it should be.
     """
     found = look(name, resolve_directory(name), allow_pickle=allow_pickle)
+    if options.head is not None:
+        if layout not in {None, classifier.PLAIN.name}:
+            raise ConfigurationError(
+                f"--head is for heads that no layout tells, and --from {layout} knows its own; "
+                "leave one of the two out"
+            )
+        layout = classifier.PLAIN.name
     if layout is None:
         layout = _only(found, recognised(found))
     return next(known for known in LAYOUTS if known.name == layout).read(found, options)
@@ -62,8 +70,8 @@ def _only(found: Found, reasons: dict[LayoutName, str]) -> LayoutName:
             f"{found.directory} has neither config.json nor adapter_config.json, so it is no model "
             "directory"
         )
-    raise CheckpointError(
-        f"{found.directory} holds no reward head that rewardd knows: no score.weight of a sequence "
-        f"classifier, no {value_heads.HEAD_WEIGHT}, no {deepspeed_chat.HEAD_WEIGHT}, no "
-        "value_head file. A language model without a head is a base to train on: `rewardd train`"
+    stored = {} if found.model is None else shapes_of(found.model, found.open(found.model, ""))
+    raise MissingHead(
+        f"{found.directory} holds no reward head that rewardd knows by its layout; "
+        f"{way_on(found.name, found.directory, stored)}"
     )

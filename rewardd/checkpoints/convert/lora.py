@@ -1,6 +1,6 @@
 """LoRA adapters of causal language models under a value head, and adapters with a head of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rewardd.checkpoints.convert.reading import Contract
@@ -31,6 +31,7 @@ def read_adapter(
     contract: Contract,
     notes: tuple[str, ...] = (),
     manifest: RewardModelManifest | None = None,
+    head_names: Collection[str] = (HEAD, HEAD_BIAS),
 ) -> Source:
     """An adapter's own tensors, and the base that it sits on.
 
@@ -42,6 +43,7 @@ def read_adapter(
         contract: the layout's.
         notes: the layout's.
         manifest: where it is ours.
+        head_names: the head's own tensors.
 
     Raises:
         CheckpointNotFound: the base can't be had.
@@ -53,7 +55,7 @@ def read_adapter(
         found=found,
         layout=layout,
         config=inspect_files(parts.base_directory),
-        weights=adapted(found.open(found.adapter_weights, "adapter_model.safetensors")),
+        weights=adapted(found.open(found.adapter_weights, "adapter_model.safetensors"), head_names),
         head=head,
         contract=contract,
         pad="keep",
@@ -81,12 +83,12 @@ def _base(found: Found, config: Mapping[str, Any], given: str | None) -> LoraPar
     return LoraParts(config, name, directory)
 
 
-def adapted(weights: Weights) -> Weights:
+def adapted(weights: Weights, head_names: Collection[str] = (HEAD, HEAD_BIAS)) -> Weights:
     """An adapter's tensors without heads: the reward's is kept apart, a language model's unused."""
     return {
         name: read
         for name, read in weights.items()
-        if name not in {HEAD, HEAD_BIAS} and not any(part in name for part in LM_HEADS)
+        if name not in head_names and not any(part in name for part in LM_HEADS)
     }
 
 

@@ -1,9 +1,10 @@
 """Which names a model's tensors have in transformers, and its classes for a config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -12,7 +13,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from rewardd.checkpoints.convert.weights import Weights
-from rm_core.errors import CheckpointError
+from rm_core.checkpoint.accounting import is_known_leftover, told
+from rm_core.checkpoint.heads import head_of
+from rm_core.checkpoint.json_files import in_short
+from rm_core.errors import CheckpointError, UnaccountedWeights
 
 LM_HEADS = ("lm_head.", "embed_out.", "output.")
 WRAPPER = "pretrained_model."
@@ -40,6 +44,17 @@ class Architecture:
         """What stands before the trunk's names in the other two classes."""
         return f"{self.classifier.base_model_prefix}."
 
+    def own_head(self) -> str:
+        """The name of the classifier's last layer: a decoder's `score`, an encoder's `classifier`.
+
+        Raises:
+            MissingHead: it ends in no linear layer with one output.
+        """
+        with torch.device("meta"):
+            model = self.classifier(self.config)
+        head = head_of(model)
+        return next(str(name) for name, module in model.named_modules() if module is head)
+
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
     """The classes for a config.json.
@@ -55,7 +70,13 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     # The labels' names decide on their number, whatever num_labels says.
     labels = {"id2label": {0: "reward"}, "label2id": {"reward": 0}}
     plain = {key: value for key, value in config.items() if key != "num_labels"}
-    made = CONFIG_MAPPING[kind].from_dict({**plain, **labels})
+    try:
+        made = CONFIG_MAPPING[kind].from_dict({**plain, **labels})
+    except Exception as error:  # each configuration checks its keys in its own way
+        raise CheckpointError(
+            f"transformers can't read config.json ({in_short(error)}); compare it with that of the "
+            "model it was trained from"
+        ) from error
     if type(made) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise CheckpointError(
             f"transformers has no sequence classification for model_type {kind}, so that a reward "
@@ -69,7 +90,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def trunk_of_causal_lm(weights: Weights, prefix: str) -> Weights:
+def trunk_of_causal_lm(weights: Weights, prefix: str, *, heads: Collection[str] = ()) -> Weights:
     """A causal language model's trunk, by the names of the sequence classification model.
 
     Language-model heads and value heads are left out.
@@ -77,9 +98,31 @@ def trunk_of_causal_lm(weights: Weights, prefix: str) -> Weights:
     Args:
         weights: as saved; some checkpoints have the trunk's names without their prefix.
         prefix: of the architecture.
+        heads: names of the reward head's own tensors.
+
+    Raises:
+        UnaccountedWeights: there are tensors of neither trunk nor head.
     """
     named = {name.removeprefix(WRAPPER): read for name, read in weights.items()}
-    if any(name.startswith(prefix) for name in named):
-        return {name: read for name, read in named.items() if name.startswith(prefix)}
-    heads = (*LM_HEADS, "v_head.", "score.", "value_head.")
-    return {f"{prefix}{name}": read for name, read in named.items() if not name.startswith(heads)}
+    beside = (*LM_HEADS, "v_head.", "score.", "value_head.")
+    if not any(name.startswith(prefix) for name in named):
+        own = {name.removeprefix(WRAPPER) for name in heads}
+        return {
+            f"{prefix}{name}": read
+            for name, read in named.items()
+            if not name.startswith(beside) and name not in own
+        }
+    trunk = {name: read for name, read in named.items() if name.startswith(prefix)}
+    known = {name.removeprefix(WRAPPER) for name in heads}
+    others = sorted(
+        name
+        for name in named.keys() - trunk.keys() - known
+        if not name.startswith(beside) and not is_known_leftover(name)
+    )
+    if others:
+        raise UnaccountedWeights(
+            f"the weights hold {told(others)}, which are of neither the trunk ({prefix}…) nor the "
+            "head, and would be dropped; if one is the head, say so with --head, else remove them "
+            "from the file"
+        )
+    return trunk

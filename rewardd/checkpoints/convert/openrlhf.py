@@ -11,7 +11,7 @@ trainer/rm_trainer.py, cli/train_rm.py.
 from collections.abc import Mapping
 from typing import Any
 
-from rewardd.checkpoints.convert.names import architecture_of
+from rewardd.checkpoints.convert.names import architecture_of, trunk_of_causal_lm
 from rewardd.checkpoints.convert.reading import chat_or_plain
 from rewardd.checkpoints.convert.source import (
     Found,
@@ -64,7 +64,7 @@ def read(found: Found, options: ReadOptions) -> Source:
         found=found,
         layout="openrlhf",
         config=config,
-        weights={name: tensor for name, tensor in weights.items() if name.startswith(trunk)},
+        weights=trunk_of_causal_lm(weights, trunk, heads={f"{prefix}.weight"}),
         head=head,
         contract=contract,
         normalisation=normalisation_of(config),

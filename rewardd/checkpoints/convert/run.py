@@ -102,7 +102,8 @@ def convert(name: str, output: Path, options: ConvertOptions) -> Conversion:
     """
     check_output(output)
     source = read_source(name, options.layout, options.reading, allow_pickle=options.allow_pickle)
-    if source.layout == options.target:
+    named = options.reading.head is not None or options.reading.head_activation is not None
+    if source.layout == options.target and not named:
         raise ConfigurationError(
             f"{name} is in the {options.target} layout already; say another with --to"
         )

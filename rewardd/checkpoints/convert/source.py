@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from torch import Tensor
+from torch import Tensor, sigmoid, tanh
+from torch.nn.functional import gelu, linear, relu, silu
 
 from rewardd.checkpoints.convert.reading import Contract, Position, last_token
 from rewardd.checkpoints.convert.weights import (
@@ -17,7 +18,8 @@ from rewardd.checkpoints.convert.weights import (
     find_weights,
     open_weights,
 )
-from rm_core.checkpoint.files import ADAPTER_CONFIG, read_object, refuse_code, refuse_tokenizer_code
+from rm_core.checkpoint.files import ADAPTER_CONFIG, refuse_code, refuse_tokenizer_code
+from rm_core.checkpoint.json_files import read_object
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointError, CheckpointNotFound, WrongNumLabels
 
@@ -30,17 +32,46 @@ PadRule = Literal["own", "eos", "keep"]
 """Which token the converted checkpoint pads with: one that no text ends with, EOS, or as it was."""
 
 
+Layer = tuple[Tensor, Tensor | None]
+"""A linear layer's weight, (outputs, inputs), and bias, (outputs,)."""
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": relu,
+    "tanh": tanh,
+    "gelu": gelu,
+    "silu": silu,
+    "sigmoid": sigmoid,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The map from a hidden state to the reward.
 
     Attributes:
-        weight: (1, hidden), in the dtype that it was saved in.
+        weight: of the last layer, (1, hidden) or (1, width), in the dtype that it was saved in.
         bias: (1,); None for no bias, or one that is exactly 0.
+        before: weight and bias of the layers before it, first to last; mostly none.
+        activation: between the layers, by the names of `rm_core.checkpoint.heads.ACTIVATIONS`.
     """
 
     weight: Tensor
     bias: Tensor | None
+    before: tuple[Layer, ...] = ()
+    activation: str | None = None
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All its layers, first to last."""
+        return *self.before, (self.weight, self.bias)
+
+    def reward(self, state: Tensor) -> float:
+        """The reward of a hidden state, (hidden,), in float32."""
+        for weight, bias in self.before:
+            state = linear(state, weight.float(), None if bias is None else bias.float())
+            state = _ACTIVATIONS[str(self.activation)](state)
+        bias = None if self.bias is None else self.bias.float()
+        return float(linear(state, self.weight.float(), bias))
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, where: Path) -> "Head":
@@ -49,9 +80,14 @@ class Head:
         Raises:
             WrongNumLabels: it gives more than one number.
         """
-        if weight.ndim != 2 or weight.shape[0] != 1 or (bias is not None and bias.shape != (1,)):
+        if weight.ndim != 2 or weight.shape[0] != 1:
             raise WrongNumLabels(
                 f"{where} has a head of shape {tuple(weight.shape)}; a reward head is (1, hidden)"
+            )
+        if bias is not None and bias.shape != (1,):
+            raise WrongNumLabels(
+                f"{where} has a head whose bias is of shape {tuple(bias.shape)}; a reward head's "
+                "is (1,)"
             )
         return cls(weight, None if bias is None or not bias.any() else bias)
 
@@ -90,6 +126,8 @@ class Source:
         lora: the adapter, where it is one.
         manifest: reward_model.json, where it is ours.
         notes: what the user should know.
+        logit_token: whose logit is the reward, where the head is a row of a language model's.
+        named_head: the module that an adapter's head is in, where the user named it.
     """
 
     found: "Found"
@@ -105,6 +143,8 @@ class Source:
     lora: LoraParts | None = None
     manifest: RewardModelManifest | None = None
     notes: tuple[str, ...] = ()
+    logit_token: int | None = None
+    named_head: str | None = None
 
     @property
     def name(self) -> str:
@@ -134,10 +174,15 @@ class ReadOptions:
     Attributes:
         base: of an adapter, in place of the one that it names.
         num_padding_at_beginning: DeepSpeed-Chat's setting; None: by the model's family.
+        head: the module or tensor that is the reward head, or `NAME[TOKEN_ID]` for one row of a
+            language model's head; None: where the layout has it.
+        head_activation: between the layers of a head that has several; None: as the files tell.
     """
 
     base: str | None = None
     num_padding_at_beginning: int | None = None
+    head: str | None = None
+    head_activation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

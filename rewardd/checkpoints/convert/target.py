@@ -23,6 +23,8 @@ from rewardd.checkpoints.convert.tokenizer import Padding, write_tokenizer
 from rewardd.checkpoints.convert.weights import Weights
 from rm_core.checkpoint.adapters import HEAD, WEIGHTS
 from rm_core.checkpoint.adapters import HEAD_BIAS as ADAPTER_HEAD_BIAS
+from rm_core.checkpoint.classifier import ACTIVATION_KEY, OF_OURS
+from rm_core.checkpoint.classifier import HEAD as HEAD_MODULE
 from rm_core.checkpoint.files import ADAPTER_CONFIG
 from rm_core.checkpoint.heads import HEAD_BIAS
 from rm_core.errors import CheckpointError
@@ -116,6 +118,11 @@ def write_target(source: Source, reader: Reader, target: Target, directory: Path
             f"{source.directory} is an adapter, and {target} gets full checkpoints only; merge it "
             "into its base and convert the result"
         )
+    if source.head is not None and source.head.before and target != "rewardd":
+        raise CheckpointError(
+            f"{source.directory} has a head with hidden layers, for which {target} has no place; "
+            "rewardd has (--to rewardd)"
+        )
     if source.lora is not None:
         written = _write_adapter(source, directory, keeps_bias=form.keeps_bias)
     elif form.is_causal:
@@ -131,6 +138,8 @@ def _write_classifier(source: Source, reader: Reader, form: Form, directory: Pat
         raise CheckpointError("OpenRLHF has reward models of decoders only")
     write_weights(directory, {**source.weights, **_head(source, keeps_bias=form.keeps_bias)})
     config = classifier_config(source, reader.padding)
+    if source.head is not None and source.head.before:
+        config |= {OF_OURS: {ACTIVATION_KEY: source.head.activation}}
     if form.keeps_bias:
         write_json(directory / "config.json", config)
         return Written()
@@ -179,8 +188,11 @@ def _given(tensor: Tensor) -> Tensor:
 
 def _write_adapter(source: Source, directory: Path, *, keeps_bias: bool) -> Written:
     """A peft adapter for sequence classification, its head among its tensors."""
-    if source.lora is None or source.head is None:
-        raise CheckpointError(f"{source.directory} is no adapter with a head")
+    if source.lora is None or source.head is None or source.head.before:
+        raise CheckpointError(
+            f"{source.directory} is no adapter with a linear head; merge it into its base, and "
+            "convert the result"
+        )
     tensors = {name: read().contiguous() for name, read in source.weights.items()}
     tensors[HEAD] = source.head.weight
     constant = 0.0 if keeps_bias else head_bias(source)
@@ -188,11 +200,12 @@ def _write_adapter(source: Source, directory: Path, *, keeps_bias: bool) -> Writ
         tensors[ADAPTER_HEAD_BIAS] = source.head.bias
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     saved = source.lora.config.get("modules_to_save") or []
+    heads = {"lm_head", HEAD_MODULE, source.named_head}
     config = {
         **source.lora.config,
         "task_type": "SEQ_CLS",
         "base_model_name_or_path": source.lora.base,
-        "modules_to_save": [*(m for m in saved if m not in {"lm_head", "score"}), "score"],
+        "modules_to_save": [*(m for m in saved if m not in heads), HEAD_MODULE],
     }
     if source.lora.base != source.lora.config.get("base_model_name_or_path"):
         config["revision"] = None
@@ -225,10 +238,22 @@ def head_bias(source: Source) -> float:
 def _head(source: Source, *, keeps_bias: bool) -> Weights:
     if source.head is None:
         return {}
+    if source.head.before:
+        return _hidden_layers(source.head)
     head = {HEAD_WEIGHT: partial(_given, source.head.weight)}
     if keeps_bias and source.head.bias is not None:
         head[HEAD_BIAS] = partial(_given, source.head.bias)
     return head
+
+
+def _hidden_layers(head: Head) -> Weights:
+    """A head's layers as torch names those of a Sequential, the activations between them."""
+    named: dict[str, Tensor] = {}
+    for index, (weight, bias) in enumerate(head.layers):
+        named[f"{HEAD_MODULE}.{2 * index}.weight"] = weight
+        if bias is not None:
+            named[f"{HEAD_MODULE}.{2 * index}.bias"] = bias
+    return {name: partial(_given, tensor) for name, tensor in named.items()}
 
 
 def _value_head(head: Head) -> dict[str, Tensor]:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from rewardd.checkpoints.convert.source import PadRule
-from rm_core.checkpoint.files import refuse_tokenizer_code
-from rm_core.errors import CheckpointError
+from rm_core.checkpoint import tokenizer as tokenizers
+from rm_core.errors import CheckpointError, UnsafeCheckpoint
 from training.modeling.reward_model import PAD_TOKEN
 
 FILES = (
@@ -34,21 +32,18 @@ FILES = (
 
 
 def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a directory.
+    """The tokenizer of a directory, its chat template settled.
 
     Raises:
-        CheckpointError: there is none that transformers can load.
+        UnsafeCheckpoint: its configuration asks for code.
+        CheckpointError: there is none that can be loaded.
     """
-    refuse_tokenizer_code(directory)
     try:
-        return AutoTokenizer.from_pretrained(
-            directory, use_fast=True, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:
-        raise CheckpointError(
-            f"{directory} has no tokenizer that transformers can load "
-            f"({type(error).__name__}: {error}); give the base's with --tokenizer"
-        ) from error
+        return tokenizers.load_tokenizer(str(directory), directory)
+    except UnsafeCheckpoint:
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; or give another one with --tokenizer") from error
 
 
 @dataclass(frozen=True, slots=True)

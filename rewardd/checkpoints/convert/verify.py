@@ -13,6 +13,7 @@ from rewardd.checkpoints.convert.names import architecture_of
 from rewardd.checkpoints.convert.source import LoraParts, Source
 from rewardd.checkpoints.convert.value_heads import VALUE_HEADS
 from rm_core.checkpoint.adapters import is_adapter
+from rm_core.checkpoint.classifier import HEAD as HEAD_MODULE
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import Engine
 from rm_core.errors import CheckpointError, InputError
@@ -121,16 +122,35 @@ def source_rewards(source: Source, texts: Sequence[Ids], pad_token_id: int | Non
     """
     with quiet_transformers():
         if source.head is None:
-            return _logits(_classifier(source.directory), texts)
+            return _logits(_classifier_of(source), texts)
+        if source.logit_token is not None:
+            return _token_logits(source, source.logit_token, texts, pad_token_id)
         trunk = _trunk(source)
-    weight = source.head.weight.float()
-    bias = None if source.head.bias is None else source.head.bias.float()
     rewards = []
     for ids in texts:
         with torch.inference_mode():
             hidden: Tensor = trunk(input_ids=torch.tensor([ids])).last_hidden_state
         state = hidden[0, source.position(ids, pad_token_id)]
-        rewards.append(float(torch.nn.functional.linear(state, weight, bias)))
+        rewards.append(source.head.reward(state))
+    return rewards
+
+
+def _token_logits(
+    source: Source, token: int, texts: Sequence[Ids], pad_token_id: int | None
+) -> list[float]:
+    """What the language model itself gives a token behind each text."""
+    model = AutoModelForCausalLM.from_pretrained(
+        source.directory,
+        dtype=torch.float32,
+        use_safetensors=not source.pickled,
+        trust_remote_code=False,
+        local_files_only=True,
+    ).eval()
+    rewards = []
+    for ids in texts:
+        with torch.inference_mode():
+            logits: Tensor = model(input_ids=torch.tensor([ids])).logits
+        rewards.append(float(logits[0, source.position(ids, pad_token_id), token]))
     return rewards
 
 
@@ -138,27 +158,35 @@ def _trunk(source: Source) -> Any:
     if source.lora is not None:
         return _adapted_trunk(source, source.lora)
     architecture = architecture_of(source.config)
-    trunk, loading = architecture.trunk.from_pretrained(
-        None,
-        config=architecture.config,
-        state_dict={
-            name.removeprefix(architecture.prefix): read() for name, read in source.weights.items()
-        },
-        dtype=torch.float32,
-        output_loading_info=True,
+    tensors = {
+        name.removeprefix(architecture.prefix): read() for name, read in source.weights.items()
+    }
+    return _made_of(source, architecture.trunk, architecture.config, tensors)
+
+
+def _classifier_of(source: Source) -> Any:
+    """Plain transformers' classifier of a source whose architecture has its own head."""
+    architecture = architecture_of(source.config)
+    tensors = {name: read() for name, read in source.weights.items()}
+    return _made_of(source, architecture.classifier, architecture.config, tensors)
+
+
+def _made_of(source: Source, factory: Any, config: Any, tensors: dict[str, Tensor]) -> Any:
+    model, loading = factory.from_pretrained(
+        None, config=config, state_dict=tensors, dtype=torch.float32, output_loading_info=True
     )
     missing = sorted(loading["missing_keys"])
     if missing:
         raise CheckpointError(
-            f"{source.directory} lacks {', '.join(missing[:5])} of its {type(trunk).__name__}"
+            f"{source.directory} lacks {', '.join(missing[:5])} of its {type(model).__name__}"
         )
-    return trunk.eval()
+    return model.eval()
 
 
 def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
-    values = source.layout in VALUE_HEADS
+    values = source.layout in VALUE_HEADS or source.named_head is not None
     base = AutoModelForCausalLM if values else AutoModelForSequenceClassification
     model = base.from_pretrained(
         lora.base_directory,
@@ -166,7 +194,16 @@ def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
         trust_remote_code=False,
         local_files_only=True,
     )
-    adapted = PeftModel.from_pretrained(model, str(source.directory))
+    options: dict[str, Any] = {}
+    if source.named_head is not None:  # a module that no class of transformers has
+        own = PeftConfig.from_pretrained(str(source.directory))
+        saved = own.modules_to_save or []
+        own.modules_to_save = [
+            name for name in saved if name not in {source.named_head, HEAD_MODULE}
+        ]
+        own.task_type = "CAUSAL_LM"
+        options = {"config": own}
+    adapted = PeftModel.from_pretrained(model, str(source.directory), **options)
     return adapted.get_base_model().base_model.eval()
 
 

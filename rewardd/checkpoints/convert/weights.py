@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rewardd.checkpoints.convert.pickled import load_pickled
-from rm_core.checkpoint.files import read_object
+from rm_core.checkpoint.accounting import wrapper_of
+from rm_core.checkpoint.weights import StoredTensor, shards_of, stored_tensors
 from rm_core.errors import CheckpointError, UnsafeCheckpoint
 
+T = TypeVar("T")
 Weights = Mapping[str, Callable[[], Tensor]]
 """Names, and how to read each tensor."""
 
@@ -51,21 +53,8 @@ def find_weights(directory: Path, stem: str) -> WeightFiles | None:
             return WeightFiles((directory / name,), pickled)
         index = directory / f"{name}.index.json"
         if index.is_file():
-            return WeightFiles(_shards(index), pickled)
+            return WeightFiles(shards_of(index), pickled)
     return None
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    names = read_object(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise CheckpointError(f"{index} must have a weight_map of names to files")
-    paths = []
-    for name in sorted(set(names.values())):
-        path = index.parent / str(name)
-        if path.name != name or not path.is_file():
-            raise CheckpointError(f"{index} names {name}, which is not in {index.parent}")
-        paths.append(path)
-    return tuple(paths)
 
 
 def open_weights(files: WeightFiles, *, allow_pickle: bool) -> Weights:
@@ -108,6 +97,28 @@ def _pickled(path: Path) -> Weights:
         return lambda: tensor
 
     return {name: reader(tensor) for name, tensor in load_pickled(path).items()}
+
+
+def unwrapped(named: Mapping[str, T]) -> Mapping[str, T]:
+    """What has names, without what a wrapper put before every one of them."""
+    while (wrapper := wrapper_of(named)) is not None:
+        named = {name.removeprefix(wrapper): own for name, own in named.items()}
+    return named
+
+
+def shapes_of(files: WeightFiles | None, weights: Weights) -> Mapping[str, StoredTensor]:
+    """The shapes of tensors by name; of safetensors only the headers are read.
+
+    Args:
+        files: that hold them.
+        weights: the same, opened; read where they are pickles, which are in memory already.
+    """
+    if files is None or files.pickled:
+        return {
+            name: StoredTensor(name, tuple(read().shape), "", Path())
+            for name, read in weights.items()
+        }
+    return stored_tensors(files.paths)
 
 
 def take(weights: Weights, name: str, where: Path) -> Tensor:

@@ -14,13 +14,16 @@ from rewardd.checkpoints.convert.source import (
     look,
 )
 from rewardd.checkpoints.convert.weights import WeightFiles, open_weights
-from rewardd.checkpoints.inspect.report import Inspection
+from rewardd.checkpoints.inspect.report import Inspection, TensorFacts
 from rewardd.checkpoints.inspect.tensors import check_head, head_facts, weight_facts
 from rewardd.checkpoints.inspect.texts import inspect_texts
 from rm_core.checkpoint.adapters import HEAD
-from rm_core.checkpoint.files import resolve_directory
+from rm_core.checkpoint.classifier import HEAD as HEAD_MODULE
+from rm_core.checkpoint.classifier import way_on
+from rm_core.checkpoint.files import refuse_quantised, resolve_directory
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
+from rm_core.checkpoint.weights import stored_tensors, stray_files
 from rm_core.engine.engine import Engine
 from rm_core.errors import MissingHead, UnsafeCheckpoint
 from rm_core.types import ROLES
@@ -40,6 +43,8 @@ HEAD_NAMES: dict[LayoutName, str] = {
     "deepspeed-chat": deepspeed_chat.HEAD_WEIGHT,
 }
 CAUSAL = ("ForCausalLM", "LMHeadModel")
+NOT_FOR_THE_SERVER = {"not_finite", "head_not_finite", "head_is_zero", "template_changed"}
+"""Problems that keep nothing from being loaded, so that what else is wrong is told too."""
 SERVED: tuple[LayoutName, ...] = ("rewardd", "transformers")
 
 
@@ -64,10 +69,18 @@ def inspect_checkpoint(name: str, *, load: bool = True) -> Inspection:
         with inspection.problems():
             _inspect_manifest(found, inspection)
         with inspection.problems():
-            _inspect_reading(found, inspection)
-        if load and inspection.sound and inspection.layout in SERVED:
-            _inspect_serving(name, inspection)
+            refuse_quantised(directory / "config.json", dict(found.config or {}))
+            with inspection.problems():
+                _inspect_reading(found, inspection)
+            if load and inspection.layout in SERVED and not _is_damaged(inspection):
+                _inspect_serving(found, inspection)
     return inspection
+
+
+def _is_damaged(inspection: Inspection) -> bool:
+    """Whether loading it would only say in other words what was found already."""
+    told = {found.code for found in inspection.findings if found.severity == "problem"}
+    return bool(told - NOT_FOR_THE_SERVER)
 
 
 def _inspect_weights(found: Found, inspection: Inspection, *, finite: bool) -> None:
@@ -136,7 +149,10 @@ def _describe(source: Source, inspection: Inspection) -> None:
         inspection.architecture = next(iter(architectures_of(source.config)), None)
     if source.head is not None:
         own = HEAD if source.lora is not None else HEAD_WEIGHT
-        inspection.head = head_facts(source.head, HEAD_NAMES.get(source.layout, own))
+        name = HEAD_NAMES.get(source.layout, own)
+        if source.head.before:
+            name = f"{HEAD_MODULE}, {len(source.head.layers)} layers ({source.head.activation})"
+        inspection.head = head_facts(source.head, name)
         check_head(source.head, source.config, inspection)
     if source.layout not in SERVED:
         inspection.add(
@@ -164,18 +180,33 @@ def _explain(found: Found, reasons: dict[LayoutName, str], inspection: Inspectio
         inspection.kind = "causal language model without a reward head"
     elif found.config is None:
         inspection.kind = "no model directory"
-    inspection.add(
-        "problem",
-        MissingHead.code,
-        "it has no reward head; train one on it with `rewardd train`",
-    )
+    inspection.add("problem", MissingHead.code, _without_head(found))
 
 
-def _inspect_serving(name: str, inspection: Inspection) -> None:
+def _without_head(found: Found) -> str:
+    files = found.model
+    stored = {} if files is None or files.pickled else stored_tensors(files.paths)
+    return f"it has no reward head: {way_on(found.name, found.directory, stored)}"
+
+
+def _inspect_serving(found: Found, inspection: Inspection) -> None:
     """Load it as the server does: whether that works, and which way it would run."""
     told = inspection.manifest or {}
     role = next((role for role in ROLES if role == told.get("role")), ROLES[0])
-    described = Engine({role: load_reward_model(name, role)}).describe()[role]
+    loaded = load_reward_model(found.name, role)
+    left = {entry.name: entry.reason for entry in loaded.accounts if entry.fate == "left over"}
+    inspection.tensors = TensorFacts(
+        used=len(loaded.accounts) - len(left),
+        left_over=left,
+        files_not_read=() if found.adapter is not None else stray_files(found.directory),
+    )
+    for file in inspection.tensors.files_not_read:
+        inspection.add(
+            "note",
+            "file_not_read",
+            f"{file} is none of the weights that transformers reads, and rewardd doesn't either",
+        )
+    described = Engine({role: loaded}).describe()[role]
     shown = (
         "path",
         "path_reason",

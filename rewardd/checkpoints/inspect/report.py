@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rm_core.checkpoint.json_files import in_short
 from rm_core.errors import RewardError
 
 Severity = Literal["problem", "warning", "note"]
@@ -67,6 +68,21 @@ class WeightFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """What becomes of each tensor where the checkpoint is served.
+
+    Attributes:
+        used: how many the rewards depend on.
+        left_over: names of the others, and why no reward depends on them.
+        files_not_read: safetensors files that lie there and are nobody's.
+    """
+
+    used: int
+    left_over: dict[str, str]
+    files_not_read: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextFacts:
     """How texts become ids, and which is read.
 
@@ -110,6 +126,7 @@ class Inspection:
         texts: tokenizer and position.
         manifest: what reward_model.json says of role, calibration, data and training.
         digests: "verified", "failed" or "none to verify".
+        tensors: what becomes of each where it is served; None where it was not loaded.
         path: how the server would run it, and why.
         findings: in order of discovery.
     """
@@ -124,6 +141,7 @@ class Inspection:
     texts: TextFacts | None = None
     manifest: dict[str, Any] | None = None
     digests: str = "none to verify"
+    tensors: TensorFacts | None = None
     path: dict[str, Any] | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -142,7 +160,13 @@ class Inspection:
         try:
             yield
         except RewardError as error:
-            self.add("problem", error.code, str(error))
+            self._add_once(error.code, str(error))
+        except Exception as error:  # whatever libraries raise over a file is the file's problem
+            self._add_once("unreadable", f"it can't be looked at further ({in_short(error)})")
+
+    def _add_once(self, code: str, message: str) -> None:
+        if not any(found.message == message for found in self.findings):
+            self.add("problem", code, message)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

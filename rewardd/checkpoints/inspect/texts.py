@@ -6,9 +6,9 @@ from typing import Any
 from rewardd.checkpoints.convert.classifier import LEFT_BEHIND
 from rewardd.checkpoints.convert.names import architecture_of
 from rewardd.checkpoints.convert.source import Source
-from rewardd.checkpoints.convert.tokenizer import load_tokenizer
 from rewardd.checkpoints.inspect.report import Inspection, TextFacts
 from rm_core.checkpoint.load import model_max_length
+from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.text.contract import PositionContract, template_digest
 
 CLOCK = "strftime_now"
@@ -55,13 +55,17 @@ def inspect_texts(source: Source, inspection: Inspection) -> None:
     Raises:
         CheckpointError: there is no tokenizer that can be loaded.
     """
-    tokenizer = load_tokenizer(Path(source.tokenizer_directory))
+    tokenizer = load_tokenizer(source.name, Path(source.tokenizer_directory))
     config = architecture_of(source.config).config
     contract = source.contract(tokenizer, model_max_length(config, tokenizer))
     facts = text_facts(source, tokenizer, contract)
     inspection.texts = facts
     _check_vocabulary(facts, inspection)
     _check_padding(facts, inspection, assumed=source.manifest is None)
+    pads = pad_tokens(config, Path(source.directory), tokenizer)
+    differ = pad_disagreement(pads, read=facts.pad_token_id)
+    if differ is not None and source.lora is None:
+        inspection.add("warning", "pad_tokens_differ", differ)
     if facts.template_calls_clock:
         inspection.add(
             "warning",
@@ -117,13 +121,6 @@ def _check_padding(facts: TextFacts, inspection: Inspection, *, assumed: bool) -
             "pad_is_eos",
             f"the pad token is EOS; rewardd {where}, vLLM the EOS. Make sure that training read "
             "the same one",
-        )
-    if facts.tokenizer_pad_token_id not in {None, pad}:
-        inspection.add(
-            "warning",
-            "pad_tokens_differ",
-            f"the tokenizer pads with {facts.tokenizer_pad_token_id} and config.json says {pad}: "
-            "plain transformers then reads a pad token of a padded batch",
         )
 
 

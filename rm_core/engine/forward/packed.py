@@ -124,7 +124,7 @@ class PackedForward:
             plan = self._plan(texts, list(map(reads_of, texts)))
         read = self._run_pack(plan.pack)
         if self._deterministic:
-            rewards = in_fixed_chunks(self._heads.linear, read.float()).tolist()
+            rewards = in_fixed_chunks(self._heads.evaluate, read.float()).tolist()
         else:
             rewards = self._heads(read)
         return [rewards[index] for index in plan.order]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from rm_core.checkpoint.heads import has_head_on_tokens
 from rm_core.errors import ConfigurationError
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -34,7 +35,7 @@ class PrecisionError:
 
 
 def reduce_precision(model: Any, precision: Precision) -> None:
-    """Convert a trunk's weights in place; a linear head stays in float32, others go with it.
+    """Convert a trunk's weights in place; a decoder's head stays in float32, others go with it.
 
     Args:
         model: a float32 model for sequence classification, on the CPU.
@@ -47,8 +48,7 @@ def reduce_precision(model: Any, precision: Precision) -> None:
     if precision == "int8":
         _quantise(model.base_model)
     elif precision != "float32":
-        linear_head = isinstance(getattr(model, "score", None), torch.nn.Linear)
-        part = model.base_model if linear_head else model
+        part = model.base_model if has_head_on_tokens(model) else model
         for parameter in part.parameters():
             # Parameters alone: the rotary frequencies are a buffer, and rounding them turns far
             # positions by a wrong angle; transformers keeps them in float32 as well.

@@ -1,4 +1,6 @@
-"""Collected only where TRL is installed: `make test-integrations` brings an environment of its own.
+"""Collected only where TRL is installed: `make test-integrations` brings environments of its own.
+
+The PPO trainer is in none of TRL's newer releases; its tests are collected where it is there.
 
 The reward model's preference is known because its weights are set by hand: it likes the letter a.
 """
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 
 collect_ignore_glob = [] if importlib.util.find_spec("trl") else ["test_*.py"]
+if not collect_ignore_glob and not importlib.util.find_spec("trl.experimental.ppo"):
+    collect_ignore_glob = ["test_trl_ppo.py"]
 
 ROOT = Path(__file__).parents[3]
 LETTERS = "abcdefghijklmnopqrstuvwxyz "

@@ -1,11 +1,16 @@
 """`rewardd convert` on the command line: what it says, and how it refuses."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
+from rewardd.checkpoints import convert_cli
+from rewardd.checkpoints.convert.run import TARGETS
+from rewardd.checkpoints.convert.source import LAYOUT_NAMES
 from rewardd.cli import app
+from rm_core.checkpoint.heads import ACTIVATIONS
 from tests.rewardd.checkpoints.convert import foreign
 
 
@@ -48,10 +53,23 @@ def test_pickles_are_read_with_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--from", "gpt"), ("--to", "gpt"), ("--role", "x"), ("--read", "x")]
+    ("flag", "value"),
+    [
+        ("--from", "gpt"),
+        ("--to", "gpt"),
+        ("--role", "x"),
+        ("--read", "x"),
+        ("--head-activation", "x"),
+    ],
 )
 def test_a_word_that_is_no_choice_is_refused(flag: str, value: str, tmp_path: Path) -> None:
     status, output = run(str(tmp_path), str(tmp_path / "out"), flag, value)
 
-    assert status == 1
-    assert f"{flag} must be one of" in output
+    assert status == 2
+    assert flag in output
+
+
+def test_the_words_of_the_command_are_those_that_are_converted() -> None:
+    assert get_args(convert_cli.LayoutName) == LAYOUT_NAMES
+    assert get_args(convert_cli.Target) == TARGETS
+    assert get_args(convert_cli.HeadActivation) == tuple(ACTIVATIONS)

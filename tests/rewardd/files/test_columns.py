@@ -5,6 +5,7 @@ import pytest
 from rewardd.files.columns import Columns
 from rewardd.files.rows import BadRow
 from rm_client.models import GroupItem, MessagesItem, ResponseItem
+from training.data.rows.row import Cells
 
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}
@@ -100,3 +101,46 @@ def test_a_comparison_needs_two_responses() -> None:
         Columns().compare_item({"prompt": "p", "responses": ["one"]})
 
     assert caught.value.code == "invalid_item"
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "told"),
+    [
+        (
+            Columns(),
+            {"prompt": "p", "respones": "r"},
+            "there is no `response`; did you mean `respones`? Name it with "
+            "--response-column respones",
+        ),
+        (Columns(), {"prompt": "p", "response": None}, "`response` is null"),
+        (Columns(), Cells({"prompt": "p"}, {"response"}), "`response` is empty"),
+        (
+            Columns(),
+            {"Prompt": "p", "response": "r"},
+            "there is no `prompt`; did you mean `Prompt`? Name it with --prompt-column Prompt",
+        ),
+        (
+            Columns(responses=("chosen", "rejected")),
+            {"prompt": "p", "chosen": "a", "rejected": None},
+            "`rejected` is null",
+        ),
+        (
+            Columns(),
+            {"q": "p", "a": "r"},
+            "there is no column response, responses, messages; name yours with --response-column "
+            "or --responses-column or --messages-column",
+        ),
+        (
+            Columns(),
+            {"prompt": "p", "response": ["a", "b"]},
+            "`response` holds a list; name it with --responses-column",
+        ),
+    ],
+)
+def test_a_column_that_is_not_there_is_told_with_the_nearest_name_and_null_as_null(
+    columns: Columns, values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(BadRow) as problem:
+        columns.score_item(values)
+
+    assert problem.value.detail == told

@@ -8,8 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rewardd.files.columns import Columns
 from rewardd.files.open import open_rows
-from rewardd.files.rows import BatchFailed, unreadable
+from rewardd.files.rows import BadRow, BatchFailed, unreadable
+from rm_client.models import ResponseItem
+from tests.training.data.rows.workbooks import write_workbook
 from training.errors import DataError
 
 ROWS = [{"prompt": f"p{i}", "response": f"r{i}", "n": i} for i in range(150)]
@@ -55,7 +58,7 @@ def test_every_format_gives_the_same_rows_from_any_row_on(inputs: list[Path], fi
     ("name", "content", "message"),
     [
         ("missing.jsonl", None, "does not exist"),
-        ("table.csv", b"a,b\n", "not known"),
+        ("table.xml", b"<a/>", "not known"),
         ("table.parquet", b"PAR1 but no", "not a Parquet file"),
     ],
 )
@@ -117,3 +120,34 @@ def test_a_problem_tells_the_place_and_never_the_text(
     assert problem.code == code
     assert problem.detail.startswith(detail)
     assert "secret" not in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", 'prompt,response,is_safety\n"a\nb",[1],true\nc,,false\n'),
+        ("a.csv", 'prompt;response;is_safety\n"a\nb";[1];true\nc;;false\n'),
+        ("a.tsv", 'prompt\tresponse\tis_safety\n"a\nb"\t[1]\ttrue\nc\t\tfalse\n'),
+    ],
+)
+def test_cells_of_a_table_are_texts_and_flags(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+
+    with closing(open_rows(str(tmp_path / name))) as rows:
+        whole, empty = rows.read()
+        assert rows.total == rows.done
+
+    assert whole.values == {"prompt": "a\nb", "response": "[1]", "is_safety": True}
+    assert (empty.number, empty.values) == (4, {"prompt": "c", "is_safety": False})
+    assert Columns().score_item(whole.values) == ResponseItem(
+        prompt="a\nb", response="[1]", is_safety=True
+    )
+    with pytest.raises(BadRow, match="`response` is empty"):
+        Columns().score_item(empty.values)
+
+
+def test_a_sheet_of_a_workbook_is_a_table(tmp_path: Path) -> None:
+    path = write_workbook(tmp_path / "a.xlsx", ROWS[:3], notes=[["x"], ["y"]])
+
+    with closing(open_rows(str(path), split="rows")) as rows:
+        assert [row.values for row in rows.read(1)] == ROWS[1:3]

@@ -136,7 +136,9 @@ def test_some_rows_without_their_columns_are_bad_rows() -> None:
     summary = scorer(FakeRows([{"other": 1}] * 3 + [{"n": 2}]), sink)
 
     assert (summary.written, summary.failed) == (4, 3)
-    assert summary.first_failure == "missing_column: the row has no column n"
+    assert summary.first_failure == (
+        "missing_column: the row has no column n (element 1 of the input)"
+    )
 
 
 def test_a_column_of_the_results_name_is_never_overwritten() -> None:

@@ -23,6 +23,7 @@ from rm_core.errors import (
 )
 from rm_core.text.contract import default_contract
 from rm_core.types import Baseline, SafetyThreshold
+from tests.adapters import save_base
 from tests.models import make_tokenizer, save_checkpoint
 
 
@@ -180,10 +181,17 @@ def test_weights_without_a_head_are_refused_by_its_name(foreign: Path) -> None:
         load_reward_model(str(foreign), "safety")
 
 
-def test_a_causal_language_model_has_no_head(foreign: Path) -> None:
-    edit_json(foreign / "config.json", lambda c: c.update(architectures=["LlamaForCausalLM"]))
+def test_a_causal_language_model_has_no_head(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
 
     with pytest.raises(MissingHead, match="rewardd train"):
+        load_reward_model(str(base), "safety")
+
+
+def test_a_head_under_another_architecture_is_found_by_its_shape(foreign: Path) -> None:
+    edit_json(foreign / "config.json", lambda c: c.update(architectures=["LlamaForCausalLM"]))
+
+    with pytest.raises(MissingHead, match=r"score\.weight \(1, 32\).*convert .* --head score"):
         load_reward_model(str(foreign), "safety")
 
 

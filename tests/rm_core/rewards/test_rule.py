@@ -62,6 +62,22 @@ def test_calibration_changes_score_and_selected_reward_and_not_the_raw_reward():
     }
 
 
+def test_a_safety_prompt_without_a_safety_model_is_warned_of_and_scored_all_the_same():
+    items = [ScoredItem({"helpfulness": 1.0}, 3, ("truncated",)) for _ in range(2)]
+
+    told = apply_reward_rule(RewardRule({"helpfulness": Calibration()}), items, [True, False])
+
+    assert [one.as_json()["warnings"] for one in told] == [
+        ["truncated", "no_safety_model"],
+        ["truncated"],
+    ]
+    assert [(one.selected, one.logit) for one in told] == [("helpfulness", 1.0)] * 2
+    both = [ScoredItem({"safety": 1.0, "helpfulness": 1.0}, 3)]
+    assert apply_reward_rule(RewardRule(IDENTITY), both, [True])[0].scored.warnings == ()
+    alone = apply_reward_rule(RewardRule({"safety": Calibration()}), both[:1], [True])
+    assert alone[0].scored.warnings == ()
+
+
 def test_no_responses_have_no_judgements():
     assert apply_reward_rule(RewardRule(IDENTITY), [], []) == []
 

@@ -13,6 +13,8 @@ class Tongue:
     path: str
     body: Callable[[str], Any]
     read: Callable[[Any], float]
+    put_prompt: Callable[[Any, list[dict[str, str]]], None] | None = None
+    """Puts the messages before the response into a body, where the text is a chat's last turn."""
 
 
 def _verify(text: str) -> dict[str, Any]:
@@ -23,6 +25,19 @@ def _verify(text: str) -> dict[str, Any]:
 
 def _sentences(text: str) -> dict[str, Any]:
     return {"inputs": [{"name": "sentences", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+
+
+def _put_input(body: Any, prompt: list[dict[str, str]]) -> None:
+    body["responses_create_params"]["input"] = prompt
+
+
+def _chat(text: str) -> dict[str, Any]:
+    said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]
+    return {"model": "m", "messages": said}
+
+
+def _put_messages(body: Any, prompt: list[dict[str, str]]) -> None:
+    body["messages"][:-1] = prompt
 
 
 TONGUES = (
@@ -62,7 +77,43 @@ TONGUES = (
     Tongue(
         "sglang", "/classify", lambda t: {"text": [t], "rid": "a"}, lambda r: r[0]["embedding"][0]
     ),
-    Tongue("nemo_gym", "/verify?rendered=1", _verify, lambda r: r["reward"]),
+    Tongue(
+        "infinity",
+        "/classify",
+        lambda t: {"input": [t], "raw_scores": True},
+        lambda r: r["data"][0][0]["score"],
+    ),
+    Tongue(
+        "rerank",
+        "/v1/rerank?rendered=1",
+        lambda t: {"query": t[:5], "documents": [t[5:]], "use_activation": False},
+        lambda r: r["results"][0]["relevance_score"],
+    ),
+    Tongue(
+        "vLLM's score",
+        "/v1/score?rendered=1",
+        lambda t: {"text_1": t[:5], "text_2": [t[5:]], "use_activation": False},
+        lambda r: r["data"][0]["score"],
+    ),
+    Tongue("tei", "/predict", lambda t: {"inputs": t, "raw_scores": True}, lambda r: r[0]["score"]),
+    Tongue(
+        "swift",
+        "/v1/chat/completions",
+        _chat,
+        lambda r: float(r["choices"][0]["message"]["content"]),
+        _put_messages,
+    ),
+    Tongue(
+        "nim",
+        "/nim/v1/chat/completions",
+        _chat,
+        lambda r: float(r["choices"][0]["message"]["content"].split(":")[1]),
+        _put_messages,
+    ),
+    Tongue(
+        "paddlenlp", "/", lambda t: {"src": [t[:5]], "response": [t[5:]]}, lambda r: r["score"][0]
+    ),
+    Tongue("nemo_gym", "/verify?rendered=1", _verify, lambda r: r["reward"], _put_input),
     Tongue(
         "kserve",
         "/v2/models/reward_model/infer",

@@ -46,19 +46,20 @@ async def test_a_rendered_text_gets_the_same_number_from_every_dialect(
     found = {}
 
     for tongue in TONGUES:
-        # veRL and the SGLang recipes strip BOS; NeMo's chats are rendered here.
+        # veRL and the SGLang recipes strip BOS; chats are rendered here.
         for text in (RENDERED, RENDERED.removeprefix("<s>")):
-            if tongue.name == "nemo_gym":
+            if tongue.put_prompt is not None:
                 text = RESPONSE  # noqa: PLW2901
                 body = tongue.body(text)
-                body["responses_create_params"]["input"] = MESSAGES
+                tongue.put_prompt(body, MESSAGES)
             else:
                 body = tongue.body(text)
             reply = await client.post(tongue.path, json=body)
             assert reply.status_code == 200, (tongue.name, reply.text)
             found[tongue.name, text] = tongue.read(reply.json())
 
-    assert len(found) == 2 * len(TONGUES) - 1
+    chats = sum(tongue.put_prompt is not None for tongue in TONGUES)
+    assert len(found) == 2 * len(TONGUES) - chats
     assert found == pytest.approx(dict.fromkeys(found, expected), abs=1e-5)
 
 
@@ -75,6 +76,12 @@ async def test_a_dialogue_gets_the_number_of_its_rendering(
             {"prompts": [PROMPT], "responses": [RESPONSE + "</s>"]},
             lambda r: r["rewards"][0],
         ),
+        (
+            "/v1/score",
+            {"queries": PROMPT, "documents": [RESPONSE], "use_activation": False},
+            lambda r: r["data"][0]["score"],
+        ),
+        ("/predict", {"inputs": [PROMPT, RESPONSE], "raw_scores": True}, lambda r: r[0]["score"]),
         (
             "/classify",
             {

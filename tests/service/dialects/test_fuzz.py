@@ -27,6 +27,8 @@ VALUES = st.recursive(
 )
 QUERIES = st.sampled_from(["", "?reward=whitened", "?rendered=1", "?detail=1", "?reward=safety"])
 PATIENCE_SECONDS = 60.0
+# One path of those that read a body alike.
+READERS = {dialect.read: dialect for dialect in reversed(DIALECTS)}.values()
 
 
 def mutated(example: Any) -> st.SearchStrategy[Any]:
@@ -55,7 +57,7 @@ async def _ask_all(state: Path, path: str, asked: list[tuple[str, Any]]) -> None
                 assert reply.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name + dialect.path)
+@pytest.mark.parametrize("dialect", READERS, ids=lambda dialect: dialect.name + dialect.path)
 def test_no_body_breaks_a_dialect(dialect: Dialect, tmp_path_factory: pytest.TempPathFactory):
     path = dialect.path.replace("{name}", "reward_model")
     example = dict(dialect.example)

@@ -3,6 +3,7 @@
 import pytest
 
 from rm_core.types import Dialogue, Message
+from tests.service.scripted import serving
 
 
 def rollout(text: str, **params: object) -> dict:
@@ -69,9 +70,26 @@ async def test_a_body_too_deep_to_repeat_is_refused(client):
     assert reply.status_code == 422
 
 
-async def test_a_rollout_that_cannot_be_judged_is_a_reply_with_the_reason(client):
+async def test_a_rollout_that_cannot_be_judged_has_no_reward_of_ours(client):
     reply = await client.post("/verify", json=rollout("h=nan"))
 
-    assert reply.status_code == 200
-    assert reply.json()["reward"] == sum(reply.json()["reward_components"].values()) == 0.0
-    assert reply.json()["_ng_failure_class"] == "nonfinite_reward"
+    assert (reply.status_code, reply.json()["code"]) == (422, "nonfinite_reward")
+    assert "reward" not in reply.json()
+
+
+async def test_with_a_fallback_it_is_a_reply_with_the_reason(tmp_path):
+    async with serving(tmp_path, dialect_fallback_reward=-7.5) as client:
+        reply = (await client.post("/verify", json=rollout("h=nan"))).json()
+
+    assert reply["reward"] == sum(reply["reward_components"].values()) == -7.5
+    assert reply["_ng_failure_class"] == "nonfinite_reward"
+
+
+async def test_an_agent_goes_from_session_to_reward(client):
+    task = {"responses_create_params": {"input": "q"}, "_ng_task_index": 3, "extra": None}
+
+    seeded = await client.post("/seed_session", json=task)
+    mode = await client.get("/reverify_mode")
+
+    assert (seeded.status_code, seeded.json()) == (200, {})
+    assert mode.json() == "stateless"

@@ -37,7 +37,11 @@ async def client(
 async def asked(client: httpx.AsyncClient, tongue: Tongue, text: str, path: str = "") -> float:
     path = path or tongue.path
     params = client.params.merge(httpx.QueryParams(path.partition("?")[2]))
-    reply = await client.post(path.partition("?")[0], json=tongue.body(text), params=params)
+    body = tongue.body(text)
+    if tongue.put_prompt is not None:  # a chat's last turn is the response alone
+        body = tongue.body(RESPONSE + text.removeprefix(RENDERED))
+        tongue.put_prompt(body, [{"role": "user", "content": PROMPT}])
+    reply = await client.post(path.partition("?")[0], json=body, params=params)
     assert reply.status_code == 200, (tongue.name, reply.text)
     return tongue.read(reply.json())
 

@@ -73,3 +73,29 @@ async def test_openais_client_gets_its_base64(client):
     )
 
     assert struct.unpack("<f", base64.b64decode(reply.json()["data"][0]["embedding"])) == (1.5,)
+
+
+@pytest.mark.parametrize(
+    ("given", "activated"),
+    [
+        ({}, False),
+        ({"task": None}, False),
+        ({"task": "reward"}, False),
+        ({"task": "classify"}, True),
+        ({"task": "score"}, True),
+        ({"task": "classify", "use_activation": False}, False),
+        ({"use_activation": True}, True),
+    ],
+)
+async def test_a_pooled_task_says_whether_a_score_is_wanted(client, given, activated):
+    reply = await client.post("/pooling", json={"input": "s=5 h=2", **given})
+
+    (value,) = reply.json()["data"][0]["data"]
+    assert value == (pytest.approx(1.0 / (1.0 + math.exp(-2.0))) if activated else 2.0)
+
+
+async def test_one_number_a_token_is_refused_by_its_name(client):
+    reply = await client.post("/pooling", json={"input": "s=5 h=2", "task": "token_classify"})
+
+    assert reply.status_code == 422
+    assert '"detail": "tokens"' in reply.json()["detail"]

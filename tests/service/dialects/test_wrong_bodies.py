@@ -4,12 +4,7 @@ from typing import Any
 
 import pytest
 
-INFER = "/v2/models/reward_model/infer"
-
-
-def tensor(name: str, shape: list[int], data: list[Any], datatype: str = "BYTES") -> dict[str, Any]:
-    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
-
+from tests.service.dialects.tensors import INFER, tensor
 
 WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
     "/get_reward": [
@@ -36,6 +31,42 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"text": ["a", 1]}, "/text/1"),
         ({"text": ["a"], "rid": []}, "/rid"),
         ({"input_ids": [[1.5]]}, "/input_ids/0"),
+        ({"conv": [[{"role": "user", "content": "x"}]]}, "/conv"),
+        ({"input": [3], "raw_scores": True}, "/input/0"),
+        ({"input": ["x", 3], "raw_scores": False}, "/input/1"),
+    ],
+    "/pooling": [
+        ({"input": "x", "task": task}, "/task")
+        for task in ("token_classify", "embed", "token_embed", "plugin", "")
+    ],
+    "/rerank": [
+        ({"query": "q"}, "/documents"),
+        ({"query": "q", "documents": ["d", 3]}, "/documents/1"),
+        ({"query": "q", "documents": [{"image": "x"}]}, "/documents/0"),
+        ({"query": "q", "documents": [], "top_n": -1}, "/top_n"),
+    ],
+    "/v1/score": [
+        ({"queries": ["a", "b"], "documents": ["c"]}, "/documents"),
+        ({"text_1": ["a", 3], "text_2": ["c", "d"]}, "/text_1/1"),
+        ({"data_1": "a", "data_2": [None]}, "/data_2/0"),
+        ({"queries": "a"}, "/documents"),
+        ({}, "/queries"),
+    ],
+    "/predict": [
+        ({"inputs": 3}, "/inputs"),
+        ({"inputs": ["a", "b", "c"]}, "/inputs"),
+        ({"inputs": [["a"], ["b", 1]]}, "/inputs/1"),
+    ],
+    "/v1/chat/completions": [
+        ({"messages": [{"role": "user", "content": "x"}]}, "/messages"),
+        ({"messages": [], "stream": True}, "/stream"),
+        ({"messages": [], "n": 2}, "/n"),
+    ],
+    "/": [
+        ({"src": ["a"], "response": []}, "/response"),
+        ({"src": [1], "response": ["a"]}, "/src/0"),
+        ({"src": ["a"], "response": [None]}, "/response/0"),
+        ({"src": ["a"]}, "/response"),
     ],
     INFER: [
         ({"inputs": inputs}, pointer)
@@ -53,6 +84,13 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
                 "/inputs/0/data",
             ),
             ([tensor("prompts", [1], ["p"]), tensor("responses", [0], [])], "/inputs/1/data"),
+        )
+    ]
+    + [
+        ({"inputs": [tensor("sentences", [1], ["a"])], "outputs": outputs}, pointer)
+        for outputs, pointer in (
+            ([{"name": "exceeded"}], "/outputs/0"),
+            ([{"name": "rewards", "parameters": {"classification": 3}}], "/outputs/0"),
         )
     ],
 }

@@ -1,9 +1,12 @@
+import base64
+
+import httpx
 import pytest
 from fastapi.routing import APIRoute
 
 from service.http.auth import ApiKeys
 
-OPEN = {"/health/live", "/health/ready"}
+OPEN = {"/health", "/health/live", "/health/ready"}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,37 @@ async def test_every_route_but_health_asks_for_a_key(start):
 )
 async def test_a_key_opens_in_either_header(start, headers):
     async with start(api_keys=("key",)) as service:
+        assert (await service.client.get("/v1/info", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("user", ["x", "", "a-trainer"])
+async def test_a_trainer_that_knows_an_address_alone_opens_with_the_key_in_it(start, user):
+    async with start(api_keys=("other", "k:e y/@")) as service:
+        address = httpx.URL("http://test/rm", username=user, password="k:e y/@")
+        reply = await service.client.post(address, json={"prompt": "p", "response": "r"})
+        wrong = address.copy_with(password="k:e")
+        refused = await service.client.post(wrong, json={"prompt": "p", "response": "r"})
+
+    assert reply.status_code == 200
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_api_key")
+    assert "Basic" in refused.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    ["", "key", "a2V5", "x:key", base64.b64encode(b"key:").decode(), "eDpr\xff", "eDprZXk"],
+)
+async def test_credentials_that_hold_no_password_are_none(start, credentials):
+    async with start(api_keys=("key",)) as service:
+        header = {"Authorization": f"Basic {credentials}".encode("latin-1")}
+        reply = await service.client.get("/v1/info", headers=header)
+
+    assert (reply.status_code, reply.json()["code"]) == (401, "missing_api_key")
+
+
+async def test_basic_credentials_of_a_proxy_leave_the_callers_own_key_alone(start):
+    async with start(api_keys=("key",)) as service:
+        headers = {"Authorization": "Basic cHJveHk6b3du", "X-API-Key": "key"}
         assert (await service.client.get("/v1/info", headers=headers)).status_code == 200
 
 

@@ -1,10 +1,13 @@
 import json
 import logging
+import sys
+import threading
+import warnings
 
 import pytest
 import structlog
 
-from service.observability.logs import configure_logging, where
+from service.observability.logs import configure_logging, quiet_libraries, where
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +16,8 @@ def restored():
     handlers, level = root.handlers, root.level
     yield
     root.handlers, root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
     structlog.reset_defaults()
 
 
@@ -31,6 +36,64 @@ def test_nothing_that_is_logged_can_forge_a_line_or_move_a_cursor(capsys):
     assert text.count("\n") == 2
     assert all(char == "\n" or 32 <= ord(char) < 127 for char in text)
     assert json.loads(text.splitlines()[0])["value"] == nasty
+
+
+def test_nothing_that_a_person_reads_can_forge_a_line_or_move_a_cursor(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    configure_logging("info")
+    nasty = "".join(map(chr, [*range(32), 127, *range(128, 160), 0x2028, 0x202E, 0xD800]))
+
+    structlog.get_logger("x").info("event", value=nasty)
+    logging.getLogger("library").warning("said %s", nasty)
+
+    text = capsys.readouterr().err
+    assert text.count("\n") == 2
+    assert all(char == "\n" or char.isprintable() for char in text)
+
+
+def test_a_person_reads_sentences_and_a_log_has_json(capsys, monkeypatch):
+    configure_logging("info")
+    structlog.get_logger("x").warning("not_good", count=2, why="too few of them", absent=None)
+    assert json.loads(capsys.readouterr().err)["event"] == "not_good"
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    configure_logging("info")
+    structlog.get_logger("x").warning("not_good", count=2, why="too few of them", absent=None)
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert first[8:] == " warning: not good count=2"
+    assert second == "  why: too few of them"
+
+
+def test_a_warning_and_a_crash_are_lines_of_the_log(capsys):
+    configure_logging("info")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    try:
+        raise ValueError("a private text")
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    thread = threading.Thread(target=lambda: json.loads("{"))
+    thread.start()
+    thread.join()
+
+    warned, crashed, of_thread = events(capsys)
+    assert "DeprecationWarning: old" in warned["event"]
+    assert (crashed["event"], crashed["error"]) == ("crashed", "ValueError")
+    assert of_thread["error"] == "JSONDecodeError"
+    assert "private" not in json.dumps(crashed)
+
+
+def test_libraries_write_through_the_log_and_draw_no_bars(capsys):
+    import transformers.utils.logging
+
+    configure_logging("info")
+    quiet_libraries()
+    transformers.utils.logging.get_logger("transformers.x").warning("said")
+    list(transformers.utils.logging.tqdm([1, 2], desc="Loading weights"))
+
+    assert [event["event"] for event in events(capsys)] == ["said"]
 
 
 def test_a_librarys_traceback_is_logged_without_its_message(capsys):

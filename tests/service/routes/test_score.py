@@ -229,3 +229,11 @@ async def test_a_model_of_another_name_is_measured_and_changes_no_reply(start):
                 assert list(info["models"]) == list(names)
 
     assert replies[0] == replies[1]
+
+
+async def test_the_body_of_vllms_score_is_told_where_it_belongs(client):
+    for body in ({"queries": "q", "documents": ["d"]}, {"text_1": "q", "text_2": "d"}):
+        reply = await client.post("/score", json=body)
+
+        assert (reply.status_code, reply.json()["code"]) == (422, "other_contract")
+        assert "/v1/score" in reply.json()["detail"]

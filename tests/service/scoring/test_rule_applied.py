@@ -1,4 +1,5 @@
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import score_items
 from tests.service.conftest import Service, Start
 from tests.service.rig import until
+from tests.service.scripted import ScriptedScorer, serving
 
 BROKEN = ItemFailure("missing_field", "say what was asked", "/items/1/prompt")
 
@@ -21,6 +23,21 @@ def described(results: ItemResult) -> str | tuple[str, str]:
     if isinstance(results, ItemFailure):
         return results.code, results.pointer
     return results.selected
+
+
+@pytest.mark.parametrize("route", ["/score", "/compare", "/ppo_reward"])
+async def test_a_safety_prompt_without_a_safety_model_is_warned_of(
+    tmp_path: Path, route: str
+) -> None:
+    responses = {"responses": ["a", "b"]} if route == "/compare" else {"response": "a"}
+    items = [{"prompt": "p", **responses, "is_safety": tag} for tag in (True, False)]
+    async with serving(tmp_path, ScriptedScorer(("helpfulness",))) as client:
+        reply = await client.post(route, json={"items": items})
+
+    tagged, plain = reply.json()["items"]
+    for one in tagged.get("responses", [tagged]):
+        assert "no_safety_model" in one["warnings"]
+    assert "no_safety_model" not in str(plain)
 
 
 async def test_every_outcome_lands_at_its_own_item_with_a_pointer_into_the_body(

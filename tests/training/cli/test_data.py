@@ -23,9 +23,14 @@ def test_the_report_is_printed_and_written(tmp_path: Path, preferences: Path) ->
     assert code == 0
     assert "24 pairs of 48 responses" in output
     assert "characters in the middle" in output
+    row = preference_rows(32)[0]
+    assert " as it was understood: prompt" in output
+    best, worst = (row["responses"][row["ranking"].index(rank)] for rank in (0, 1))
+    assert f"chosen {best} is_safe True rejected {worst} is_safe False" in output
     report = json.loads(written.read_text())
     assert report["splits"]["heldout"]["pairs"] == 8
     assert report["length_unit"] == "characters"
+    assert "understood" not in rewardd("data", str(preferences), "--rows", "0")[1]
 
 
 def test_with_a_base_lengths_are_its_tokens_and_its_limit_holds(
@@ -92,20 +97,20 @@ def test_a_mixture_is_drawn_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["absent.jsonl"], "absent.jsonl does not exist"),
-        (["{data}", "--role", "wit"], "--role must be one of"),
-        (["{data}", "--mixture", "soup"], "--mixture must be one of"),
-        (["{data}", "--json", "/nowhere/at/all.json"], "can't write"),
+        (["absent.jsonl"], 1, "absent.jsonl does not exist"),
+        (["{data}", "--role", "wit"], 2, "one of 'safety'"),
+        (["{data}", "--mixture", "soup"], 2, "--mixture"),
+        (["{data}", "--json", "/nowhere/at/all.json"], 1, "can't write"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
-    preferences: Path, arguments: list[str], message: str
+    preferences: Path, arguments: list[str], status: int, message: str
 ) -> None:
     code, output = rewardd("data", *[part.format(data=preferences) for part in arguments])
 
-    assert code == 1
+    assert code == status
     assert message in output
 
 

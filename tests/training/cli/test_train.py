@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,29 @@ def test_train_writes_a_checkpoint_and_shows_the_baselines(
         assert words in shown
     manifest = json.loads((output / "reward_model.json").read_text())
     assert (manifest["role"], manifest["training"]["margins"]) == ("safety", "large")
+
+    code, shown = rewardd(*arguments)
+    assert code == 1
+    assert "--overwrite" in shown
+
+
+def test_too_few_updates_are_told_with_a_command_that_makes_enough(
+    tiny_base: Path, preferences: Path, tmp_path: Path
+) -> None:
+    arguments = ["train", "--role", "safety", "--data", str(preferences), "--no-packing"]
+    arguments += ["--base", str(tiny_base), "--output", str(tmp_path / "my model"), "--no-report"]
+
+    code, shown = rewardd(*arguments)
+    assert code == 0, shown
+    assert "warning: 24 examples make only 1 update;" in shown
+    command = shlex.split(shown[shown.index("rewardd train") :].partition(" loading ")[0])
+    code, shown = rewardd(*command[1:])
+
+    assert code == 0, shown
+    assert "51 updates" in shown
+    assert "warning" not in shown
+    training = json.loads((tmp_path / "my model" / "reward_model.json").read_text())["training"]
+    assert (training["packing"], training["report"], training["role"]) == (False, False, "safety")
 
 
 @pytest.mark.parametrize(

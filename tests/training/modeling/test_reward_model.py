@@ -1,8 +1,12 @@
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -20,18 +24,19 @@ from rm_core.errors import (
     UnsafeCheckpoint,
 )
 from rm_core.types import Dialogue, Message
-from tests.models import make_model, make_tokenizer
+from tests.models import make_model, make_tokenizer, save_checkpoint
 from training.modeling.reward_model import (
     ENCODER_TEMPLATE,
     PAD_TOKEN,
     TrainableModel,
+    check_base,
     disable_dropout,
     initialise_head,
     reward_model_from,
 )
 
 
-def model_on(base: Path, directory: Path, **tokens: str | None) -> TrainableModel:
+def model_on(base: Path, directory: Path, **tokens: Any) -> TrainableModel:
     """A reward model on that base with some of its tokenizer's tokens or its template changed."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     for name, value in tokens.items():
@@ -209,3 +214,75 @@ def test_trunks_of_one_base_are_equal_whatever_seed_draws_their_heads(
     trunk, others = one.base_model.state_dict(), other.base_model.state_dict()
     assert all(torch.equal(trunk[name], others[name]) for name in trunk)
     assert not torch.equal(one.score.weight, other.score.weight)
+
+
+def test_the_default_among_named_templates_is_what_training_renders_with(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    own = AutoTokenizer.from_pretrained(tiny_base).chat_template
+    named: Any = {"default": own, "tool_use": "{{ messages[0].content }}"}
+
+    started = model_on(tiny_base, tmp_path / "named", chat_template=named)
+
+    assert started.tokenizer.chat_template == own
+    assert started.encoder.contract.rendering == "chat"
+    with pytest.raises(CheckpointError, match="chat templates tool_use and none"):
+        model_on(tiny_base, tmp_path / "none", chat_template={"tool_use": "x"})
+
+
+def edited(directory: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> str:
+    """A reward model whose tensors were changed."""
+    save_checkpoint(directory)
+    weights = load_file(directory / "model.safetensors")
+    change(weights)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    return str(directory)
+
+
+def lost_head(weights: dict[str, torch.Tensor]) -> None:
+    weights["v_head.weight"] = weights.pop("score.weight")
+
+
+def hidden_layers(weights: dict[str, torch.Tensor]) -> None:
+    del weights["score.weight"]
+    weights |= {"score.0.weight": torch.ones(4, 32), "score.2.weight": torch.ones(1, 4)}
+
+
+def dropped_bias(weights: dict[str, torch.Tensor]) -> None:
+    weights["model.layers.0.self_attn.q_proj.bias"] = torch.ones(32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lost_head, r"lacks score\.weight; .* --head v_head"),
+        (hidden_layers, "training starts from linear ones"),
+        (dropped_bias, r"q_proj\.bias, for which its architecture has no place"),
+    ],
+)
+def test_a_reward_model_that_would_lose_a_part_is_no_base(
+    change: Callable[[dict[str, torch.Tensor]], object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        reward_model_from(edited(tmp_path / "base", change), max_length=64, seed=0)
+
+
+def test_a_quantised_base_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    directory = save_checkpoint(tmp_path / "base")
+    path = directory / "config.json"
+    config = json.loads(path.read_text()) | {"quantization_config": {"quant_method": "awq"}}
+    path.write_text(json.dumps(config))
+
+    with pytest.raises(CheckpointError, match=r"quantised \(awq\)"):
+        check_base(str(directory))
+
+
+def test_what_transformers_raises_over_a_base_is_one_sentence(tmp_path: Path) -> None:
+    directory = save_checkpoint(tmp_path / "base")
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": "many"}))
+
+    with pytest.raises(CheckpointError, match="expected int, got str") as told:
+        reward_model_from(str(directory), max_length=64, seed=0)
+
+    assert "\n" not in str(told.value)

@@ -12,6 +12,7 @@ from training.data.records import (
     margin_of,
     messages_of,
     text_of,
+    wrong_kind,
 )
 from training.errors import MalformedRow
 from training.types import Strength
@@ -28,7 +29,7 @@ def number_of(row: Mapping[str, Any], key: str) -> float:
     """A required finite number of a row."""
     value = row.get(key)
     if not is_number(value) or not math.isfinite(value):
-        raise MalformedRow(f"`{key}` must be a finite number, found {kind_of(value)}")
+        raise wrong_kind(row, key, "a finite number")
     return float(value)
 
 
@@ -47,14 +48,14 @@ def flag_of(row: Mapping[str, Any], key: str) -> bool:
         return value
     if is_number(value) and value in {0, 1}:
         return bool(value)
-    raise MalformedRow(f"`{key}` must be true or false, found {kind_of(value)}")
+    raise wrong_kind(row, key, "true or false")
 
 
 def list_of(row: Mapping[str, Any], key: str) -> list[Any]:
     """A required list of a row."""
     value = row.get(key)
     if not isinstance(value, list):
-        raise MalformedRow(f"`{key}` must be a list, found {kind_of(value)}")
+        raise wrong_kind(row, key, "a list")
     return value
 
 

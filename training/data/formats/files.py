@@ -1,4 +1,4 @@
-"""The rows of one data file, each with its place: JSON, JSON Lines, CSV, Parquet, Arrow.
+"""The rows of one data file, each with its place: JSON, CSV, Excel, Parquet, Arrow.
 
 A row that is broken in itself comes with what is wrong with it, and the rest of the file follows.
 What no row can be read from is a `DataError`.
@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.rows.open import open_file, suffix_of
-from training.data.rows.row import RowProblem
+from training.data.rows.open import TEXT_TABLES, WORKBOOK, open_file, suffix_of
+from training.data.rows.row import Cells, RowProblem
 from training.errors import DataError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet", ".arrow")
+SUFFIXES = (
+    *(
+        f"{suffix}{packed}"
+        for suffix in (".jsonl", ".json", ".csv", ".tsv")
+        for packed in ("", ".gz")
+    ),
+    *(".parquet", ".arrow", ".xlsx"),
+)
 """What the name of a data file ends with."""
 
 
@@ -34,22 +41,23 @@ class Row:
     problem: str = ""
 
 
-def rows_of_file(path: Path, label: str) -> Iterator[Row]:
+def rows_of_file(path: Path, label: str, *, sheet: str | None = None) -> Iterator[Row]:
     """Each row of a file.
 
     Args:
         path: of one of the `SUFFIXES`.
         label: what the file is called in places.
+        sheet: of a workbook; None where only one holds anything.
 
     Raises:
         DataError: the file can't be read at all.
     """
     if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path} is none of {', '.join(SUFFIXES)}")
-    value_of = {".csv": _csv_values, ".parquet": _present, ".arrow": _present}.get(
-        suffix_of(path), dict
-    )
-    with closing(open_file(path, allows_nan=True)) as rows:
+    value_of = {".parquet": _present, ".arrow": _present}.get(suffix_of(path), dict)
+    if suffix_of(path) in (*TEXT_TABLES, WORKBOOK):
+        value_of = cell_values
+    with closing(open_file(path, allows_nan=True, sheet=sheet)) as rows:
         for row in rows.read():
             where = f"{label}:{row.number}" if row.is_line else f"{label}:[{row.number}]"
             if row.problem is None:
@@ -65,7 +73,8 @@ def rows_of_table(rows: Iterable[Mapping[str, Any]], label: str) -> Iterator[Row
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    present = {key: value for key, value in values.items() if value is not None}
+    return Cells(present, values.keys() - present.keys())
 
 
 def _in_words(problem: RowProblem) -> str:
@@ -77,6 +86,7 @@ def _in_words(problem: RowProblem) -> str:
         "not_an_object": "a row must be a JSON object",
         "not_csv": f"not valid CSV ({problem.detail})",
         "cell_count": problem.detail,
+        "not_a_value": problem.detail,
     }[problem.defect]
 
 
@@ -92,8 +102,13 @@ _JSON_COLUMNS = {
 """Columns that formats read as something else than text, so that CSV holds them as JSON."""
 
 
-def _csv_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {column: _cell(column, text) for column, text in values.items()}
+def cell_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of CSV or of a workbook, where a text may stand for more than itself."""
+    read = {
+        column: _cell(column, value) if isinstance(value, str) else value
+        for column, value in values.items()
+    }
+    return Cells(read, values.empty if isinstance(values, Cells) else ())
 
 
 def _cell(column: str, text: str) -> Any:

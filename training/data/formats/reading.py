@@ -246,5 +246,12 @@ def _nothing(parts: Sequence[Part], read: ReadRecords) -> str:
 
 
 def _listed(malformed: Sequence[Malformed], most: int = 3) -> str:
-    shown = "; ".join(f"{row.where}: {row.problem}" for row in malformed[:most])
-    return shown + ("; …" if len(malformed) > most else "")
+    """The first row of each problem, and in how many more it is."""
+    by_problem: dict[str, list[Malformed]] = {}
+    for row in malformed:
+        by_problem.setdefault(row.problem, []).append(row)
+    shown = [
+        f"{rows[0].where}: {problem}" + (f" (and in {len(rows) - 1} more)" if rows[1:] else "")
+        for problem, rows in by_problem.items()
+    ]
+    return "; ".join(shown[:most]) + ("; …" if len(shown) > most else "")

@@ -16,6 +16,7 @@ from training.data.formats.steps import ProcessStepsFormat, StepwiseFormat
 from training.data.formats.token_ids import TokenIdsFormat
 from training.data.formats.trl import TrlConversationalFormat, TrlImplicitFormat
 from training.data.formats.ultrafeedback import BinarizedFormat, UltraFeedbackFormat
+from training.data.formats.unknown import why_unknown
 from training.data.formats.unranked import UnrankedFormat
 from training.data.records import PreferenceRecord
 from training.errors import DataError, MalformedRow
@@ -136,11 +137,9 @@ def detect_format(row: Mapping[str, Any], options: FormatOptions | None = None) 
     """The first format that a row matches.
 
     Raises:
-        MalformedRow: none; the message lists what would be understood.
+        MalformedRow: none; the message says what the nearest layout lacks.
     """
     for candidate in formats_for(options) if options else FORMATS:
         if candidate.matches(row):
             return candidate
-    found = ", ".join(sorted(str(key) for key in row)[:12]) or "none"
-    understood = "; ".join(f"{f.name}: {f.keys}" for f in FORMATS)
-    raise MalformedRow(f"unknown format with the keys {found}. Understood are {understood}")
+    raise MalformedRow(why_unknown(row))

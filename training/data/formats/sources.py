@@ -14,6 +14,7 @@ from typing import Any
 from training.data.formats.files import SUFFIXES, Row, rows_of_file, rows_of_table
 from training.data.formats.options import FormatOptions
 from training.data.formats.splits import declared_splits, split_named
+from training.data.rows.open import WORKBOOK, suffix_of
 from training.data.rows.table_rows import is_saved_dataset, load_saved_dataset
 from training.errors import DataError
 from training.types import Split
@@ -56,9 +57,9 @@ def parts_of(place: str, options: FormatOptions) -> list[Part]:
     if path is None:
         return _hub(place, options)
     if path.is_file():
-        if inner is not None:
+        if inner is not None and suffix_of(path) != WORKBOOK:
             raise DataError(f"{path} is a file, so there is no {inner!r} in it")
-        return [_file(path, options)]
+        return [_file(path, options, sheet=inner)]
     if inner is not None:
         return _inside(path, inner, options)
     if is_saved_dataset(path):
@@ -80,10 +81,14 @@ def _located(place: str) -> tuple[Path | None, str | None]:
     return None, inner or None
 
 
-def _file(path: Path, options: FormatOptions, split: Split | None = None) -> Part:
+def _file(
+    path: Path, options: FormatOptions, split: Split | None = None, sheet: str | None = None
+) -> Part:
     if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path} is none of {', '.join(SUFFIXES)}")
-    return Part(str(path), lambda label: rows_of_file(path, label), path.name, options, split)
+    place = str(path) if sheet is None else f"{path}@{sheet}"
+    label = path.name if sheet is None else f"{path.name}@{sheet}"
+    return Part(place, partial(rows_of_file, path, sheet=sheet), label, options, split)
 
 
 def _inside(path: Path, inner: str, options: FormatOptions) -> list[Part]:

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON arrays, gzipped or not, row by row."""
+"""JSON Lines, JSON arrays and objects that wrap one, gzipped or not, row by row."""
 
 import io
 import json
@@ -13,6 +13,9 @@ from training.errors import DataError
 
 MAX_ROW_BYTES = 64 * 1024 * 1024
 """The longest row that is read; eight times what a server takes unless it is told otherwise."""
+
+WRAPPER = "data"
+"""Under which key an object holds the rows, where a file is not a list of them."""
 
 _CHUNK = 64 * 1024
 _SPACE = " \t\r\n"
@@ -58,7 +61,7 @@ class JsonLinesRows(ByteFile):
 
 
 class JsonArrayRows(ByteFile):
-    """One JSON array of objects, of which only one element is held at a time."""
+    """One JSON array of objects, also as {"data": [...]}; only one element is held at a time."""
 
     def __init__(self, path: Path, *, allows_nan: bool = False) -> None:
         super().__init__(path)
@@ -77,15 +80,20 @@ class JsonArrayRows(ByteFile):
                 text.detach()  # else its end would close the file
 
 
-def holds_array(path: Path) -> bool:
-    """Whether a .json file holds an array; many hold JSON Lines."""
+def holds_lines(path: Path) -> bool:
+    """Whether a .json file holds JSON Lines, as many do: its first line is a row."""
     source = ByteFile(path)
     try:
         with source.reading():
-            head = source.file.read(_CHUNK)
+            while (line := source.file.readline(MAX_ROW_BYTES)) and not line.strip():
+                pass
     finally:
         source.close()
-    return head.removeprefix(BOM_UTF8).lstrip()[:1] == b"["
+    try:
+        row = json.loads(line.removeprefix(BOM_UTF8))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and not isinstance(row.get(WRAPPER), list)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -141,6 +149,12 @@ class _Window:
                 return self.held[:1]
             self.more()
 
+    def take(self, character: str, otherwise: str = "") -> None:
+        """Consume the next character, which must be this one."""
+        if self.next_character() != character:
+            raise DataError(otherwise or f"{self.name} is not JSON: a {character!r} is missing")
+        self.held = self.held[1:]
+
     def element(self, number: int) -> Any:
         """The value that begins here, and consume it."""
         while True:
@@ -160,22 +174,62 @@ class _Window:
 
 
 def _elements(window: _Window) -> Iterator[Any]:
-    if window.next_character() != "[":
+    """The rows of the file's one array."""
+    character = window.next_character()
+    if character == "[":
+        yield from _array(window)
+    elif character == "{":
+        yield from _wrapped(window)
+    else:
         raise DataError(f"{window.name}: a .json file must hold a list of rows")
-    window.held = window.held[1:]
+    if window.next_character():
+        raise DataError(f"{window.name}: more follows the list of rows, after its last element")
+
+
+def _array(window: _Window) -> Iterator[Any]:
+    """The elements of the array that begins here."""
+    window.take("[")
     number = 1
-    while (character := window.next_character()) != "]":
+    while window.next_character() != "]":
         if number > 1:
-            if character != ",":
-                raise DataError(
-                    f"{window.name}: no comma or closing bracket after element {number - 1}"
-                )
-            window.held = window.held[1:]
+            window.take(
+                ",", f"{window.name}: no comma or closing bracket after element {number - 1}"
+            )
             window.next_character()
         yield window.element(number)
         number += 1
-    window.held = window.held[1:]
-    if window.next_character():
+    window.take("]")
+
+
+def _wrapped(window: _Window) -> Iterator[Any]:
+    """The elements of the array under `WRAPPER` in the object that begins here."""
+    window.take("{")
+    keys: list[str] = []
+    while window.next_character() != "}":
+        if keys:
+            window.take(",")
+            window.next_character()
+        key = window.element(len(keys) + 1)
+        window.next_character()
+        window.take(":")
+        keys.append(str(key))
+        if key == WRAPPER and keys.count(key) == 1 and window.next_character() == "[":
+            yield from _array(window)
+        else:
+            window.next_character()
+            _refuse_second_list(window.element(len(keys)), str(key), window.name)
+    window.take("}")
+    if WRAPPER not in keys:
         raise DataError(
-            f"{window.name}: more follows the array, whose last element is {number - 1}"
+            f"{window.name}: a .json file must hold a list of rows, alone or as "
+            f'{{"{WRAPPER}": [...]}}; this object has {", ".join(keys[:12]) or "no key"}'
+        )
+
+
+def _refuse_second_list(value: Any, key: str, name: str) -> None:
+    """What stands beside the rows may say what it likes, but hold no rows."""
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        raise DataError(
+            f"{name}: `{key}` is a list of objects too, or instead of `{WRAPPER}`; leave the list "
+            "that is meant alone in a file"
         )

@@ -1,11 +1,19 @@
 """One row of a file, what can be wrong with it, and a file that is open."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 RowDefect = Literal[
-    "too_long", "not_utf8", "not_json", "not_strict_json", "not_an_object", "not_csv", "cell_count"
+    "too_long",
+    "not_utf8",
+    "not_json",
+    "not_strict_json",
+    "not_an_object",
+    "not_csv",
+    "cell_count",
+    "not_a_value",
 ]
 
 
@@ -22,6 +30,39 @@ class RowProblem:
     defect: RowDefect
     at: int = 0
     detail: str = ""
+
+
+class Cells(dict[str, Any]):
+    """A table's row without its empty cells, whose columns it still knows.
+
+    Args:
+        values: of the cells that hold something.
+        empty: the other columns' names.
+    """
+
+    def __init__(self, values: Mapping[str, Any], empty: Iterable[str]) -> None:
+        super().__init__(values)
+        self.empty = frozenset(empty)
+
+
+def absence(values: Mapping[str, Any], column: str) -> str:
+    """What is told of a column in which a row has nothing: null, empty, or another name."""
+    if has_column(values, column):
+        return f"`{column}` is {'null' if column in values else 'empty'}"
+    close = nearest(column, values)
+    return f"there is no `{column}`" + (f"; did you mean `{close}`?" if close else "")
+
+
+def has_column(values: Mapping[str, Any], column: str) -> bool:
+    """Whether a row has a column, be it null or empty."""
+    return column in values or (isinstance(values, Cells) and column in values.empty)
+
+
+def nearest(column: str, values: Iterable[str]) -> str | None:
+    """The name that a column was probably meant to have; None where none is alike."""
+    names = {name.strip().casefold(): name for name in values}
+    close = difflib.get_close_matches(column.casefold(), names, n=1, cutoff=0.7)
+    return names[close[0]] if close else None
 
 
 @dataclass(frozen=True, slots=True)

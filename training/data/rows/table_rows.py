@@ -1,59 +1,17 @@
-"""CSV, Parquet and Arrow files and Hugging Face datasets as rows, a few at a time.
+"""Parquet and Arrow files and Hugging Face datasets as rows, a few at a time.
 
-All but CSV need what the `train` extra installs, imported when such a file is opened.
+They need what the `train` extra installs, imported when such a file is opened.
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from training.data.rows.byte_file import ByteFile
-from training.data.rows.row import Row, RowProblem
+from training.data.rows.row import Row
 from training.errors import DataError
 
 _ROWS_AT_A_TIME = 64
-_LONGEST_CELL = 2**27  # characters; the csv module's own limit of 131072 is a long response
-
-
-class CsvRows(ByteFile):
-    """A CSV file with a header; every value is a text, and empty cells are left out."""
-
-    def read(self, first: int = 0) -> Iterator[Row]:
-        """See `training.data.rows.row.Rows`; a broken line is a row with a problem."""
-        with self.reading():
-            text = io.TextIOWrapper(self.file, encoding="utf-8-sig", newline="")
-            try:
-                yield from islice(self._rows(text), first, None)
-            finally:
-                text.detach()  # else its end would close the file
-
-    def _rows(self, text: io.TextIOBase) -> Iterator[Row]:
-        csv.field_size_limit(_LONGEST_CELL)
-        reader = csv.reader(text, strict=True)
-        header: list[str] | None = None
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                if header is None:
-                    raise DataError(f"{self.name} can't be read as CSV: {error}") from error
-                yield Row(line, {}, RowProblem("not_csv", detail=str(error)), is_line=True)
-                continue
-            if header is None:
-                header = cells
-            elif cells and len(cells) != len(header):
-                counts = f"{len(cells)} cells under {len(header)} column names"
-                yield Row(line, {}, RowProblem("cell_count", detail=counts), is_line=True)
-            elif cells:
-                named = zip(header, cells, strict=True)
-                yield Row(line, {name: cell for name, cell in named if cell}, is_line=True)
 
 
 class ParquetRows:

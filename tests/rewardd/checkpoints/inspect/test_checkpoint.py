@@ -10,13 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewardd.checkpoints.convert.run import ConvertOptions, convert
+from rewardd.checkpoints.inspect import checkpoint as inspect_module
 from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 from rewardd.checkpoints.inspect.report import Inspection
+from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
-from rm_core.text.contract import default_contract
+from rm_core.errors import RewardError
+from rm_core.text.contract import default_contract, template_digest
 from rm_core.types import Baseline
 from tests.adapters import save_adapter, save_base
-from tests.models import EOS, PAD, make_tokenizer, save_checkpoint
+from tests.models import CHAT_TEMPLATE, EOS, PAD, make_tokenizer, save_checkpoint
 from tests.rewardd.checkpoints.convert import foreign
 
 
@@ -237,3 +240,152 @@ def test_an_empty_directory_is_no_model(tmp_path: Path) -> None:
 
     assert found.kind == "no model directory"
     assert "no_weights" in codes(found)
+
+
+def regression_head(directory: Path) -> None:
+    edit_weights(directory, lambda w: w.update({"regression_head.weight": w.pop("score.weight")}))
+
+
+def unsaid_activation(directory: Path) -> None:
+    def deepen(weights: dict[str, torch.Tensor]) -> None:
+        del weights["score.weight"]
+        weights |= {"score.0.weight": torch.ones(4, 32), "score.2.weight": torch.ones(1, 4)}
+
+    edit_weights(directory, deepen)
+
+
+def quantised(directory: Path) -> None:
+    edit_json(
+        directory / "config.json",
+        quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True},
+    )
+
+
+def strict_type(directory: Path) -> None:
+    edit_json(directory / "config.json", vocab_size="many")
+
+
+def extra_bias(directory: Path) -> None:
+    name = "model.layers.0.self_attn.q_proj.bias"
+    edit_weights(directory, lambda weights: weights.update({name: torch.ones(32)}))
+
+
+def lacking(directory: Path) -> None:
+    edit_weights(directory, lambda weights: weights.pop("model.layers.0.mlp.up_proj.weight"))
+
+
+def templates_without_default(directory: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"rag": "x", "tool_use": "y"}
+    tokenizer.save_pretrained(directory)
+
+
+def no_tokenizer(directory: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (directory / name).unlink()
+
+
+REFUSED = [
+    regression_head,
+    unsaid_activation,
+    quantised,
+    strict_type,
+    extra_bias,
+    lacking,
+    templates_without_default,
+    no_tokenizer,
+    no_head,
+    two_labels,
+    cut_weights,
+]
+
+
+@pytest.mark.parametrize("damage", REFUSED, ids=lambda damage: damage.__name__)
+def test_what_the_server_refuses_is_told_in_its_own_words(
+    damage: Callable[[Path], None], plain: Path
+) -> None:
+    damage(plain)
+    with pytest.raises(RewardError) as refused:
+        load_reward_model(str(plain), "safety")
+
+    found = inspect_checkpoint(str(plain))
+
+    problems = [finding for finding in found.findings if finding.severity == "problem"]
+    assert refused.value.code in {finding.code for finding in problems}
+    assert all("\n" not in finding.message for finding in problems)
+    assert not any("None is missing" in finding.message for finding in problems)
+    for word in ("convert", "dequantize", "say true", "called 'default'"):
+        if word in str(refused.value):
+            assert any(word in finding.message for finding in problems), word
+
+
+def test_an_architecture_without_a_head_says_which_tensor_looks_like_one(plain: Path) -> None:
+    regression_head(plain)
+    edit_json(plain / "config.json", architectures=["LlamaForRewards"])
+
+    (problem,) = inspect_checkpoint(str(plain)).findings
+
+    assert "--head regression_head" in problem.message
+
+
+def test_what_becomes_of_each_tensor_is_told(plain: Path) -> None:
+    edit_weights(plain, lambda weights: weights.update({"lm_head.weight": torch.ones(4, 32)}))
+    save_file({"score.bias": torch.tensor([3.0])}, plain / "old_head.safetensors")
+
+    found = inspect_checkpoint(str(plain))
+
+    assert found.sound
+    assert found.tensors is not None
+    assert found.tensors.used == len(load_file(plain / "model.safetensors")) - 1
+    assert found.tensors.left_over == {"lm_head.weight": "a language model's head"}
+    assert found.tensors.files_not_read == ("old_head.safetensors",)
+    assert "file_not_read" in codes(found, "note")
+    assert found.head is not None
+    assert found.head.bias is None
+
+
+def test_a_head_with_hidden_layers_is_described(plain: Path) -> None:
+    unsaid_activation(plain)
+    edit_json(plain / "config.json", rewardd={"head_activation": "relu"})
+
+    found = inspect_checkpoint(str(plain))
+
+    assert found.sound
+    assert found.head is not None
+    assert found.head.name == "score, 2 layers (relu)"
+
+
+def test_the_default_template_is_the_one_that_is_told(plain: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"default": CHAT_TEMPLATE, "tool_use": "y"}
+    tokenizer.save_pretrained(plain)
+
+    found = inspect_checkpoint(str(plain))
+
+    assert found.texts is not None
+    assert found.texts.position["rendering"] == "chat"
+    assert found.texts.template_sha256 == template_digest(CHAT_TEMPLATE)
+
+
+def test_pad_tokens_of_every_file_are_compared(plain: Path) -> None:
+    (plain / "generation_config.json").write_text(json.dumps({"pad_token_id": EOS}))
+
+    found = inspect_checkpoint(str(plain))
+
+    (told,) = [finding for finding in found.findings if finding.code == "pad_tokens_differ"]
+    assert "config.json 258, generation_config.json 257, the tokenizer 258" in told.message
+
+
+def test_what_a_library_raises_over_a_part_hides_no_other(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise IndexError("index out of range\nin self")
+
+    monkeypatch.setattr(inspect_module, "Engine", fail)
+
+    found = inspect_checkpoint(str(plain))
+
+    assert codes(found) == {"unreadable"}
+    assert "IndexError: index out of range in self" in found.findings[-1].message
+    assert found.texts is not None

@@ -41,10 +41,10 @@ def test_equal_texts_are_one_row_of_the_head_so_that_rounding_by_row_keeps_them_
         texts[2], extra_positions=(ReadPosition(3, 0, 0, ""), ReadPosition(40, 0, 0, ""))
     )
     forward = way(load_reward_model(str(save_checkpoint(tmp_path)), "safety").model)
-    exact = ScalarHeads.linear
+    exact = ScalarHeads.evaluate
     monkeypatch.setattr(
         ScalarHeads,
-        "linear",
+        "evaluate",
         lambda self, hidden: exact(self, hidden) + torch.arange(len(hidden))[:, None],
     )
 

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from datasets import Dataset
 
+from tests.training.data.rows.workbooks import write_workbook
 from training.data.formats.files import SUFFIXES, rows_of_file
 from training.errors import DataError
 
@@ -30,9 +31,12 @@ def write(path: Path) -> None:
     elif plain.endswith(".arrow"):
         Dataset.from_list(ROWS).save_to_disk(path.parent / "saved")
         next((path.parent / "saved").glob("*.arrow")).rename(path)
-    elif plain.endswith(".csv"):
+    elif plain.endswith(".xlsx"):
+        write_workbook(path, ROWS)
+    elif plain.endswith((".csv", ".tsv")):
+        separator = "\t" if plain.endswith(".tsv") else ","
         with (path.parent / plain).open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["prompt", "chosen", "rejected", "margin"])
+            writer = csv.DictWriter(file, list(ROWS[0]), delimiter=separator)
             writer.writeheader()
             writer.writerows(ROWS)
     elif plain.endswith(".json"):
@@ -94,7 +98,9 @@ def test_a_cell_may_be_longer_than_the_csv_modules_own_limit(tmp_path: Path) -> 
     assert len((next(rows_of_file(path, "d")).value or {})["prompt"]) == 200_000
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv.gz", "a.jsonl.gz", "a.txt"])
+@pytest.mark.parametrize(
+    "name", ["a.parquet", "a.arrow", "a.csv.gz", "a.jsonl.gz", "a.xlsx", "a.txt"]
+)
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"\x00nothing of the kind")
@@ -111,7 +117,7 @@ def test_a_table_in_another_encoding_is_refused_by_its_line(tmp_path: Path) -> N
         list(rows_of_file(path, "a.csv"))
 
 
-@pytest.mark.parametrize("content", ['{"a": 1}', "[", "3"])
+@pytest.mark.parametrize("content", ['{\n"a": 1}', "[", "3"])
 def test_a_json_file_must_hold_a_list(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content)

@@ -8,7 +8,7 @@ from rm_core.types import Message
 from tests.architecture.source import ROOT
 from training.data.formats import FORMATS, detect_format, format_named
 from training.data.records import PreferenceRecord, StepLabel
-from training.errors import DataError, MalformedRow
+from training.errors import DataError
 
 HH = "\n\nHuman: Why?\n\nAssistant: "
 ASK = {"role": "user", "content": "Why?"}
@@ -282,14 +282,6 @@ def test_every_format_stands_in_the_documents_table() -> None:
     table = (ROOT / "docs" / "guides" / "data-formats.md").read_text("utf-8")
 
     assert [layout.name for layout in FORMATS if f"| `{layout.name}` |" not in table] == []
-
-
-def test_an_unknown_row_is_answered_with_what_would_be_understood() -> None:
-    with pytest.raises(MalformedRow) as refusal:
-        detect_format({"question": "secret text"})
-
-    assert all(layout.name in str(refusal.value) for layout in FORMATS)
-    assert "secret text" not in str(refusal.value)
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist() -> None:

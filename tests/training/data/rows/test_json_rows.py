@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from training.data.rows import json_rows
 from training.data.rows.json_rows import JsonArrayRows, JsonLinesRows
+from training.data.rows.open import open_file
 from training.errors import DataError
 
 
@@ -116,3 +117,43 @@ def test_a_broken_array_ends_the_run_after_its_good_elements(tmp_path: Path, tex
     with closing(JsonArrayRows(path)) as rows, pytest.raises(DataError, match="element"):
         found.extend(row.values for row in rows.read())
     assert found == ([{"a": 1}] if '"a": 1}' in text else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"data": [{"a": 1}, {"a": 2}]}',
+        '{"version": "1", "of": {"data": [3]}, "data": [{"a": 1}, {"a": 2}], "tags": ["x"]}\n',
+        '\n{\n  "data": [\n    {"a": 1},\n    {"a": 2}\n  ],\n  "license": null\n}',
+        '[{"a": 1}, {"a": 2}]',
+        '{"a": 1}\n{"a": 2}\n',
+    ],
+)
+def test_rows_stand_in_a_list_in_an_object_or_line_by_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(text)
+
+    with closing(open_file(path)) as rows:
+        assert [row.values for row in rows.read()] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"train": [{"a": 1}]}\n', "`train` is a list of objects"),
+        ('{"data": [{"a": 1}], "test": [{"a": 2}]}', "`test` is a list of objects too"),
+        ('{"data": [{"a": 1}], "data": [{"a": 2}]}', "`data` is a list of objects too"),
+        ('{\n"a": 1, "b": 2}', "this object has a, b"),
+        ('{"data": [{"a": 1}]} {"data": []}', "more follows"),
+        ('{"data": [{"a": 1}]', "is missing"),
+        ('{"data": [{"a": 1}}', "no comma or closing bracket after element 1"),
+    ],
+)
+def test_an_object_that_may_be_meant_otherwise_is_refused(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(text)
+
+    with closing(JsonArrayRows(path)) as rows, pytest.raises(DataError, match=told):
+        list(rows.read())
