@@ -19,6 +19,7 @@ RewardError
 │  ├─ WrongNumLabels     not a scalar head
 │  ├─ MissingHead        the weights hold no trained head
 │  ├─ UnaccountedWeights  tensors that the model lacks, or has no place for
+│  ├─ UnsupportedModel   no way of running it gives the rewards of each text alone
 │  ├─ DigestMismatch     a file differs from the manifest
 │  ├─ WrongRole          a safety model where helpfulness was asked for, or the reverse
 │  └─ InvalidManifest    reward_model.json can't be read
@@ -144,6 +145,12 @@ class UnaccountedWeights(CheckpointError):
     """Raised when the files lack a weight of the model, or hold one that it has no place for."""
 
     code: ClassVar[str] = "unaccounted_weights"
+
+
+class UnsupportedModel(CheckpointError):
+    """Raised when no way of running a model gives each text the reward that it has alone."""
+
+    code: ClassVar[str] = "unsupported_model"
 
 
 class DigestMismatch(CheckpointError):

@@ -17,6 +17,18 @@ from rm_core.types import DType
 if TYPE_CHECKING:
     from service.settings import Settings
 
+LOGGED = (
+    "architecture",
+    "dtype",
+    "device",
+    "path",
+    "path_reason",
+    "max_length",
+    "max_length_reason",
+    "precision_error",
+)
+"""What the log says of each model that was loaded."""
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _WRONG_SETTINGS = 2
@@ -160,8 +172,7 @@ def run(settings: "Settings") -> int:
             compile_layers=settings.compile_layers,
         ).result()
     for role, model in engine.describe().items():
-        told = ("architecture", "dtype", "device", "path", "path_reason", "precision_error")
-        log.info("loaded", role=role, **{key: model[key] for key in told})
+        log.info("loaded", role=role, **{key: model[key] for key in LOGGED})
         for note in model["notes"]:
             log.warning("checkpoint", role=role, note=note)
     try:

@@ -141,4 +141,6 @@ def _manifest_lines(inspection: "Inspection") -> list[tuple[str, str]]:
     if inspection.path is not None:
         path = inspection.path
         lines.append(("engine", f"{path['path']}: {path['path_reason']}"))
+        if path["max_length_reason"] is not None:
+            lines.append(("room", f"{path['max_length']} tokens: {path['max_length_reason']}"))
     return lines

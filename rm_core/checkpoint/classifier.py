@@ -32,6 +32,7 @@ from rm_core.checkpoint.heads import (
     read_head_bias,
 )
 from rm_core.checkpoint.json_files import in_short
+from rm_core.checkpoint.padding import without_unknown_pad
 from rm_core.checkpoint.stored_heads import (
     TOLD_BY_ARCHITECTURE,
     StoredHead,
@@ -303,7 +304,7 @@ def from_pretrained(
                 ignore_mismatched_sizes=True,  # told below, by name
                 dtype=dtype,
                 output_loading_info=True,
-                **options,
+                **{**without_unknown_pad(directory), **options},
             )
     except CheckpointError:
         raise

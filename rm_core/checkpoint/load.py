@@ -118,7 +118,7 @@ def load_reward_model(
         parts, manifest = _load_full(directory, name, role, device, dtype)
     contract = _contract(parts.tokenizer, parts.model.config, manifest)
     contract = overrides.applied_to(contract, parts.tokenizer)
-    pad_token_id = parts.model.config.get_text_config().pad_token_id
+    pad_token_id = getattr(parts.model.config.get_text_config(), "pad_token_id", None)
     if parts.base is not None and (pad_token_id is None or manifest is not None):
         # peft saves no config.json, in which training has told the model its pad token: the base's
         # may be EOS, and an adapter of ours never was trained so.

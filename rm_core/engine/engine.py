@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, get_args
@@ -12,25 +11,24 @@ import torch
 from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.checkpoint.load import RewardModel, load_reward_model
-from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.mean_head import AveragingForward
-from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.forward.self_test import random_texts
+from rm_core.engine.run import RunTrunk
 from rm_core.engine.trunk.precision import (
     Precision,
-    PrecisionError,
     precision_error,
     reduce_precision,
 )
+from rm_core.engine.trunk.room import fitted, room_told
 from rm_core.engine.trunk.shared import same_trunk
+from rm_core.engine.trunk.vocabulary import embedding_rows
 from rm_core.errors import (
     CheckpointError,
     ConfigurationError,
     EngineClosed,
-    EngineError,
     InputError,
-    OutOfMemory,
     ReadsWholeText,
 )
 from rm_core.text.contract import NO_OVERRIDES, ContractOverrides
@@ -49,21 +47,6 @@ from rm_core.types import (
 )
 
 _MEASURED_TEXTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _Trunk:
-    """One trunk, the models whose heads sit on it, and the way it is run.
-
-    Attributes:
-        names: of the models, in the order of the forward's columns.
-        forward: how the trunk is run.
-        precision_error: of reduced precision, where it was measured.
-    """
-
-    names: tuple[ModelName, ...]
-    forward: Forward
-    precision_error: PrecisionError | None = None
 
 
 class Engine:
@@ -89,7 +72,9 @@ class Engine:
     ) -> None:
         if not models:
             raise ConfigurationError("no reward model given")
-        self._models = dict(models)
+        self._promised = {name: model.profile.max_length for name, model in models.items()}
+        self._models = {name: fitted(model) for name, model in models.items()}
+        self._rows = {name: embedding_rows(model.model) for name, model in self._models.items()}
         self._precision = precision
         self._deterministic = deterministic
         self._compile_layers = compile_layers
@@ -101,6 +86,7 @@ class Engine:
         # Only now, as adapters on one base are reduced together.
         self._reduce_precision(by_trunk)
         self._trunks = list(map(self._prepare, by_trunk, exact))
+        self._demands = {name: t.forward.demands for t in self._trunks for name in t.names}
         self._reads_positions = all(trunk.forward.reads_positions for trunk in self._trunks)
         self._closed = False
 
@@ -125,9 +111,10 @@ class Engine:
             return []
         first, *others = (self._models[name] for name in names)
         heads = [head_of(other.model) for other in others]
-        return PaddedForward(first.model, heads=heads, reason="reference").rewards(
-            _probe_texts(first)
+        reference = BatchedForward(
+            first.model, heads=heads, reason="reference", together="one_by_one"
         )
+        return reference.rewards(_probe_texts(first))
 
     def _reduce_precision(self, by_trunk: list[tuple[ModelName, ...]]) -> None:
         for names in by_trunk:
@@ -139,7 +126,7 @@ class Engine:
                 )
             reduce_precision(first.model, self._precision)
 
-    def _prepare(self, names: tuple[ModelName, ...], exact: list[list[float]]) -> _Trunk:
+    def _prepare(self, names: tuple[ModelName, ...], exact: list[list[float]]) -> RunTrunk:
         """Choose how to run a trunk, and measure what reduced precision has lost."""
         first, *others = (self._models[name] for name in names)
         heads = [head_of(other.model) for other in others]
@@ -155,7 +142,7 @@ class Engine:
             # The same weights once: the other trunks' memory is given back.
             setattr(other.model, other.model.base_model_prefix, first.model.base_model)
         averages = [_averages(self._models[name]) for name in names]
-        return _Trunk(
+        return RunTrunk(
             names, AveragingForward(forward, averages) if any(averages) else forward, error
         )
 
@@ -216,9 +203,24 @@ class Engine:
             if identity not in by_identity:
                 by_identity[identity] = model.encoder.encode(dialogue, truncate=truncate)
             by_model[name] = by_identity[identity]
+            self._check(name, by_model[name])
             if _averages(model):
                 response_positions(by_model[name])  # refused here, not together with others later
         return EncodedItem(by_model)
+
+    def _check(self, name: ModelName, text: Encoded) -> None:
+        """Refuse a text that this model would raise on, in the middle of a batch with others.
+
+        Raises:
+            InputError: an id without an embedding, or the text lacks what the model demands.
+        """
+        rows, largest = self._rows[name], max(text.input_ids)
+        if rows is not None and largest >= rows:
+            raise InputError(
+                f"the {name} model's tokenizer gives id {largest}, and its embedding knows ids up "
+                f"to {rows - 1}; leave the token out, or resize the model's embedding"
+            )
+        self._demands[name].check(text)
 
     def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
         """Raw rewards of each item where it is read, in order; called from one thread.
@@ -229,7 +231,7 @@ class Engine:
         """
         rewards: list[ItemRewards] = [dict.fromkeys(self._models, ()) for _ in items]
         for trunk, texts in self._texts(items):
-            found = iter(_run(trunk, texts))
+            found = iter(trunk.rewards(texts))
             for own, text in zip(rewards, texts, strict=True):
                 rows = islice(found, 1 + len(text.extra_positions))
                 own.update(zip(trunk.names, zip(*rows, strict=True), strict=True))
@@ -240,7 +242,7 @@ class Engine:
         for trunk, texts in self._texts(items):
             trunk.forward.plan_ahead(texts)
 
-    def _texts(self, items: Sequence[EncodedItem]) -> Iterator[tuple[_Trunk, list[Encoded]]]:
+    def _texts(self, items: Sequence[EncodedItem]) -> Iterator[tuple[RunTrunk, list[Encoded]]]:
         """The trunks with what each reads of the items; none where there are no items."""
         if self._closed:
             raise EngineClosed("the engine is closed")
@@ -251,7 +253,10 @@ class Engine:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
         trunks = {name: trunk for trunk in self._trunks for name in trunk.names}
         return {
-            name: _describe(model, trunks[name], self._precision, self._on_base_of(name))
+            name: {
+                **trunks[name].describe(model, self._precision, self._on_base_of(name)),
+                "max_length_reason": room_told(model, self._promised[name]),
+            }
             for name, model in self._models.items()
         }
 
@@ -358,40 +363,3 @@ def _text_identity(model: RewardModel) -> str:
     encoder = model.encoder
     parts = (encoder.tokenizer_fingerprint, repr(encoder.contract), repr(encoder.pad_token_id))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _run(trunk: _Trunk, texts: list[Encoded]) -> list[list[float]]:
-    """A trunk's rewards of texts, with torch's failures told apart."""
-    try:
-        return trunk.forward.rewards(texts)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"{len(texts)} texts do not fit the device together") from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error):  # the CPU allocator's words
-            raise OutOfMemory(f"{len(texts)} texts do not fit in memory") from error
-        raise EngineError(f"the {trunk.names[0]} model's forward failed: {error}") from error
-
-
-def _describe(
-    loaded: RewardModel, trunk: _Trunk, precision: Precision, shares_base_with: list[ModelName]
-) -> dict[str, Any]:
-    model = loaded.model
-    return {
-        **asdict(loaded.profile),
-        "architecture": type(model).__name__,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "device": str(model.device),
-        "dtype": precision if precision != "float32" else str(model.dtype).removeprefix("torch."),
-        "precision_error": None if trunk.precision_error is None else asdict(trunk.precision_error),
-        "path": trunk.forward.path,
-        "path_reason": trunk.forward.reason,
-        "shares_trunk_with": [name for name in trunk.names if name != loaded.profile.role],
-        "adapter": loaded.base is not None,
-        "base": loaded.base,
-        "shares_base_with": shares_base_with,
-        "position": loaded.encoder.contract.to_json(),
-        "reads_places": trunk.forward.reads_positions,
-        "manifest": loaded.manifest is not None,
-        "head": "last_token" if loaded.manifest is None else loaded.manifest.head,
-        "notes": list(loaded.notes),
-    }

@@ -1,7 +1,7 @@
 """PaddleNLP: POST / (`reward_server`), a batch of rendered prompts and responses.
 
 Its client takes any failure for a reward of zero and goes on: it knows no status, no retry and no
-time-out, and reads nothing but `score`. So a request waits for room however long that takes, and a
+time-out, and reads nothing but `score`. So a request waits for room as long as any does, and a
 refusal has no `score`: the client logs a warning for each such batch. Set a fallback reward, or
 watch for that line.
 """

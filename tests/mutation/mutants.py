@@ -5,9 +5,11 @@ Where a module moves, its path and its tests' paths change in the table of targe
 
 from dataclasses import dataclass
 
+from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.reward_mutants import REWARD_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
+from tests.mutation.text_mutants import TEXT_MUTATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,6 @@ COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
 POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
 PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
 
-TEXT, TEST_TEXT = "rm_core/text", "tests/rm_core/text"
-TEMPLATE = _target(f"{TEXT}/template.py", f"{TEST_TEXT}/test_template.py")
-SPECIAL_TOKENS = _target(f"{TEXT}/special_tokens.py", f"{TEST_TEXT}/test_stops.py")
-PAIRS = _target(f"{TEXT}/pairs.py", f"{TEST_TEXT}/test_pairs.py")
-TRUNCATION = _target("rm_core/text/encoder.py", "tests/rm_core/text/test_truncation.py")
 LINE = _target(f"{SERVICE}/batching/line.py", f"{TEST_SERVICE}/batching/test_line.py")
 ADMISSION = _target(f"{SERVICE}/batching/admission.py", f"{TEST_SERVICE}/batching/test_waiting.py")
 
@@ -109,19 +106,8 @@ THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_thr
 
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **REWARD_MUTATIONS,
-    TEMPLATE: [
-        ("if body.rstrip().endswith(bare):", "if bare in body:"),
-        ("return str(error) if str(error) in constants else None", "return str(error)"),
-        ("return _SOME_DATE in self._apply", "return _SOME_DATE not in self._apply"),
-    ],
-    SPECIAL_TOKENS: [
-        ("return bare + self.tail if found else text", "return bare if found else text"),
-        ("found = found or stop in foreign", "found = stop in foreign"),
-    ],
-    PAIRS: [
-        ("dropped = set([*prompt, *response][:excess])", "dropped = set(range(excess))"),
-        ('tuple(found.get("token_type_ids", ()))', "()"),
-    ],
+    **TEXT_MUTATIONS,
+    **BATCH_MUTATIONS,
     PLAN: [
         ("ids[: last + 1]", "ids"),
         ("if shared - depth >= min_shared:", "if shared - depth > min_shared:"),
@@ -218,11 +204,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     NOTICES: [
         ("        self._told.add(stream)\n", ""),
         ("len(self._told) >= self._max_streams", "False"),
-    ],
-    TRUNCATION: [
-        ("ids[:keep_bos] + ids[keep_bos + excess :]", "ids[: len(ids) - excess]"),
-        ("return front + text[excess:]", "return text[excess:]"),
-        ("ids[:keep] + ids[keep + excess :]", "ids[excess:]"),
     ],
     LINE: [
         ("if not self._waiting and self._take(amount):", "if self._take(amount):"),
@@ -345,7 +326,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("else not self.use_activation", "else self.use_activation"),
     ],
     VLLM: [('"classify": True', '"classify": False'), ("None: False", "None: True")],
-    PADDLENLP: [("rendered=True", "rendered=False"), ("waits=True", "waits=False")],
+    PADDLENLP: [("rendered=True", "rendered=False")],
     NEMO_METRICS: [
         ("if rollout.get(FAILURE) is None:", "if True:"),
         ("statistics.stdev(values)", "statistics.pstdev(values)"),

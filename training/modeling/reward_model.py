@@ -31,6 +31,7 @@ from rm_core.checkpoint.load import (
 )
 from rm_core.checkpoint.tokenizer import load_tokenizer
 from rm_core.checkpoint.weights import stored_tensors, weight_files
+from rm_core.engine.trunk.room import room_of
 from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong, MissingHead
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
@@ -304,7 +305,8 @@ def _encoder_of(model: Any, tokenizer: Any, max_length: int) -> tuple[TextEncode
     """What turns dialogues into ids for this model, and the pad token that both now have."""
     pad_token_id = _own_pad_token(tokenizer, model)
     _give_encoder_template(tokenizer, model)
-    limit = min(max_length, model_max_length(model.config, tokenizer))
+    # What the configuration promises may be more than the tables of positions hold.
+    limit = room_of(model, min(max_length, model_max_length(model.config, tokenizer)))
     contract = training_contract(tokenizer, max_length=limit)
     return TextEncoder(tokenizer, contract, pad_token_id=pad_token_id), pad_token_id
 

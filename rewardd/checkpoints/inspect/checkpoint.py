@@ -207,5 +207,13 @@ def _inspect_serving(found: Found, inspection: Inspection) -> None:
             f"{file} is none of the weights that transformers reads, and rewardd doesn't either",
         )
     described = Engine({role: loaded}).describe()[role]
-    shown = ("path", "path_reason", "reads_places", "dtype", "device")
+    shown = (
+        "path",
+        "path_reason",
+        "max_length",
+        "max_length_reason",
+        "reads_places",
+        "dtype",
+        "device",
+    )
     inspection.path = {key: described[key] for key in shown}

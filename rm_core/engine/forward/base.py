@@ -1,12 +1,46 @@
 """The interface of a trunk's forward pass: rewards of encoded texts, and how they are computed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from rm_core.errors import ConfigurationError
+from rm_core.errors import ConfigurationError, InputError
 from rm_core.types import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class TextDemands:
+    """What a text must have, so that a model can read it at all; found out by trying.
+
+    Attributes:
+        fewest_tokens: that it may have; models that pool neighbours need more than one.
+        required_token: an id that it must hold, as the model reads there; None for none.
+    """
+
+    fewest_tokens: int = 1
+    required_token: int | None = None
+
+    def check(self, text: Encoded) -> None:
+        """Refuse a text that the model can't read.
+
+        Raises:
+            InputError: it is too short, or lacks the token.
+        """
+        if text.num_tokens < self.fewest_tokens:
+            raise InputError(
+                f"the model reads no text of fewer than {self.fewest_tokens} tokens, and this one "
+                f"has {text.num_tokens}"
+            )
+        if self.required_token is not None and self.required_token not in text.input_ids:
+            raise InputError(
+                f"the model reads a text at its end-of-text token (id {self.required_token}), and "
+                "this one has none; let the tokenizer add it"
+            )
+
+
+NO_DEMANDS = TextDemands()
 
 
 class Forward(Protocol):
@@ -14,7 +48,7 @@ class Forward(Protocol):
 
     @property
     def path(self) -> str:
-        """The way's name: "packed" or "padded"."""
+        """The way's name: "packed", "padded", "equal_lengths" or "one_by_one"."""
         ...
 
     @property
@@ -30,6 +64,11 @@ class Forward(Protocol):
     @property
     def reads_positions(self) -> bool:
         """Whether rewards can be read within a text: a causal model with linear heads."""
+        ...
+
+    @property
+    def demands(self) -> TextDemands:
+        """What a text must have, so that the model can read it at all."""
         ...
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
@@ -94,6 +133,11 @@ class ForwardAround:
     def reads_positions(self) -> bool:
         """See `Forward`."""
         return self._forward.reads_positions
+
+    @property
+    def demands(self) -> TextDemands:
+        """See `Forward`."""
+        return self._forward.demands
 
 
 def reads_of(text: Encoded) -> list[int]:

@@ -1,9 +1,9 @@
-"""The choice of a model's forward pass: packed without padding, or padded where it must be.
+"""The choice of a model's forward pass: packed without padding, or in batches where it must be.
 
-`packed` is the way for models whose attention transformers lets us replace: decoders over trees of
-shared prefixes, encoders over texts end to end. `padded` serves every other model. `choose_forward`
-decides by looking and then by trying: a model goes a packed way only if its packed rewards equal
-those of each text alone by transformers' own path.
+Packed is the way for models whose attention transformers lets us replace: decoders over trees of
+shared prefixes, encoders over texts end to end. Batches serve every other model. The ways are tried
+one after the other, the fastest first, and a model goes the first whose rewards are those of each
+text alone by transformers' own forward; one that has none is refused.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,18 +14,28 @@ import torch
 from torch import Tensor
 from torch.nn import Linear
 
-from rm_core.checkpoint.heads import has_head_on_tokens
+from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.checkpoint.load import RewardModel
-from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.base import Forward, TextDemands
+from rm_core.engine.forward.batched import BatchedForward
+from rm_core.engine.forward.batches import Together
 from rm_core.engine.forward.by_length import LengthClassForward, class_borders
 from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
-from rm_core.engine.forward.packed import PackedForward, fastest_packed
-from rm_core.engine.forward.padded import PaddedForward
-from rm_core.engine.forward.self_test import TRIAL_ERRORS, random_texts, tried
+from rm_core.engine.forward.packed import PackedForward, PackedWay, packed_ways
+from rm_core.engine.forward.self_test import Trial, told
 from rm_core.engine.trunk.last_layer import read_all_rows
 from rm_core.engine.trunk.sliding_window import hidden_windows
-from rm_core.errors import ConfigurationError
+from rm_core.engine.trunk.vocabulary import end_token
+from rm_core.errors import ConfigurationError, MissingHead, UnsupportedModel
+from rm_core.types import Encoded
+
+_TOGETHER: dict[Together, str] = {
+    "padded": "padded",
+    "equal_lengths": "texts of equal length together",
+    "one_by_one": "texts one by one",
+}
+"""The ways in batches by what is said of them, the fastest first."""
 
 
 def choose_forward(
@@ -41,62 +51,148 @@ def choose_forward(
     Args:
         reward_model: the checkpoint whose trunk is run.
         heads: further heads on the same trunk.
-        reduced: whether the trunk was reduced in precision, so that the two ways round differently.
+        reduced: whether the trunk was reduced in precision, so that ways round differently.
         deterministic: whether a text must get the same bits in any company.
         compile_layers: whether torch compiles the layers; where it can't, they run as they are.
 
     Raises:
+        UnsupportedModel: no way gives each text the reward that it has alone.
         ConfigurationError: `deterministic` is asked of a model that can't run packed.
     """
-    model = reward_model.model
-    makers: list[Callable[[], PackedForward | EncoderRows]] = []
-    if not has_head_on_tokens(model):
-        makers.append(partial(encoder_rows, model, heads=heads))
-    else:
-        if compile_layers:
-            makers.append(partial(compiled_packed, model, heads=heads))
-        makers.append(partial(fastest_packed, model, heads=heads, deterministic=deterministic))
-    forward = _first_that_agrees(reward_model, heads, makers, reduced=reduced)
-    if deterministic and not isinstance(forward, PackedForward):
-        raise ConfigurationError(
-            f"{reward_model.profile.name} can't run deterministically: {forward.reason}; "
-            "unset `deterministic`"
+    model, name = reward_model.model, reward_model.profile.name
+    max_length = reward_model.profile.max_length
+    try:
+        head_of(model)
+        trial = Trial.of(model, heads, max_length, reduced=reduced)
+    except MissingHead:
+        raise
+    except Exception as error:  # models raise what they like
+        raise UnsupportedModel(
+            f"{name} can't be scored: {type(model).__name__} raised {told(error)} on a text of "
+            "token ids alone; rewardd serves models that read text and nothing else"
+        ) from error
+    if not torch.isfinite(trial.alone).all():
+        raise UnsupportedModel(
+            f"{name} can't be scored: {type(model).__name__} gives random texts rewards that are "
+            "not finite; its weights hold NaN or infinity, or overflow in this dtype"
         )
+    obstacle = trunk_obstacle(model)
+    if obstacle is None:
+        forward = _packed(model, _ways(model, heads, deterministic, compile_layers), trial)
+        if not isinstance(forward, str):
+            return _by_length_class(forward, model, max_length)
+        obstacle = forward
+    if deterministic:
+        raise ConfigurationError(
+            f"{name} can't run deterministically: {obstacle}; unset `deterministic`"
+        )
+    return _by_length_class(_batched(name, model, heads, trial, obstacle), model, max_length)
+
+
+def _by_length_class(forward: Forward, model: Any, max_length: int) -> Forward:
     borders = class_borders(model.config)
-    if any(border < reward_model.profile.max_length for border in borders):
+    if any(border < max_length for border in borders):
         return LengthClassForward(forward, borders)
     return forward
 
 
-def _first_that_agrees(
-    reward_model: RewardModel,
-    heads: Sequence[Linear],
-    makers: Sequence[Callable[[], PackedForward | EncoderRows]],
-    *,
-    reduced: bool,
-) -> PackedForward | EncoderRows | PaddedForward:
-    """The first packed way whose rewards are those of each text alone; else the padded way."""
-    model = reward_model.model
-    obstacle = trunk_obstacle(model)
-    if obstacle is not None:
-        return PaddedForward(model, heads=heads, reason=obstacle)
-    probe = random_texts(model, reward_model.profile.max_length, count=4)
-    padded = PaddedForward(model, heads=heads, reason="the packed way failed its self-test")
-    alone = torch.tensor([padded.rewards([text])[0] for text in probe])
-    exact = model.dtype == torch.float32 and not reduced
+def _ways(
+    model: Any, heads: Sequence[Linear], deterministic: bool, compile_layers: bool
+) -> list[tuple[str, Callable[[], PackedForward | EncoderRows]]]:
+    """The packed ways of a model, the fastest first, with what each is called after "not"."""
+    if not has_head_on_tokens(model):
+        return [("in rows", partial(encoder_rows, model, heads=heads))]
+    ways = packed_ways(model, heads=heads, deterministic=deterministic)
+    if compile_layers:
+        ways.insert(0, PackedWay("compiled", partial(compiled_packed, model, heads=heads)))
+    return [(way.name, way.make) for way in ways]
+
+
+def _packed(
+    model: Any, ways: Sequence[tuple[str, Callable[[], PackedForward | EncoderRows]]], trial: Trial
+) -> PackedForward | EncoderRows | str:
+    """The first packed way whose rewards are those of each text alone; else why none is."""
     original = model.config._attn_implementation
     failures: list[str] = []
-    for make in makers:
-        packed = tried(make, lambda made: torch.tensor(made.rewards(probe)), alone, exact=exact)
-        if not isinstance(packed, str):
-            packed.reason = "; ".join(
-                [packed.reason, *(f"not compiled, as {why}" for why in failures)]
-            )
-            return packed
-        failures.append(packed)
-    padded.reason = failures[-1]
-    run_by_transformers(model, original)
-    return padded
+    for name, make in ways:
+        made = trial.tried(make, lambda made: torch.tensor(made.rewards(trial.texts)), way="packed")
+        if not isinstance(made, str):
+            made.reason = "; ".join([made.reason, *failures])
+            return made
+        failures.append(f"not {name}, as {made}")
+        last = made
+        run_by_transformers(model, original)
+    return last if len(failures) == 1 else "; ".join(failures)
+
+
+def _batched(
+    name: str, model: Any, heads: Sequence[Linear], trial: Trial, reason: str
+) -> BatchedForward:
+    """The first way in batches whose rewards are those of each text alone.
+
+    Raises:
+        UnsupportedModel: none is.
+    """
+    demands = TextDemands(trial.fewest_tokens, _required_token(model, trial))
+    failures = [reason, *_demands_told(demands)]
+    ways = dict(_TOGETHER)
+    if trial.keeps is not None:
+        # What a model leaves behind by a text's length, padding to another length would change.
+        del ways["padded"]
+        failures.append("set back before each batch, as it keeps something of the texts before")
+    for together, words in ways.items():
+        options: dict[str, Any] = {
+            "heads": heads,
+            "reason": "; ".join([*failures, *([] if together == "padded" else [words])]),
+            "together": together,
+            "demands": demands,
+            "kept": trial.keeps,
+        }
+        # The trial pads far more than serving does, so that it shows what padding changes.
+        made = trial.tried(
+            partial(BatchedForward, model, **options, most_padding=1.0),
+            lambda made: _in_company(made, trial),
+            way=together.replace("_", "-"),
+        )
+        if not isinstance(made, str):
+            return BatchedForward(model, **options)
+        failures.append(made)
+    raise UnsupportedModel(
+        f"{name} can't be scored: {type(model).__name__} has no way that gives a text the reward "
+        f"that it has alone ({'; '.join(failures)}); take a model whose rewards depend on the text "
+        "alone"
+    )
+
+
+def _in_company(forward: BatchedForward, trial: Trial) -> Tensor:
+    """Rewards of the short texts together, then of the long ones; the second again after them."""
+    rewards = [row for texts in trial.companies for row in forward.rewards(texts)]
+    if len(rewards) > 1:
+        rewards[1] = forward.rewards([trial.texts[1]])[0]
+    return torch.tensor(rewards)
+
+
+def _demands_told(demands: TextDemands) -> list[str]:
+    told = []
+    if demands.required_token is not None:
+        told.append("reads a text at its end-of-text token")
+    if demands.fewest_tokens > 1:
+        told.append(f"reads no text of fewer than {demands.fewest_tokens} tokens")
+    return told
+
+
+def _required_token(model: Any, trial: Trial) -> int | None:
+    """The end-of-text token of a model that reads there, and raises where it finds none."""
+    end = end_token(model)
+    if end is None or has_head_on_tokens(model):
+        return None
+    text = trial.texts[0]
+    ids = tuple(token for token in text.input_ids if token != end)
+    try:
+        BatchedForward(model, reason="", kept=trial.keeps).rewards([Encoded(ids, len(ids) - 1)])
+    except Exception:  # it ran with the token
+        return end
+    return None
 
 
 def run_by_transformers(model: Any, attention: str) -> None:
@@ -125,6 +221,6 @@ def trunk_obstacle(model: Any) -> str | None:
         return "its attention can't be replaced"
     try:
         hidden = hidden_windows(model)
-    except TRIAL_ERRORS as error:
-        return f"the packed way raised {type(error).__name__}"
+    except Exception as error:  # models raise what they like where their attention isn't asked
+        return f"the packed way raised {told(error)}"
     return "what its attention sees stands in its masks alone" if hidden else None

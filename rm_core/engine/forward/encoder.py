@@ -19,7 +19,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, head_of
 from rm_core.engine.attention.blocks import BLOCKS_NAME, Blocks
-from rm_core.engine.forward.base import reads_of, require_whole
+from rm_core.engine.forward.base import NO_DEMANDS, reads_of, require_whole
 from rm_core.engine.forward.token_types import row_token_types
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.policy import consecutive_packs
@@ -45,6 +45,7 @@ class EncoderRows:
     reason = "encoder with replaceable attention"
     shares_prefixes = False
     reads_positions = False
+    demands = NO_DEMANDS
 
     def __init__(
         self, model: Any, *, heads: Sequence[Linear] = (), row_tokens: int | None = None

@@ -1,7 +1,8 @@
 """The packed forward pass: all texts in one row, shared prefixes once, tree attention."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -10,12 +11,12 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
-from rm_core.engine.forward.base import reads_of
+from rm_core.engine.forward.base import NO_DEMANDS, reads_of
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.plan import Pack, plan_pack
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.engine.trunk.deterministic import fix_product_shapes, in_fixed_chunks
-from rm_core.engine.trunk.last_layer import read_all_rows, read_rows_only
+from rm_core.engine.trunk.last_layer import can_skip_rows, read_all_rows, read_rows_only
 from rm_core.types import Encoded
 
 
@@ -68,6 +69,7 @@ class PackedForward:
 
     path = "packed"
     reads_positions = True
+    demands = NO_DEMANDS
 
     def __init__(
         self,
@@ -173,21 +175,57 @@ def reading_order(counts: Sequence[int]) -> list[int]:
     return order
 
 
-def fastest_packed(
+@dataclass(frozen=True, slots=True)
+class PackedWay:
+    """One of the ways to run a trunk over packed rows.
+
+    Attributes:
+        name: what is special about it, after "not", as in "not chunk by chunk".
+        make: gives the forward; the model is then set up for it.
+    """
+
+    name: str
+    make: Callable[[], PackedForward]
+
+
+def packed_ways(
     model: Any, *, heads: Sequence[Linear] = (), deterministic: bool = False
-) -> PackedForward:
-    """The packed way that suits the model and its device."""
-    own = model.device.type == "cpu" and not deterministic and is_llama_shaped(model.base_model)
-    if own:
+) -> list[PackedWay]:
+    """The packed ways of a decoder on its device, the fastest first.
+
+    Each does less of its own than the one before: the last runs every layer whole, as transformers
+    does, on whatever its head may read.
+    """
+
+    def layers(*, skip_unread: bool) -> PackedForward:
+        return PackedForward(
+            model,
+            run=TransformersTrunk(model, skip_unread=skip_unread),
+            heads=heads,
+            reason="decoder with replaceable attention",
+            deterministic=deterministic,
+        )
+
+    def chunks() -> PackedForward:
         return PackedForward(
             model,
             run=ChunkedTrunk(model.base_model),
             heads=heads,
             reason="Llama-shaped decoder on the CPU, run chunk by chunk",
         )
-    return PackedForward(
-        model,
-        heads=heads,
-        reason="decoder with replaceable attention",
-        deterministic=deterministic,
-    )
+
+    ways = [PackedWay("with every row of the last layer", partial(layers, skip_unread=False))]
+    if can_skip_rows(model.base_model):
+        ways.insert(
+            0, PackedWay("with the last layer cut short", partial(layers, skip_unread=True))
+        )
+    if model.device.type == "cpu" and not deterministic and is_llama_shaped(model.base_model):
+        ways.insert(0, PackedWay("chunk by chunk", chunks))
+    return ways
+
+
+def fastest_packed(
+    model: Any, *, heads: Sequence[Linear] = (), deterministic: bool = False
+) -> PackedForward:
+    """The packed way that suits the model and its device."""
+    return packed_ways(model, heads=heads, deterministic=deterministic)[0].make()

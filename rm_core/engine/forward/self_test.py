@@ -1,11 +1,17 @@
-"""The trial that a packed forward must pass: it gives the rewards of each text alone."""
+"""The trial that a way of running a model must pass: it gives the rewards of each text alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import Linear
 
+from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
+from rm_core.engine.forward.batched import BatchedForward
+from rm_core.engine.trunk.kept_state import KeptState
+from rm_core.engine.trunk.vocabulary import end_token, special_tokens, vocabulary_size
 from rm_core.types import Encoded
 
 Made = TypeVar("Made")
@@ -13,31 +19,181 @@ Made = TypeVar("Made")
 SELF_TEST_TOLERANCE = 1e-4
 REDUCED_PRECISION_TOLERANCE = 0.05
 
-TRIAL_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
-"""What a model raises whose attention, or whose parts, are not what they seem."""
+_LONGEST = 80
+_SHORTEST = 16
+"""Tokens that every model must be able to read."""
+
+_LONG_TEXTS = (256, 160)
+"""Lengths at which attention that picks blocks, or pools, does what short texts can't show."""
+
+_LARGE = 500_000_000
+"""Parameters beyond which long texts are left out: they would take a CPU half a minute."""
 
 
 def random_texts(model: Any, max_length: int, *, count: int) -> list[Encoded]:
-    """Random texts that would show a neighbour's influence: shared prefixes, several lengths."""
-    longest = min(max_length, 80)
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = model.config.get_text_config().vocab_size
-    ids = torch.randint(0, vocabulary, (count, longest), generator=generator).tolist()
+    """Random texts that would show a neighbour's influence: shared prefixes, several lengths.
+
+    Each ends with the model's end-of-text token, and one holds it twice: some models read there.
+    """
+    longest = min(max_length, _LONGEST)
     shared = longest // 2
-    rows = [ids[0], ids[0][:shared] + ids[1][shared:], ids[2][: longest // 3], ids[3][:1]]
-    return [Encoded(tuple(row), len(row) - 1) for row in (*rows, *ids[4:])]
+    ids = _random_ids(model, count, longest)
+    rows = [ids[0], ids[0][:shared] + ids[1][shared:], ids[2][: max(1, longest // 3)], ids[3][:1]]
+    end = _end_of_text(model)
+    if end is not None:
+        rows[2][len(rows[2]) // 2] = end
+    return [_text(row, end) for row in (*rows, *ids[4:])]
+
+
+def _end_of_text(model: Any) -> int | None:
+    """The token that ends a text; None where a model takes it for padding and reads before it."""
+    end = end_token(model)
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    return None if end == pad and has_head_on_tokens(model) else end
+
+
+def _random_ids(model: Any, count: int, length: int) -> list[list[int]]:
+    special, size = special_tokens(model), vocabulary_size(model)
+    ordinary = torch.tensor([i for i in range(min(size, 2**17)) if i not in special] or [0])
+    generator = torch.Generator().manual_seed(0)
+    at = torch.randint(0, len(ordinary), (count, length), generator=generator)
+    rows: list[list[int]] = ordinary[at].tolist()
+    return rows
+
+
+def _text(row: Sequence[int], end: int | None) -> Encoded:
+    ids = tuple(row) if end is None else (*row[:-1], end)
+    return Encoded(ids, len(ids) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Random texts and their rewards alone, by transformers' own forward of one text a batch.
+
+    Attributes:
+        texts: see `random_texts`; where a model reads a text as a whole, two longer ones as well.
+        alone: (texts, heads), float32.
+        exact: whether ways compute in float32; in reduced precision they round differently.
+        keeps: what to set the model back to, where a forward leaves something behind; else None.
+        fewest_tokens: of a text that the model can read.
+    """
+
+    texts: list[Encoded]
+    alone: Tensor
+    exact: bool
+    keeps: KeptState | None
+    fewest_tokens: int
+
+    @classmethod
+    def of(cls, model: Any, heads: Sequence[Linear], max_length: int, *, reduced: bool) -> "Trial":
+        """Run random texts alone.
+
+        Raises:
+            Exception: whatever the model raises on a text.
+        """
+        texts = random_texts(model, max_length, count=4)
+        if not has_head_on_tokens(model) and model.num_parameters() <= _LARGE:
+            end = _end_of_text(model)
+            lengths = [min(length, max_length) for length in _LONG_TEXTS]
+            rows = _random_ids(model, len(lengths), max(lengths))
+            texts += [_text(row[:n], end) for row, n in zip(rows, lengths, strict=True)]
+        run = _Alone(model, heads, exact=model.dtype == torch.float32 and not reduced)
+        fewest = run.fewest_tokens(texts[0], at_most=min(max_length, _SHORTEST))
+        if fewest > 1:
+            texts = [text for text in texts if text.num_tokens >= fewest]
+        alone = torch.tensor(list(map(run, texts)))
+        return cls(texts, alone, run.exact, run.keeps, fewest)
+
+    @property
+    def companies(self) -> tuple[list[Encoded], list[Encoded]]:
+        """The short texts and the long ones: all together they would be mostly padding."""
+        short = [text for text in self.texts if text.num_tokens <= _LONGEST]
+        return short, self.texts[len(short) :]
+
+    def tried(
+        self, make: Callable[[], Made], rewards: Callable[[Made], Tensor], *, way: str
+    ) -> Made | str:
+        """See `tried`: with these texts."""
+        return tried(make, rewards, self.alone, exact=self.exact, way=way)
+
+
+class _Alone:
+    """Rewards of one text alone, from a fresh model each time.
+
+    Args:
+        model: whose they are.
+        heads: further heads on its trunk.
+        exact: whether all of it computes in float32.
+    """
+
+    def __init__(self, model: Any, heads: Sequence[Linear], *, exact: bool) -> None:
+        self.exact = exact
+        self.keeps: KeptState | None = None
+        self._model = model
+        self._heads = heads
+        self._fresh = KeptState(model)
+
+    def fewest_tokens(self, text: Encoded, *, at_most: int) -> int:
+        """The length of the shortest text that the model reads.
+
+        Raises:
+            Exception: it reads none of the lengths up to `at_most`.
+        """
+        for length in range(1, at_most + 1):
+            ids = (*text.input_ids[: length - 1], text.input_ids[-1])
+            try:
+                self(Encoded(ids, length - 1))
+            except Exception:
+                if length == at_most:
+                    raise
+            else:
+                return length
+        return 1
+
+    def __call__(self, text: Encoded) -> list[float]:
+        """The text's rewards; the first by the model's own head, as transformers reads it."""
+        try:
+            with torch.inference_mode():
+                return self._run(text)
+        finally:
+            if self._fresh.has_changed():
+                self.keeps = self._fresh
+                self._fresh.restore()
+
+    def _run(self, text: Encoded) -> list[float]:
+        model, heads = self._model, self._heads
+        if not self.exact:  # parts in several precisions: only our heads take what the trunk gives
+            alone = BatchedForward(model, heads=heads, reason="", together="one_by_one")
+            return alone.rewards([text])[0]
+        given: list[Tensor] = []
+        hook = head_of(model).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        try:
+            ids = torch.tensor([text.input_ids], device=model.device)
+            reward = float(model(input_ids=ids).logits[0, 0])
+        finally:
+            hook.remove()
+        if not heads:
+            return [reward]
+        state = given[-1] if given[-1].ndim == 2 else given[-1][:, text.read_position]
+        return [reward, *ScalarHeads(heads)(state)[0]]
 
 
 def tried(
-    make: Callable[[], Made], rewards: Callable[[Made], Tensor], alone: Tensor, *, exact: bool
+    make: Callable[[], Made],
+    rewards: Callable[[Made], Tensor],
+    alone: Tensor,
+    *,
+    exact: bool,
+    way: str = "packed",
 ) -> Made | str:
-    """Make a packed forward and compare its rewards with those of each text alone.
+    """Make a forward and compare its rewards with those of each text alone.
 
     Args:
-        make: gives the packed forward.
-        rewards: what it gives for `random_texts`.
+        make: gives the forward.
+        rewards: what it gives for some texts.
         alone: their rewards, each run alone by transformers' own path; of the same shape.
-        exact: whether both ways compute in float32; in reduced precision they round differently.
+        exact: whether both compute in float32; in reduced precision they round differently.
+        way: the forward's way in a word.
 
     Returns:
         What was made; where it can't be used, the reason.
@@ -45,9 +201,17 @@ def tried(
     try:
         made = make()
         found = rewards(made)
-    except TRIAL_ERRORS as error:
-        return f"the packed way raised {type(error).__name__}"
+    except Exception as error:  # models raise what they like where a way doesn't suit them
+        return f"the {way} way raised {told(error)}"
     worst = float(((alone - found).abs() / (1 + alone.abs())).max())
     if worst <= (SELF_TEST_TOLERANCE if exact else REDUCED_PRECISION_TOLERANCE):  # false for NaN
         return made
-    return f"packed rewards differ by {worst:.1e} from those of each text alone"
+    return f"{way} rewards differ by {worst:.1e} from those of each text alone"
+
+
+def told(error: Exception) -> str:
+    """An error's name and the beginning of what it says, in one line."""
+    words = " ".join(str(error).split())
+    if len(words) > 120:
+        words = f"{words[:117]}…"
+    return f"{type(error).__name__} ({words})" if words else type(error).__name__

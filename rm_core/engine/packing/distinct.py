@@ -23,6 +23,7 @@ def reading_digest(item: EncodedItem) -> bytes:
                 (
                     name,
                     encoded.input_ids,
+                    encoded.token_types,
                     encoded.read_position,
                     encoded.num_prompt_tokens,
                     [at.position for at in encoded.extra_positions],

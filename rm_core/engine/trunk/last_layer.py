@@ -27,15 +27,17 @@ def read_rows_only(trunk: Any) -> bool:
     Returns:
         False, with nothing changed, where the last layer's form is not known.
     """
-    layers = getattr(trunk, "layers", None)
-    if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
+    if not can_skip_rows(trunk):
         return False
-    layer = layers[-1]
-    block = _block(layer)
-    if block is None:
-        return False
-    layer.forward = block  # an instance attribute hides the class's method
+    layer = trunk.layers[-1]
+    layer.forward = _block(layer)  # an instance attribute hides the class's method
     return True
+
+
+def can_skip_rows(trunk: Any) -> bool:
+    """Whether the last layer's form is known, so that `read_rows_only` may be tried."""
+    layers = getattr(trunk, "layers", None)
+    return isinstance(layers, nn.ModuleList) and bool(layers) and _block(layers[-1]) is not None
 
 
 def read_all_rows(trunk: Any) -> None:

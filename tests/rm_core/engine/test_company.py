@@ -19,8 +19,8 @@ from torch.nn import Linear
 from rm_core.engine.attention import tree
 from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
-from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.packing.cost import SharedPrefixCost
 from rm_core.engine.packing.plan import Pack
 from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
@@ -119,7 +119,7 @@ def dear_ways(family: str) -> dict[str, Way]:
     heads = [second_head(packed)]
     return {
         "nothing shared": PackedForward(packed, heads=heads, share=False).rewards,
-        "padded": PaddedForward(padded, heads=heads, reason="").rewards,
+        "padded": BatchedForward(padded, heads=heads, reason="").rewards,
     }
 
 

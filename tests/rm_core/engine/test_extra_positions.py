@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.engine import Engine, load_engine
-from rm_core.engine.forward.padded import PaddedForward
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.errors import ReadsWholeText
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, EncodedItem
@@ -108,7 +108,7 @@ def test_encoders_refuse_and_say_what_to_do(
 
 def test_a_decoder_that_looks_ahead_is_found_by_trying(tmp_path: Path) -> None:
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
-    assert PaddedForward(loaded.model, reason="").reads_positions
+    assert BatchedForward(loaded.model, reason="").reads_positions
 
     def both_ways(module: Any, query: Any, key: Any, value: Any, *_: Any, **options: Any) -> Any:
         options.update(attention_mask=None, is_causal=False)
@@ -123,7 +123,7 @@ def test_a_decoder_that_looks_ahead_is_found_by_trying(tmp_path: Path) -> None:
     AttentionInterface.register("looks_ahead", both_ways)
     loaded.model.set_attn_implementation("looks_ahead")
 
-    assert not PaddedForward(loaded.model, reason="").reads_positions
+    assert not BatchedForward(loaded.model, reason="").reads_positions
 
 
 def test_a_checkpoint_with_a_head_for_every_token_is_loaded_and_read_at_the_end(

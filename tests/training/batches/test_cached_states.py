@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from rm_core.checkpoint.heads import head_of
-from rm_core.errors import NotSaved
+from rm_core.errors import NotSaved, UnsupportedModel
 from rm_core.types import Encoded
-from tests.models import make_model
+from tests.models import PAD, make_model
 from tests.training.small_trainings import fresh, recipe, train_examples
 from training.batches import cached_states
 from training.batches.cached_states import (
@@ -189,9 +189,15 @@ def test_a_full_disk_or_a_broken_trunk_leaves_no_states_behind(
     assert list(tmp_path.iterdir()) == []
 
     monkeypatch.undo()
+    with torch.no_grad():  # a token that no trial draws
+        start.model.base_model.embed_tokens.weight[PAD].fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match="not finite"):
+        compute_states(start, [(Encoded((5, PAD, 7), 2), [2])], tmp_path, role="safety")
+    assert list(tmp_path.iterdir()) == []
+
     with torch.no_grad():
         start.model.base_model.norm.weight.fill_(float("nan"))
-    with pytest.raises(TrainingDiverged, match="not finite"):
+    with pytest.raises(UnsupportedModel, match="not finite"):
         compute_states(start, texts, tmp_path, role="safety")
     assert list(tmp_path.iterdir()) == []
 

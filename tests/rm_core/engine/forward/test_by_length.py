@@ -10,10 +10,10 @@ from transformers import AutoConfig
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine import load_engine
 from rm_core.engine.forward.base import reads_of
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.by_length import LengthClassForward, class_borders
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.packed import fastest_packed
-from rm_core.engine.forward.padded import PaddedForward
 from rm_core.types import Dialogue, Encoded, ReadPosition
 from tests.models import COMMON, classifier_of, make_model, make_tokenizer
 from tests.rewards import own_rewards
@@ -63,7 +63,7 @@ def test_short_texts_keep_their_rewards_beside_long_ones(way: str) -> None:
     texts = texts_around_the_border()
     expected = [alone(make_phi3(), text) for text in texts]
     model = make_phi3()
-    inner = fastest_packed(model) if way == "packed" else PaddedForward(model, reason="")
+    inner = fastest_packed(model) if way == "packed" else BatchedForward(model, reason="")
     forward = LengthClassForward(inner, class_borders(model.config))
 
     rewards = forward.rewards(texts)

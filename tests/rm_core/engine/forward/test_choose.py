@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.attention import tree
 from rm_core.engine.forward.choose import choose_forward, run_by_transformers
+from rm_core.engine.forward.self_test import random_texts
 from rm_core.types import Encoded
-from tests.models import save_checkpoint
+from tests.models import COMMON, classifier_of, make_tokenizer, save_checkpoint
 
 
 def test_a_model_whose_packed_rewards_differ_goes_the_padded_way(
@@ -42,8 +44,53 @@ def test_a_model_whose_packed_way_raises_goes_the_padded_way(
 
     forward = choose_forward(loaded)
 
-    assert (forward.path, forward.reason) == ("padded", "the packed way raised RuntimeError")
+    assert forward.path == "padded"
+    assert "the packed way raised RuntimeError (no such kernel)" in forward.reason
     assert forward.rewards([Encoded((1, 2, 3), 2)])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("smollm3", {"num_hidden_layers": 4, "num_key_value_heads": 2}),
+        ("helium", {"num_key_value_heads": 2, "head_dim": 8}),
+    ],
+)
+def test_a_model_that_fails_chunk_by_chunk_runs_packed_by_transformers_layers(
+    architecture: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    classifier_of(AutoConfig.for_model(architecture, **{**COMMON, **options})).save_pretrained(
+        tmp_path
+    )
+    make_tokenizer().save_pretrained(tmp_path)
+    loaded = load_reward_model(str(tmp_path), "safety")
+    texts = random_texts(loaded.model, 80, count=6)
+    with torch.inference_mode():
+        alone = [
+            float(loaded.model(input_ids=torch.tensor([text.input_ids])).logits) for text in texts
+        ]
+
+    forward = choose_forward(loaded)
+
+    assert forward.path == "packed"
+    assert forward.shares_prefixes
+    assert "not chunk by chunk, as packed rewards differ by" in forward.reason
+    assert [row[0] for row in forward.rewards(texts)] == pytest.approx(alone, abs=1e-5)
+
+
+def test_what_only_one_of_several_reasons_tells_is_told_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> torch.Tensor:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(tree, "merged_attention", broken)
+    loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
+
+    reason = choose_forward(loaded).reason
+
+    for way in ("chunk by chunk", "with the last layer cut short", "with every row of the last"):
+        assert f"not {way}" in reason
 
 
 def test_a_model_that_was_run_packed_can_be_given_back_to_transformers(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_model_that_can_not_be_compiled_runs_packed_as_it_is_and_says_so(
 
     assert forward.path == "packed"
     assert forward.shares_prefixes
-    assert forward.reason.endswith("not compiled, as the packed way raised RuntimeError")
+    assert "not compiled, as the packed way raised RuntimeError" in forward.reason
     plain = PackedForward(make_model("llama"))
     texts = packs()[3]
     assert forward.rewards(texts) == [pytest.approx(row, abs=1e-5) for row in plain.rewards(texts)]

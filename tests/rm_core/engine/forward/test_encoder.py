@@ -16,9 +16,9 @@ from transformers import AutoConfig
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
-from rm_core.engine.forward.padded import PaddedForward
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
 from tests.models import COMMON, classifier_of, make_tokenizer, save_checkpoint
@@ -90,7 +90,7 @@ def test_further_heads_read_what_the_models_own_head_reads() -> None:
     model, texts = make_encoder("roberta"), texts_of([5, 40, 9], alphabet=250)
     own = head_of(model)
     further = Linear(own.in_features, 1)
-    expected = PaddedForward(make_encoder("roberta"), heads=[further], reason="").rewards(texts)
+    expected = BatchedForward(make_encoder("roberta"), heads=[further], reason="").rewards(texts)
     rows = EncoderRows(model, heads=[further], row_tokens=20)
 
     found = rows.rewards(texts)
@@ -101,7 +101,7 @@ def test_further_heads_read_what_the_models_own_head_reads() -> None:
         assert further(states)[:, 0].tolist() == pytest.approx([row[1] for row in found], abs=1e-6)
 
 
-@pytest.mark.parametrize("way", [EncoderRows, partial(PaddedForward, reason="")])
+@pytest.mark.parametrize("way", [EncoderRows, partial(BatchedForward, reason="")])
 def test_equal_texts_run_once(way: Callable[[Any], Forward]) -> None:
     model, (text, other) = make_encoder("bert"), texts_of([5, 9], alphabet=250)
     forward, given = way(model), []
@@ -146,6 +146,6 @@ def test_a_model_whose_trial_fails_is_given_back_to_transformers(tmp_path: Path)
 
     forward = choose_forward(loaded)
 
-    assert forward.path == "padded"
-    assert "differ" in forward.reason
+    assert forward.path == "one_by_one"
+    assert "packed rewards differ" in forward.reason
     assert loaded.model.config._attn_implementation == original

@@ -12,8 +12,8 @@ import torch
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.packed import PackedForward, fastest_packed, reading_order
-from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.packing.plan import Pack, plan_pack
 from rm_core.types import Encoded, ReadPosition
 from tests.models import make_model, save_checkpoint
@@ -27,12 +27,12 @@ def test_a_text_is_read_where_its_encoding_says(tmp_path: Path) -> None:
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
     row = tuple(range(20, 60))
 
-    for way in (PaddedForward, PackedForward):
+    for way in (BatchedForward, PackedForward):
         early, cut = way(loaded.model, reason="").rewards([Encoded(row, 10), Encoded(row[:11], 10)])
         assert early[0] == pytest.approx(cut[0], abs=1e-6)
 
 
-@pytest.mark.parametrize("way", [fastest_packed, partial(PaddedForward, reason="")])
+@pytest.mark.parametrize("way", [fastest_packed, partial(BatchedForward, reason="")])
 def test_equal_texts_are_one_row_of_the_head_so_that_rounding_by_row_keeps_them_equal(
     way: Callable[[Any], Forward], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

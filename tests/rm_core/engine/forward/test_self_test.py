@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rm_core.engine.forward.self_test import random_texts, tried
-from tests.models import make_model
+from tests.models import EOS, make_model
 
 ALONE = torch.tensor([[1.0], [-3.0], [0.0]])
 
@@ -30,12 +30,12 @@ def test_rewards_that_are_not_numbers_fail() -> None:
     assert trial(torch.full((3, 1), torch.nan)) != "made"
 
 
-@pytest.mark.parametrize("error", [TypeError, KeyError, RuntimeError])
+@pytest.mark.parametrize("error", [TypeError, KeyError, RuntimeError, AssertionError, ImportError])
 def test_what_raises_is_refused_by_the_errors_name(error: type[Exception]) -> None:
     def broken(_: str = "") -> Tensor:
         raise error("no such part")
 
-    told = f"the packed way raised {error.__name__}"
+    told = f"the packed way raised {error.__name__} ({error('no such part')})"
     assert tried(broken, lambda _: ALONE, ALONE, exact=True) == told
     assert tried(lambda: "made", broken, ALONE, exact=True) == told
 
@@ -46,4 +46,5 @@ def test_the_texts_would_show_a_neighbours_influence() -> None:
     assert first.input_ids[:32] == second.input_ids[:32]
     assert first.input_ids[32:] != second.input_ids[32:]
     assert len({text.num_tokens for text in texts}) > 2
+    assert [text.input_ids.count(EOS) for text in texts] == [1, 1, 2, 1, 1, 1]
     assert all(text.read_position == text.num_tokens - 1 <= 63 for text in texts)

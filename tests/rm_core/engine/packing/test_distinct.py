@@ -42,6 +42,7 @@ def test_a_digest_tells_whatever_a_reward_depends_on_and_nothing_else() -> None:
         Encoded((1, 2), 0, 1, extra_positions=first.extra_positions),
         Encoded((1, 2), 1, None, extra_positions=first.extra_positions),
         Encoded((1, 2), 1, 1),
+        Encoded((1, 2), 1, 1, extra_positions=first.extra_positions, token_types=(0, 1)),
     ]
 
     digests = [reading_digest(EncodedItem({"safety": one})) for one in [first, *others]]

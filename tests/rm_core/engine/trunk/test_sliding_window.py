@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.choose import trunk_obstacle
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
-from rm_core.engine.forward.padded import PaddedForward
 from rm_core.engine.trunk.sliding_window import hidden_windows, layer_windows
 from rm_core.types import Encoded
 from tests.models import COMMON, make_model
@@ -68,7 +68,7 @@ def test_a_mask_that_is_no_window_is_not_taken_for_one(monkeypatch: pytest.Monke
 def test_a_leftover_window_in_the_config_changes_no_reward(architecture: str) -> None:
     rows = torch.randint(0, 250, (2, 90), generator=torch.Generator().manual_seed(0)).tolist()
     texts = [Encoded(tuple(row), 89) for row in rows]
-    expected = PaddedForward(make_model(architecture), reason="").rewards(texts)
+    expected = BatchedForward(make_model(architecture), reason="").rewards(texts)
 
     found = fastest_packed(make_model(architecture, sliding_window=16)).rewards(texts)
 

@@ -1,6 +1,7 @@
-"""The padded forward pass: batches of similar length through the model as transformers runs it.
+"""The forward pass of models that can't be run packed: batches, as transformers runs the model.
 
-For every model that can't be run packed.
+Texts of similar length are padded on the right where that changes no reward, put together by equal
+length where it does, and run one by one where even their company matters.
 """
 
 from collections.abc import Sequence
@@ -13,38 +14,60 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
-from rm_core.engine.forward.base import reads_of, require_whole
+from rm_core.engine.forward.base import NO_DEMANDS, TextDemands, reads_of, require_whole
+from rm_core.engine.forward.batches import MAX_PADDING_RATIO, Together, batches_of
 from rm_core.engine.forward.token_types import padded_token_types
 from rm_core.engine.packing.distinct import distinct_reads
+from rm_core.engine.trunk.kept_state import KeptState
+from rm_core.engine.trunk.vocabulary import filler_token, vocabulary_size
 from rm_core.types import Encoded, ReadPosition
-
-MAX_PADDING_RATIO = 0.1
-"""Padded batches hold at most this share of padding; beyond it another batch is cheaper."""
 
 _CAUSAL_PROBES = 8
 _CAUSAL_TOLERANCE = 0.05
 """Above what rounding does in reduced precision; later tokens do more to some of the probes."""
 
 
-class PaddedForward:
-    """Forward pass of right-padded batches of similar length, as transformers runs the model.
+class BatchedForward:
+    """Forward pass of batches of texts as transformers runs the model.
 
     Args:
         model: any model for sequence classification.
         heads: further heads on the same trunk; only for a model with a linear head.
         reason: why this way was taken.
+        together: what the texts of a batch have in common.
+        demands: what a text must have; texts of a batch hold a required token equally often.
+        kept: what the model is set back to before every batch; None for one that keeps nothing.
+        most_padding: of a padded batch, as a share of its tokens.
     """
 
-    path = "padded"
     shares_prefixes = False
 
-    def __init__(self, model: Any, *, heads: Sequence[Linear] = (), reason: str) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        heads: Sequence[Linear] = (),
+        reason: str,
+        together: Together = "padded",
+        demands: TextDemands = NO_DEMANDS,
+        kept: KeptState | None = None,
+        most_padding: float = MAX_PADDING_RATIO,
+    ) -> None:
         self.reason = reason
+        self.demands = demands
         self._model = model
-        self._pad = model.config.get_text_config().pad_token_id or 0  # masked, so any id will do
+        self._together: Together = together
+        self._kept = kept
+        self._most_padding = most_padding
+        self._filler = filler_token(model)
         self._on_tokens = has_head_on_tokens(model)
         linear = self._on_tokens or heads
         self._heads = ScalarHeads([head_of(model), *heads]) if linear else None
+
+    @property
+    def path(self) -> str:
+        """See `Forward`."""
+        return self._together
 
     @cached_property
     def reads_positions(self) -> bool:
@@ -52,18 +75,24 @@ class PaddedForward:
         if not self._on_tokens:
             return False
         generator = torch.Generator().manual_seed(0)
-        vocabulary = self._model.config.get_text_config().vocab_size
-        ids = torch.randint(0, vocabulary, (_CAUSAL_PROBES, 8), generator=generator).tolist()
+        ids = torch.randint(
+            0, vocabulary_size(self._model), (_CAUSAL_PROBES, 8), generator=generator
+        ).tolist()
         whole = [
             Encoded(tuple(row), 7, extra_positions=(ReadPosition(3, 0, 0, ""),)) for row in ids
         ]
         halves = [Encoded(tuple(row[:4]), 3) for row in ids]
-        within = torch.tensor(self.rewards(whole))[1::2]
-        alone = torch.tensor(self.rewards(halves))
+        try:
+            within = torch.tensor(self.rewards(whole))[1::2]
+            alone = torch.tensor(self.rewards(halves))
+        except Exception:  # a model that runs whole texts need not run four tokens
+            return False
         return bool(((within - alone).abs() <= _CAUSAL_TOLERANCE * (1 + alone.abs())).all())
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards, (total reads, heads); see `Forward.rewards`."""
+        if not texts:
+            return []
         reads = list(map(reads_of, texts))
         if not self._on_tokens:
             require_whole(self._model, texts, reads)
@@ -81,13 +110,21 @@ class PaddedForward:
         return states[torch.tensor(once.order, device=states.device)] if once.order else states
 
     def plan_ahead(self, texts: Sequence[Encoded]) -> None:
-        """Nothing to do: padding is part of the forward."""
+        """Nothing to do: batches are made in the forward."""
+
+    def _batches(self, texts: Sequence[Encoded]) -> list[list[int]]:
+        return batches_of(
+            texts,
+            self._together,
+            counted_token=self.demands.required_token,
+            most_padding=self._most_padding,
+        )
 
     @torch.inference_mode()
     def _states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
         starts = list(accumulate((len(own) for own in reads), initial=0))
         states: Tensor | None = None
-        for batch in padded_batches([text.num_tokens for text in texts]):
+        for batch in self._batches(texts):
             found = self._batch_states([texts[i] for i in batch], [reads[i] for i in batch])
             if states is None:
                 states = found.new_empty(starts[-1], found.shape[-1])
@@ -96,7 +133,7 @@ class PaddedForward:
         return torch.empty(0, 0) if states is None else states
 
     def _batch_states(self, texts: list[Encoded], reads: list[list[int]]) -> Tensor:
-        inputs = self._padded(texts)
+        inputs = self._inputs(texts)
         rows = [row for row, own in enumerate(reads) for _ in own]
         flat = [position for own in reads for position in own]
         at = torch.tensor([rows, flat], device=self._model.device)
@@ -122,43 +159,22 @@ class PaddedForward:
     @torch.inference_mode()
     def _logits(self, texts: Sequence[Encoded]) -> list[list[float]]:
         rewards: list[list[float]] = [[] for _ in texts]
-        for batch in padded_batches([text.num_tokens for text in texts]):
-            logits = self._model(**self._padded([texts[i] for i in batch])).logits
+        for batch in self._batches(texts):
+            logits = self._model(**self._inputs([texts[i] for i in batch])).logits
             for index, value in zip(batch, logits.float()[:, 0].tolist(), strict=True):
                 rewards[index] = [value]
         return rewards
 
-    def _padded(self, texts: list[Encoded]) -> dict[str, Tensor]:
-        """Ids, mask and segments, (texts, longest), int64, on the model's device."""
-        longest = max(text.num_tokens for text in texts)
-        ids = torch.full((len(texts), longest), self._pad, dtype=torch.long)
-        mask = torch.zeros((len(texts), longest), dtype=torch.long)
+    def _inputs(self, texts: list[Encoded]) -> dict[str, Tensor]:
+        """Ids, segments, a mask where there is padding, (texts, longest); sets the model back."""
+        if self._kept is not None:
+            self._kept.restore()
+        lengths = [text.num_tokens for text in texts]
+        ids = torch.full((len(texts), max(lengths)), self._filler, dtype=torch.long)
         for row, text in enumerate(texts):
             ids[row, : text.num_tokens] = torch.tensor(text.input_ids)
-            mask[row, : text.num_tokens] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, **padded_token_types(texts)}
+        inputs = {"input_ids": ids, **padded_token_types(texts)}
+        if min(lengths) < max(lengths):
+            real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+            inputs["attention_mask"] = real.long()
         return {name: tensor.to(self._model.device) for name, tensor in inputs.items()}
-
-
-def padded_batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Group texts of similar length, so that little is padding.
-
-    Args:
-        lengths: in tokens.
-
-    Returns:
-        Indices into `lengths`, each exactly once, longest batch first.
-    """
-    batches: list[list[int]] = []
-    real = 0
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        current = batches[-1] if batches else []
-        longest = lengths[current[0]] if current else 0
-        total = longest * (len(current) + 1)
-        if current and real + lengths[index] >= (1 - MAX_PADDING_RATIO) * total:
-            current.append(index)
-            real += lengths[index]
-        else:
-            batches.append([index])
-            real = lengths[index]
-    return batches

@@ -1,30 +1,16 @@
-"""The padded way: batches with little padding, rewards in the order of the texts."""
+"""Batches as transformers runs the model: rewards and states in the order of the texts."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.load import load_reward_model
-from rm_core.engine.forward.padded import PaddedForward, padded_batches
+from rm_core.engine.forward.batched import BatchedForward
 from rm_core.errors import ConfigurationError
 from rm_core.types import Encoded
 from tests.models import save_checkpoint
-
-
-@given(lengths=st.lists(st.integers(1, 300), max_size=60))
-def test_padded_batches_hold_each_text_once_and_little_padding(lengths: list[int]) -> None:
-    batches = padded_batches(lengths)
-
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert sum(lengths[i] for i in batch) >= 0.9 * longest * len(batch)
-    assert all(lengths[a[0]] >= lengths[b[0]] for a, b in pairwise(batches))
 
 
 def texts_of(*lengths: int) -> list[Encoded]:
@@ -36,11 +22,20 @@ def texts_of(*lengths: int) -> list[Encoded]:
 def test_a_model_without_a_pad_token_is_run_all_the_same(tmp_path: Path) -> None:
     model = load_reward_model(str(save_checkpoint(tmp_path)), "safety").model
     texts = texts_of(20, 21)
-    expected = PaddedForward(model, reason="").rewards(texts)
+    expected = BatchedForward(model, reason="").rewards(texts)
 
     model.config.pad_token_id = None
 
-    assert PaddedForward(model, reason="").rewards(texts) == expected
+    assert BatchedForward(model, reason="").rewards(texts) == expected
+
+
+def test_nothing_in_nothing_out(tmp_path: Path) -> None:
+    forward = BatchedForward(
+        load_reward_model(str(save_checkpoint(tmp_path)), "safety").model, reason=""
+    )
+
+    assert forward.rewards([]) == []
+    assert forward.states([], []).shape == (0, 0)
 
 
 def test_states_of_a_decoder_are_its_trunks_at_each_read_of_each_text(tmp_path: Path) -> None:
@@ -50,7 +45,7 @@ def test_states_of_a_decoder_are_its_trunks_at_each_read_of_each_text(tmp_path: 
         alone = [model.base_model(input_ids=torch.tensor([text.input_ids]))[0][0] for text in texts]
     expected = torch.cat([states[own] for states, own in zip(alone, reads, strict=True)])
 
-    found = PaddedForward(model, reason="").states(texts, reads)
+    found = BatchedForward(model, reason="").states(texts, reads)
 
     assert torch.allclose(found, expected, atol=1e-5)
 
@@ -60,7 +55,7 @@ def test_states_of_an_encoder_are_what_its_last_layer_turns_into_rewards(
     architecture: str, tmp_path: Path
 ) -> None:
     model = load_reward_model(str(save_checkpoint(tmp_path, architecture)), "safety").model
-    padded, texts = PaddedForward(model, reason=""), texts_of(5, 40, 9)
+    padded, texts = BatchedForward(model, reason=""), texts_of(5, 40, 9)
 
     states = padded.states(texts, [[text.read_position] for text in texts])
 

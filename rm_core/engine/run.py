@@ -1,0 +1,75 @@
+"""One trunk as the engine runs it: which models' heads sit on it, by which way, how exactly."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from rm_core.checkpoint.load import RewardModel
+from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.self_test import told
+from rm_core.engine.trunk.precision import Precision, PrecisionError
+from rm_core.errors import EngineError, OutOfMemory
+from rm_core.types import Encoded, ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrunk:
+    """One trunk, the models whose heads sit on it, and the way it is run.
+
+    Attributes:
+        names: of the models, in the order of the forward's columns.
+        forward: how the trunk is run.
+        precision_error: of reduced precision, where it was measured.
+    """
+
+    names: tuple[ModelName, ...]
+    forward: Forward
+    precision_error: PrecisionError | None = None
+
+    def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
+        """The trunk's rewards of texts; see `Forward.rewards`.
+
+        Raises:
+            OutOfMemory: the texts don't fit the device together.
+            EngineError: the forward failed otherwise.
+        """
+        try:
+            return self.forward.rewards(texts)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"{len(texts)} texts do not fit the device together") from error
+        except RuntimeError as error:
+            if "not enough memory" in str(error):  # the CPU allocator's words
+                raise OutOfMemory(f"{len(texts)} texts do not fit in memory") from error
+            raise EngineError(f"the {self.names[0]} model's forward failed: {error}") from error
+        except Exception as error:  # models raise what they like: IndexError, AssertionError, …
+            raise EngineError(
+                f"the {self.names[0]} model's forward failed: {told(error)}"
+            ) from error
+
+    def describe(
+        self, loaded: RewardModel, precision: Precision, shares_base_with: list[ModelName]
+    ) -> dict[str, Any]:
+        """What one of its models is and how it is run, as JSON values."""
+        model, error = loaded.model, self.precision_error
+        own = str(model.dtype).removeprefix("torch.")
+        return {
+            **asdict(loaded.profile),
+            "architecture": type(model).__name__,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": str(model.device),
+            "dtype": precision if precision != "float32" else own,
+            "precision_error": None if error is None else asdict(error),
+            "path": self.forward.path,
+            "path_reason": self.forward.reason,
+            "shares_trunk_with": [name for name in self.names if name != loaded.profile.role],
+            "adapter": loaded.base is not None,
+            "base": loaded.base,
+            "shares_base_with": shares_base_with,
+            "position": loaded.encoder.contract.to_json(),
+            "reads_places": self.forward.reads_positions,
+            "manifest": loaded.manifest is not None,
+            "head": "last_token" if loaded.manifest is None else loaded.manifest.head,
+            "notes": list(loaded.notes),
+        }
