@@ -66,7 +66,11 @@ def train_and_measure(config: TrainingConfig, data: PreparedData) -> Trial:
     """Train one row with one seed, and let it order the held-out pairs."""
     length, quantisation = config.max_length, quantisation_for(config)
     start = reward_model_from(
-        config.base, max_length=length, seed=config.seed, quantisation=quantisation
+        config.base,
+        max_length=length,
+        seed=config.seed,
+        quantisation=quantisation,
+        template_date=config.template_date,
     )
     # Rows that read the same positions share what a trunk that stays as it is computes once.
     place = Path(config.output) / "-".join([config.head, *sorted(targets_of(config.weights))])

@@ -82,6 +82,11 @@ class TrainingConfig:
         default="error",
         description='"error" leaves over-long responses out, "prompt" cuts their prompts\' left.',
     )
+    template_date: str | None = Field(
+        default=None,
+        description="what a chat template that writes today's date is told to be today, "
+        "2026-11-30 for one; the checkpoint keeps it and is served by it.",
+    )
     objectives: Mapping[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_OBJECTIVES),
         description="what is minimised: NAME, or NAME=WEIGHT with a weight greater than 0.",

@@ -119,6 +119,7 @@ def train_reward_model(
         max_length=config.max_length,
         seed=config.seed,
         quantisation=quantisation_for(config),
+        template_date=config.template_date,
     )
     fitted = fit(
         start,
@@ -169,7 +170,9 @@ def encode_data(config: TrainingConfig, read: ReadRecords, progress: Progress) -
         DataError: nothing is left to train on or to evaluate on.
     """
     check_base(config.base)
-    encoder = encoder_from(config.base, max_length=config.max_length)
+    encoder = encoder_from(
+        config.base, max_length=config.max_length, template_date=config.template_date
+    )
     progress.say(f"encoding {len(read.records)} records")
     options = DataOptions(
         role=config.role,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,7 +111,9 @@ def _encoder(base: str | None, max_length: int) -> "DialogueEncoder":
         return CharacterEncoder()
     from training.modeling.reward_model import encoder_from
 
-    return encoder_from(base, max_length=max_length)
+    # For a template that asks: every day's texts are about as long.
+    today = datetime.now(UTC).date().isoformat()
+    return encoder_from(base, max_length=max_length, template_date=today)
 
 
 def _show(report: "DataReport", ids: int, json_file: Path | None) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from rm_core.engine.trunk.room import room_of
 from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong, MissingHead
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
+from rm_core.text.template import CLOCK, calls_clock
 from rm_core.types import Dialogue
 
 PAD_TOKEN = "<|rewardd_pad|>"  # noqa: S105 - a vocabulary entry, not a secret
@@ -44,7 +46,6 @@ ENCODER_TEMPLATE = (
 )
 """How an encoder without a chat template gets its turns: each one ended as its sentences were."""
 
-_CLOCK = "strftime_now"  # the only way to the clock that transformers gives a template
 _PROBE = Dialogue(prompt="a", response="b")
 
 
@@ -77,7 +78,12 @@ class TrainableModel:
 
 
 def reward_model_from(
-    base: str, *, max_length: int, seed: int, quantisation: Any = None
+    base: str,
+    *,
+    max_length: int,
+    seed: int,
+    quantisation: Any = None,
+    template_date: str | None = None,
 ) -> TrainableModel:
     """Put a scalar head on a causal language model or on an encoder.
 
@@ -89,6 +95,8 @@ def reward_model_from(
         max_length: most tokens to read; bounded by the base's positions.
         seed: of the head's initialisation.
         quantisation: transformers' configuration of a trunk in fewer bits; None for float32.
+        template_date: what a chat template that writes today's date is told to be today, ISO 8601;
+            the checkpoint's contract keeps it. Other templates need none.
 
     Raises:
         CheckpointError: the base can't be loaded.
@@ -98,7 +106,7 @@ def reward_model_from(
     config = inspect_files(directory)
     refuse_quantised(directory / "config.json", config)
     tokenizer = load_tokenizer(base, directory)
-    _refuse_clocks(tokenizer)
+    template_date = _date_for(tokenizer, template_date)
     torch.manual_seed(seed)
     model, loading = _load(
         AutoModelForSequenceClassification,
@@ -113,7 +121,7 @@ def reward_model_from(
         initialise_head(model, seed=seed)
     else:
         _keep_head(base, directory, config, model, loading)
-    encoder, pad_token_id = _encoder_of(model, tokenizer, max_length)
+    encoder, pad_token_id = _encoder_of(model, tokenizer, max_length, template_date)
     _name_label(model.config)
     return TrainableModel(
         model=model,
@@ -140,7 +148,7 @@ def check_base(base: str) -> None:
     refuse_quantised(directory / "config.json", inspect_files(directory))
 
 
-def encoder_from(base: str, *, max_length: int) -> TextEncoder:
+def encoder_from(base: str, *, max_length: int, template_date: str | None = None) -> TextEncoder:
     """The text encoder that `reward_model_from` gives, without loading a weight.
 
     Raises:
@@ -149,14 +157,14 @@ def encoder_from(base: str, *, max_length: int) -> TextEncoder:
     """
     directory = resolve_directory(base)
     tokenizer = load_tokenizer(base, directory)
-    _refuse_clocks(tokenizer)
+    template_date = _date_for(tokenizer, template_date)
     config = _load(AutoConfig, directory, base, num_labels=1)
     try:
         with torch.device("meta"):  # the architecture alone: it tells encoders from decoders
             model = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
         raise CheckpointError(f"transformers can't make a reward model of {base}") from error
-    return _encoder_of(model, tokenizer, max_length)[0]
+    return _encoder_of(model, tokenizer, max_length, template_date)[0]
 
 
 def _keep_head(
@@ -219,7 +227,9 @@ def disable_dropout(model: Any) -> None:
                 setattr(module, attribute, 0.0)
 
 
-def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
+def training_contract(
+    tokenizer: Any, *, max_length: int, template_date: str | None = None
+) -> PositionContract:
     """The position contract of a reward model trained on this tokenizer.
 
     One BOS under a chat template, and without one whatever the tokenizer itself puts in front
@@ -230,6 +240,7 @@ def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
     Args:
         tokenizer: with the pad token already in place.
         max_length: most tokens.
+        template_date: see `reward_model_from`.
     """
     template = tokenizer.chat_template
     if isinstance(template, str):
@@ -240,6 +251,7 @@ def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
             read="last_non_pad",
             max_length=max_length,
             template_sha256=template_digest(template),
+            template_date=template_date,
         )
     else:
         contract = PositionContract(
@@ -301,13 +313,15 @@ def _is_reward_model(config: dict[str, Any]) -> bool:
     return classifies and len(config.get("id2label") or {0: "", 1: ""}) == 1
 
 
-def _encoder_of(model: Any, tokenizer: Any, max_length: int) -> tuple[TextEncoder, int]:
+def _encoder_of(
+    model: Any, tokenizer: Any, max_length: int, template_date: str | None
+) -> tuple[TextEncoder, int]:
     """What turns dialogues into ids for this model, and the pad token that both now have."""
     pad_token_id = _own_pad_token(tokenizer, model)
     _give_encoder_template(tokenizer, model)
     # What the configuration promises may be more than the tables of positions hold.
     limit = room_of(model, min(max_length, model_max_length(model.config, tokenizer)))
-    contract = training_contract(tokenizer, max_length=limit)
+    contract = training_contract(tokenizer, max_length=limit, template_date=template_date)
     return TextEncoder(tokenizer, contract, pad_token_id=pad_token_id), pad_token_id
 
 
@@ -350,11 +364,18 @@ def _name_label(config: Any) -> None:
     config.label2id = {"reward": 0}
 
 
-def _refuse_clocks(tokenizer: Any) -> None:
-    """A template that writes today's date makes the same text score differently tomorrow."""
-    template = tokenizer.chat_template
-    if isinstance(template, str) and _CLOCK in template:
+def _date_for(tokenizer: Any, template_date: str | None) -> str | None:
+    """The date that a template is told, if it asks for one: without it, scores change every day.
+
+    Raises:
+        ConfigurationError: it asks, and no date is given.
+    """
+    if not calls_clock(tokenizer.chat_template):
+        return None
+    if template_date is None:
         raise ConfigurationError(
-            f"the base's chat template calls {_CLOCK}: it writes the current date, and a score "
-            "would change from day to day; save its tokenizer with a template without dates"
+            f"the base's chat template calls {CLOCK}: it writes the current date, and a score "
+            "would change from day to day; set `template_date`, to today for one "
+            f"({datetime.now(UTC).date().isoformat()}): texts are trained and served as on that day"
         )
+    return template_date

@@ -76,7 +76,12 @@ def fit(
     published = export(
         trained,
         config,
-        lambda: reward_model_from(config.base, max_length=config.max_length, seed=config.seed),
+        lambda: reward_model_from(
+            config.base,
+            max_length=config.max_length,
+            seed=config.seed,
+            template_date=config.template_date,
+        ),
     )
     return Fitted(published, published.model, history=history.rows)
 

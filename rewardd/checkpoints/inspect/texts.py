@@ -11,7 +11,7 @@ from rm_core.checkpoint.load import model_max_length
 from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
-from rm_core.text.template import CLOCK
+from rm_core.text.template import CLOCK, calls_clock
 
 
 def text_facts(source: Source, tokenizer: Any, contract: PositionContract) -> TextFacts:
@@ -29,7 +29,7 @@ def text_facts(source: Source, tokenizer: Any, contract: PositionContract) -> Te
         position=contract.to_json(),
         known_from=_known_from(source),
         template_sha256=template_digest(text),
-        template_calls_clock=text is not None and CLOCK in text,
+        template_calls_clock=calls_clock(text),
         pad_token_id=config.pad_token_id,
         tokenizer_pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -65,12 +65,13 @@ def inspect_texts(source: Source, inspection: Inspection) -> None:
     differ = pad_disagreement(pads, read=facts.pad_token_id)
     if differ is not None and source.lora is None:
         inspection.add("warning", "pad_tokens_differ", differ)
-    if facts.template_calls_clock:
+    if facts.template_calls_clock and contract.template_date is None:
         inspection.add(
             "warning",
             "template_calls_clock",
             f"the chat template calls {CLOCK}: it writes the current date, and scores change from "
-            "day to day; save the tokenizer with a template without dates",
+            "day to day; serve it with REWARDD_TEMPLATE_DATE set to the day that it was trained for, "
+            "or save the tokenizer with a template without dates",
         )
     _add_notes(tokenizer, contract, inspection, assumed=source.manifest is None)
     if contract.template_sha256 not in {None, facts.template_sha256}:

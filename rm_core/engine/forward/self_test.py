@@ -23,7 +23,7 @@ _LONGEST = 80
 _SHORTEST = 16
 """Tokens that every model must be able to read."""
 
-_LONG_TEXTS = (256, 160)
+LONG_TEXTS = (256, 160)
 """Lengths at which attention that picks blocks, or pools, does what short texts can't show."""
 
 _LARGE = 500_000_000
@@ -43,6 +43,23 @@ def random_texts(model: Any, max_length: int, *, count: int) -> list[Encoded]:
     if end is not None:
         rows[2][len(rows[2]) // 2] = end
     return [_text(row, end) for row in (*rows, *ids[4:])]
+
+
+def texts_of_lengths(model: Any, lengths: Sequence[int]) -> list[Encoded]:
+    """One random text of each length; each ends with the model's end-of-text token, if it has one.
+
+    Args:
+        model: a transformers model for sequence classification.
+        lengths: in tokens, at least one.
+    """
+    end = _end_of_text(model)
+    rows = _random_ids(model, len(lengths), max(lengths))
+    return [_text(row[:length], end) for row, length in zip(rows, lengths, strict=True)]
+
+
+def is_read_whole(model: Any) -> bool:
+    """Whether long texts are tried too: models whose attention picks blocks, or pools, differ."""
+    return not has_head_on_tokens(model) and model.num_parameters() <= _LARGE
 
 
 def _end_of_text(model: Any) -> int | None:
@@ -92,11 +109,8 @@ class Trial:
             Exception: whatever the model raises on a text.
         """
         texts = random_texts(model, max_length, count=4)
-        if not has_head_on_tokens(model) and model.num_parameters() <= _LARGE:
-            end = _end_of_text(model)
-            lengths = [min(length, max_length) for length in _LONG_TEXTS]
-            rows = _random_ids(model, len(lengths), max(lengths))
-            texts += [_text(row[:n], end) for row, n in zip(rows, lengths, strict=True)]
+        if is_read_whole(model):
+            texts += texts_of_lengths(model, [min(length, max_length) for length in LONG_TEXTS])
         run = _Alone(model, heads, exact=model.dtype == torch.float32 and not reduced)
         fewest = run.fewest_tokens(texts[0], at_most=min(max_length, _SHORTEST))
         if fewest > 1:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from rm_core.errors import ConfigurationError
 from tests.models import DECODERS, PAD, make_model
+from tests.rm_core.engine.tiny_models import classes, tiny_config, tiny_model
 from training.batches import packed as packed_layout
 from training.batches.choose import choose_layout
 from training.batches.packed import PackedLayout
@@ -78,3 +80,35 @@ def test_the_budget_reaches_the_layout() -> None:
 
     assert isinstance(chosen.layout, PackedLayout)
     assert chosen.layout.max_pack_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("XLNetForSequenceClassification", "padded rewards differ"),
+        ("FNetForSequenceClassification", "padded rewards differ"),
+        ("BigBirdForSequenceClassification", "padded rewards differ"),
+        ("T5GemmaForSequenceClassification", "raised ValueError"),
+    ],
+)
+def test_a_model_that_pays_heed_to_company_is_not_trained(name: str, why: str) -> None:
+    model = tiny_model(tiny_config(classes()[name])).train()
+
+    with pytest.raises(ConfigurationError, match=why):
+        choose_layout(model, model.config.pad_token_id)
+    assert model.training
+
+
+def test_a_model_that_remembers_texts_is_not_trained() -> None:
+    config = tiny_config(classes()["BigBirdForSequenceClassification"])
+    config.block_size = 64  # as published: the trial's texts are all short for it
+
+    with pytest.raises(ConfigurationError, match="keeps something of the texts before"):
+        choose_layout(tiny_model(config), config.pad_token_id)
+
+
+@pytest.mark.parametrize("name", ["Roberta", "Bart", "DistilBert"])
+def test_models_with_little_room_or_an_own_place_to_read_are_padded(name: str) -> None:
+    model = tiny_model(tiny_config(classes()[f"{name}ForSequenceClassification"]))
+
+    assert choose_layout(model, model.config.pad_token_id).layout.name == "padded"

@@ -31,6 +31,7 @@ from training.modeling.reward_model import (
     TrainableModel,
     check_base,
     disable_dropout,
+    encoder_from,
     initialise_head,
     reward_model_from,
 )
@@ -121,10 +122,35 @@ def test_a_base_without_template_reads_prompt_and_response_end_to_end(
     assert ids[-1] == tokenizer.eos_token_id
 
 
-def test_a_template_that_writes_the_date_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(ConfigurationError, match="date"):
-        model_on(tiny_base, tmp_path, chat_template=template)
+DATED = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+def test_a_template_that_writes_the_date_wants_to_be_told_it(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="template_date"):
+        model_on(tiny_base, tmp_path, chat_template=DATED)
+
+
+def test_a_told_date_is_what_texts_hold_and_what_the_contract_keeps(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError):
+        model_on(tiny_base, tmp_path, chat_template=DATED)  # the base is written by then
+    told = {"max_length": 64, "template_date": "2024-07-26"}
+    start = reward_model_from(str(tmp_path), seed=0, **told)
+    found = start.encoder.encode(Dialogue("q", "a"))
+
+    assert "26 Jul 2024qa" in start.tokenizer.decode(found.input_ids)
+    assert "dated_template" not in found.warnings
+    assert start.encoder.contract.template_date == "2024-07-26"
+    assert encoder_from(str(tmp_path), **told).encode(Dialogue("q", "a")) == found
+
+
+def test_a_date_is_not_kept_for_a_template_that_asks_for_none(tiny_base: Path) -> None:
+    start = reward_model_from(str(tiny_base), max_length=64, seed=0, template_date="2024-07-26")
+
+    assert start.encoder.contract.template_date is None
 
 
 def test_a_base_that_cannot_be_loaded_safely_is_refused(tmp_path: Path) -> None:

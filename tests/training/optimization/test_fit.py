@@ -216,7 +216,7 @@ def test_a_second_run_into_the_same_place_does_not_run_the_trunk_again(
         raise AssertionError("the states are there")
 
     monkeypatch.setattr(cached_states, "choose_forward", run_again)
-    second = train_reward_model(replace(config, learning_rate=1e-3))
+    second = train_reward_model(replace(config, learning_rate=1e-3, overwrite=True))
 
     assert second.manifest.files["model.safetensors"] != first.manifest.files["model.safetensors"]
     assert len(list(run_directory(Path(config.output)).glob("hidden-states-*"))) == 1

@@ -1,5 +1,6 @@
 """The traps between a text and the token that is read."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_a_template_that_is_not_the_manifests_is_a_problem(tmp_path: Path) -> No
     found = inspect_checkpoint(str(directory), load=False)
 
     assert "template_changed" in {f.code for f in found.findings if f.severity == "problem"}
+
+
+def test_a_template_whose_date_the_manifest_tells_is_no_trap(tmp_path: Path) -> None:
+    tokenizer = with_date()
+    contract = replace(default_contract(tokenizer, max_length=300), template_date="2024-07-26")
+    directory = save_checkpoint(tmp_path / "model", tokenizer=tokenizer)
+    write_manifest(directory, RewardModelManifest(role="safety", position=contract))
+
+    found = inspect_checkpoint(str(directory), load=False)
+
+    assert "template_calls_clock" not in {each.code for each in found.findings}
 
 
 def test_what_the_server_says_of_texts_is_noted(tmp_path: Path) -> None:
