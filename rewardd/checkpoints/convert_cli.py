@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from rm_core.text.contract import EosRule, ReadRule
+from rm_core.text.contract import EosRule, ReadRule, Rendering
 from rm_core.types import Role
 from training.cli.errors import exit_on_error
 
@@ -50,6 +50,14 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
     eos: Annotated[
         EosRule | None,
         typer.Option(help="How its texts end.", show_default="as its layout does"),
+    ] = None,
+    rendering: Annotated[
+        Rendering | None,
+        typer.Option(
+            help="How prompt and response become a text: `pair` as two segments, for encoders "
+            "that were trained so.",
+            show_default="as its layout does",
+        ),
     ] = None,
     num_padding_at_beginning: Annotated[
         int | None,
@@ -101,6 +109,7 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
             role=role,
             read=read,
             eos=eos,
+            rendering=rendering,
             tokenizer=tokenizer,
             allow_pickle=allow_pickle,
             verify=verify,

@@ -69,6 +69,14 @@ class Frame:
         return bare + self.tail if found else text
 
 
+def ends_with(eos: int | None, ids: Sequence[int]) -> bool:
+    """Whether a text ends with EOS itself, whatever else its template ends turns with.
+
+    Some templates write EOS and a line break.
+    """
+    return eos is not None and eos in ids[-2:]
+
+
 def added_around(bare: Sequence[int], dressed: Sequence[int]) -> tuple[list[int], list[int]]:
     """What a tokenizer puts before and behind a text's own ids; nothing where it can't be told."""
     length = len(bare)

@@ -36,6 +36,7 @@ from rm_core.engine.trunk.room import room_of
 from rm_core.errors import CheckpointError, ConfigurationError, InputTooLong, MissingHead
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
+from rm_core.text.special_tokens import ends_with
 from rm_core.text.template import CLOCK, calls_clock
 from rm_core.types import Dialogue
 
@@ -270,8 +271,7 @@ def training_contract(
             f"`max_length` is {max_length}, and a dialogue of two letters has {error.num_tokens} "
             "tokens already; raise it"
         ) from error
-    if "missing_eos" not in probe.warnings:
-        # Some templates write EOS and a line break: a second EOS would be one too many.
+    if ends_with(tokenizer.eos_token_id, probe.input_ids):
         return contract
     return PositionContract.from_json({**contract.to_json(), "eos": "if_absent"})
 

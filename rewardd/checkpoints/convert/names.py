@@ -16,6 +16,8 @@ from rewardd.checkpoints.convert.weights import Weights
 from rm_core.checkpoint.accounting import is_known_leftover, told
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.json_files import in_short
+from rm_core.checkpoint.load import model_max_length
+from rm_core.engine.trunk.room import room_of
 from rm_core.errors import CheckpointError, UnaccountedWeights
 
 LM_HEADS = ("lm_head.", "embed_out.", "output.")
@@ -43,6 +45,15 @@ class Architecture:
     def prefix(self) -> str:
         """What stands before the trunk's names in the other two classes."""
         return f"{self.classifier.base_model_prefix}."
+
+    def room(self, tokenizer: Any) -> int:
+        """The most tokens of a text, by configuration, tokenizer and tables of positions.
+
+        The server, which has the weights, tries a text of that length as well.
+        """
+        with torch.device("meta"):
+            model = self.classifier(self.config)
+        return room_of(model, model_max_length(self.config, tokenizer))
 
     def own_head(self) -> str:
         """The name of the classifier's last layer: a decoder's `score`, an encoder's `classifier`.

@@ -5,6 +5,7 @@ from typing import Any
 
 from rm_core.text.contract import BosRule, EosRule, PositionContract, ReadRule, template_digest
 from rm_core.text.encoder import TextEncoder
+from rm_core.text.special_tokens import ends_with
 from rm_core.types import Dialogue
 
 _PROBE = Dialogue(prompt="a", response="b")
@@ -68,6 +69,5 @@ def chat_or_plain(
 def _writes_eos(tokenizer: Any, template: str, read: ReadRule) -> bool:
     """Whether the template ends an assistant's turn with EOS, or EOS and a line break."""
     bare = PositionContract("chat", "never", "never", read, 2**20, template_digest(template))
-    return (
-        "missing_eos" not in TextEncoder(tokenizer, bare, pad_token_id=None).encode(_PROBE).warnings
-    )
+    written = TextEncoder(tokenizer, bare, pad_token_id=None).encode(_PROBE)
+    return ends_with(tokenizer.eos_token_id, written.input_ids)

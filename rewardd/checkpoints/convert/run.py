@@ -1,6 +1,5 @@
 """One conversion: read, write beside the place, verify, and only then take the place."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, get_args
 from rewardd.checkpoints.convert import verify
 from rewardd.checkpoints.convert.layouts import read_source
 from rewardd.checkpoints.convert.names import architecture_of
-from rewardd.checkpoints.convert.reading import READ_RULES
+from rewardd.checkpoints.convert.reading import READ_RULES, Contract
 from rewardd.checkpoints.convert.source import LayoutName, ReadOptions, Source
 from rewardd.checkpoints.convert.target import (
     FORMS,
@@ -23,10 +22,15 @@ from rewardd.checkpoints.convert.tokenizer import load_tokenizer, settle_padding
 from rewardd.checkpoints.convert.verify import Agreement
 from rm_core.checkpoint.atomic import written_whole
 from rm_core.checkpoint.files import weights_digest
-from rm_core.checkpoint.load import model_max_length
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.errors import CheckpointError, ConfigurationError
-from rm_core.text.contract import EosRule, PositionContract, ReadRule
+from rm_core.text.contract import (
+    ContractOverrides,
+    EosRule,
+    PositionContract,
+    ReadRule,
+    Rendering,
+)
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Baseline, Role
 from training.publishing.publish import check_output, versions
@@ -46,6 +50,7 @@ class ConvertOptions:
         role: of the reward model, for our manifest; None: as a manifest of ours has it.
         read: where the source reads, in place of what its layout says.
         eos: how its texts end, likewise.
+        rendering: how prompt and response become a text, likewise.
         tokenizer: a directory to take the tokenizer from, in place of the source's.
         allow_pickle: whether pickled weights may be read.
         verify: whether the rewards are compared.
@@ -57,6 +62,7 @@ class ConvertOptions:
     role: Role | None = None
     read: ReadRule | None = None
     eos: EosRule | None = None
+    rendering: Rendering | None = None
     tokenizer: Path | None = None
     allow_pickle: bool = False
     verify: bool = True
@@ -145,16 +151,16 @@ def _as_told(source: Source, options: ConvertOptions) -> Source:
     """The source, with what the user knows better of where it reads."""
     if options.read is not None:
         source = replace(source, position=READ_RULES[options.read])
-    told = {"read": options.read, "eos": options.eos}
-    changes = {key: value for key, value in told.items() if value is not None}
-    if changes:
-        source = replace(source, contract=partial(_changed, source.contract, changes))
-    return source
+    return replace(source, contract=partial(_changed, source.contract, options))
 
 
-def _changed(contract: Any, changes: Mapping[str, str], tokenizer: Any, limit: int) -> Any:
-    made: PositionContract = contract(tokenizer, limit)
-    return PositionContract.from_json({**made.to_json(), **changes})
+def _changed(
+    contract: Contract, options: ConvertOptions, tokenizer: Any, limit: int
+) -> PositionContract:
+    """A layout's contract, with what the user knows better."""
+    told = ContractOverrides(options.read, options.rendering)
+    made = told.applied_to(contract(tokenizer, limit), tokenizer)
+    return replace(made, eos=options.eos or made.eos, max_length=min(made.max_length, limit))
 
 
 def _role(source: Source, options: ConvertOptions) -> Role:
@@ -170,12 +176,12 @@ def _role(source: Source, options: ConvertOptions) -> Role:
 def _reader(source: Source, options: ConvertOptions) -> Reader:
     directory = options.tokenizer or source.tokenizer_directory
     tokenizer = load_tokenizer(directory)
-    config = architecture_of(source.config).config
-    text_config = config.get_text_config()
+    architecture = architecture_of(source.config)
+    text_config = architecture.config.get_text_config()
     padding = settle_padding(
         tokenizer, source.pad, current=text_config.pad_token_id, rows=text_config.vocab_size
     )
-    contract = source.contract(tokenizer, model_max_length(config, tokenizer))
+    contract = source.contract(tokenizer, architecture.room(tokenizer))
     return Reader(tokenizer, directory, padding, contract)
 
 
@@ -192,10 +198,10 @@ def _verified(
         tokenizer = load_tokenizer(directory)
         encoder = TextEncoder(tokenizer, reader.contract, pad_token_id=reader.padding.token_id)
         probes = verify.readable_probes(encoder, tokenizer.eos_token)
-        texts = [ids for _, ids in probes]
+        texts = [text for _, text in probes]
         expected = verify.source_rewards(source, texts, reader.padding.token_id)
         if target == "rewardd":
-            texts, found = verify.engine_rewards(directory, role, [probe for probe, _ in probes])
+            found = verify.engine_rewards(directory, role, [probe for probe, _ in probes])
         elif FORMS[target].is_causal:
             again = read_source(str(directory), target, ReadOptions(), allow_pickle=False)
             found = verify.source_rewards(again, texts, reader.padding.token_id)

@@ -16,16 +16,15 @@ from rm_core.checkpoint.adapters import is_adapter
 from rm_core.checkpoint.classifier import HEAD as HEAD_MODULE
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import Engine
+from rm_core.engine.forward.token_types import padded_token_types
 from rm_core.errors import CheckpointError, InputError
 from rm_core.text.encoder import TextEncoder
-from rm_core.types import Dialogue, Message, Role
+from rm_core.types import Dialogue, Encoded, Message, Role
 from training.errors import ScoresDiffer
 from training.modeling.reward_model import quiet_transformers
 
 TOLERANCE = 1e-5
 """Largest difference in float32, absolute up to rewards of 1 and relative beyond."""
-
-Ids = tuple[int, ...]
 
 PROBES: tuple[Dialogue, ...] = (
     Dialogue("What is the capital of France?", "Paris."),
@@ -60,8 +59,8 @@ class Agreement:
     largest_reward: float
 
 
-def readable_probes(encoder: TextEncoder, eos: str | None) -> list[tuple[Dialogue, Ids]]:
-    """The probes that the checkpoint can read, with their token ids.
+def readable_probes(encoder: TextEncoder, eos: str | None) -> list[tuple[Dialogue, Encoded]]:
+    """The probes that the checkpoint can read, with their texts.
 
     The first of them comes a second time with EOS at its end, as a policy's samples have it: with
     pad == EOS not everybody reads it.
@@ -74,10 +73,10 @@ def readable_probes(encoder: TextEncoder, eos: str | None) -> list[tuple[Dialogu
         CheckpointError: it can read none.
     """
     ended = [replace(PROBES[0], response=f"{PROBES[0].response}{eos}")] if eos else []
-    found: list[tuple[Dialogue, Ids]] = []
+    found: list[tuple[Dialogue, Encoded]] = []
     for probe in (*PROBES, *ended):
         try:
-            found.append((probe, encoder.encode(probe).input_ids))
+            found.append((probe, encoder.encode(probe)))
         except InputError:  # no template for messages, or too long for a very small model
             continue
     if not found:
@@ -110,14 +109,16 @@ def agreement(
     return Agreement(len(expected), worst, largest)
 
 
-def source_rewards(source: Source, texts: Sequence[Ids], pad_token_id: int | None) -> list[float]:
+def source_rewards(
+    source: Source, texts: Sequence[Encoded], pad_token_id: int | None
+) -> list[float]:
     """Rewards by the source's own arithmetic, in float32, one text at a time.
 
     The hidden state at the position that its project reads, under its head.
 
     Args:
         source: as read.
-        texts: token ids.
+        texts: as the target's contract reads the probes.
         pad_token_id: the pad token by which some projects find the position.
     """
     with quiet_transformers():
@@ -127,16 +128,16 @@ def source_rewards(source: Source, texts: Sequence[Ids], pad_token_id: int | Non
             return _token_logits(source, source.logit_token, texts, pad_token_id)
         trunk = _trunk(source)
     rewards = []
-    for ids in texts:
+    for text in texts:
         with torch.inference_mode():
-            hidden: Tensor = trunk(input_ids=torch.tensor([ids])).last_hidden_state
-        state = hidden[0, source.position(ids, pad_token_id)]
+            hidden: Tensor = trunk(**_inputs(text)).last_hidden_state
+        state = hidden[0, source.position(text.input_ids, pad_token_id)]
         rewards.append(source.head.reward(state))
     return rewards
 
 
 def _token_logits(
-    source: Source, token: int, texts: Sequence[Ids], pad_token_id: int | None
+    source: Source, token: int, texts: Sequence[Encoded], pad_token_id: int | None
 ) -> list[float]:
     """What the language model itself gives a token behind each text."""
     model = AutoModelForCausalLM.from_pretrained(
@@ -147,10 +148,10 @@ def _token_logits(
         local_files_only=True,
     ).eval()
     rewards = []
-    for ids in texts:
+    for text in texts:
         with torch.inference_mode():
-            logits: Tensor = model(input_ids=torch.tensor([ids])).logits
-        rewards.append(float(logits[0, source.position(ids, pad_token_id), token]))
+            logits: Tensor = model(**_inputs(text)).logits
+        rewards.append(float(logits[0, source.position(text.input_ids, pad_token_id), token]))
     return rewards
 
 
@@ -207,18 +208,15 @@ def _adapted_trunk(source: Source, lora: LoraParts) -> Any:
     return adapted.get_base_model().base_model.eval()
 
 
-def engine_rewards(
-    directory: Path, role: Role, dialogues: Sequence[Dialogue]
-) -> tuple[list[Ids], list[float]]:
-    """Token ids and rewards as the server would give them."""
+def engine_rewards(directory: Path, role: Role, dialogues: Sequence[Dialogue]) -> list[float]:
+    """Rewards as the server would give them."""
     with quiet_transformers():
         engine = Engine({role: load_reward_model(str(directory), role)})
     items = [engine.encode(dialogue) for dialogue in dialogues]
-    rewards = [found[role][0] for found in engine.forward(items)]
-    return [item.by_model[role].input_ids for item in items], rewards
+    return [found[role][0] for found in engine.forward(items)]
 
 
-def plain_rewards(directory: Path, texts: Sequence[Ids]) -> list[float]:
+def plain_rewards(directory: Path, texts: Sequence[Encoded]) -> list[float]:
     """Rewards as plain transformers, or peft on top of it, gives them."""
     with quiet_transformers():
         return _logits(_classifier(directory), texts)
@@ -239,6 +237,11 @@ def _classifier(directory: Path) -> Any:
     return model.eval()
 
 
-def _logits(model: Any, texts: Sequence[Ids]) -> list[float]:
+def _logits(model: Any, texts: Sequence[Encoded]) -> list[float]:
     with torch.inference_mode():
-        return [float(model(input_ids=torch.tensor([ids])).logits[0, 0]) for ids in texts]
+        return [float(model(**_inputs(text)).logits[0, 0]) for text in texts]
+
+
+def _inputs(text: Encoded) -> dict[str, Tensor]:
+    """One text alone, (1, tokens), with its segments where it is a pair."""
+    return {"input_ids": torch.tensor([text.input_ids]), **padded_token_types([text])}

@@ -1,5 +1,6 @@
 """Tokenizer and position: what would be read of a text, and the known traps on the way."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ from rewardd.checkpoints.convert.classifier import LEFT_BEHIND
 from rewardd.checkpoints.convert.names import architecture_of
 from rewardd.checkpoints.convert.source import Source
 from rewardd.checkpoints.inspect.report import Inspection, TextFacts
-from rm_core.checkpoint.load import model_max_length
 from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.text.contract import PositionContract, template_digest
 from rm_core.text.encoder import TextEncoder
@@ -55,8 +55,11 @@ def inspect_texts(source: Source, inspection: Inspection) -> None:
         CheckpointError: there is no tokenizer that can be loaded.
     """
     tokenizer = load_tokenizer(source.name, Path(source.tokenizer_directory))
-    config = architecture_of(source.config).config
-    contract = source.contract(tokenizer, model_max_length(config, tokenizer))
+    architecture = architecture_of(source.config)
+    config = architecture.config
+    room = architecture.room(tokenizer)
+    contract = source.contract(tokenizer, room)
+    contract = replace(contract, max_length=min(contract.max_length, room))
     facts = text_facts(source, tokenizer, contract)
     inspection.texts = facts
     _check_vocabulary(facts, inspection)
@@ -70,8 +73,8 @@ def inspect_texts(source: Source, inspection: Inspection) -> None:
             "warning",
             "template_calls_clock",
             f"the chat template calls {CLOCK}: it writes the current date, and scores change from "
-            "day to day; serve it with REWARDD_TEMPLATE_DATE set to the day that it was trained for, "
-            "or save the tokenizer with a template without dates",
+            "day to day; serve it with REWARDD_TEMPLATE_DATE set to the day that it was trained "
+            "for, or save the tokenizer with a template without dates",
         )
     _add_notes(tokenizer, contract, inspection, assumed=source.manifest is None)
     if contract.template_sha256 not in {None, facts.template_sha256}:

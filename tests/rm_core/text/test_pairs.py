@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import processors
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rm_core.engine import load_engine
@@ -13,24 +12,12 @@ from rm_core.errors import ConfigurationError, DetailUnavailable, InputError, In
 from rm_core.text.contract import ContractOverrides, default_contract
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Dialogue, Message, RenderedText, TokenIds
-from tests.models import BOS, EOS, PAD, make_tokenizer, save_checkpoint
+from tests.models import PAD, make_tokenizer, save_checkpoint
 from tests.rewards import own_rewards
-from tests.rm_core.text.encoders import text_encoder
+from tests.rm_core.text.encoders import pair_tokenizer, text_encoder
 
 PAIR = ContractOverrides(rendering="pair")
 PAIRS = [("Is 27 prime?", "No: 27 = 3 × 9."), ("a", "b"), ("Who?", ""), ("x" * 90, "y" * 60)]
-
-
-def pair_tokenizer() -> Any:
-    tokenizer = make_tokenizer()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> $B:1 </s>:1",
-        special_tokens=[("<s>", BOS), ("</s>", EOS)],
-    )
-    tokenizer.cls_token, tokenizer.sep_token = "<s>", "</s>"
-    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    return tokenizer
 
 
 def encoder(**more: Any) -> TextEncoder:

@@ -122,6 +122,18 @@ def test_a_base_without_template_reads_prompt_and_response_end_to_end(
     assert ids[-1] == tokenizer.eos_token_id
 
 
+def test_eos_ends_a_text_whose_template_ends_turns_otherwise(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    template = "{% for m in messages %}{{ m['content'] }}<end_of_turn>\n{% endfor %}"
+    start = model_on(tiny_base, tmp_path, chat_template=template)
+
+    found = start.encoder.encode(Dialogue("q", "a"))
+
+    assert found.input_ids.count(start.tokenizer.eos_token_id) == 1
+    assert found.input_ids[found.read_position] == start.tokenizer.eos_token_id
+
+
 DATED = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 

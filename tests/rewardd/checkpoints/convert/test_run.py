@@ -11,7 +11,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from rewardd.checkpoints.convert.run import ConvertOptions, convert
 from rewardd.checkpoints.convert.source import ReadOptions
@@ -25,7 +30,7 @@ from rm_core.engine.engine import load_engine
 from rm_core.errors import CheckpointError, ConfigurationError, NotSaved, UnsafeCheckpoint
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue
-from tests.models import EOS, make_tokenizer, save_checkpoint
+from tests.models import COMMON, EOS, PAD, classifier_of, make_tokenizer, save_checkpoint
 from tests.rewardd.checkpoints.convert import foreign
 from tests.rewardd.checkpoints.convert.comparing import (
     assert_same,
@@ -35,6 +40,7 @@ from tests.rewardd.checkpoints.convert.comparing import (
 )
 from tests.rewardd.checkpoints.convert.foreign import Foreign
 from tests.rewards import own_rewards
+from tests.rm_core.text.encoders import pair_tokenizer
 from tests.training.full_disk import disk_full_after
 from training.errors import ScoresDiffer
 
@@ -227,6 +233,39 @@ def test_an_encoder_passes_through_with_the_head_of_its_own(tmp_path: Path) -> N
     assert result.agreement is not None
     with pytest.raises(CheckpointError, match="causal"):
         convert(str(directory), tmp_path / "theirs", ConvertOptions(target="trl"))
+
+
+def test_a_pair_encoder_is_told_so_once_and_served_so(tmp_path: Path) -> None:
+    directory = str(
+        save_checkpoint(tmp_path / "bert", "bert", tokenizer=pair_tokenizer(), type_vocab_size=2)
+    )
+    prompt, response = "Is 27 prime?", "No."
+    model: Any = AutoModelForSequenceClassification.from_pretrained(directory)
+    inputs = AutoTokenizer.from_pretrained(directory)(prompt, response, return_tensors="pt")
+
+    result = convert(
+        directory, tmp_path / "ours", ConvertOptions(role="helpfulness", rendering="pair")
+    )
+    engine = load_engine({"helpfulness": str(tmp_path / "ours")}, device="cpu")
+    (found,) = own_rewards(engine, [engine.encode(Dialogue(prompt, response))])
+
+    assert result.agreement is not None
+    assert result.agreement.largest_difference < 1e-5
+    assert found["helpfulness"] == pytest.approx(float(model(**inputs).logits), abs=1e-5)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_manifest_tells_the_room_that_the_model_has(tmp_path: Path, verify: bool) -> None:
+    """RoBERTa counts positions from the pad token's id on: its table of 640 rows holds 381."""
+    directory = tmp_path / "roberta"
+    classifier_of(AutoConfig.for_model("roberta", **COMMON)).save_pretrained(directory)
+    make_tokenizer().save_pretrained(directory)
+
+    convert(str(directory), tmp_path / "ours", ConvertOptions(role="helpfulness", verify=verify))
+    engine = load_engine({"helpfulness": str(tmp_path / "ours")}, device="cpu")
+
+    assert manifest_of(tmp_path / "ours").position.max_length == 640 - (PAD + 1)
+    assert engine.describe()["helpfulness"]["max_length_reason"] is None
 
 
 def test_a_position_that_the_target_does_not_read_leaves_nothing_behind(tmp_path: Path) -> None:

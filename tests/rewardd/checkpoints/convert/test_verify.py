@@ -36,7 +36,7 @@ def test_one_probe_ends_in_eos_and_messages_need_a_template() -> None:
 
     probes = readable_probes(plain, "</s>")
 
-    assert [ids[-1] == EOS for _, ids in probes].count(True) == 1
+    assert [text.input_ids[-1] == EOS for _, text in probes].count(True) == 1
     assert all(isinstance(probe.prompt, str) for probe, _ in probes)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from tokenizers import processors
+from transformers import AutoConfig
 
 from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.text.contract import default_contract
-from tests.models import EOS, save_checkpoint
+from tests.models import COMMON, EOS, PAD, classifier_of, save_checkpoint
 from tests.models import make_tokenizer as make
 
 
@@ -63,6 +64,22 @@ def test_a_template_whose_date_the_manifest_tells_is_no_trap(tmp_path: Path) -> 
     found = inspect_checkpoint(str(directory), load=False)
 
     assert "template_calls_clock" not in {each.code for each in found.findings}
+
+
+def test_the_room_is_told_that_the_server_will_find(tmp_path: Path) -> None:
+    classifier_of(AutoConfig.for_model("roberta", **COMMON)).save_pretrained(tmp_path)
+    tokenizer: Any = make()
+    tokenizer.save_pretrained(tmp_path)
+    write_manifest(
+        tmp_path,
+        RewardModelManifest(role="safety", position=default_contract(tokenizer, max_length=640)),
+    )
+
+    found = inspect_checkpoint(str(tmp_path))
+
+    assert found.texts is not None
+    assert found.path is not None
+    assert found.texts.position["max_length"] == found.path["max_length"] == 640 - (PAD + 1)
 
 
 def test_what_the_server_says_of_texts_is_noted(tmp_path: Path) -> None:
