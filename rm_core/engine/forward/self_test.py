@@ -17,6 +17,12 @@ from rm_core.types import Encoded
 Made = TypeVar("Made")
 
 SELF_TEST_TOLERANCE = 1e-4
+"""Of the differences in float32, absolute for rewards near 0 and relative for large ones.
+
+It tells a way that computes something else, by 5e-3 and more in every architecture that does, from
+one that rounds otherwise: decoders of 32 and 48 layers with rewards of 11 and 30 come to 7e-6. At
+1e-5 deeper ones would lose their fast way for nothing but the order of sums.
+"""
 REDUCED_PRECISION_TOLERANCE = 0.05
 
 _LONGEST = 80
