@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from rm_client.adapters.environment import shared_async_client, shared_client
 from rm_client.config import ClientConfig
 from rm_client.errors import InvalidRequest
 from rm_client.models import ErrorReply, FailedReply, ScoreResult, Truncation
+from rm_client.turns import ContentPart, Turn
 from rm_client.wire import score_items
 
 Result = TypeVar("Result")
@@ -21,6 +24,9 @@ Entry = Item | FailedReply
 """What can be sent, or why it can't: one sample that can't be sent must not fail its neighbours."""
 
 TRUNCATE: Truncation = "left"
+
+_BESIDE_TEXT = tuple(Turn.model_fields.keys() - {"role", "content"})
+"""What a chat template may read of a turn beside its role and text, calls of tools for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,37 +104,57 @@ async def score_async(
     return merged(entries, answers)
 
 
-def turns_of(messages: Iterable[Any]) -> list[dict[str, str]]:
-    """Roles and texts of a chat, whatever else its turns hold.
+def turns_of(messages: Iterable[Any]) -> list[dict[str, Any]]:
+    """A chat's turns as the wire has them: what it doesn't know of them is left out.
 
     Raises:
-        InvalidRequest: a turn has no role, or is none.
+        InvalidRequest: a turn has no role, or is none, or holds a part without text (an image):
+            the reward of what is left would be another text's.
     """
     turns = []
     for turn in messages:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
             raise InvalidRequest("a chat's turns are mappings with a role and content")
-        turns.append({"role": turn["role"], "content": text_of(turn.get("content"))})
+        more = {name: _plain(turn[name]) for name in _BESIDE_TEXT if turn.get(name) is not None}
+        content: str | None = text_of(turn.get("content"))
+        if more and turn.get("content") is None:
+            content = None  # a template may tell it from an empty text
+        turns.append({"role": turn["role"], "content": content, **more})
     return turns
 
 
 def text_of(content: Any) -> str:
-    """All text of a message's content, end to end; parts without text (images) have none.
+    """All text of a message's content, end to end.
 
     Raises:
-        InvalidRequest: it is neither a text, nor parts, nor None.
+        InvalidRequest: it is neither a text, nor parts with text, nor None.
     """
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, Mapping) or not isinstance(content, Iterable):
         raise InvalidRequest("a turn's content is a text or a list of parts")
-    found = []
-    for part in content:
-        text = part.get("text") if isinstance(part, Mapping) else part
-        if text is not None and not isinstance(text, str):
-            raise InvalidRequest("a part's text must be a text")
-        found.append(text or "")
-    return "".join(found)
+    return "".join(map(_text_of_part, content))
+
+
+def _text_of_part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    try:
+        # Tables have every column in every part; None says that it isn't there.
+        found = {name: value for name, value in dict(part).items() if value is not None}
+        return ContentPart.model_validate(found).text
+    except (TypeError, ValueError) as error:  # pydantic's own is a ValueError
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "no mapping"
+        raise InvalidRequest(f"a part of a turn's content can't be read: {told}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table's cell as JSON has it: mappings and lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items() if each is not None}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value
 
 
 def _text(prompt: Any, completion: Any, reading: Reading) -> Item:
@@ -140,8 +166,8 @@ def _text(prompt: Any, completion: Any, reading: Reading) -> Item:
         answer = turns_of(completion)
         if not answer or answer[-1]["role"] != "assistant":
             raise InvalidRequest("a completion must end with the assistant's turn, to be judged")
-        response = answer[-1]["content"]
-        if len(answer) > 1:
+        response = answer[-1]["content"] or ""
+        if len(answer) > 1 or not answer[-1].keys() <= {"role", "content"}:
             if rendered:
                 raise InvalidRequest("several turns can't follow a rendered prompt; send messages")
             before = [{"role": "user", "content": given}] if isinstance(given, str) else given

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from rm_client.adapters import areal, ms_swift, openrlhf, sample_reward, slime, trl, verl
-from rm_client.adapters.samples import turns_of
+from rm_client.adapters.samples import Reading, entry_of, turns_of
+from rm_client.models import FailedReply
 from tests.rm_client.examples import scored
 from tests.rm_client.servers import reply, scripted_server
 
@@ -170,12 +171,57 @@ def test_a_sample_has_the_number_that_http_gives_it(
 
 
 def number_of(sample: Sample, url: str) -> float:
-    plain = sample.prompt if isinstance(sample.prompt, str) else turns_of(sample.prompt)
-    item = {"prompt": plain, "response": sample.response, "rendered": sample.rendered}
+    item = {"prompt": sample.prompt, "response": sample.response, "rendered": sample.rendered}
     stop = [sample.stop] if sample.stop else []
     body = {"items": [{**item, "allow_empty": True}], "truncate": "left", "stop": stop}
     answer = httpx.post(f"{url}/score", json=body)
     return float(answer.json()["items"][0]["selected_reward"])
+
+
+def test_what_a_template_may_read_of_a_turn_is_sent_and_a_tables_empty_cells_are_not() -> None:
+    arguments = np.array([{"name": "multiply", "unit": None}], dtype=object)
+    call = {"role": "assistant", "content": None, "name": None, "tool_calls": arguments}
+    answer = {"role": "tool", "content": "42", "tool_call_id": "1", "weight": 3}
+
+    assert turns_of([USER, call, answer]) == [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "multiply"}]},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    ]
+
+
+def test_a_completion_that_calls_a_tool_is_sent_as_a_turn() -> None:
+    final = {"role": "assistant", "content": "42", "reasoning_content": "6 · 7"}
+
+    assert entry_of([USER], [final], Reading()) == {
+        "messages": [USER, final],
+        "allow_empty": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "text", "text": "a", "image_url": None}, "a"),
+        ({"type": "refusal", "refusal": "No."}, "No."),
+        ({"type": "image_url", "image_url": {"url": "data:…"}}, None),
+        ({"type": "image", "text": None}, None),
+        ({"text": 3}, None),
+        (7, None),
+    ],
+)
+def test_a_part_is_read_as_http_reads_it_or_fails_its_sample(part: Any, text: str | None) -> None:
+    """An image that is left out without a word is another text's reward."""
+    entry = entry_of([{"role": "user", "content": [part]}], "Yes.", Reading())
+
+    if text is None:
+        assert isinstance(entry, FailedReply)
+    else:
+        assert entry == {
+            "prompt": [{"role": "user", "content": text}],
+            "response": "Yes.",
+            "allow_empty": True,
+        }
 
 
 def test_a_rendered_prompt_that_is_not_told_of_has_another_number(server_url: str) -> None:

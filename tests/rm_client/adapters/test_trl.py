@@ -86,7 +86,7 @@ def test_only_the_column_for_safety_is_sent(reward: RewardFunction) -> None:
         }
 
 
-def test_chats_are_sent_as_roles_and_texts(reward: RewardFunction) -> None:
+def test_chats_are_sent_as_http_reads_them(reward: RewardFunction) -> None:
     prompt = [{"role": "user", "content": "p", "name": "Ada", "tool_calls": None}]
     parts = [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
     completions = [
@@ -101,7 +101,7 @@ def test_chats_are_sent_as_roles_and_texts(reward: RewardFunction) -> None:
     with scripted_server(echo(3)) as server:
         reward(server.url, {}, prompts=[prompt] * 3, completions=completions)
         first, second, third = server.seen[0].json()["items"]
-    turn = {"role": "user", "content": "p"}
+    turn = {"role": "user", "content": "p", "name": "Ada"}
     assert first == {"prompt": [turn], "response": "a", "allow_empty": True}
     assert second == {"prompt": [turn], "response": "in parts", "allow_empty": True}
     assert [message["content"] for message in third["messages"]] == ["p", "wait", "42", "b"]
