@@ -7,6 +7,7 @@ writes these down; `TextEncoder` carries them out. Neither knows of models or re
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -253,11 +254,18 @@ class TextEncoder:
         told = tuple(dict.fromkeys(warnings))
         return Encoded(tuple(ids), self._read_position(ids), num_prompt, told)
 
+    def ends_with_eos(self, ids: Sequence[int]) -> bool:
+        """Whether the last token is EOS, or the last but one, or the tokenizer has none.
+
+        Some templates end a turn with EOS and a line break. A stop token of the template's own is
+        no EOS: who asks whether EOS is to be added must not go by `missing_eos`.
+        """
+        eos = self._tokenizer.eos_token_id
+        return eos is None or eos in ids[-2:]
+
     def _is_finished(self, ids: list[int], text: str) -> bool:
         """Whether a text ends as a turn does: with EOS, or with what the template writes there."""
-        eos = self._tokenizer.eos_token_id
-        # Some templates end a turn with EOS and a line break.
-        if eos is None or eos in ids[-2:] or text.rstrip().endswith(self._frame.stops):
+        if self.ends_with_eos(ids) or text.rstrip().endswith(self._frame.stops):
             return True
         return any(ids[-len(end) :] == end for end in self._ends)
 

@@ -252,13 +252,14 @@ def training_contract(tokenizer: Any, *, max_length: int) -> PositionContract:
     if tokenizer.eos_token_id is None:
         return contract
     try:
-        probe = TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id).encode(_PROBE)
+        encoder = TextEncoder(tokenizer, contract, pad_token_id=tokenizer.pad_token_id)
+        probe = encoder.encode(_PROBE)
     except InputTooLong as error:
         raise ConfigurationError(
             f"`max_length` is {max_length}, and a dialogue of two letters has {error.num_tokens} "
             "tokens already; raise it"
         ) from error
-    if "missing_eos" not in probe.warnings:
+    if encoder.ends_with_eos(probe.input_ids):
         # Some templates write EOS and a line break: a second EOS would be one too many.
         return contract
     return PositionContract.from_json({**contract.to_json(), "eos": "if_absent"})

@@ -68,6 +68,5 @@ def chat_or_plain(
 def _writes_eos(tokenizer: Any, template: str, read: ReadRule) -> bool:
     """Whether the template ends an assistant's turn with EOS, or EOS and a line break."""
     bare = PositionContract("chat", "never", "never", read, 2**20, template_digest(template))
-    return (
-        "missing_eos" not in TextEncoder(tokenizer, bare, pad_token_id=None).encode(_PROBE).warnings
-    )
+    encoder = TextEncoder(tokenizer, bare, pad_token_id=None)
+    return encoder.ends_with_eos(encoder.encode(_PROBE).input_ids)
