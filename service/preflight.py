@@ -113,9 +113,11 @@ def _reason(error: Exception) -> str:
 
 def _check_checkpoint(name: str) -> None:
     """Look at a directory's files; what only the hub may know is left to loading."""
-    if not Path(name).is_dir():
-        if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            resolve_directory(name)  # says that it is not there
+    place = Path(name)
+    if not place.is_dir():
+        is_path = place.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+        if is_path or place.exists():
+            resolve_directory(name)  # says that it is not there, or is a file
         return
     if not (Path(name) / ADAPTER_CONFIG).is_file():
         inspect_files(Path(name))

@@ -74,6 +74,8 @@ def explained(error: ValidationError, known: Collection[str]) -> str:
         name = ".".join(str(part) for part in entry["loc"])
         if entry["type"] == "extra_forbidden":
             parts.append(f"unknown setting {name}{_suggestion(name, known)}")
+        elif name == "device":
+            parts.append("device: choose auto, cpu, cuda or cuda:N")
         else:
             parts.append(f"{name}: {entry['msg']}" if name else str(entry["msg"]))
     return "; ".join(parts)

@@ -326,7 +326,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainingConf
     for name in ("lora_target_modules", "reference"):
         listed: Any = values.get(name, ())
         values[name] = (listed,) if isinstance(listed, str) else tuple(map(str, listed))
-    missing = [name for name in ("role", "base", "output") if not values.get(name)]
+    missing = [name for name in ("role", "data", "base", "output") if not values.get(name)]
     if missing:
         wanted = ", ".join(f"--{name}" for name in missing)
         raise ConfigurationError(f"missing {wanted} (or the same keys in the TOML file)")

@@ -91,6 +91,14 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
     verify: Annotated[
         bool, typer.Option(help="Compare rewards of source and result, and refuse a difference.")
     ] = True,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace the finished model in OUTPUT, once the new one is whole; without it such "
+            "an output is refused.",
+        ),
+    ] = False,
 ) -> None:
     """Convert a reward model from another project's layout, or into it, scores proven equal."""
     with exit_on_error(_console):
@@ -113,6 +121,7 @@ def convert_checkpoint(  # noqa: PLR0913, PLR0917 - one parameter a flag is how 
             tokenizer=tokenizer,
             allow_pickle=allow_pickle,
             verify=verify,
+            overwrite=overwrite,
             reading=ReadOptions(
                 base,
                 num_padding_at_beginning,

@@ -18,7 +18,7 @@ from rm_core.types import ROLES, Role
 from training.config import TrainingConfig
 from training.data.formats import read_records
 from training.data.prepare import train_side_dialogues
-from training.modeling.small_lm import BaseModelConfig, make_base_model
+from training.modeling.small_lm import BaseModelConfig, check_parent, make_base_model
 from training.pipeline import TrainingResult, train_reward_model
 from training.progress import Progress, SilentProgress
 
@@ -87,6 +87,7 @@ def _make(
 ) -> dict[Role, TrainingResult]:
     """Make the base model and the reward models that are missing."""
     base = output / "base"
+    check_parent(base)
     progress.say(f"making a small language model in {base}")
     records = read_records([sample / f"{role}.jsonl" for role in ROLES]).records
     dialogues = train_side_dialogues(records, fraction=0.0, seed=0)

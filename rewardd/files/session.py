@@ -162,6 +162,8 @@ def run_file(options: RunOptions, scorer_options: ScorerOptions, console: Consol
 
 def conclusion(summary: Summary, seconds: float) -> str:
     """The last word of a run."""
+    if not summary.written + summary.there:
+        return "0 rows: the input holds none"
     text = f"{summary.written} rows in {seconds:.1f} s"
     if summary.there:
         text += f"; {summary.there} were there already"

@@ -50,8 +50,12 @@ def resolve_directory(name: str, *, revision: str | None = None) -> Path:
     directory = Path(name)
     if directory.is_dir():
         return directory
+    if directory.exists():
+        raise CheckpointError(f"{name} is a file; name the directory that holds the model's files")
     if directory.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise CheckpointNotFound(f"there is no directory {name}; train one with `rewardd train`")
+        raise CheckpointNotFound(
+            f"there is no directory {name}; check the path, or train one with `rewardd train`"
+        )
     from huggingface_hub import snapshot_download
 
     try:
@@ -84,7 +88,10 @@ def inspect_files(directory: Path) -> dict[str, Any]:
         )
     path = directory / "config.json"
     if not path.is_file():
-        raise CheckpointNotFound(f"{directory} has no config.json, so it is no model directory")
+        raise CheckpointNotFound(
+            f"{directory} has no config.json, so it is no model directory; name the one in which "
+            "config.json and model.safetensors lie"
+        )
     config = read_object(path)
     refuse_code(path, config)
     refuse_tokenizer_code(directory)

@@ -323,7 +323,10 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigurationError(f"{name!r} is no device; try auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(f"device {name!r} asked for, but torch sees no CUDA device here")
+        raise ConfigurationError(
+            f"device {name!r} asked for, but torch sees no CUDA device here; leave --device out to "
+            "run on the CPU, or check the driver (nvidia-smi) and that torch is a CUDA build"
+        )
     return device
 
 

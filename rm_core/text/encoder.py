@@ -23,7 +23,7 @@ from rm_core.text.length import LengthLimit
 from rm_core.text.pairs import encode_pair, has_pairs
 from rm_core.text.positions import Offset, Tokenised, extra_positions_of, num_prompt_tokens
 from rm_core.text.rendering import render, without_line_breaks
-from rm_core.text.special_tokens import added_around, find_frame
+from rm_core.text.special_tokens import added_around, ends_with, find_frame
 from rm_core.text.template import ChatTemplate
 from rm_core.types import (
     Dialogue,
@@ -256,8 +256,7 @@ class TextEncoder:
     def _is_finished(self, ids: list[int], text: str) -> bool:
         """Whether a text ends as a turn does: with EOS, or with what the template writes there."""
         eos = self._tokenizer.eos_token_id
-        # Some templates end a turn with EOS and a line break.
-        if eos is None or eos in ids[-2:] or text.rstrip().endswith(self._frame.stops):
+        if eos is None or ends_with(eos, ids) or text.rstrip().endswith(self._frame.stops):
             return True
         return any(ids[-len(end) :] == end for end in self._ends)
 

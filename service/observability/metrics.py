@@ -12,7 +12,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from rm_core.types import ModelName, ModelProfile
+from rm_core.types import ModelName, ModelProfile, TextWarning
 from service.errors import RejectionReason, Stage
 from service.observability.drift import RewardDrift
 
@@ -23,7 +23,7 @@ _REWARDS = (-20, -10, -5, -4, -3, -2, -1.7346, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 5, 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REJECTIONS: tuple[RejectionReason, ...] = get_args(RejectionReason)
 _STAGES: tuple[Stage, ...] = ("admit", "queue", "inference")
-_WARNINGS = ("missing_eos", "double_bos", "truncated", "response_truncated")
+_WARNINGS: tuple[TextWarning, ...] = get_args(TextWarning)
 _SPLITS = ("oom", "error")
 _FAILURES = ("oom", "nonfinite", "too_long", "tokenize", "internal")
 _ABORTS = ("client_disconnect", "receive_timeout", "too_large")

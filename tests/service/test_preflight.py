@@ -61,6 +61,7 @@ def test_sound_settings_pass_and_leave_a_state_directory_that_git_ignores(tmp_pa
         ({"safety_model": None}, "no reward model is named"),
         ({"helpfulness_model": "/absent/model"}, "/absent/model"),
         ({"helpfulness_model": "{here}/empty"}, r"empty has no config\.json"),
+        ({"helpfulness_model": "{here}/keys"}, "keys is a file; name the directory"),
         ({"dialect_reward": "helpfulness"}, "no helpfulness model is loaded"),
         ({"api_keys_file": "{here}/keys"}, "api_keys_file"),
         ({"hmac_secret_file": "{here}/secret"}, "hmac_secret_file"),
@@ -76,6 +77,7 @@ def test_what_would_end_a_start_after_loading_is_told_before(
     settings = {"safety_model": model(tmp_path / "m"), "state_dir": str(tmp_path / "state")}
     for name in ("empty", "foreign", "newer"):
         (tmp_path / name).mkdir()
+    (tmp_path / "keys").touch()
     (tmp_path / "foreign" / "streams.sqlite3").write_text("no database at all")
     header = bytearray(100)
     header[:16], header[63] = b"SQLite format 3\0", 99

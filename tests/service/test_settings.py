@@ -75,6 +75,11 @@ def test_values_out_of_bounds_are_refused(values):
         Settings.load(**values)
 
 
+def test_a_device_that_is_none_is_told_those_that_are():
+    with pytest.raises(ConfigurationError, match="device: choose auto, cpu, cuda or cuda:N"):
+        Settings.load(device="gpu")
+
+
 def test_every_number_is_bounded_and_every_field_says_why():
     for name, field in Settings.model_fields.items():
         assert field.description, name

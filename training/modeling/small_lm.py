@@ -4,6 +4,7 @@ A BPE tokenizer and a Llama of a few million parameters, language-modelled on th
 train split. It shows the whole path without a download; it is no substitute for a pretrained base.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -136,11 +137,25 @@ def check_base_output(output: Path) -> None:
     """Refuse a place where something stands that nobody asked to be replaced.
 
     Raises:
-        ConfigurationError: a file, or a directory that is not empty.
+        ConfigurationError: a file, a directory that is not empty, or a place that can't be made.
     """
     recover_directory(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigurationError(f"{output} is there already; choose another --output")
+    check_parent(output)
+
+
+def check_parent(output: Path) -> None:
+    """Refuse a place that can't be made, before the minutes of training that would be lost.
+
+    Raises:
+        ConfigurationError: what stands above it is a file, or can't be written.
+    """
+    above = next(place for place in output.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigurationError(
+            f"{output} can't be made: {above} is no directory that can be written; choose another"
+        )
 
 
 def make_tokenizer(

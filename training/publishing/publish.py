@@ -29,8 +29,12 @@ from training.publishing.report.plots.drawing import Plot
 DATA_REPORT_NAME = "data_report.json"
 
 
-def check_output(output: Path) -> None:
+def check_output(output: Path, *, argument: str = "--output") -> None:
     """Refuse an output directory that holds something else than a checkpoint of ours.
+
+    Args:
+        output: the directory.
+        argument: how the command calls it.
 
     Raises:
         ConfigurationError: the directory must not be overwritten.
@@ -39,23 +43,27 @@ def check_output(output: Path) -> None:
     if not output.exists():
         return
     if not output.is_dir():
-        raise ConfigurationError(f"{output} is a file; choose another --output")
+        raise ConfigurationError(f"{output} is a file; choose another {argument}")
     if any(output.iterdir()) and not (output / MANIFEST_NAME).is_file():
         raise ConfigurationError(
             f"{output} is not empty and holds no {MANIFEST_NAME}, so it is left alone; choose "
-            "another --output"
+            f"another {argument}"
         )
 
 
-def refuse_finished(output: Path) -> None:
+def refuse_finished(output: Path, *, argument: str = "--output") -> None:
     """Refuse an output directory that holds a finished model, which nobody asked to replace.
+
+    Args:
+        output: the directory.
+        argument: how the command calls it.
 
     Raises:
         ConfigurationError: it does.
     """
     if (output / MANIFEST_NAME).is_file():
         raise ConfigurationError(
-            f"{output} holds a finished model; choose another --output, or replace it with "
+            f"{output} holds a finished model; choose another {argument}, or replace it with "
             "--overwrite"
         )
 

@@ -70,4 +70,5 @@ def _writes_eos(tokenizer: Any, template: str, read: ReadRule) -> bool:
     """Whether the template ends an assistant's turn with EOS, or EOS and a line break."""
     bare = PositionContract("chat", "never", "never", read, 2**20, template_digest(template))
     written = TextEncoder(tokenizer, bare, pad_token_id=None).encode(_PROBE)
-    return ends_with(tokenizer.eos_token_id, written.input_ids)
+    eos = tokenizer.eos_token_id
+    return eos is None or ends_with(eos, written.input_ids)

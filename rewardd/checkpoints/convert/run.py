@@ -33,7 +33,7 @@ from rm_core.text.contract import (
 )
 from rm_core.text.encoder import TextEncoder
 from rm_core.types import Baseline, Role
-from training.publishing.publish import check_output, versions
+from training.publishing.publish import check_output, refuse_finished, versions
 
 TARGETS: tuple[Target, ...] = get_args(Target)
 BASELINE_WEIGHT = 32.0
@@ -54,6 +54,7 @@ class ConvertOptions:
         tokenizer: a directory to take the tokenizer from, in place of the source's.
         allow_pickle: whether pickled weights may be read.
         verify: whether the rewards are compared.
+        overwrite: whether a finished model of ours in the output is replaced.
         reading: what the layout's reader may have to be told.
     """
 
@@ -66,6 +67,7 @@ class ConvertOptions:
     tokenizer: Path | None = None
     allow_pickle: bool = False
     verify: bool = True
+    overwrite: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
 
 
@@ -102,11 +104,14 @@ def convert(name: str, output: Path, options: ConvertOptions) -> Conversion:
 
     Raises:
         CheckpointError: the source can't be read, or the target can't hold it.
-        ConfigurationError: the options don't go together.
+        ConfigurationError: the options don't go together, or the output holds what nobody asked
+            to replace.
         ScoresDiffer: the converted checkpoint scores differently; nothing was written.
         NotSaved: the disk refused.
     """
-    check_output(output)
+    check_output(output, argument="OUTPUT")
+    if not options.overwrite:
+        refuse_finished(output, argument="OUTPUT")
     source = read_source(name, options.layout, options.reading, allow_pickle=options.allow_pickle)
     named = options.reading.head is not None or options.reading.head_activation is not None
     if source.layout == options.target and not named:

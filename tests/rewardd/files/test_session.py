@@ -168,6 +168,10 @@ def test_the_last_word_counts_everything() -> None:
     )
 
 
+def test_a_file_without_rows_is_told_and_not_only_counted() -> None:
+    assert conclusion(Summary(), 0.1) == "0 rows: the input holds none"
+
+
 @pytest.mark.parametrize(("terminal", "quiet", "shown"), [(1, 0, 1), (1, 1, 0), (0, 0, 0)])
 def test_the_bar_is_shown_where_somebody_looks(
     write_lines: WriteLines, terminal: bool, quiet: bool, shown: bool

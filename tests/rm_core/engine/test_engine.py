@@ -79,7 +79,7 @@ def test_a_configuration_that_can_not_work_is_refused(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_without_a_device_is_a_configuration_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="sees no CUDA device"):
+    with pytest.raises(ConfigurationError, match="sees no CUDA device here; leave --device out"):
         load_engine({"safety": str(save_checkpoint(tmp_path))}, device="cuda")
 
 

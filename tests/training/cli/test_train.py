@@ -52,7 +52,7 @@ def test_too_few_updates_are_told_with_a_command_that_makes_enough(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train"], "missing --role, --base, --output"),
+        (["train"], "missing --role, --data, --base, --output"),
         (["train", "--role", "harm", "--base", "b", "--output", "o", "--data", "d"], "role"),
         (
             ["train", "--role", "safety", "--base", "/absent", "--output", "o", "--data", DATA],

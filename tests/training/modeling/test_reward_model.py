@@ -100,6 +100,18 @@ def test_a_base_without_a_pad_token_of_its_own_gets_one(
     assert encoded.input_ids[encoded.read_position] == tokenizer.eos_token_id
 
 
+def test_a_template_with_a_stop_of_its_own_is_followed_by_eos(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """A turn that is finished for `missing_eos` is not for that ended with EOS."""
+    template = "{% for m in messages %}{{ m['content'] + '|' }}{% endfor %}"
+    start = model_on(tiny_base, tmp_path, chat_template=template)
+
+    encoded = start.encoder.encode(Dialogue("a", "b"))
+
+    assert encoded.input_ids[encoded.read_position] == start.tokenizer.eos_token_id
+
+
 def test_a_template_that_already_ends_with_eos_and_a_line_break_gets_no_second_one(
     tiny_base: Path, tmp_path: Path
 ) -> None:

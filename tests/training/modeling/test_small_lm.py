@@ -106,6 +106,13 @@ def test_only_an_absent_or_an_empty_place_is_for_a_base(tmp_path: Path) -> None:
             check_base_output(place)
 
 
+def test_a_place_below_a_file_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match="can't be made"):
+        check_base_output(tmp_path / "file" / "models" / "base")
+
+
 def test_too_little_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="give more text"):
         make_base_model([Dialogue("a", "b")], tmp_path, BaseModelConfig(vocabulary=300))

@@ -6,9 +6,21 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from training.errors import DataError
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+
+# What other files begin with, and the name under which they would be read.
+_OTHER_KINDS = {
+    b"PK\x03\x04": "a workbook or another zip archive: name a workbook .xlsx, unpack an archive",
+    b"\xd0\xcf\x11\xe0": "a workbook of old Excel (.xls): save it as .xlsx or CSV",
+    b"\x1f\x8b": "gzip data: let its name end in .gz",
+    b"PAR1": "a Parquet file: let its name end in .parquet",
+}
 
 
 class ByteFile:
@@ -28,11 +40,22 @@ class ByteFile:
         with self.reading():
             self._raw: BinaryIO = sys.stdin.buffer if path is None else path.open("rb")
             self.total = None if path is None else path.stat().st_size
+        if path is not None and not self._gzip:
+            self._refuse_other_kinds()
         self.file = (
             cast("BinaryIO", gzip.GzipFile(fileobj=self._raw, mode="rb"))
             if self._gzip
             else self._raw
         )
+
+    def _refuse_other_kinds(self) -> None:
+        """Name a file that is no text by what it is: "not UTF-8" would send people to an editor."""
+        with self.reading():
+            beginning = cast("BufferedReader", self._raw).peek(4)
+        for signature, what in _OTHER_KINDS.items():
+            if beginning.startswith(signature):
+                self.close()
+                raise DataError(f"{self.name} is {what}")
 
     @property
     def done(self) -> int:

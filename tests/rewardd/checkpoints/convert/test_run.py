@@ -348,6 +348,21 @@ def test_somebody_elses_directory_is_left_alone(tmp_path: Path) -> None:
         converted(source, tmp_path / "thesis")
 
 
+def test_a_finished_model_is_replaced_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    """A conversion would take a training's place without a word."""
+    source = foreign.trl(tmp_path / "source")
+    ours = tmp_path / "ours"
+    converted(source, ours, role="safety", verify=False)
+    before = (ours / MANIFEST_NAME).read_bytes()
+
+    with pytest.raises(ConfigurationError, match="holds a finished model; choose another OUTPUT"):
+        converted(source, ours, role="helpfulness", verify=False)
+    assert (ours / MANIFEST_NAME).read_bytes() == before
+
+    converted(source, ours, role="helpfulness", verify=False, overwrite=True)
+    assert read_manifest(ours).role == "helpfulness"
+
+
 def test_tokenizer_files_are_copied_as_they_are_where_the_pad_token_will_do(
     tmp_path: Path,
 ) -> None:

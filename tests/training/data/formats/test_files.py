@@ -117,6 +117,24 @@ def test_a_table_in_another_encoding_is_refused_by_its_line(tmp_path: Path) -> N
         list(rows_of_file(path, "a.csv"))
 
 
+@pytest.mark.parametrize(
+    ("name", "beginning", "told"),
+    [
+        ("a.csv", b"PK\x03\x04rest", r"name a workbook \.xlsx"),
+        ("a.csv", b"\xd0\xcf\x11\xe0rest", r"save it as \.xlsx or CSV"),
+        ("a.jsonl", b"\x1f\x8b\x08rest", r"end in \.gz"),
+        ("a.json", b"PAR1rest", r"end in \.parquet"),
+    ],
+)
+def test_a_file_under_a_wrong_name_is_told_its_right_one(
+    tmp_path: Path, name: str, beginning: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(beginning)
+
+    with pytest.raises(DataError, match=rf"{name} is .*{told}"):
+        list(rows_of_file(tmp_path / name, name))
+
+
 @pytest.mark.parametrize("content", ['{\n"a": 1}', "[", "3"])
 def test_a_json_file_must_hold_a_list(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
