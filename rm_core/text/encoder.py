@@ -5,6 +5,7 @@ whether BOS and EOS are there, once or twice, and which position the head reads.
 writes these down; `TextEncoder` carries them out. Neither knows of models or requests.
 """
 
+import copy
 import hashlib
 import threading
 from dataclasses import replace
@@ -90,6 +91,13 @@ class TextEncoder:
             for end in (self._frame.tail, *self._frame.stops)
             if end.strip()
         ]
+
+    def with_max_length(self, max_length: int) -> "TextEncoder":
+        """The same encoder, for a model that has room for no more tokens than these."""
+        other = copy.copy(self)
+        other.contract = replace(self.contract, max_length=max_length)
+        other._limit = replace(self._limit, max_tokens=max_length)
+        return other
 
     @property
     def template(self) -> ChatTemplate | None:
