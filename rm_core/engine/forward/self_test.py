@@ -86,8 +86,8 @@ class Trial:
     """Random texts and their rewards alone, by transformers' own forward of one text a batch.
 
     Attributes:
-        texts: see `random_texts`; one with special tokens within it, where the model reads that; and
-            where a model reads a text as a whole, two longer ones as well.
+        texts: see `random_texts`; one with special tokens within it, where the model reads that;
+            and where a model reads a text as a whole, two longer ones as well.
         alone: (texts, heads), float32.
         exact: whether ways compute in float32; in reduced precision they round differently.
         keeps: what to set the model back to, where a forward leaves something behind; else None.
