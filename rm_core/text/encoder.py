@@ -5,6 +5,7 @@ whether BOS and EOS are there, once or twice, and which position the head reads.
 writes these down; `TextEncoder` carries them out. Neither knows of models or requests.
 """
 
+import copy
 import hashlib
 import threading
 from dataclasses import replace
@@ -91,6 +92,13 @@ class TextEncoder:
             if end.strip()
         ]
 
+    def with_max_length(self, max_length: int) -> "TextEncoder":
+        """The same encoder, for a model that has room for no more tokens than these."""
+        other = copy.copy(self)
+        other.contract = replace(self.contract, max_length=max_length)
+        other._limit = replace(self._limit, max_tokens=max_length)
+        return other
+
     @property
     def template(self) -> ChatTemplate | None:
         """What renders dialogues; None where they are not rendered."""
@@ -112,7 +120,7 @@ class TextEncoder:
                 "dated_template: the chat template writes today's date, so that rewards change "
                 "from day to day; set template_date to the day that it was trained for"
             )
-        if template.is_unfinished and self.contract.eos == "never":
+        if self._leaves_open(template):
             notes.append(
                 "unfinished_template: the chat template writes nothing behind the response, so "
                 "that whole responses and cut ones read alike"
@@ -198,14 +206,19 @@ class TextEncoder:
     def _without_stops(self, dialogue: Dialogue) -> tuple[Dialogue, str]:
         """A dialogue without the stop tokens of its sampler, and what a turn then ends with.
 
-        A template ends the turn by itself; behind a prompt that is rendered already, the model's
-        own end takes the place of the policy's.
+        A template ends the turn by itself, unless it leaves it open; behind a prompt that is
+        rendered already, the model's own end takes the place of the policy's.
         """
         bare, found = self._frame.without_stops(dialogue.response, dialogue.stops)
-        by_template = self._template is not None and not dialogue.rendered
-        if not (found or by_template):
+        template = None if dialogue.rendered else self._template
+        is_ended = template is not None and not self._leaves_open(template)
+        if not (found or is_ended):
             return dialogue, ""
         return replace(dialogue, response=bare), self._frame.tail if found else ""
+
+    def _leaves_open(self, template: ChatTemplate) -> bool:
+        """Whether nothing ends a turn but what the response itself brings."""
+        return template.is_unfinished and self.contract.eos == "never"
 
     def _without_doubles(
         self, ids: list[int], num_prompt: int | None

@@ -116,15 +116,15 @@ def trunk_of_causal_lm(weights: Weights, prefix: str, *, heads: Collection[str] 
     """
     named = {name.removeprefix(WRAPPER): read for name, read in weights.items()}
     beside = (*LM_HEADS, "v_head.", "score.", "value_head.")
+    known = {name.removeprefix(WRAPPER) for name in heads}
+    _refuse_part_of_head([name for name in named if name.startswith(beside)], known)
     if not any(name.startswith(prefix) for name in named):
-        own = {name.removeprefix(WRAPPER) for name in heads}
         return {
             f"{prefix}{name}": read
             for name, read in named.items()
-            if not name.startswith(beside) and name not in own
+            if not name.startswith(beside) and name not in known
         }
     trunk = {name: read for name, read in named.items() if name.startswith(prefix)}
-    known = {name.removeprefix(WRAPPER) for name in heads}
     others = sorted(
         name
         for name in named.keys() - trunk.keys() - known
@@ -137,3 +137,17 @@ def trunk_of_causal_lm(weights: Weights, prefix: str, *, heads: Collection[str] 
             "from the file"
         )
     return trunk
+
+
+def _refuse_part_of_head(dropped: Collection[str], head: Collection[str]) -> None:
+    """Refuse a head that is more than its linear layers: a norm between them, a scaled weight."""
+    modules = {name.partition(".")[0] for name in head}
+    part = sorted(
+        name for name in dropped if name not in head and name.partition(".")[0] in modules
+    )
+    if part:
+        raise UnaccountedWeights(
+            f"the head {told(sorted(head))} stands in one module with {told(part)}, which would be "
+            "dropped; rewardd serves heads of linear layers with one activation between them: fold "
+            "the rest into these, or remove it from the file if the reward never went through it"
+        )

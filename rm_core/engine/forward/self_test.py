@@ -89,12 +89,28 @@ def _text(row: Sequence[int], end: int | None) -> Encoded:
     return Encoded(ids, len(ids) - 1)
 
 
+def _text_of_special_tokens(model: Any, text: Encoded) -> Encoded:
+    """A text with every special token but the end of text within it, each several times.
+
+    Texts may hold them literally, and a model may do by them what counts in a whole row: ESM scales
+    embeddings by the share of masked tokens.
+    """
+    end, size = end_token(model), vocabulary_size(model)
+    special = sorted(i for i in special_tokens(model) if i != end and 0 <= i < size)
+    ids = list(text.input_ids)
+    for at in range(1, len(ids) - 1, 2):
+        if special:
+            ids[at] = special[at // 2 % len(special)]
+    return Encoded(tuple(ids), len(ids) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """Random texts and their rewards alone, by transformers' own forward of one text a batch.
 
     Attributes:
-        texts: see `random_texts`; where a model reads a text as a whole, two longer ones as well.
+        texts: see `random_texts`; one with special tokens within it, where the model reads that;
+            and where a model reads a text as a whole, two longer ones as well.
         alone: (texts, heads), float32.
         exact: whether ways compute in float32; in reduced precision they round differently.
         keeps: what to set the model back to, where a forward leaves something behind; else None.
@@ -114,10 +130,12 @@ class Trial:
         Raises:
             Exception: whatever the model raises on a text.
         """
+        run = _Alone(model, heads, exact=model.dtype == torch.float32 and not reduced)
         texts = random_texts(model, max_length, count=4)
+        special = _text_of_special_tokens(model, texts[0])
+        texts += [special] if run.reads(special) else []
         if is_read_whole(model):
             texts += texts_of_lengths(model, [min(length, max_length) for length in LONG_TEXTS])
-        run = _Alone(model, heads, exact=model.dtype == torch.float32 and not reduced)
         fewest = run.fewest_tokens(texts[0], at_most=min(max_length, _SHORTEST))
         if fewest > 1:
             texts = [text for text in texts if text.num_tokens >= fewest]
@@ -169,6 +187,14 @@ class _Alone:
             else:
                 return length
         return 1
+
+    def reads(self, text: Encoded) -> bool:
+        """Whether the model takes this text at all."""
+        try:
+            self(text)
+        except Exception:  # models raise what they like
+            return False
+        return True
 
     def __call__(self, text: Encoded) -> list[float]:
         """The text's rewards; the first by the model's own head, as transformers reads it."""

@@ -6,7 +6,6 @@ in the middle of a batch, on CUDA with the device lost, so the limit is found at
 the tables' shapes, then, on the CPU, by running one text of that length through the first layer.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,8 +32,7 @@ def fitted(model: RewardModel) -> RewardModel:
     room = room_of(model.model, model.profile.max_length)
     if room == model.profile.max_length:
         return model
-    encoder = copy.copy(model.encoder)
-    encoder.contract = replace(encoder.contract, max_length=room)
+    encoder = model.encoder.with_max_length(room)
     return replace(model, encoder=encoder, profile=replace(model.profile, max_length=room))
 
 

@@ -64,6 +64,17 @@ def test_without_a_template_the_contract_says_what_the_end_is(end: str) -> None:
         assert (expected.input_ids[-1] == EOS) == (eos != "never")
 
 
+def test_a_responses_own_end_stays_where_the_template_writes_none() -> None:
+    reader = encoder("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}")
+
+    ended = reader.encode(Dialogue("ab", "cd</s>"))
+
+    assert ended.input_ids == (*reader.encode(Dialogue("ab", "cd")).input_ids, EOS)
+    assert "missing_eos" not in ended.warnings
+    closed = encoder(LINE_BREAK)
+    assert closed.encode(Dialogue("ab", "cd</s>")) == closed.encode(Dialogue("ab", "cd"))
+
+
 def test_a_text_that_ends_without_a_foreign_stop_stays_as_it_is() -> None:
     reader = encoder()
 

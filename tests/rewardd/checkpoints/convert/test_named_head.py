@@ -267,6 +267,34 @@ def test_what_is_neither_trunk_nor_head_is_refused(tmp_path: Path) -> None:
         converted(source, tmp_path / "ours", head="regression_head")
 
 
+@pytest.mark.parametrize(
+    ("head", "tensors"),
+    [
+        (
+            "score.3",
+            {"score.0.weight": (32, 32), "score.1.weight": (32,), "score.3.weight": (1, 32)},
+        ),
+        ("score.weight_v", {"score.weight_g": (1, 1), "score.weight_v": (1, 32)}),
+        ("v_head.out", {"v_head.norm.weight": (32,), "v_head.out.weight": (1, 32)}),
+    ],
+    ids=["a norm between the layers", "a weight in two parts", "a norm before the layer"],
+)
+def test_a_head_that_is_more_than_its_linear_layers_is_refused(
+    head: str, tensors: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    source = save_checkpoint(tmp_path / "source")
+
+    def replace_head(weights: dict[str, Tensor]) -> None:
+        del weights["score.weight"]
+        weights |= {name: torch.ones(shape) for name, shape in tensors.items()}
+
+    edit(source, replace_head)
+
+    with pytest.raises(UnaccountedWeights, match=r"in one module with .* would be dropped"):
+        converted(source, tmp_path / "ours", head=head)
+    assert not (tmp_path / "ours").exists()
+
+
 def test_a_layout_that_knows_its_head_takes_no_other(tmp_path: Path) -> None:
     source = renamed(tmp_path / "source", "regression_head.weight")
     read = partial(ConvertOptions, layout="openrlhf", role="safety")

@@ -49,6 +49,25 @@ def test_a_model_whose_packed_way_raises_goes_the_padded_way(
     assert forward.rewards([Encoded((1, 2, 3), 2)])
 
 
+def test_masked_tokens_of_one_text_change_no_other_texts_reward(tmp_path: Path) -> None:
+    mask = 3  # ESM scales a whole row's embeddings by the share of masked tokens in it
+    config = AutoConfig.for_model(
+        "esm", **{**COMMON, "pad_token_id": 1}, token_dropout=True, mask_token_id=mask
+    )
+    classifier_of(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    loaded = load_reward_model(str(tmp_path), "safety")
+    rows = [list(range(10, 30)), [9, *[mask] * 9, *range(40, 50)], list(range(60, 77))]
+    with torch.inference_mode():
+        alone = [float(loaded.model(input_ids=torch.tensor([row])).logits) for row in rows]
+
+    forward = choose_forward(loaded)
+
+    texts = [Encoded(tuple(row), len(row) - 1) for row in rows]
+    assert [row[0] for row in forward.rewards(texts)] == pytest.approx(alone, abs=1e-5)
+    assert "packed rewards differ" in forward.reason
+
+
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [
