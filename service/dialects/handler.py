@@ -112,9 +112,7 @@ async def answer_dialect(
         def read(stamp: Stamp) -> ParsedBody:
             return dialect.read(body, dataclasses.replace(options, stamp=stamp))
 
-        call = WhitenedCall(
-            request, state, raw, options.stream, fallback, options.stamp, parsed, read, score
-        )
+        call = WhitenedCall(request, state, raw, options, fallback, parsed, read, score)
         return await answer_whitened(call)
     roles = state.rule.roles
     found = text_rewards(await score(), kind, roles, fallback=fallback)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from rm_client.checks import SERVER_CODES
 from rm_core.rewards import sigmoid
 from rm_core.rewards.rule import ScoredResponse
 from rm_core.types import ROLES, Role
@@ -49,12 +50,17 @@ def require_scored(
     """The texts' results, a number that isn't finite among the failures.
 
     Raises:
-        Problem: a text can't be scored and there is no fallback.
+        Problem: a text can't be scored and there is no fallback; or the fault isn't the text's but
+            ours, which no fallback stands for: a device that failed would fail every text, and
+            the run would train on one number.
     """
     placed = [_finite(one, kind) for one in results]
     failures = [one for one in placed if isinstance(one, ItemFailure)]
+    ours = [one for one in failures if one.code in SERVER_CODES]
+    if ours:
+        raise _unscorable(ours, hint=_NO_FALLBACK)
     if failures and fallback is None:
-        raise _unscorable(failures)
+        raise _unscorable(failures, hint=_USE_A_FALLBACK)
     return placed
 
 
@@ -82,12 +88,18 @@ def _inside(logit: float) -> float:
     return min(max(float(score), SCORE_MARGIN), 1.0 - SCORE_MARGIN)
 
 
-def _unscorable(failures: Sequence[ItemFailure]) -> Problem:
+_NO_FALLBACK = "The fault is the server's and isn't the texts': no fallback reward stands for it"
+_USE_A_FALLBACK = (
+    "To give such texts a reward instead, set REWARDD_DIALECT_FALLBACK_REWARD below any that the "
+    "model gives"
+)
+
+
+def _unscorable(failures: Sequence[ItemFailure], *, hint: str) -> Problem:
     status = max(failure.status for failure in failures)
     return Problem(
         status,
         failures[0].code if len(failures) == 1 or status >= 500 else "invalid_items",
-        f"{len(failures)} of the texts could not be judged; `errors` says why. To give such texts "
-        "a reward instead, set REWARDD_DIALECT_FALLBACK_REWARD below any that the model gives.",
+        f"{len(failures)} of the texts could not be judged; `errors` says why. {hint}.",
         errors=[error for failure in failures for error in failure.problem_items()],
     )

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from rm_core.rewards.ppo import PpoSample, ShapingOptions
 from rm_core.rewards.rule import ScoredResponse
-from service.dialects.base import ParsedBody, Stamp
+from service.dialects.base import DialectOptions, ParsedBody, Stamp
 from service.dialects.reply import reply_of
 from service.dialects.settlement import Settlement
 from service.errors import IdempotencyConflict, StateUnavailable
@@ -44,9 +44,9 @@ class WhitenedCall:
         request: its body read.
         state: the running service.
         body: the request's bytes.
-        stream: whose statistics whiten.
+        options: what the address and the settings say; its stamp is of the reply, should it be the
+            first.
         fallback: the reward of texts that can't be scored; None: there is none.
-        stamp: of the reply, should it be the first.
         parsed: the body understood, for that reply.
         read: the same for the reply of another stamp.
         score: scores its texts; see `service.dialects.result.require_scored`.
@@ -55,9 +55,8 @@ class WhitenedCall:
     request: Request
     state: AppState
     body: bytes
-    stream: str
+    options: DialectOptions
     fallback: float | None
-    stamp: Stamp
     parsed: ParsedBody
     read: Callable[[Stamp], ParsedBody]
     score: Callable[[], Awaitable[list[ItemResult]]]
@@ -100,7 +99,9 @@ async def _with_key(call: WhitenedCall, key: IdempotencyKey) -> Answer:
 async def _without_key(call: WhitenedCall) -> Response:
     streams = call.state.streams
     models = "".join(profile.digest for profile in call.state.scorer.profiles.values())
-    digest = request_digest(f"{models}\n{call.route}", call.body)
+    # Settings may be others after a restart, and then it is another question.
+    set_to = f"{call.options.stream} {call.options.stops}"
+    digest = request_digest(f"{models}\n{set_to}\n{call.route}", call.body)
     claimed = await streams.store.claim(digest)
     if claimed is not None:
         answer, receipt = Answer(StoredReply(200, claimed.settlement), "resent"), claimed.receipt
@@ -132,10 +133,10 @@ async def _settle(
         nonlocal counted
         whitened: Sequence[float] = []
         if samples:
-            update = StreamUpdate(call.stream, streams.initial)
+            update = StreamUpdate(call.options.stream, streams.initial)
             counted = update_stream(transaction, update, ShapingOptions(beta=0.0), samples)
             whitened = [sample.whitened for sample in counted.shaping.outcomes]
-        settlement = Settlement.of(call.stamp, results, whitened, call.fallback)
+        settlement = Settlement.of(call.options.stamp, results, whitened, call.fallback)
         # What can't be written must not have counted.
         reply_of(parsed, settlement.text_rewards(parsed.places, call.state.rule))
         return StoredReply(200, settlement.to_bytes())
@@ -153,7 +154,7 @@ async def _settle(
 
 def _reply(call: WhitenedCall, answer: Answer) -> Response:
     settlement = Settlement.from_bytes(answer.reply.body)
-    same = settlement.stamp == call.stamp
+    same = settlement.stamp == call.options.stamp
     parsed = call.parsed if same else call.read(settlement.stamp)
     rule = call.state.rule
     if any(one and one.rewards.keys() != rule.calibrations.keys() for one in settlement.scored):

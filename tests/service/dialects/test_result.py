@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from rm_core.errors import ConfigurationError
+from rm_core.errors import ConfigurationError, NoChatTemplate
 from service.app import create_app
 from service.settings import Settings
-from tests.service.scripted import ScriptedScorer, serving
+from tests.service.scripted import ScriptedScorer, as_dialogue, serving
 
 BODY = {"query": ["s=-4 h=2", "s=5 h=3"]}
 
@@ -100,6 +100,31 @@ async def test_what_could_not_be_judged_never_enters_the_stream(tmp_path):
 
     assert reply.json()["rewards"][1:3] == [-9.0, -9.0]
     assert stream["num_samples"] == 2
+
+
+class Broken(ScriptedScorer):
+    """Its device fails, or it has no template for a chat: no text's fault."""
+
+    def encode(self, dialogue, *, truncate="error"):
+        if "chat" in as_dialogue(dialogue).response:
+            raise NoChatTemplate("no template", field="response")
+        return super().encode(dialogue, truncate=truncate)
+
+    def forward(self, items):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("reward", ["selected", "whitened"])
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [("s=5 h=1", 500, "engine_error"), ("a chat", 422, "no_chat_template")],
+)
+async def test_no_fallback_stands_for_a_fault_of_ours(tmp_path, reward, text, status, code):
+    async with serving(tmp_path, Broken(), dialect_fallback_reward=-9.0) as client:
+        reply = await client.post(f"/get_reward?reward={reward}", json={"query": [text, " "]})
+
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+    assert "isn't the texts'" in reply.json()["detail"]
 
 
 async def test_a_request_that_fails_as_a_whole_counts_nothing(client):

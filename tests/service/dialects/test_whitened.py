@@ -164,19 +164,23 @@ async def test_a_caller_that_leaves_before_anything_counted_leaves_no_trace(
         assert "idempotency-replayed" not in (await at.post(PATH, BODY)).headers
 
 
-async def test_what_a_kill_left_unanswered_counts_once_after_the_restart(tmp_path: Path) -> None:
-    """The files are copied between commit and reply, as a kill at that moment leaves them."""
-    async with running(tmp_path / "first", ScriptedScorer()) as (app, client):
+async def killed_before_its_reply(directory: Path, path: str, **settings: Any) -> httpx.Response:
+    """The reply; the state is copied to "second" before it left, as a kill then leaves it."""
+    async with running(directory / "first", ScriptedScorer(), **settings) as (app, client):
         store = app.state.rewardd.streams.store
         settle_now = store.settle_now
 
         def killed(receipt: int, answered: bool) -> None:
-            if not (tmp_path / "second").exists():
-                shutil.copytree(tmp_path / "first", tmp_path / "second")
+            if not (directory / "second").exists():
+                shutil.copytree(directory / "first", directory / "second")
             settle_now(receipt, answered)
 
         store.settle_now = killed
-        first = await client.post(PATH, json=BODY)
+        return await client.post(path, json=BODY)
+
+
+async def test_what_a_kill_left_unanswered_counts_once_after_the_restart(tmp_path: Path) -> None:
+    first = await killed_before_its_reply(tmp_path, PATH)
     async with serving(tmp_path / "second") as client:
         again = await client.post(PATH, json=BODY)
         counted = await count(client)
@@ -186,6 +190,17 @@ async def test_what_a_kill_left_unanswered_counts_once_after_the_restart(tmp_pat
         assert counted == 1
         assert "Idempotency-Replayed" not in another.headers
         assert await count(client) == 2
+
+
+async def test_a_kill_and_other_settings_make_it_another_question(tmp_path: Path) -> None:
+    path = PATH.replace("&stream=run", "")
+    first = await killed_before_its_reply(tmp_path, path, dialect_stream="old")
+    async with serving(tmp_path / "second", dialect_stream="run") as client:
+        again = await client.post(path, json=BODY)
+
+        assert first.status_code == 200
+        assert "Idempotency-Replayed" not in again.headers
+        assert await count(client) == 1
 
 
 async def test_an_answered_body_is_another_sample_after_a_restart(tmp_path: Path) -> None:
