@@ -1,3 +1,6 @@
+from typing import get_args
+
+from rm_core.types import TextWarning
 from service.observability.metrics import Metrics
 
 
@@ -31,6 +34,8 @@ def test_enumerated_series_exist_before_the_first_event():
 
     assert value(metrics, "rm_queue_capacity_items") == 7
     assert value(metrics, "rm_deadline_exceeded_total", stage="queue") == 0
+    for warning in get_args(TextWarning):
+        assert value(metrics, "rm_sequence_warnings_total", warning=warning) == 0
     rejected = {"route": "/score", "reason": "queue_full"}
     assert value(metrics, "rm_admission_rejected_total", **rejected) == 0
 
