@@ -9,7 +9,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_NAME_CHARACTERS = 64
@@ -84,8 +93,21 @@ Content = Annotated[
 ]
 
 
+def require_content(content: Content, role: str | None) -> Content:
+    """The content, unless it is missing where only an assistant's or a tool's turn may have none.
+
+    A user's turn without one is a chat in another project's form ("value", "text"): to read it
+    as empty would score an answer to nothing.
+    """
+    if content is None and role not in ("assistant", "tool", None):
+        raise PydanticCustomError("missing", "this turn needs a content")
+    return content
+
+
 class Turn(BaseModel):
     """What every form of a chat's turn has in common."""
+
+    model_config = ConfigDict(validate_default=True)  # of a content that is left out
 
     role: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = Field(
         description="Who speaks: system, user, assistant, or what the model's template knows.",
@@ -104,6 +126,11 @@ class Turn(BaseModel):
     reasoning_content: str | None = Field(
         default=None, description="What the assistant thought, where a template reads that apart."
     )
+
+    @field_validator("content")
+    @classmethod
+    def _says_something(cls, content: Content, info: ValidationInfo) -> Content:
+        return require_content(content, info.data.get("role"))
 
     @property
     def text(self) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
-from rm_client.turns import Content
+from rm_client.turns import Content, require_content
 from service.dialects.base import (
     ClientTimeout,
     DialectOptions,
@@ -35,9 +35,20 @@ from service.state import AppState, get_state
 class ResponsesEntry(ForeignModel):
     """An entry of an OpenAI Responses conversation; calls and reasoning have no role."""
 
+    model_config = ConfigDict(validate_default=True)  # of a content that is left out
+
     type: str = "message"
     role: str | None = Field(default=None, min_length=1, max_length=64)
     content: Content = None
+
+    @field_validator("content")
+    @classmethod
+    def _says_something(cls, content: Content, info: ValidationInfo) -> Content:
+        return (
+            content
+            if info.data.get("type") != "message"
+            else require_content(content, info.data.get("role"))
+        )
 
 
 class ResponsesParams(ForeignModel):

@@ -7,6 +7,8 @@ template to prompts itself (`--apply-chat-template`), so that it is not applied 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from service.dialects.base import (
     ClientTimeout,
     DialectOptions,
@@ -29,7 +31,7 @@ class SlimeBody(ForeignModel):
 class SlimeChatBody(ForeignModel):
     """One sample of a chat."""
 
-    prompt: list[Turn]
+    prompt: list[Turn] = Field(min_length=1)
     response: str
 
 

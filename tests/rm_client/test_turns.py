@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from rm_client.models_base import ChatMessage
+from service.dialects.nemo_gym import ResponsesEntry
 from service.dialects.texts import Turn
 
 FORMS = (ChatMessage, Turn)
@@ -62,9 +63,16 @@ def test_a_turn_may_be_without_content_where_tools_are_called() -> None:
         "content": None,
         "tool_calls": [{"function": {"name": "f", "arguments": {"x": 3}}}, {"function": "odd"}],
     }
-    assert Turn(role="user").text == ""
-    with pytest.raises(ValidationError, match="needs a content"):
-        ChatMessage(role="user", content=None)
+    assert Turn(role="assistant").text == Turn(role="tool", content=None).text == ""
+
+
+@pytest.mark.parametrize("form", [ChatMessage, Turn, ResponsesEntry])
+@pytest.mark.parametrize("more", [{"content": None}, {}, {"value": "How do I bleed a radiator?"}])
+def test_no_other_turn_may(form: Any, more: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        form.model_validate({"role": "user", **more})
+
+    assert "needs a content" in str(refused.value)
 
 
 def test_what_tool_turns_hold_travels_to_the_template() -> None:

@@ -98,7 +98,9 @@ def test_every_refusal_is_an_exception_with_its_reason(client):
 def test_two_hundred_at_once_wait_for_room(server_url, rewards):
     def one(index: int) -> float:
         with triton.InferenceServerClient(server_url.removeprefix("http://")) as client:
-            (found,) = infer(client, [tensor("sentences", [TEXTS[index % 2]], "BYTES", binary=True)])
+            (found,) = infer(
+                client, [tensor("sentences", [TEXTS[index % 2]], "BYTES", binary=True)]
+            )
         return found
 
     with ThreadPoolExecutor(200) as pool:

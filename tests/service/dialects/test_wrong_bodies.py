@@ -18,6 +18,8 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"prompt": "p"}, "/response"),
         ({"prompt": [{"role": "user", "content": 3}], "response": "r"}, "/prompt/0/content"),
         ({"prompt": None, "response": "r"}, "/prompt"),
+        ({"prompt": [], "response": "r"}, "/prompt"),
+        ({"prompt": [{"role": "user", "value": "q"}], "response": "r"}, "/prompt/0/content"),
     ],
     "/classify": [
         ({}, "/input"),
