@@ -120,7 +120,7 @@ _HOW: Flags = {
         list[str] | None,
         None,
         "The policy's own stop token, taken off the responses' ends; may be given several times.",
-        show_default=False,
+        show_default="none",
     ),
     "overwrite": _option(
         bool, False, "Begin anew instead of going on with what is there.", "--overwrite"

@@ -363,9 +363,7 @@ def test_a_finished_model_is_replaced_only_where_that_is_asked_for(tmp_path: Pat
     assert read_manifest(ours).role == "helpfulness"
 
 
-def test_tokenizer_files_are_copied_as_they_are_where_the_pad_token_will_do(
-    tmp_path: Path,
-) -> None:
+def test_tokenizer_files_are_copied_where_the_pad_token_will_do(tmp_path: Path) -> None:
     source = foreign.llama_factory(tmp_path / "source")
 
     converted(source, tmp_path / "ours", verify=False)
