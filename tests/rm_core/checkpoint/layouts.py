@@ -129,8 +129,7 @@ def rewards(layout: Layout) -> list[float]:
     for prompt, response in TEXTS:
         text = prompt + response
         if layout.template == TEMPLATE:
-            # The policy's stop token is not part of what the template renders.
-            text = f"<user>{prompt}<assistant>{response.removesuffix('</s>')}"
+            text = f"<user>{prompt}<assistant>{response}"  # which writes no end of its own
         ids = make_tokenizer()(text)["input_ids"]
         with torch.inference_mode():
             found.append(_reward(layout, ids))
