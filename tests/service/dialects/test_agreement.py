@@ -1,6 +1,6 @@
 """One text gets one number, whichever dialect asks, and it is transformers' own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,17 @@ async def test_a_text_that_is_too_long_loses_its_left_and_says_so(
     assert reply["rewards"] == pytest.approx([reward_of(checkpoint, cut)], abs=1e-5)
 
 
+APART: dict[str, Callable[[str, str], Any]] = {
+    "align_anything": lambda p, r: {"prompts": [p], "responses": [r]},
+    "slime": lambda p, r: {"prompt": p, "response": r},
+    "slime with detail": lambda p, r: {"prompt": p, "response": r},
+    "rerank": lambda p, r: {"query": p, "documents": [r], "use_activation": False},
+    "vLLM's score": lambda p, r: {"text_1": p, "text_2": [r], "use_activation": False},
+    "paddlenlp": lambda p, r: {"src": [p], "response": [r]},
+}
+"""Bodies with a rendered prompt and its response apart, by the dialect's name."""
+
+
 async def test_every_dialect_cuts_a_response_that_is_too_long_to_the_texts_tail(
     checkpoint: Path, client: httpx.AsyncClient
 ) -> None:
@@ -152,13 +163,11 @@ async def test_every_dialect_cuts_a_response_that_is_too_long_to_the_texts_tail(
 
     for tongue in TONGUES:
         body = tongue.body(text)
-        if tongue.name == "nemo_gym":
+        if tongue.put_prompt is not None:
             body = tongue.body(long)
-            body["responses_create_params"]["input"] = MESSAGES
-        elif "response" in body:
-            body = {"prompt": text[:head], "response": text[head:]}
-        elif "responses" in body:
-            body = {"prompts": [text[:head]], "responses": [text[head:]]}
+            tongue.put_prompt(body, MESSAGES)
+        elif tongue.name in APART:
+            body = APART[tongue.name](text[:head], text[head:])
         reply = await client.post(tongue.path, json=body)
         assert reply.status_code == 200, (tongue.name, reply.text)
         found[tongue.name] = tongue.read(reply.json())
@@ -170,9 +179,12 @@ async def test_every_dialect_cuts_a_response_that_is_too_long_to_the_texts_tail(
 
     assert found == pytest.approx(dict.fromkeys(found, tail), abs=1e-5)
     assert len(tokens) > limit
-    apart = {"align_anything", "slime", "slime with detail", "nemo_gym"}
     assert told == {
         tongue.name: "truncated;count=1"
-        + (", response_truncated;count=1" if tongue.name in apart else "")
+        + (
+            ", response_truncated;count=1"
+            if tongue.name in APART or tongue.put_prompt is not None
+            else ""
+        )
         for tongue in TONGUES
     }
