@@ -29,7 +29,7 @@ def test_defaults_are_the_paper_s_recipe() -> None:
         ({"learning_rat": 1.0}, "did you mean `learning_rate`"),
         ({"role": "harm"}, "role"),
         ({"base": None}, "--base"),
-        ({"data": []}, "names no file"),
+        ({"data": []}, "missing --data"),
         ({"data": [{"weight": 1}]}, "path"),
         ({"mixture": "soup"}, "llama2_safety"),
         ({"max_malformed": -1}, "max_malformed"),

@@ -144,6 +144,8 @@ def _refuse_unequal(model: Any, padded: PaddedLayout, *, bf16: bool) -> None:
         except Exception as error:  # models raise what they like
             made: PaddedLayout | str = f"it raised {told(error)}"
         else:
+            if not torch.isfinite(alone).all():
+                return  # no number is equal to these: the first update says what to do
             made = tried(
                 lambda: padded,
                 lambda made: _rewards(model, made, texts, reads),

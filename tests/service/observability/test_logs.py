@@ -85,9 +85,12 @@ def test_a_warning_and_a_crash_are_lines_of_the_log(capsys):
     assert "private" not in json.dumps(crashed)
 
 
-def test_libraries_write_through_the_log_and_draw_no_bars(capsys):
+def test_libraries_write_through_the_log_and_draw_no_bars(capsys, request):
     import transformers.utils.logging
 
+    verbosity = transformers.utils.logging.get_verbosity()
+    request.addfinalizer(lambda: transformers.utils.logging.set_verbosity(verbosity))
+    transformers.utils.logging.set_verbosity_warning()  # other tests may have hushed it
     configure_logging("info")
     quiet_libraries()
     transformers.utils.logging.get_logger("transformers.x").warning("said")
