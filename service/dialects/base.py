@@ -47,7 +47,7 @@ class TextInput:
 
     def without_stops(self, stops: tuple[str, ...]) -> "TextInput":
         """The same text, the policy's stop tokens taken off its end; ids stay as they are."""
-        if isinstance(self.subject, TokenIds):
+        if not stops or isinstance(self.subject, TokenIds):
             return self
         return replace(self, subject=replace(self.subject, stops=stops))
 
