@@ -105,7 +105,9 @@ mutate: $(STAMP) ## Put one mistake after another into a copy of the tree: each 
 	$(BIN)/python -m tests.mutation.run $(ARGS)
 
 .PHONY: check
-check: lint types imports docs test ## What the CI runs: lint, types, import contracts, documents, tests
+check: $(STAMP) ## What the CI runs: lint, types, import contracts, documents, tests
+	@$(MAKE) -j2 -Otarget lint types imports docs
+	@$(MAKE) test
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and formatting

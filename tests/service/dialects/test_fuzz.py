@@ -63,15 +63,15 @@ def test_no_body_breaks_a_dialect(dialect: Dialect, tmp_path_factory: pytest.Tem
     example = dict(dialect.example)
 
     # Many bodies for one app: starting it costs far more than asking it, and so would shrinking.
-    @settings(max_examples=8, deadline=None, database=None, phases=(Phase.explicit, Phase.generate))
+    @settings(max_examples=3, deadline=None, database=None, phases=(Phase.explicit, Phase.generate))
     @given(
         st.lists(
             st.tuples(
                 QUERIES,
                 st.one_of(mutated(example), st.fixed_dictionaries(dict.fromkeys(example, VALUES))),
             ),
-            min_size=10,
-            max_size=20,
+            min_size=30,
+            max_size=50,
         )
     )
     def check(asked: list[tuple[str, Any]]) -> None:
