@@ -13,6 +13,7 @@ from rm_core.types import (
     Dialogue,
     Encoded,
     EncodedItem,
+    EngineCacheStats,
     ItemRewards,
     ModelName,
     ModelProfile,
@@ -68,7 +69,8 @@ class FakeScorer:
 
     `gate` holds the forward until it is set; `begun` is set when a forward starts; `max_fitting`
     is the most items that fit; `forwards` records each pack's responses and
-    `planned` those that were planned ahead; `plan_error` is raised there; `die` ends the thread.
+    `planned` those that were planned ahead; `plan_error` is raised there; `die` ends the thread;
+    of each text the first `kept_tokens` are in the cache of prefixes; `stats` are the caches'.
     """
 
     def __init__(self, models: tuple[ModelName, ...] = ROLES, *, max_length: int = 4096) -> None:
@@ -85,6 +87,8 @@ class FakeScorer:
         self.plan_error: Exception | None = None
         self.failed: list[int] = []
         self.encoded = 0
+        self.kept_tokens = 0
+        self.stats = EngineCacheStats()
         self._texts: dict[tuple[int, ...], Dialogue] = {}
         self._lock = threading.Lock()
 
@@ -155,6 +159,15 @@ class FakeScorer:
         self.planned.append(
             [self._texts[item.by_model[first].input_ids].response for item in items]
         )
+
+    def cached_tokens(self, item: EncodedItem) -> int:
+        return min(self.kept_tokens, item.num_tokens)
+
+    def cached_rewards(self, item: EncodedItem) -> ItemRewards | None:
+        return None
+
+    def cache_stats(self) -> EngineCacheStats:
+        return self.stats
 
     def describe(self) -> dict[str, Any]:
         return {name: {"path": "fake"} for name in self.model_names}

@@ -38,6 +38,7 @@ from rm_core.types import (
     DType,
     Encoded,
     EncodedItem,
+    EngineCacheStats,
     ItemRewards,
     ModelName,
     ModelProfile,
@@ -248,6 +249,20 @@ class Engine:
             raise EngineClosed("the engine is closed")
         for trunk in self._trunks if items else ():
             yield trunk, [item.by_model[trunk.names[0]] for item in items]
+
+    def cached_tokens(self, item: EncodedItem) -> int:
+        """See `Scorer`: nothing is kept across packs."""
+        del item
+        return 0
+
+    def cached_rewards(self, item: EncodedItem) -> ItemRewards | None:
+        """See `Scorer`: no reward is kept."""
+        del item
+        return None
+
+    def cache_stats(self) -> EngineCacheStats:
+        """See `Scorer`."""
+        return EngineCacheStats()
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""

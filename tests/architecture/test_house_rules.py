@@ -23,6 +23,9 @@ MIRRORED_FROM_LINES = 20
 TESTED_IN = {
     # Names and values without behaviour.
     "rm_core/errors.py": "rm_core/checkpoint/test_load.py",
+    "rm_core/types/caches.py": "rm_core/engine/test_engine.py",
+    "rm_core/types/profiles.py": "rm_core/rewards/test_rule.py",
+    "rm_core/types/scorer.py": "rm_core/engine/test_engine.py",
     "training/data/options.py": "training/data/test_build.py",
     # What loading refuses before any library reads the files.
     "rm_core/checkpoint/files.py": "rm_core/checkpoint/test_load.py",

@@ -20,6 +20,7 @@ from rm_core.types import (
     Baseline,
     Encoded,
     EncodedItem,
+    EngineCacheStats,
     ItemRewards,
     ModelName,
     ModelProfile,
@@ -73,6 +74,15 @@ class ScriptedScorer:
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
         pass
+
+    def cached_tokens(self, item: EncodedItem) -> int:
+        return 0
+
+    def cached_rewards(self, item: EncodedItem) -> ItemRewards | None:
+        return None
+
+    def cache_stats(self) -> EngineCacheStats:
+        return EngineCacheStats()
 
     def describe(self) -> dict[str, Any]:
         return {"engine": "scripted"}
