@@ -147,7 +147,7 @@ def run(settings: "Settings") -> int:
 
     import torch
 
-    from rm_core.engine import load_engine
+    from rm_core.engine import EngineOptions, load_engine
     from service.observability.logs import quiet_libraries
     from service.server import serve as serve_scorer
 
@@ -165,11 +165,13 @@ def run(settings: "Settings") -> int:
         engine = loader.submit(
             load_engine,
             models,
+            EngineOptions(
+                dtype=settings.dtype,
+                deterministic=settings.deterministic,
+                compile_layers=settings.compile_layers,
+            ),
             device=settings.device,
-            dtype=settings.dtype,
             overrides=settings.contract_overrides(),
-            deterministic=settings.deterministic,
-            compile_layers=settings.compile_layers,
         ).result()
     for role, model in engine.describe().items():
         log.info("loaded", role=role, **{key: model[key] for key in LOGGED})

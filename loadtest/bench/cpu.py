@@ -25,7 +25,7 @@ from loadtest.models import BenchmarkModels, quiet_transformers
 from loadtest.oracle import load_tokenizer, rewards_alone
 from loadtest.settings import BenchSettings
 from loadtest.workloads import Text
-from rm_core.engine import DType, Engine, load_engine
+from rm_core.engine import DType, Engine, EngineOptions, load_engine
 from rm_core.engine.packing.policy import Budget
 from rm_core.types import Dialogue, EncodedItem
 
@@ -195,7 +195,9 @@ def _one_model(
 
 def _engine_of_one(safety: Path, *, dtype: str = "float32", deterministic: bool = False) -> Engine:
     return load_engine(
-        {"safety": str(safety)}, device="cpu", dtype=DTYPES[dtype], deterministic=deterministic
+        {"safety": str(safety)},
+        EngineOptions(dtype=DTYPES[dtype], deterministic=deterministic),
+        device="cpu",
     )
 
 
@@ -235,8 +237,8 @@ def _ours_of_two(
 ) -> Ours:
     engine = load_engine(
         {"safety": str(safety), "helpfulness": str(helpfulness)},
+        EngineOptions(dtype=DTYPES[options.dtype]),
         device="cpu",
-        dtype=DTYPES[options.dtype],
     )
     return _ours(name, engine, arrival, options)
 

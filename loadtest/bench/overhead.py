@@ -118,7 +118,7 @@ def measure_overhead(
     Raises:
         LoadTestError: the server answers nothing right.
     """
-    engine = load_engine({"safety": str(model)}, device="cpu", dtype="float32")
+    engine = load_engine({"safety": str(model)}, device="cpu")
     found = Overhead()
     with launch.running({"safety": model}) as target:
         client = _Client(target, Oracle({"safety": model}), found)

@@ -174,11 +174,11 @@ def load(
     """
     from transformers.utils.logging import disable_progress_bar
 
-    from rm_core.engine import DType, load_engine
+    from rm_core.engine import DType, EngineOptions, load_engine
 
     disable_progress_bar()  # the command has its own
     models = {"safety": safety, "helpfulness": helpfulness}
-    engine = load_engine(models, device=device, dtype=cast("DType", dtype))
+    engine = load_engine(models, EngineOptions(dtype=cast("DType", dtype)), device=device)
     return LocalScorer(engine, max_pack_tokens=max_pack_tokens)
 
 

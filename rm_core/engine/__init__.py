@@ -6,12 +6,13 @@ starts quickly.
 
 from typing import TYPE_CHECKING, Any
 
+from rm_core.engine.options import EngineOptions
 from rm_core.types import DType
 
 if TYPE_CHECKING:
     from rm_core.engine.engine import Engine, load_engine
 
-__all__ = ["DType", "Engine", "load_engine"]
+__all__ = ["DType", "Engine", "EngineOptions", "load_engine"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.mean_head import AveragingForward
 from rm_core.engine.forward.self_test import random_texts
+from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.run import RunTrunk
 from rm_core.engine.trunk.precision import (
     Precision,
@@ -58,18 +59,16 @@ class Engine:
 
     Args:
         models: the loaded checkpoints by name, at least one; their order is that of all rewards.
+        options: how they are run.
         precision: what trunks loaded in float32 are reduced to; the error is measured.
-        deterministic: whether a text gets the same bits in any company, on one machine.
-        compile_layers: whether torch compiles the trunks' layers.
     """
 
     def __init__(
         self,
         models: Mapping[ModelName, RewardModel],
+        options: EngineOptions = AS_LOADED,
         *,
         precision: Precision = "float32",
-        deterministic: bool = False,
-        compile_layers: bool = False,
     ) -> None:
         if not models:
             raise ConfigurationError("no reward model given")
@@ -77,8 +76,7 @@ class Engine:
         self._models = {name: fitted(model) for name, model in models.items()}
         self._rows = {name: embedding_rows(model.model) for name, model in self._models.items()}
         self._precision = precision
-        self._deterministic = deterministic
-        self._compile_layers = compile_layers
+        self._options = options
         self._text_identity = {name: _text_identity(m) for name, m in self._models.items()}
         vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
         self._one_vocabulary = len(vocabularies) == 1
@@ -131,13 +129,7 @@ class Engine:
         """Choose how to run a trunk, and measure what reduced precision has lost."""
         first, *others = (self._models[name] for name in names)
         heads = [head_of(other.model) for other in others]
-        forward = choose_forward(
-            first,
-            heads,
-            reduced=bool(exact),
-            deterministic=self._deterministic,
-            compile_layers=self._compile_layers,
-        )
+        forward = choose_forward(first, heads, reduced=bool(exact), options=self._options)
         error = precision_error(exact, forward.rewards(_probe_texts(first))) if exact else None
         for other in others:
             # The same weights once: the other trunks' memory is given back.
@@ -282,25 +274,19 @@ class Engine:
 
 def load_engine(
     models: Mapping[ModelName, str | None],
+    options: EngineOptions = AS_LOADED,
     *,
     device: str = "auto",
-    dtype: DType = "auto",
     overrides: Mapping[ModelName, ContractOverrides] | None = None,
-    deterministic: bool = False,
-    compile_layers: bool = False,
 ) -> Engine:
     """Load checkpoints and decide how each is run.
 
     Args:
         models: directory or hub name of each model, by the name that it is loaded under; None for
             none of that name.
+        options: how they are run.
         device: "auto" takes CUDA where there is one, else the CPU.
-        dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU. Where another is
-            asked for on the CPU, the rewards' error is measured while loading.
         overrides: of how models read texts, by their names.
-        deterministic: whether a text gets the same bits in any company, on one machine.
-        compile_layers: whether torch compiles the layers of decoders, which takes a while at the
-            start; for CUDA, and not with `deterministic`.
 
     Raises:
         CheckpointError: a checkpoint can't be used.
@@ -308,12 +294,12 @@ def load_engine(
             deterministically where that is asked for, or options that exclude each other.
     """
     where = _device(device)
-    if compile_layers and (deterministic or where.type != "cuda"):
+    if options.compile_layers and (options.deterministic or where.type != "cuda"):
         raise ConfigurationError(
             "layers are compiled on CUDA alone, and not with `deterministic`, whose products have "
             "shapes of their own; leave compiling out"
         )
-    wanted = _precision(dtype, where)
+    wanted = _precision(options.dtype, where)
     # On the CPU the float32 model is loaded first, so that the loss can be measured against it.
     reduce = wanted != "float32" and where.type == "cpu"
     load_as = torch.float32 if reduce else getattr(torch, wanted)
@@ -324,9 +310,8 @@ def load_engine(
             for name, checkpoint in models.items()
             if checkpoint is not None
         },
+        options,
         precision=wanted if reduce else "float32",
-        deterministic=deterministic,
-        compile_layers=compile_layers,
     )
 
 

@@ -93,7 +93,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Any:
-    return load_engine({"helpfulness": str(checkpoint)}, device="cpu", dtype="float32")
+    return load_engine({"helpfulness": str(checkpoint)}, device="cpu")
 
 
 @pytest.fixture

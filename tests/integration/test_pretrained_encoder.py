@@ -70,7 +70,7 @@ def checkpoint(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_served_rewards_are_transformers_own(checkpoint: Path) -> None:
-    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu", dtype="float32")
+    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu")
     items = [engine.encode(dialogue) for dialogue in DIALOGUES]
 
     found = [rewards["helpfulness"] for rewards in own_rewards(engine, items)]

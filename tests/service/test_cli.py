@@ -7,6 +7,7 @@ import pytest
 
 import rm_core.engine
 import service.server
+from rm_core.engine.options import EngineOptions
 from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides
 from service.cli import run
@@ -56,8 +57,10 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def load_engine(models: dict[str, str | None], **options: Any) -> LoadedEngine:
-        given.update(options, models=models)
+    def load_engine(
+        models: dict[str, str | None], options: EngineOptions, **where: Any
+    ) -> LoadedEngine:
+        given.update(where, models=models, options=options)
         return LoadedEngine()
 
     monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
@@ -79,13 +82,11 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
     assert given == {
         "models": {"safety": "models/safety", "helpfulness": None},
         "device": "cuda:1",
-        "dtype": "bfloat16",
+        "options": EngineOptions(dtype="bfloat16", compile_layers=True),
         "overrides": {
             "safety": ContractOverrides("last_token", "pair", "2024-07-26"),
             "helpfulness": ContractOverrides("last_token", None, "2024-07-26"),
         },
-        "deterministic": False,
-        "compile_layers": True,
     }
 
 

@@ -19,7 +19,7 @@ from rm_core.checkpoint.manifest import (
     read_manifest,
     write_manifest,
 )
-from rm_core.engine import DType, load_engine
+from rm_core.engine import DType, EngineOptions, load_engine
 from rm_core.errors import ConfigurationError, NotSaved, WrongRole
 from rm_core.text.contract import PositionContract
 from rm_core.types import Role, Truncation
@@ -122,7 +122,9 @@ def calibrate_checkpoint(
     references = read_references(request.reference)
     progress.say(f"scoring {sum(len(record.responses) for record in records)} responses")
     engine = load_engine(
-        {role: str(directory)}, device=request.device, dtype=cast("DType", request.dtype)
+        {role: str(directory)},
+        EngineOptions(dtype=cast("DType", request.dtype)),
+        device=request.device,
     )
     try:
         reader = served_reader(engine, role, truncate=request.truncate)

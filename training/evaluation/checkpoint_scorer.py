@@ -12,7 +12,7 @@ import numpy as np
 
 from rm_core.checkpoint.files import resolve_directory
 from rm_core.checkpoint.manifest import read_manifest
-from rm_core.engine import DType, load_engine
+from rm_core.engine import DType, EngineOptions, load_engine
 from rm_core.engine.packing.offline import OfflineOutcome, OfflineScorer
 from rm_core.errors import DetailUnavailable, EngineError, InputError
 from rm_core.rewards import Calibration, calibrate
@@ -73,7 +73,9 @@ class CheckpointScorer:
         # A model without a manifest has no role; evaluation gives it either's.
         role: Role = self._info.role or "helpfulness"
         engine = load_engine(
-            {role: self._name}, device=self._device, dtype=cast("DType", self._dtype)
+            {role: self._name},
+            EngineOptions(dtype=cast("DType", self._dtype)),
+            device=self._device,
         )
         try:
             self._info = replace(self._info, digest=engine.profiles[role].digest)

@@ -32,7 +32,7 @@ class AccuracyScorer:
     def __init__(self, checkpoint: Path, role: Role) -> None:
         self._checkpoint = checkpoint
         self._role = role
-        self._engine = load_engine({role: str(checkpoint)}, device="cpu", dtype="float32")
+        self._engine = load_engine({role: str(checkpoint)}, device="cpu")
 
     def right(self, rankings: Sequence[Ranking]) -> list[float]:
         """For every strict pair of every ranking 1 if it is ordered right, ½ for equal rewards.

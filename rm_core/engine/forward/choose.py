@@ -24,6 +24,7 @@ from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
 from rm_core.engine.forward.packed import PackedForward, PackedWay, packed_ways
 from rm_core.engine.forward.self_test import Trial, told
+from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.trunk.last_layer import read_all_rows
 from rm_core.engine.trunk.sliding_window import hidden_windows
 from rm_core.engine.trunk.vocabulary import end_token
@@ -43,8 +44,7 @@ def choose_forward(
     heads: Sequence[Linear] = (),
     *,
     reduced: bool = False,
-    deterministic: bool = False,
-    compile_layers: bool = False,
+    options: EngineOptions = AS_LOADED,
 ) -> Forward:
     """The fastest way that gives the model's own rewards.
 
@@ -52,8 +52,7 @@ def choose_forward(
         reward_model: the checkpoint whose trunk is run.
         heads: further heads on the same trunk.
         reduced: whether the trunk was reduced in precision, so that ways round differently.
-        deterministic: whether a text must get the same bits in any company.
-        compile_layers: whether torch compiles the layers; where it can't, they run as they are.
+        options: what was asked for; where layers can't be compiled, they run as they are.
 
     Raises:
         UnsupportedModel: no way gives each text the reward that it has alone.
@@ -78,11 +77,11 @@ def choose_forward(
         )
     obstacle = trunk_obstacle(model)
     if obstacle is None:
-        forward = _packed(model, _ways(model, heads, deterministic, compile_layers), trial)
+        forward = _packed(model, _ways(model, heads, options), trial)
         if not isinstance(forward, str):
             return _by_length_class(forward, model, max_length)
         obstacle = forward
-    if deterministic:
+    if options.deterministic:
         raise ConfigurationError(
             f"{name} can't run deterministically: {obstacle}; unset `deterministic`"
         )
@@ -97,13 +96,13 @@ def _by_length_class(forward: Forward, model: Any, max_length: int) -> Forward:
 
 
 def _ways(
-    model: Any, heads: Sequence[Linear], deterministic: bool, compile_layers: bool
+    model: Any, heads: Sequence[Linear], options: EngineOptions
 ) -> list[tuple[str, Callable[[], PackedForward | EncoderRows]]]:
     """The packed ways of a model, the fastest first, with what each is called after "not"."""
     if not has_head_on_tokens(model):
         return [("in rows", partial(encoder_rows, model, heads=heads))]
-    ways = packed_ways(model, heads=heads, deterministic=deterministic)
-    if compile_layers:
+    ways = packed_ways(model, heads=heads, options=options)
+    if options.compile_layers:
         ways.insert(0, PackedWay("compiled", partial(compiled_packed, model, heads=heads)))
     return [(way.name, way.make) for way in ways]
 
@@ -141,7 +140,7 @@ def _batched(
         del ways["padded"]
         failures.append("set back before each batch, as it keeps something of the texts before")
     for together, words in ways.items():
-        options: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "heads": heads,
             "reason": "; ".join([*failures, *([] if together == "padded" else [words])]),
             "together": together,
@@ -150,12 +149,12 @@ def _batched(
         }
         # The trial pads far more than serving does, so that it shows what padding changes.
         made = trial.tried(
-            partial(BatchedForward, model, **options, most_padding=1.0),
+            partial(BatchedForward, model, **settings, most_padding=1.0),
             lambda made: _in_company(made, trial),
             way=together.replace("_", "-"),
         )
         if not isinstance(made, str):
-            return BatchedForward(model, **options)
+            return BatchedForward(model, **settings)
         failures.append(made)
     raise UnsupportedModel(
         f"{name} can't be scored: {type(model).__name__} has no way that gives a text the reward "

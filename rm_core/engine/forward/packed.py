@@ -12,6 +12,7 @@ from torch.nn import Linear
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
 from rm_core.engine.forward.base import NO_DEMANDS, reads_of
+from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.plan import Pack, plan_pack
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
@@ -189,7 +190,7 @@ class PackedWay:
 
 
 def packed_ways(
-    model: Any, *, heads: Sequence[Linear] = (), deterministic: bool = False
+    model: Any, *, heads: Sequence[Linear] = (), options: EngineOptions = AS_LOADED
 ) -> list[PackedWay]:
     """The packed ways of a decoder on its device, the fastest first.
 
@@ -203,7 +204,7 @@ def packed_ways(
             run=TransformersTrunk(model, skip_unread=skip_unread),
             heads=heads,
             reason="decoder with replaceable attention",
-            deterministic=deterministic,
+            deterministic=options.deterministic,
         )
 
     def chunks() -> PackedForward:
@@ -219,13 +220,17 @@ def packed_ways(
         ways.insert(
             0, PackedWay("with the last layer cut short", partial(layers, skip_unread=True))
         )
-    if model.device.type == "cpu" and not deterministic and is_llama_shaped(model.base_model):
+    if (
+        model.device.type == "cpu"
+        and not options.deterministic
+        and is_llama_shaped(model.base_model)
+    ):
         ways.insert(0, PackedWay("chunk by chunk", chunks))
     return ways
 
 
 def fastest_packed(
-    model: Any, *, heads: Sequence[Linear] = (), deterministic: bool = False
+    model: Any, *, heads: Sequence[Linear] = (), options: EngineOptions = AS_LOADED
 ) -> PackedForward:
     """The packed way that suits the model and its device."""
-    return packed_ways(model, heads=heads, deterministic=deterministic)[0].make()
+    return packed_ways(model, heads=heads, options=options)[0].make()

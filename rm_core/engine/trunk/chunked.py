@@ -5,9 +5,6 @@ intermediate result is tens of megabytes: written to memory, read back, and its 
 Here a chunk of rows goes through a whole half-layer while it is in the processor's cache, in place
 where possible. The parts are transformers' own modules and weights; only the order differs, and
 `forward.choose_forward` compares the result with transformers' own before it is used.
-
-Weights are laid out once as matrix products read them (transposed), which makes products of few
-rows faster; the parameters become views of that memory, so nothing is held twice.
 """
 
 from typing import Any
@@ -20,6 +17,8 @@ from transformers.activations import SiLUActivation
 
 from rm_core.engine.attention import TreePlan, tree_attention
 from rm_core.engine.attention.merged import merged_attention_at
+from rm_core.engine.trunk.products.base import MakeProduct
+from rm_core.engine.trunk.products.mm import MmProduct
 from rm_core.engine.trunk.sliding_window import layer_windows
 
 CHUNK_BYTES = 6 * 2**20
@@ -57,24 +56,22 @@ def is_llama_shaped(trunk: Any) -> bool:
     )
 
 
-def lay_out_for_products(trunk: Any) -> None:
-    """Store every linear layer's weight as matrix products read it; values don't change."""
-    for module in trunk.modules():
-        if isinstance(module, nn.Linear):
-            module.weight.data = module.weight.data.t().contiguous().t()
-
-
 class ChunkedTrunk:
     """A Llama-shaped trunk, run chunk by chunk.
 
     Args:
         trunk: a transformers base model for which `is_llama_shaped` holds, in eval mode.
         rows: of a chunk; None for as many as suit the cache.
+        product: how linear layers multiply.
     """
 
-    def __init__(self, trunk: Any, *, rows: int | None = None) -> None:
-        lay_out_for_products(trunk)
+    def __init__(
+        self, trunk: Any, *, rows: int | None = None, product: MakeProduct = MmProduct
+    ) -> None:
         self._trunk = trunk
+        self._products = {
+            linear: product(linear) for layer in trunk.layers for linear in _projections(layer)
+        }
         # Not by the config: Llama's own layers ignore a `sliding_window` that stands there.
         self._windows = {window.layer: window.asked for window in layer_windows(trunk)}
         self._rows = _rows_for(trunk) if rows is None else rows
@@ -132,17 +129,17 @@ class ChunkedTrunk:
         """The last layer's attention of the rows that are read alone, (rows, heads · head_dim)."""
         attention = layer.self_attn
         key, value = (
-            hidden.new_empty(len(hidden), projection.out_features)
+            hidden.new_empty(len(hidden), self._products[projection].out_features)
             for projection in (attention.k_proj, attention.v_proj)
         )
         for start in range(0, len(hidden), self._rows):
             chunk = slice(start, start + self._rows)
             normed = self._norm(layer.input_layernorm, hidden[chunk])
-            _project(normed, attention.k_proj, key[chunk])
-            _project(normed, attention.v_proj, value[chunk])
+            self._products[attention.k_proj].into(normed, key[chunk])
+            self._products[attention.v_proj].into(normed, value[chunk])
             self._rotate(key[chunk], getattr(attention, "k_norm", None), cos[chunk], sin[chunk])
         at = torch.from_numpy(rows)
-        query = attention.q_proj(layer.input_layernorm(hidden[at]))
+        query = self._products[attention.q_proj](layer.input_layernorm(hidden[at]))
         self._rotate(query, getattr(attention, "q_norm", None), cos[at], sin[at])
         out = merged_attention_at(
             self._by_head(query),
@@ -160,7 +157,7 @@ class ChunkedTrunk:
         """The layer's attention before its output projection, (tokens, heads · head_dim)."""
         attention = layer.self_attn
         query, key, value = (
-            hidden.new_empty(len(hidden), projection.out_features)
+            hidden.new_empty(len(hidden), self._products[projection].out_features)
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         for start in range(0, len(hidden), self._rows):
@@ -171,7 +168,7 @@ class ChunkedTrunk:
                 (attention.k_proj, key),
                 (attention.v_proj, value),
             ):
-                _project(normed, projection, out[rows])
+                self._products[projection].into(normed, out[rows])
             self._rotate(query[rows], getattr(attention, "q_norm", None), cos[rows], sin[rows])
             self._rotate(key[rows], getattr(attention, "k_norm", None), cos[rows], sin[rows])
         out, _ = tree_attention(
@@ -214,13 +211,15 @@ class ChunkedTrunk:
 
     def _feed_forward(self, layer: Any, hidden: Tensor, attended: Tensor) -> None:
         """The rest of the layer, in place on `hidden`."""
-        mlp = layer.mlp
+        mlp, products = layer.mlp, self._products
+        gate, up, down = products[mlp.gate_proj], products[mlp.up_proj], products[mlp.down_proj]
+        attention_output = products[layer.self_attn.o_proj]
         for start in range(0, len(hidden), self._rows):
             rows = slice(start, start + self._rows)
-            _add_product(hidden[rows], attended[rows], layer.self_attn.o_proj)
+            attention_output.add_to(hidden[rows], attended[rows])
             normed = self._norm(layer.post_attention_layernorm, hidden[rows])
-            gated = _activate(mlp.act_fn, mlp.gate_proj(normed)).mul_(mlp.up_proj(normed))
-            _add_product(hidden[rows], gated, mlp.down_proj)
+            gated = _activate(mlp.act_fn, gate(normed)).mul_(up(normed))
+            down.add_to(hidden[rows], gated)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -252,23 +251,6 @@ def _rows_for(trunk: Any) -> int:
     weight: Tensor = trunk.layers[0].mlp.gate_proj.weight
     rows = CHUNK_BYTES // (weight.shape[0] * weight.element_size())
     return max(MIN_ROWS, min(MAX_ROWS, rows))
-
-
-def _project(rows: Tensor, layer: nn.Linear, out: Tensor) -> None:
-    """A linear layer's result into `out`."""
-    bias: Tensor | None = layer.bias
-    if bias is None:
-        torch.mm(rows, layer.weight.t(), out=out)
-    else:
-        torch.addmm(bias, rows, layer.weight.t(), out=out)
-
-
-def _add_product(hidden: Tensor, rows: Tensor, layer: nn.Linear) -> None:
-    """Add layer(rows) to hidden, in place."""
-    hidden.addmm_(rows, layer.weight.t())
-    bias: Tensor | None = layer.bias
-    if bias is not None:
-        hidden.add_(bias)
 
 
 def _activate(function: Any, gate: Tensor) -> Tensor:

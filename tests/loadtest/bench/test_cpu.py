@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from loadtest.bench.cpu import bench_checkpoints
@@ -55,9 +57,9 @@ def test_int8_has_no_padded_way_of_its_own(models, monkeypatch):
     # torchao is an extra; what is asked of the engine is the point here.
     asked = []
 
-    def engine(models, **options):
-        asked.append(options["dtype"])
-        return load_engine(models, **{**options, "dtype": "float32"})
+    def engine(models, options, **where):
+        asked.append(options.dtype)
+        return load_engine(models, replace(options, dtype="float32"), **where)
 
     monkeypatch.setattr("loadtest.bench.cpu.load_engine", engine)
     options = BenchSettings(**SMALL, shape="mixed", dtype="int8", two=False)

@@ -59,7 +59,7 @@ def test_padded_batches_score_as_alone(loaded, ids, truth, size):
 
 
 def test_the_engine_scores_as_alone_in_packs_of_the_budget(model, texts, truth):
-    engine = load_engine({"safety": str(model)}, device="cpu", dtype="float32")
+    engine = load_engine({"safety": str(model)}, device="cpu")
     items = [engine.encode(Dialogue(text.prompt, text.response)) for text in texts]
     groups = [text.prompt for text in texts]
 
@@ -74,7 +74,7 @@ def test_the_engine_scores_as_alone_in_packs_of_the_budget(model, texts, truth):
 
 
 def test_members_of_a_group_arriving_apart_meet_in_one_pack(model, texts):
-    engine = load_engine({"safety": str(model)}, device="cpu", dtype="float32")
+    engine = load_engine({"safety": str(model)}, device="cpu")
     mixed = [texts[i] for i in (0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11)]
     items = [engine.encode(Dialogue(text.prompt, text.response)) for text in mixed]
     group_tokens = max(sum(len(i.by_model["safety"].input_ids) for i in items) // 3, 1)

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rm_core.checkpoint.adapters import WEIGHTS
 from rm_core.checkpoint.load import load_reward_model, weights_digest
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
-from rm_core.engine import Engine, load_engine
+from rm_core.engine import Engine, EngineOptions, load_engine
 from rm_core.engine.trunk.chunked import is_llama_shaped
 from rm_core.errors import (
     ConfigurationError,
@@ -169,8 +169,7 @@ def test_two_adapters_on_one_base_hold_its_weights_once(
 ) -> None:
     engine = load_engine(
         {"safety": str(adapter), "helpfulness": str(another)},
-        dtype=dtype,
-        deterministic=deterministic,
+        EngineOptions(dtype=dtype, deterministic=deterministic),
     )
 
     weights = [set(base_weights(engine, role).values()) for role in ("safety", "helpfulness")]
@@ -261,7 +260,9 @@ def test_adapted_projections_are_not_taken_for_plain_products(adapter: Path) -> 
 def test_deterministic_adapters_give_the_same_bits_in_any_company(
     adapter: Path, another: Path
 ) -> None:
-    engine = load_engine({"safety": str(adapter), "helpfulness": str(another)}, deterministic=True)
+    engine = load_engine(
+        {"safety": str(adapter), "helpfulness": str(another)}, EngineOptions(deterministic=True)
+    )
     items = [engine.encode(dialogue) for dialogue in dialogues()]
 
     together = own_rewards(engine, items)
@@ -274,7 +275,7 @@ def test_bfloat16_reduces_both_adapters_and_tells_the_error_of_each(
 ) -> None:
     names = {"safety": str(adapter), "helpfulness": str(another)}
     exact = load_engine(names)
-    reduced = load_engine(names, dtype="bfloat16")
+    reduced = load_engine(names, EngineOptions(dtype="bfloat16"))
 
     for role in ("safety", "helpfulness"):
         told = reduced.describe()[role]
@@ -286,7 +287,7 @@ def test_bfloat16_reduces_both_adapters_and_tells_the_error_of_each(
 
 def test_int8_is_refused_for_adapters(adapter: Path) -> None:
     with pytest.raises(ConfigurationError, match="merge"):
-        load_engine({"safety": str(adapter)}, dtype="int8")
+        load_engine({"safety": str(adapter)}, EngineOptions(dtype="int8"))
 
 
 def test_without_peft_it_says_what_to_install(

@@ -21,6 +21,7 @@ from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
 from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
+from rm_core.engine.options import EngineOptions
 from rm_core.engine.packing.cost import SharedPrefixCost
 from rm_core.engine.packing.plan import Pack
 from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
@@ -204,7 +205,7 @@ def test_packs_of_any_budget_planned_ahead_or_not_change_nothing(
 
 @lru_cache(maxsize=1)
 def deterministic(family: str) -> PackedForward:
-    return fastest_packed(model_of(family), deterministic=True)
+    return fastest_packed(model_of(family), options=EngineOptions(deterministic=True))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,11 +1,12 @@
 """The engine behind the Scorer protocol: two models, one text, errors by name."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from rm_core.engine import load_engine
+from rm_core.engine import EngineOptions, load_engine
 from rm_core.engine.forward.packed import PackedForward
 from rm_core.errors import ConfigurationError, EngineClosed, EngineError, OutOfMemory
 from rm_core.types import Dialogue
@@ -65,16 +66,16 @@ def test_the_description_tells_how_each_model_is_run(tmp_path: Path) -> None:
     [
         ({}, "no reward model"),
         ({"device": "quantum"}, "no device"),
-        ({"dtype": "int7"}, "no dtype"),
+        ({"options": EngineOptions(dtype="int7")}, "no dtype"),  # type: ignore[arg-type]
     ],
 )
 def test_a_configuration_that_can_not_work_is_refused(
-    tmp_path: Path, options: dict[str, str], word: str
+    tmp_path: Path, options: dict[str, Any], word: str
 ) -> None:
     names = {"safety": str(save_checkpoint(tmp_path))} if options else {}
 
     with pytest.raises(ConfigurationError, match=word):
-        load_engine(names, **options)  # type: ignore[arg-type]
+        load_engine(names, **options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -88,7 +89,8 @@ def test_cuda_without_a_device_is_a_configuration_error(tmp_path: Path) -> None:
 def test_cuda_in_float32_equals_the_cpu(tmp_path: Path) -> None:
     name = str(save_checkpoint(tmp_path))
     on_cpu, on_cuda = (
-        load_engine({"safety": name}, device=device, dtype="float32") for device in ("cpu", "cuda")
+        load_engine({"safety": name}, EngineOptions(dtype="float32"), device=device)
+        for device in ("cpu", "cuda")
     )
     item = on_cpu.encode(DIALOGUE)
 

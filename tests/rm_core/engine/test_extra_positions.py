@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
-from rm_core.engine import Engine, load_engine
+from rm_core.engine import Engine, EngineOptions, load_engine
 from rm_core.engine.forward.batched import BatchedForward
 from rm_core.errors import ReadsWholeText
 from rm_core.text.contract import default_contract
@@ -68,7 +68,7 @@ def test_packed_rewards_within_a_text_equal_the_text_alone(
     architecture: str, deterministic: bool, tmp_path: Path
 ) -> None:
     save_checkpoint(tmp_path, architecture, tokenizer=make_tokenizer(add_bos=True))
-    engine = load_engine({"helpfulness": str(tmp_path)}, deterministic=deterministic)
+    engine = load_engine({"helpfulness": str(tmp_path)}, EngineOptions(deterministic=deterministic))
     dialogues = company(random.Random(architecture))
     random.Random(1).shuffle(dialogues)
     items = [engine.encode(dialogue) for dialogue in dialogues]

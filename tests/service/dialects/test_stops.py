@@ -27,7 +27,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def client(
     request: pytest.FixtureRequest, checkpoint: Path, tmp_path: Path
 ) -> AsyncIterator[httpx.AsyncClient]:
-    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu", dtype="float32")
+    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu")
     async with serving(tmp_path, engine, dialect_stop=request.param) as client:
         if not request.param:
             client.params = client.params.add("stop", STOP).add("stop", "<|eot_id|>")

@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def client(checkpoint: Path, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu", dtype="float32")
+    engine = load_engine({"helpfulness": str(checkpoint)}, device="cpu")
     async with serving(tmp_path, engine) as client:
         yield client
 

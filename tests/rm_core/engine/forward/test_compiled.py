@@ -9,7 +9,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from rm_core.checkpoint.load import load_reward_model
-from rm_core.engine import load_engine
+from rm_core.engine import EngineOptions, load_engine
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.compiled import CompiledTrunk
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk
@@ -84,7 +84,7 @@ def test_a_model_that_can_not_be_compiled_runs_packed_as_it_is_and_says_so(
     monkeypatch.setattr(torch, "compile", no_compiler)
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
 
-    forward = choose_forward(loaded, compile_layers=True)
+    forward = choose_forward(loaded, options=EngineOptions(compile_layers=True))
 
     assert forward.path == "packed"
     assert forward.shares_prefixes
@@ -98,7 +98,7 @@ def test_compiling_is_for_cuda(tmp_path: Path) -> None:
     name = str(save_checkpoint(tmp_path))
 
     with pytest.raises(ConfigurationError, match="CUDA"):
-        load_engine({"safety": name}, device="cpu", compile_layers=True)
+        load_engine({"safety": name}, EngineOptions(compile_layers=True), device="cpu")
 
 
 @pytest.mark.cuda
@@ -106,7 +106,9 @@ def test_compiling_is_for_cuda(tmp_path: Path) -> None:
 def test_compiled_layers_on_cuda_give_the_cpus_rewards(tmp_path: Path) -> None:
     name = str(save_checkpoint(tmp_path))
     on_cpu = load_engine({"safety": name}, device="cpu")
-    compiled = load_engine({"safety": name}, device="cuda", dtype="float32", compile_layers=True)
+    compiled = load_engine(
+        {"safety": name}, EngineOptions(dtype="float32", compile_layers=True), device="cuda"
+    )
     items = [on_cpu.encode(Dialogue("what is it? " * n, "a test")) for n in range(1, 6)]
 
     found = [reward["safety"] for reward in own_rewards(compiled, items)]

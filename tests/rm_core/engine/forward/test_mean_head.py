@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rm_core.checkpoint.manifest import HeadKind, RewardModelManifest, write_manifest
-from rm_core.engine import load_engine
+from rm_core.engine import EngineOptions, load_engine
 from rm_core.errors import CheckpointError, InputError
 from rm_core.text.contract import default_contract
 from rm_core.types import Dialogue, RenderedText, Role, TokenIds
@@ -66,7 +66,7 @@ def test_the_reward_is_the_head_of_the_response_s_mean_hidden_state_in_any_compa
     if way == "padded":
         monkeypatch.setattr("rm_core.engine.forward.choose.trunk_obstacle", lambda _: "this test")
     name = checkpoint(tmp_path, architecture=architecture, add_bos=True)
-    engine = load_engine({"helpfulness": name}, deterministic=way == "deterministic")
+    engine = load_engine({"helpfulness": name}, EngineOptions(deterministic=way == "deterministic"))
     dialogues = company()
     expected = [head_of_the_mean(name, dialogue) for dialogue in dialogues]
     items = [engine.encode(dialogue) for dialogue in dialogues]

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
+from rm_core.engine.options import EngineOptions
 from rm_core.engine.trunk.chunked import (
     ChunkedTrunk,
     is_llama_shaped,
     is_rms_norm,
-    lay_out_for_products,
     rms_norm,
 )
 from rm_core.types import Encoded
@@ -69,23 +69,13 @@ def test_a_trunk_with_a_part_more_is_not_taken() -> None:
     assert not is_llama_shaped(trunk)
 
 
-def test_laying_out_changes_no_value_and_holds_nothing_twice() -> None:
-    trunk = make_model("llama").base_model
-    before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
-
-    lay_out_for_products(trunk)
-
-    for name, tensor in trunk.state_dict().items():
-        assert torch.equal(tensor, before[name])
-    weight = trunk.layers[0].mlp.up_proj.weight
-    assert weight.t().is_contiguous()
-    assert weight.untyped_storage().nbytes() == weight.numel() * weight.element_size()
-
-
 def test_the_cpu_runs_llama_shaped_models_chunk_by_chunk() -> None:
     assert "chunk by chunk" in fastest_packed(make_model("llama")).reason
     assert "chunk" not in fastest_packed(make_model("gpt2")).reason
-    assert "chunk" not in fastest_packed(make_model("llama"), deterministic=True).reason
+    assert (
+        "chunk"
+        not in fastest_packed(make_model("llama"), options=EngineOptions(deterministic=True)).reason
+    )
 
 
 def test_only_a_norm_that_computes_the_root_mean_square_is_run_as_one() -> None:

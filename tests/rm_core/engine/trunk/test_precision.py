@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rm_core.engine import load_engine
+from rm_core.engine import EngineOptions, load_engine
 from rm_core.engine.trunk.precision import precision_error, reduce_precision
 from rm_core.errors import ConfigurationError
 from rm_core.types import Dialogue
@@ -16,7 +16,7 @@ DIALOGUES = [Dialogue("a prompt ", f"an answer, number {n}") for n in range(6)]
 
 
 def rewards(name: Path, dtype: str) -> torch.Tensor:
-    engine = load_engine({"safety": str(name)}, dtype=dtype)  # type: ignore[arg-type]
+    engine = load_engine({"safety": str(name)}, EngineOptions(dtype=dtype))  # type: ignore[arg-type]
     values = [r["safety"] for r in own_rewards(engine, [engine.encode(d) for d in DIALOGUES])]
     return torch.tensor(values)
 
@@ -25,7 +25,9 @@ def rewards(name: Path, dtype: str) -> torch.Tensor:
 def test_bfloat16_is_near_float32_and_its_error_is_told(architecture: str, tmp_path: Path) -> None:
     save_checkpoint(tmp_path, architecture)
 
-    described = load_engine({"safety": str(tmp_path)}, dtype="bfloat16").describe()["safety"]
+    described = load_engine({"safety": str(tmp_path)}, EngineOptions(dtype="bfloat16")).describe()[
+        "safety"
+    ]
 
     assert described["dtype"] == "bfloat16"
     assert 0 < described["precision_error"]["largest"] < 0.2
@@ -44,7 +46,9 @@ def test_int8_is_near_float32_and_its_error_is_told(tmp_path: Path) -> None:
     pytest.importorskip("torchao", reason="torchao is an extra")
     save_checkpoint(tmp_path, hidden_size=64, intermediate_size=128)
 
-    described = load_engine({"safety": str(tmp_path)}, dtype="int8").describe()["safety"]
+    described = load_engine({"safety": str(tmp_path)}, EngineOptions(dtype="int8")).describe()[
+        "safety"
+    ]
 
     assert described["dtype"] == "int8"
     assert 0 < described["precision_error"]["largest"] < 0.3
@@ -59,7 +63,7 @@ def test_int8_without_torchao_says_what_to_install(
     save_checkpoint(tmp_path)
 
     with pytest.raises(ConfigurationError, match="pip install"):
-        load_engine({"safety": str(tmp_path)}, dtype="int8")
+        load_engine({"safety": str(tmp_path)}, EngineOptions(dtype="int8"))
 
 
 def test_the_error_is_the_largest_and_mean_difference() -> None:

@@ -1,0 +1,26 @@
+"""What a caller may ask of an engine beside its models and where they run."""
+
+from dataclasses import dataclass
+
+from rm_core.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How models are run.
+
+    Attributes:
+        dtype: of the trunk; "auto" is bfloat16 on CUDA and float32 on the CPU. Where another is
+            asked for on the CPU, the rewards' error is measured while loading.
+        deterministic: whether a text gets the same bits in any company, on one machine.
+        compile_layers: whether torch compiles the layers of decoders, which takes a while at the
+            start; for CUDA, and not with `deterministic`.
+    """
+
+    dtype: DType = "auto"
+    deterministic: bool = False
+    compile_layers: bool = False
+
+
+AS_LOADED = EngineOptions()
+"""Nothing asked for: each model in the way that suits its device."""

@@ -1,0 +1,1 @@
+"""Matrix products of a trunk's linear layers, by the libraries that torch brings."""
