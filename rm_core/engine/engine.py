@@ -1,6 +1,5 @@
 """The engine: loaded reward models behind one interface, `Scorer` (see `rm_core.types`)."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -9,24 +8,14 @@ from typing import Any, get_args
 import torch
 
 from rm_core.checkpoint.adapters import SharedBases
-from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.checkpoint.load import RewardModel, load_reward_model
-from rm_core.engine.forward.batched import BatchedForward
-from rm_core.engine.forward.choose import choose_forward
-from rm_core.engine.forward.mean_head import AveragingForward
-from rm_core.engine.forward.self_test import random_texts
 from rm_core.engine.options import AS_LOADED, EngineOptions
+from rm_core.engine.prepare import averages, on_base_of, prepare_trunks, text_identity
 from rm_core.engine.run import RunTrunk
-from rm_core.engine.trunk.precision import (
-    Precision,
-    precision_error,
-    reduce_precision,
-)
+from rm_core.engine.trunk.precision import Precision
 from rm_core.engine.trunk.room import fitted, room_told
-from rm_core.engine.trunk.shared import same_trunk
 from rm_core.engine.trunk.vocabulary import embedding_rows
 from rm_core.errors import (
-    CheckpointError,
     ConfigurationError,
     EngineClosed,
     InputError,
@@ -47,8 +36,6 @@ from rm_core.types import (
     TokenIds,
     Truncation,
 )
-
-_MEASURED_TEXTS = 16
 
 
 class Engine:
@@ -76,80 +63,13 @@ class Engine:
         self._models = {name: fitted(model) for name, model in models.items()}
         self._rows = {name: embedding_rows(model.model) for name, model in self._models.items()}
         self._precision = precision
-        self._options = options
-        self._text_identity = {name: _text_identity(m) for name, m in self._models.items()}
+        self._text_identity = {name: text_identity(m) for name, m in self._models.items()}
         vocabularies = {m.encoder.vocabulary_fingerprint for m in self._models.values()}
         self._one_vocabulary = len(vocabularies) == 1
-        by_trunk = self._names_by_trunk()
-        exact = [self._exact_rewards(names) for names in by_trunk]
-        # Only now, as adapters on one base are reduced together.
-        self._reduce_precision(by_trunk)
-        self._trunks = list(map(self._prepare, by_trunk, exact))
+        self._trunks = prepare_trunks(self._models, options, precision)
         self._demands = {name: t.forward.demands for t in self._trunks for name in t.names}
         self._reads_positions = all(trunk.forward.reads_positions for trunk in self._trunks)
         self._closed = False
-
-    def _names_by_trunk(self) -> list[tuple[ModelName, ...]]:
-        """The models that can run as one trunk, together; in order of their first ones."""
-        trunks: list[list[ModelName]] = []
-        for name in self._models:
-            own = next((names for names in trunks if self._share_trunk(names[0], name)), None)
-            if own is None:
-                trunks.append([name])
-            else:
-                own.append(name)
-        return [tuple(names) for names in trunks]
-
-    def _share_trunk(self, one: ModelName, other: ModelName) -> bool:
-        alike = self._text_identity[one] == self._text_identity[other]
-        return alike and same_trunk(self._models[one].model, self._models[other].model)
-
-    def _exact_rewards(self, names: tuple[ModelName, ...]) -> list[list[float]]:
-        """A trunk's rewards of random texts before its precision is reduced; else none."""
-        if self._precision == "float32":
-            return []
-        first, *others = (self._models[name] for name in names)
-        heads = [head_of(other.model) for other in others]
-        reference = BatchedForward(
-            first.model, heads=heads, reason="reference", together="one_by_one"
-        )
-        return reference.rewards(_probe_texts(first))
-
-    def _reduce_precision(self, by_trunk: list[tuple[ModelName, ...]]) -> None:
-        for names in by_trunk:
-            first = self._models[names[0]]
-            if self._precision == "int8" and first.base is not None:
-                raise ConfigurationError(
-                    f"{first.profile.name} is an adapter, and dtype int8 is for full checkpoints; "
-                    "take another dtype, or merge it into its base and serve the result"
-                )
-            reduce_precision(first.model, self._precision)
-
-    def _prepare(self, names: tuple[ModelName, ...], exact: list[list[float]]) -> RunTrunk:
-        """Choose how to run a trunk, and measure what reduced precision has lost."""
-        first, *others = (self._models[name] for name in names)
-        heads = [head_of(other.model) for other in others]
-        forward = choose_forward(first, heads, reduced=bool(exact), options=self._options)
-        error = precision_error(exact, forward.rewards(_probe_texts(first))) if exact else None
-        for other in others:
-            # The same weights once: the other trunks' memory is given back.
-            setattr(other.model, other.model.base_model_prefix, first.model.base_model)
-        averages = [_averages(self._models[name]) for name in names]
-        return RunTrunk(
-            names, AveragingForward(forward, averages) if any(averages) else forward, error
-        )
-
-    def _on_base_of(self, name: ModelName) -> list[ModelName]:
-        """The other adapters whose base's weights are this one's, in the same memory."""
-
-        def weights(model: RewardModel) -> set[int]:
-            adapter = model.base is not None
-            return {id(p) for p in model.model.base_model.parameters()} if adapter else set()
-
-        own = weights(self._models[name])
-        return [
-            other for other, model in self._models.items() if other != name and own & weights(model)
-        ]
 
     @property
     def model_names(self) -> tuple[ModelName, ...]:
@@ -197,7 +117,7 @@ class Engine:
                 by_identity[identity] = model.encoder.encode(dialogue, truncate=truncate)
             by_model[name] = by_identity[identity]
             self._check(name, by_model[name])
-            if _averages(model):
+            if averages(model):
                 response_positions(by_model[name])  # refused here, not together with others later
         return EncodedItem(by_model)
 
@@ -261,7 +181,7 @@ class Engine:
         trunks = {name: trunk for trunk in self._trunks for name in trunk.names}
         return {
             name: {
-                **trunks[name].describe(model, self._precision, self._on_base_of(name)),
+                **trunks[name].describe(model, self._precision, on_base_of(name, self._models)),
                 "max_length_reason": room_told(model, self._promised[name]),
             }
             for name, model in self._models.items()
@@ -338,31 +258,3 @@ def _precision(name: DType, device: torch.device) -> Precision:
     if name == "int8" and device.type != "cpu":
         raise ConfigurationError("dtype int8 is for the CPU; on CUDA try bfloat16")
     return name
-
-
-def _probe_texts(model: RewardModel) -> list[Encoded]:
-    return random_texts(model.model, model.profile.max_length, count=_MEASURED_TEXTS)
-
-
-def _averages(model: RewardModel) -> bool:
-    """Whether a response's reward is the mean over its tokens.
-
-    Raises:
-        CheckpointError: the checkpoint says so, and its head can't be read at tokens.
-    """
-    if model.manifest is None or model.manifest.head != "mean":
-        return False
-    if not has_head_on_tokens(model.model):
-        raise CheckpointError(
-            f"{model.profile.name} averages rewards over the response's tokens, but the head of "
-            f"{type(model.model).__name__} reads the text as a whole; train it again with another "
-            "`head`"
-        )
-    return True
-
-
-def _text_identity(model: RewardModel) -> str:
-    """Equal for models that turn every dialogue into the same ids and read position."""
-    encoder = model.encoder
-    parts = (encoder.tokenizer_fingerprint, repr(encoder.contract), repr(encoder.pad_token_id))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
