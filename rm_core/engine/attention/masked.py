@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rm_core.engine.packing.plan import Pack
+from rm_core.engine.attention.kept import NO_RUNS, LayerRun, LayerRuns
+from rm_core.engine.packing.plan import Pack, Segment
 
 
-def masked_attention(
+def masked_attention(  # noqa: PLR0913  each says something of its own
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -21,6 +22,7 @@ def masked_attention(
     scale: float,
     sliding_window: int | None,
     softcap: float | None,
+    kept: LayerRuns = NO_RUNS,
 ) -> Tensor:
     """Attention of one packed row over its tree.
 
@@ -33,20 +35,22 @@ def masked_attention(
         scale: factor on the dot products.
         sliding_window: a token sees itself and the `sliding_window − 1` before it; None for all.
         softcap: s ↦ softcap·tanh(s/softcap) on the scaled dot products; None for none.
+        kept: keys and values of the segments without rows.
 
     Returns:
         (1, tokens, heads, head_dim of value).
     """
     tokens, dim = query.shape[2:]
     q = query.view(key.shape[1], -1, tokens, dim)
-    k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
-    v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
     parts = []
     for index, segment in enumerate(pack.segments):
-        chain = [pack.segments[i] for i in pack.chain(index)]
-        keys = torch.cat([k[:, :, s.start : s.end] for s in chain], dim=2)
-        values = torch.cat([v[:, :, s.start : s.end] for s in chain], dim=2)
-        key_positions = torch.cat([position_ids[s.start : s.end] for s in chain])
+        if segment.kept:
+            continue
+        chain = pack.chain(index)
+        runs = [_run(pack.segments[i], key, value, kept.get(i)) for i in chain]
+        keys = _by_group(torch.cat([run[0] for run in runs], dim=1), q.shape[1])
+        values = _by_group(torch.cat([run[1] for run in runs], dim=1), q.shape[1])
+        key_positions = torch.cat([_positions(pack.segments[i], position_ids) for i in chain])
         own = slice(segment.start, segment.end)
         distance = position_ids[own, None] - key_positions[None, :]
         visible = distance >= 0
@@ -62,4 +66,26 @@ def masked_attention(
             part = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ values
         parts.append(part.permute(2, 0, 1, 3))
     # Segments stand in row order. Writing into one tensor would have autograd copy it per segment.
-    return torch.cat(parts).view(1, tokens, -1, v.shape[-1])
+    return torch.cat(parts).view(1, tokens, -1, value.shape[-1])
+
+
+def _run(
+    segment: Segment, key: Tensor, value: Tensor, kept: LayerRun | None
+) -> tuple[Tensor, Tensor]:
+    """A segment's keys and values, (key_value_heads, tokens, head_dim)."""
+    if kept is not None:
+        return kept.key[0], kept.value[0]
+    own = slice(segment.start, segment.end)
+    return key[0, :, own], value[0, :, own]
+
+
+def _positions(segment: Segment, position_ids: Tensor) -> Tensor:
+    if segment.kept:
+        end = segment.position + segment.kept
+        return torch.arange(segment.position, end, device=position_ids.device)
+    return position_ids[segment.start : segment.end]
+
+
+def _by_group(of_group: Tensor, heads: int) -> Tensor:
+    """(groups, tokens, head_dim) → (groups, heads of each, tokens, head_dim), without copying."""
+    return of_group.unsqueeze(1).expand(-1, heads, -1, -1)

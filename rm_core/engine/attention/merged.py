@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rm_core.engine.attention.gradients import differentiable
+from rm_core.engine.attention.kept import NO_RUNS, LayerRuns
 from rm_core.engine.packing.plan import Pack
 
 
 def merged_attention(
-    query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pack: Pack,
+    *,
+    scale: float,
+    kept: LayerRuns = NO_RUNS,
 ) -> Tensor:
     """Attention of one packed row over its tree, with gradients where they are wanted.
 
@@ -28,11 +35,12 @@ def merged_attention(
         value: like key.
         pack: segments of the row.
         scale: factor on the dot products.
+        kept: keys and values of the segments without rows; they get no gradients.
 
     Returns:
         (1, tokens, heads, head_dim).
     """
-    return differentiable(_MergedAttention(pack, scale), query, key, value)
+    return differentiable(_MergedAttention(pack, scale, kept), query, key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class _MergedAttention:
 
     pack: Pack
     scale: float
+    kept: LayerRuns
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """(1, tokens, heads, head_dim) and the log-sum-exp, (tokens, groups, heads of each)."""
@@ -50,11 +59,16 @@ class _MergedAttention:
         out = q.new_empty(tokens, groups, q.shape[1], dim)
         lse = torch.empty(tokens, groups, q.shape[1], dtype=_lse_dtype(q))
         for rows, keys, causal in _parts(self.pack):
-            part, part_lse = _part(q, k, v, rows, keys, causal=causal, scale=self.scale)
+            part, part_lse = _part(
+                q[:, :, rows], k[:, :, keys], v[:, :, keys], causal=causal, scale=self.scale
+            )
             if causal:
                 out[rows], lse[rows] = part, part_lse
             else:
                 merge_part(out[rows], lse[rows], part, part_lse)
+        for rows, k, v in _kept_parts(self.pack, self.kept, q.shape[1]):
+            part, part_lse = _part(q[:, :, rows], k, v, causal=False, scale=self.scale)
+            merge_part(out[rows], lse[rows], part, part_lse)
         return out.view(1, tokens, -1, dim), lse
 
     def backward(
@@ -72,18 +86,10 @@ class _MergedAttention:
         dq = q.new_empty(tokens, groups, heads, dim)
         dk, dv = (k.new_empty(tokens, groups, dim) for _ in range(2))
         for rows, keys, causal in _parts(self.pack):
-            part_q, part_k, part_v = (
-                torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                    grad[:, :, rows],
-                    q[:, :, rows],
-                    k[:, :, keys],
-                    v[:, :, keys],
-                    out[:, :, rows],
-                    lse[:, :, rows],
-                    0.0,
-                    causal,
-                    scale=self.scale,
-                )
+            part_q, part_k, part_v = self._part_backward(
+                *(each[:, :, rows] for each in (grad, q, out, lse)),
+                *(each[:, :, keys] for each in (k, v)),
+                causal=causal,
             )
             # A key head gets the gradients of all the query heads that it serves.
             parts = (part_q.permute(2, 0, 1, 3), _of_group(part_k), _of_group(part_v))
@@ -92,11 +98,34 @@ class _MergedAttention:
                     whole[place] = part
                 else:
                     whole[place] += part
+        for rows, k, v in _kept_parts(self.pack, self.kept, heads):
+            of_rows = (each[:, :, rows] for each in (grad, q, out, lse))
+            part_q, _, _ = self._part_backward(*of_rows, k, v, causal=False)
+            dq[rows] += part_q.permute(2, 0, 1, 3)
         return (
             dq.view(1, tokens, -1, dim).transpose(1, 2),
             dk.transpose(0, 1)[None],
             dv.transpose(0, 1)[None],
         )
+
+    def _part_backward(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        causal: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A part's shares of the gradients of query, key and value, by group and head."""
+        gradients: tuple[Tensor, Tensor, Tensor] = (
+            torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                grad, query, key, value, out, lse, 0.0, causal, scale=self.scale
+            )
+        )
+        return gradients
 
 
 def merged_attention_at(
@@ -107,6 +136,7 @@ def merged_attention_at(
     rows: NDArray[np.int64],
     *,
     scale: float,
+    kept: LayerRuns = NO_RUNS,
 ) -> Tensor:
     """Attention of a few rows only, over the same tree; without gradients.
 
@@ -117,6 +147,7 @@ def merged_attention_at(
         pack: segments of the row.
         rows: row indices of the queries, ascending, each once, (rows,).
         scale: factor on the dot products.
+        kept: keys and values of the segments without rows.
 
     Returns:
         (1, rows, heads, head_dim).
@@ -126,17 +157,21 @@ def merged_attention_at(
     q, k, v = _by_group(query, key, value)
     out = q.new_empty(count, groups, q.shape[1], dim)
     lse = torch.empty(count, groups, q.shape[1], dtype=_lse_dtype(q))
-    for segment in pack.segments:
+    for index, segment in enumerate(pack.segments):
         own, below, after = np.searchsorted(
             rows, (segment.start, segment.end, segment.subtree_end)
         ).tolist()
+        keys, values = k[:, :, segment.start :], v[:, :, segment.start :]
+        if index in kept:
+            keys, values = (_of_heads(each, q.shape[1]) for each in kept[index])
         # A row of the segment itself sees the keys up to its own place, rows below it see all.
-        parts = [(at, at + 1, int(rows[at]) + 1) for at in range(own, below)]
+        parts = [(at, at + 1, int(rows[at]) + 1 - segment.start) for at in range(own, below)]
         if after > below:
-            parts.append((below, after, segment.end))
-        for first, last, keys_end in parts:
-            keys = slice(segment.start, keys_end)
-            part, part_lse = _part(q, k, v, slice(first, last), keys, causal=False, scale=scale)
+            parts.append((below, after, segment.kept or segment.end - segment.start))
+        for first, last, seen in parts:
+            part, part_lse = _part(
+                q[:, :, first:last], keys[:, :, :seen], values[:, :, :seen], scale=scale
+            )
             if segment.parent is None:
                 out[first:last], lse[first:last] = part, part_lse
             else:
@@ -161,34 +196,43 @@ def merge_part(out: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None
 
 def _parts(pack: Pack) -> Iterator[tuple[slice, slice, bool]]:
     """Rows, keys and whether causal: first every segment over itself, then the rows below it."""
-    for segment in pack.segments:
+    segments = [segment for segment in pack.segments if not segment.kept]
+    for segment in segments:
         own = slice(segment.start, segment.end)
         yield own, own, True
-    for segment in pack.segments:
+    for segment in segments:
         if segment.end < segment.subtree_end:
             own = slice(segment.start, segment.end)
             yield slice(segment.end, segment.subtree_end), own, False
 
 
+def _kept_parts(pack: Pack, kept: LayerRuns, heads: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """The rows below each segment without rows, and its keys and values by group and head."""
+    for index, run in kept.items():
+        segment = pack.segments[index]
+        key, value = (_of_heads(each, heads) for each in run)
+        yield slice(segment.end, segment.subtree_end), key, value
+
+
 def _part(
-    q: Tensor, k: Tensor, v: Tensor, rows: slice, keys: slice, *, causal: bool, scale: float
+    q: Tensor, k: Tensor, v: Tensor, *, scale: float, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Attention of some rows over some keys, (rows, groups, heads of each, …), and its lse."""
     part, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q[:, :, rows], k[:, :, keys], v[:, :, keys], 0.0, causal, scale=scale
+        q, k, v, 0.0, causal, scale=scale
     )
     return part.permute(2, 0, 1, 3), lse.permute(2, 0, 1)
 
 
 def _by_group(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(1, heads, …) → (key_value_heads, heads of each, …), without copying.
-
-    A key head serves its group of query heads by a stride of zero.
-    """
+    """(1, heads, …) → (key_value_heads, heads of each, …), without copying."""
     q = query.view(key.shape[1], -1, *query.shape[2:])
-    k = key[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
-    v = value[0].unsqueeze(1).expand(-1, q.shape[1], -1, -1)
-    return q, k, v
+    return q, _of_heads(key, q.shape[1]), _of_heads(value, q.shape[1])
+
+
+def _of_heads(of_groups: Tensor, heads: int) -> Tensor:
+    """(1, groups, …) → (groups, heads of each, …): a key head serves its heads by a stride of 0."""
+    return of_groups[0].unsqueeze(1).expand(-1, heads, -1, -1)
 
 
 def _of_group(grad: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Tree attention as transformers calls it: the plan's tensors and the choice of a kernel.
 
 The row holds segments in depth-first order (see `rm_core.engine.packing.plan`). Each segment
-attends to itself causally; everything below it attends to it fully.
+attends to itself causally; everything below it attends to it fully. Segments without rows are read
+from a cache, and what a pack computes is handed to one: see `kept`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from rm_core.engine.attention.kept import NO_RUNS, Capture, KeptRun, LayerRuns, layer_index
 from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.merged import merged_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
@@ -29,20 +32,46 @@ class TreePlan:
         pack: segments and positions of the row.
         position_ids: (tokens,), int64, on the device.
         read_rows: rows that heads read, (reads,), int64, on the device.
+        kept: what a cache holds, by segment index; None for segments in the row. Empty where no
+            segment is without rows.
+        capture: takes the keys and values that the layers compute; None where nobody keeps them.
     """
 
     pack: Pack
     position_ids: Tensor
     read_rows: Tensor
+    kept: tuple[KeptRun | None, ...] = ()
+    capture: Capture | None = None
 
     @classmethod
-    def of(cls, pack: Pack, device: torch.device) -> "TreePlan":
+    def of(
+        cls,
+        pack: Pack,
+        device: torch.device,
+        *,
+        kept: Sequence[KeptRun | None] = (),
+        capture: Capture | None = None,
+    ) -> "TreePlan":
         """The plan's tensors on a device."""
         return cls(
             pack,
             torch.from_numpy(pack.position_ids).to(device),
             torch.from_numpy(pack.read_rows).to(device),
+            tuple(kept),
+            capture,
         )
+
+    def kept_of(self, module: torch.nn.Module) -> LayerRuns:
+        """What a cache holds of the layer that an attention module belongs to."""
+        if not self.kept:
+            return NO_RUNS
+        layer = layer_index(module)
+        return {i: run.of_layer(layer) for i, run in enumerate(self.kept) if run is not None}
+
+    def take(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
+        """Hand on what a layer computed, if anybody keeps it; see `Capture`."""
+        if self.capture is not None:
+            self.capture(layer_index(module), key, value)
 
     @cached_property
     def varlen(self) -> VarlenPlan:
@@ -66,7 +95,7 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
     """Attention of one packed row over its tree.
 
     Args:
-        module: the calling attention layer; unused, part of the interface.
+        module: the calling attention layer, which tells its index where a cache is in play.
         query: (1, heads, tokens, head_dim).
         key: (1, key_value_heads, tokens, head_dim); heads is a multiple of key_value_heads.
         value: like key; its head_dim may differ.
@@ -79,15 +108,17 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
     Returns:
         (1, tokens, heads, head_dim) and None for the weights, which are never formed.
     """
-    del module, attention_mask
+    del attention_mask
+    kept = tree.kept_of(module)
+    tree.take(module, key, value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if sliding_window is not None and sliding_window >= tree.pack.longest:
         sliding_window = None  # the window covers every sequence whole
     plain = softcap is None and sliding_window is None and value.shape[-1] == query.shape[-1]
     if plain and query.device.type == "cpu":
-        return merged_attention(query, key, value, tree.pack, scale=scale), None
+        return merged_attention(query, key, value, tree.pack, scale=scale, kept=kept), None
     if plain and query.device.type == "cuda" and query.dtype in (torch.float16, torch.bfloat16):
-        return varlen_attention(query, key, value, tree.varlen, scale=scale), None
+        return varlen_attention(query, key, value, tree.varlen, scale=scale, kept=kept), None
     out = masked_attention(
         query,
         key,
@@ -97,6 +128,7 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
         scale=scale,
         sliding_window=sliding_window,
         softcap=softcap,
+        kept=kept,
     )
     return out, None
 

@@ -2,7 +2,8 @@
 
 One causal call covers every segment's own tokens. Then one full call for each depth of the tree:
 all segments of that depth that have something below them, each with the rows below it. The number
-of launches is one more than the tree's depth, whatever the number of sequences.
+of launches is one more than the tree's depth, whatever the number of sequences. Keys of segments
+without rows stand behind the row's own, in the segments' order.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rm_core.engine.attention.gradients import differentiable
+from rm_core.engine.attention.kept import NO_RUNS, LayerRuns
 from rm_core.engine.attention.merged import merge_part
 from rm_core.engine.packing.plan import Pack, Segment
 
@@ -51,19 +53,24 @@ class VarlenPlan:
     @classmethod
     def of(cls, pack: Pack, device: torch.device) -> "VarlenPlan":
         """Plan the calls and put their indices on the device."""
-        own = [(s.start, s.end) for s in pack.segments]
-        by_depth: dict[int, list[Segment]] = {}
+        own = [(s.start, s.end) for s in pack.segments if not s.kept]
+        by_depth: dict[int, list[tuple[Segment, tuple[int, int]]]] = {}
         depths: list[int] = []
+        behind = pack.num_tokens
         for segment in pack.segments:
             depths.append(0 if segment.parent is None else depths[segment.parent] + 1)
+            keys = (segment.start, segment.end)
+            if segment.kept:
+                keys = (behind, behind + segment.kept)
+                behind += segment.kept
             if segment.subtree_end > segment.end:
-                by_depth.setdefault(depths[-1], []).append(segment)
+                by_depth.setdefault(depths[-1], []).append((segment, keys))
         return cls(
             _call(own, own, device, causal=True),
             tuple(
                 _call(
-                    [(s.end, s.subtree_end) for s in by_depth[depth]],
-                    [(s.start, s.end) for s in by_depth[depth]],
+                    [(segment.end, segment.subtree_end) for segment, _ in by_depth[depth]],
+                    [keys for _, keys in by_depth[depth]],
                     device,
                     causal=False,
                 )
@@ -113,6 +120,7 @@ def varlen_attention(
     *,
     scale: float,
     kernel: VarlenKernel | None = None,
+    kept: LayerRuns = NO_RUNS,
 ) -> Tensor:
     """Attention of one packed row over its tree, with gradients where they are wanted.
 
@@ -123,6 +131,7 @@ def varlen_attention(
         plan: the pack's calls.
         scale: factor on the dot products.
         kernel: what runs a call; None for torch's flash attention.
+        kept: keys and values of the segments without rows; with them there are no gradients.
 
     Returns:
         (1, tokens, heads, head_dim).
@@ -130,6 +139,11 @@ def varlen_attention(
     # (1, heads, tokens, dim) -> (tokens, heads, dim)
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     attention = _VarlenAttention(plan, scale, FlashKernel() if kernel is None else kernel)
+    if kept:
+        runs = [kept[index] for index in sorted(kept)]
+        keys = torch.cat([k, *(run.key[0].transpose(0, 1) for run in runs)])
+        values = torch.cat([v, *(run.value[0].transpose(0, 1) for run in runs)])
+        return attention.over(q, keys, values)[0].unsqueeze(0)
     return differentiable(attention, q, k, v).unsqueeze(0)
 
 
@@ -143,7 +157,12 @@ class _VarlenAttention:
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Attention, and its log-sum-exp, (tokens, heads), float32."""
-        out, lse = self.kernel.forward(self.plan.own, query, key, value, self.scale)
+        return self.over(query, key, value)
+
+    def over(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, where kept keys and values may stand behind the row's own."""
+        row = slice(len(query))
+        out, lse = self.kernel.forward(self.plan.own, query, key[row], value[row], self.scale)
         for call in self.plan.below:
             rows, keys = call.rows, call.keys
             part, part_lse = self.kernel.forward(

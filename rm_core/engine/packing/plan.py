@@ -4,11 +4,15 @@ A radix tree over token ids: a node is a run of tokens (a *segment*), a child co
 is laid out in depth-first order, so that everything below a segment follows it without a gap: the
 rows [end, subtree_end). Attention needs nothing else: each segment attends to itself causally, and
 the rows below it attend to it fully. Pure policy: no torch here.
+
+Where a cache holds the keys and values of a sequence's beginning, that beginning is segments
+without rows: nothing of it is computed, and the rows below it attend to what the cache holds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +23,15 @@ DEFAULT_MIN_SHARED_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of tokens in the row.
+    """A run of tokens in the row, or one of which a cache holds the keys and values.
 
     Attributes:
         start: first row index.
-        end: one past the last row index.
+        end: one past the last row index; `start` where a cache holds the run.
         subtree_end: one past the last row index of everything that continues this segment.
         position: position id of the first token.
         parent: index of the segment that this one continues; None at a root.
+        kept: tokens of a run that a cache holds; 0 for a run in the row.
     """
 
     start: int
@@ -34,6 +39,7 @@ class Segment:
     subtree_end: int
     position: int
     parent: int | None
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ class Pack:
             in order, then what else is read of the first, of the second … Equal sequences share
             theirs.
         num_sequence_tokens: tokens of all sequences before sharing.
-        longest: length of the longest sequence in tokens.
+        longest: length of the longest sequence in tokens, what a cache holds of it included.
+        owners: of each segment, the index of a sequence that goes through it.
     """
 
     input_ids: NDArray[np.int64]
@@ -57,6 +64,7 @@ class Pack:
     read_rows: NDArray[np.int64]
     num_sequence_tokens: int
     longest: int
+    owners: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -75,7 +83,7 @@ class Pack:
 
 @dataclass(slots=True)
 class _Node:
-    """A run of tokens while the tree is built: sequence `owner`'s tokens [begin, end)."""
+    """A run of tokens while the tree is built: unique sequence `owner`'s tokens [begin, end)."""
 
     owner: int
     begin: int
@@ -83,6 +91,11 @@ class _Node:
     parent: int | None
     low: int
     high: int
+    kept: bool = False
+
+
+_COMPUTED = np.uint32(2**31)
+"""Set in a token that is computed: it is another symbol than the same token in a cache."""
 
 
 def plan_pack(
@@ -92,68 +105,99 @@ def plan_pack(
     extra_positions: Sequence[Sequence[int]] | None = None,
     share: bool = True,
     min_shared_tokens: int = DEFAULT_MIN_SHARED_TOKENS,
+    cached: Sequence[Sequence[int]] | None = None,
 ) -> Pack:
     """Lay sequences out in one row, each distinct prefix once.
 
     Args:
-        sequences: token ids, none empty.
+        sequences: token ids below 2³¹, none empty.
         read_positions: index into each sequence that its head reads.
         extra_positions: further such indices of each sequence; None for none. Tokens after the last
             read can't influence a causal model's states there and are left out of the row.
         share: whether common prefixes and equal sequences are computed once; off, each sequence
             is a segment of its own.
         min_shared_tokens: shorter common runs are not worth a segment of their own.
+        cached: of each sequence, where the runs of its beginning that a cache holds end, ascending:
+            the first is [0, ends[0]), the next [ends[0], ends[1]) … What is read is computed, so
+            they are taken up to the first read alone. None for none; needs `share`.
 
     Returns:
         The pack.
     """
-    lasts = read_positions
-    if extra_positions is not None:
-        lasts = [max((read, *also)) for read, also in zip(lasts, extra_positions, strict=True)]
-    kept = [
-        np.asarray(ids[: last + 1], dtype=np.int64)
-        for ids, last in zip(sequences, lasts, strict=True)
+    further = [()] * len(sequences) if extra_positions is None else extra_positions
+    all_reads = [(read, *also) for read, also in zip(read_positions, further, strict=True)]
+    needed = [
+        np.asarray(ids[: max(reads) + 1], dtype=np.int64)
+        for ids, reads in zip(sequences, all_reads, strict=True)
     ]
+    ends = _usable(cached, all_reads, needed, min_shared_tokens) if cached else [()] * len(needed)
     if share:
-        order, unique = _sort_unique(kept)
-        nodes = _radix_tree(unique, max(1, min_shared_tokens))
+        order, firsts, symbols = _sort_unique(needed, ends)
+        nodes = _radix_tree(symbols, [ends[i] for i in firsts], max(1, min_shared_tokens))
     else:
-        order, unique = list(range(len(kept))), kept
-        nodes = [_Node(i, 0, len(ids), None, i, i + 1) for i, ids in enumerate(kept)]
-    segments, leaves = _lay_out(nodes, unique)
+        order = firsts = list(range(len(needed)))
+        nodes = [_Node(i, 0, len(ids), None, i, i + 1) for i, ids in enumerate(needed)]
+    segments, leaves = _lay_out(nodes, [len(needed[i]) for i in firsts])
     reads = list(zip(order, read_positions, strict=True))
-    if extra_positions is not None:
-        reads += [(i, at) for i, also in zip(order, extra_positions, strict=True) for at in also]
-    rows = [unique[node.owner][node.begin : node.end] for node in nodes]
-    positions = [np.arange(node.begin, node.end, dtype=np.int64) for node in nodes]
+    reads += [(i, at) for i, also in zip(order, further, strict=True) for at in also]
+    computed = [node for node in nodes if not node.kept]
+    rows = [needed[firsts[node.owner]][node.begin : node.end] for node in computed]
+    positions = [np.arange(node.begin, node.end, dtype=np.int64) for node in computed]
     return Pack(
         input_ids=np.concatenate(rows),
         position_ids=np.concatenate(positions),
         segments=segments,
         read_rows=np.array([_row(segments, leaves[i], at) for i, at in reads], dtype=np.int64),
-        num_sequence_tokens=sum(len(ids) for ids in kept),
-        longest=max(len(ids) for ids in kept),
+        num_sequence_tokens=sum(len(ids) for ids in needed),
+        longest=max(len(ids) for ids in needed),
+        owners=tuple(firsts[node.owner] for node in nodes),
     )
 
 
+def _usable(
+    cached: Sequence[Sequence[int]],
+    reads: Sequence[Sequence[int]],
+    needed: Sequence[NDArray[np.int64]],
+    min_shared: int,
+) -> list[tuple[int, ...]]:
+    """Of each sequence, where the runs end that are taken from the cache: none holds a read.
+
+    Equal sequences are one row, so the first read of any of them counts for all.
+    """
+    keys = [ids.tobytes() for ids in needed]
+    first_reads: dict[bytes, int] = {}
+    for key, own in zip(keys, reads, strict=True):
+        first_reads[key] = min(first_reads.get(key, own[0]), *own)
+    usable = []
+    for key, ends in zip(keys, cached, strict=True):
+        limit = min(ends[-1], first_reads[key]) if ends else 0
+        own = (*(end for end in ends if end < limit), limit)
+        usable.append(own if limit >= min_shared else ())
+    return usable
+
+
 def _sort_unique(
-    sequences: list[NDArray[np.int64]],
-) -> tuple[list[int], list[NDArray[np.int64]]]:
+    sequences: Sequence[NDArray[np.int64]], ends: Sequence[tuple[int, ...]]
+) -> tuple[list[int], list[int], list[NDArray[np.uint32]]]:
     """Sort so that common prefixes stand together, equal sequences once.
 
     Returns:
-        For each input its index among the unique ones, and the unique ones in order.
+        For each input its index among the unique ones; of each unique one in order, the index of
+        an input; and its symbols, by which sequences are compared: see `_COMPUTED`.
     """
-    # Big-endian bytes compare as the ids do, at C speed.
-    keys = [ids.astype(">u4").tobytes() for ids in sequences]
+    symbols = [ids.astype(np.uint32) for ids in sequences]
+    for own, runs in zip(symbols, ends, strict=True):
+        own[runs[-1] if runs else 0 :] |= _COMPUTED
+    # Big-endian bytes compare as the symbols do, at C speed.
+    keys = [own.astype(">u4").tobytes() for own in symbols]
     ranks = {key: rank for rank, key in enumerate(sorted(set(keys)))}
-    unique: list[NDArray[np.int64]] = [sequences[0]] * len(ranks)
-    for key, ids in zip(keys, sequences, strict=True):
-        unique[ranks[key]] = ids
-    return [ranks[key] for key in keys], unique
+    firsts = [0] * len(ranks)
+    for index, key in enumerate(keys):
+        firsts[ranks[key]] = index
+    return [ranks[key] for key in keys], firsts, [symbols[index] for index in firsts]
 
 
-def common_prefix_length(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
+def common_prefix_length(first: NDArray[Any], second: NDArray[Any]) -> int:
     """Number of leading tokens that two sequences share."""
     length = min(len(first), len(second))
     differs = first[:length] != second[:length]
@@ -161,7 +205,9 @@ def common_prefix_length(first: NDArray[np.int64], second: NDArray[np.int64]) ->
     return at if length and differs[at] else length
 
 
-def _radix_tree(unique: list[NDArray[np.int64]], min_shared: int) -> list[_Node]:
+def _radix_tree(
+    unique: Sequence[NDArray[np.uint32]], ends: Sequence[tuple[int, ...]], min_shared: int
+) -> list[_Node]:
     """Nodes in depth-first order; `low:high` are the unique sequences that pass through a node."""
     lcp = np.array(
         [common_prefix_length(a, b) for a, b in pairwise(unique)],
@@ -172,14 +218,21 @@ def _radix_tree(unique: list[NDArray[np.int64]], min_shared: int) -> list[_Node]
     tasks: list[tuple[int, int, int, int | None]] = [(0, len(unique), 0, None)]
     while tasks:
         low, high, depth, parent = tasks.pop()
+        runs = ends[low]
         if high - low == 1:
             if depth < len(unique[low]):
-                nodes.append(_Node(low, depth, len(unique[low]), parent, low, high))
+                _append_runs(nodes, _Node(low, depth, len(unique[low]), parent, low, high), runs)
             continue
         shared = int(lcp[low : high - 1].min())
-        if shared - depth >= min_shared:
-            nodes.append(_Node(low, depth, shared, parent, low, high))
-            parent, depth = len(nodes) - 1, shared
+        # What the cache holds is shared as a whole; a few tokens behind it are not worth a segment.
+        cut = bool(runs) and depth < runs[-1] < shared < runs[-1] + min_shared
+        end = runs[-1] if cut else shared
+        if end - depth >= min_shared:
+            _append_runs(nodes, _Node(low, depth, end, parent, low, high), runs)
+            parent, depth = len(nodes) - 1, end
+            if cut:
+                tasks.append((low, high, depth, parent))
+                continue
         # Sequences split where their neighbours share no more than `shared`.
         borders = [low, *(low + 1 + np.flatnonzero(lcp[low : high - 1] <= shared)), high]
         tasks.extend(
@@ -189,24 +242,38 @@ def _radix_tree(unique: list[NDArray[np.int64]], min_shared: int) -> list[_Node]
     return nodes
 
 
-def _lay_out(
-    nodes: list[_Node], unique: list[NDArray[np.int64]]
-) -> tuple[tuple[Segment, ...], list[int]]:
+def _append_runs(nodes: list[_Node], whole: _Node, ends: tuple[int, ...]) -> None:
+    """Append a node, cut where the cache's runs end that its sequences begin with."""
+    cuts = [end for end in ends if whole.begin < end < whole.end]
+    last_kept = ends[-1] if ends else 0
+    for begin, end in pairwise((whole.begin, *cuts, whole.end)):
+        parent = whole.parent if begin == whole.begin else len(nodes) - 1
+        nodes.append(replace(whole, begin=begin, end=end, parent=parent, kept=end <= last_kept))
+
+
+def _lay_out(nodes: list[_Node], lengths: Sequence[int]) -> tuple[tuple[Segment, ...], list[int]]:
     """Row ranges of depth-first nodes, and the segment in which each unique sequence ends."""
-    starts = np.cumsum([0, *(node.end - node.begin for node in nodes)])
+    starts = np.cumsum([0, *(0 if node.kept else node.end - node.begin for node in nodes)])
     subtree_end = [int(end) for end in starts[1:]]
     for index in range(len(nodes) - 1, -1, -1):
         parent = nodes[index].parent
         if parent is not None:
             subtree_end[parent] = max(subtree_end[parent], subtree_end[index])
     segments = tuple(
-        Segment(int(starts[i]), int(starts[i + 1]), subtree_end[i], node.begin, node.parent)
+        Segment(
+            int(starts[i]),
+            int(starts[i + 1]),
+            subtree_end[i],
+            node.begin,
+            node.parent,
+            node.end - node.begin if node.kept else 0,
+        )
         for i, node in enumerate(nodes)
     )
-    leaves = [0] * len(unique)
+    leaves = [0] * len(lengths)
     for position, node in enumerate(nodes):
         for index in range(node.low, node.high):
-            if len(unique[index]) == node.end:
+            if lengths[index] == node.end:
                 leaves[index] = position
     return segments, leaves
 

@@ -141,13 +141,16 @@ class ChunkedTrunk:
         at = torch.from_numpy(rows)
         query = self._products[attention.q_proj](layer.input_layernorm(hidden[at]))
         self._rotate(query, getattr(attention, "q_norm", None), cos[at], sin[at])
+        keys, values = self._by_head(key), self._by_head(value)
+        tree.take(attention, keys, values)
         out = merged_attention_at(
             self._by_head(query),
-            self._by_head(key),
-            self._by_head(value),
+            keys,
+            values,
             tree.pack,
             rows,
             scale=attention.scaling,
+            kept=tree.kept_of(attention),
         )
         return out.view(len(rows), -1)
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rm_core.engine.packing.plan import Pack, common_prefix_length, plan_pack
+from tests.rm_core.engine.attention.oracles import WarmPack, warm_packs
 
 small_ids = st.lists(st.integers(0, 2), min_size=1, max_size=24)
 
@@ -159,3 +160,89 @@ def test_a_deep_chain_of_nested_sequences_needs_no_recursion() -> None:
 )
 def test_common_prefix_length(first: list[int], second: list[int], length: int) -> None:
     assert common_prefix_length(np.array(first, int), np.array(second, int)) == length
+
+
+@given(warm=warm_packs())
+def test_a_path_holds_what_the_cache_does_and_computes_the_rest_from_the_first_read_on(
+    warm: WarmPack,
+) -> None:
+    pack = warm.pack
+
+    for index, (sequence, own) in enumerate(zip(warm.sequences, warm.reads, strict=True)):
+        # The sequence's own read, by the order that the pack's reads stand in.
+        row = int(pack.read_rows[index])
+        at = next(i for i, s in enumerate(pack.segments) if s.start <= row < s.end)
+        tokens: list[int] = []
+        kept = 0
+        for i in pack.chain(at):
+            segment, owner = pack.segments[i], warm.sequences[pack.owners[i]]
+            assert segment.position == len(tokens)
+            length = segment.kept or min(segment.end, row + 1) - segment.start
+            tokens += owner[len(tokens) : len(tokens) + length]
+            kept += segment.kept
+            assert not (segment.kept and kept != len(tokens)), "what is kept comes first"
+            if segment.kept:
+                assert segment.start == segment.end
+            else:
+                rows = slice(segment.start, segment.start + length)
+                assert pack.input_ids[rows].tolist() == tokens[-length:]
+                assert pack.position_ids[rows].tolist() == list(range(len(tokens)))[-length:]
+            assert segment.end <= row < segment.subtree_end or i == at
+        assert tokens == sequence[: own[0] + 1]
+        assert kept <= min(own)
+
+
+@given(warm=warm_packs())
+def test_every_read_has_a_row_of_its_own_token(warm: WarmPack) -> None:
+    firsts = [own[0] for own in warm.reads]
+    others = [at for own in warm.reads for at in own[1:]]
+    sequences = [*range(len(firsts)), *(i for i, own in enumerate(warm.reads) for _ in own[1:])]
+
+    for i, at, row in zip(sequences, firsts + others, warm.pack.read_rows, strict=True):
+        assert int(warm.pack.position_ids[row]) == at
+        assert int(warm.pack.input_ids[row]) == warm.sequences[i][at]
+
+
+def test_a_kept_prompt_is_one_segment_without_rows_above_its_group() -> None:
+    prompt = list(range(20))
+    sequences = [[*prompt, 50, 51], [*prompt, 60, 61, 62], [7] * 9]
+
+    pack = plan_pack(sequences, [21, 22, 8], cached=[[12, 20], [12, 20], []])
+
+    found = [(s.start, s.end, s.subtree_end, s.position, s.parent, s.kept) for s in pack.segments]
+    assert found == [
+        (0, 0, 5, 0, None, 12),
+        (0, 0, 5, 12, 0, 8),
+        (0, 2, 2, 20, 1, 0),
+        (2, 5, 5, 20, 1, 0),
+        (5, 14, 14, 0, None, 0),
+    ]
+    assert pack.longest == 23
+    assert pack.num_sequence_tokens == 22 + 23 + 9
+
+
+def test_a_read_within_what_is_kept_is_computed_from_there_on() -> None:
+    text = list(range(30))
+
+    pack = plan_pack([text], [29], extra_positions=[[14]], cached=[[10, 30]])
+
+    kept = [segment.kept for segment in pack.segments]
+    assert kept == [10, 4, 0]
+    assert pack.input_ids.tolist() == text[14:]
+
+
+def test_equal_texts_are_one_row_though_one_of_them_is_read_earlier() -> None:
+    text = list(range(30))
+
+    pack = plan_pack([text, text], [29, 29], extra_positions=[[], [14]], cached=[[30], [30]])
+
+    assert [segment.kept for segment in pack.segments] == [14, 0]
+    assert pack.read_rows.tolist() == [15, 15, 0]
+
+
+def test_less_than_a_useful_prefix_is_not_taken_from_the_cache() -> None:
+    text = list(range(30))
+
+    pack = plan_pack([text], [29], cached=[[7]])
+
+    assert [segment.kept for segment in pack.segments] == [0]
