@@ -86,10 +86,9 @@ class _MergedAttention:
         dq = q.new_empty(tokens, groups, heads, dim)
         dk, dv = (k.new_empty(tokens, groups, dim) for _ in range(2))
         for rows, keys, causal in _parts(self.pack):
+            of_rows = tuple(each[:, :, rows] for each in (grad, q, out, lse))
             part_q, part_k, part_v = self._part_backward(
-                *(each[:, :, rows] for each in (grad, q, out, lse)),
-                *(each[:, :, keys] for each in (k, v)),
-                causal=causal,
+                of_rows, k[:, :, keys], v[:, :, keys], causal=causal
             )
             # A key head gets the gradients of all the query heads that it serves.
             parts = (part_q.permute(2, 0, 1, 3), _of_group(part_k), _of_group(part_v))
@@ -99,8 +98,8 @@ class _MergedAttention:
                 else:
                     whole[place] += part
         for rows, k, v in _kept_parts(self.pack, self.kept, heads):
-            of_rows = (each[:, :, rows] for each in (grad, q, out, lse))
-            part_q, _, _ = self._part_backward(*of_rows, k, v, causal=False)
+            of_rows = tuple(each[:, :, rows] for each in (grad, q, out, lse))
+            part_q, _, _ = self._part_backward(of_rows, k, v, causal=False)
             dq[rows] += part_q.permute(2, 0, 1, 3)
         return (
             dq.view(1, tokens, -1, dim).transpose(1, 2),
@@ -109,17 +108,17 @@ class _MergedAttention:
         )
 
     def _part_backward(
-        self,
-        grad: Tensor,
-        query: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        causal: bool,
+        self, of_rows: tuple[Tensor, ...], key: Tensor, value: Tensor, *, causal: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A part's shares of the gradients of query, key and value, by group and head."""
+        """A part's shares of the gradients of query, key and value, by group and head.
+
+        Args:
+            of_rows: gradient of the output, query, output and log-sum-exp of the part's rows.
+            key: of the part.
+            value: of the part.
+            causal: whether each row sees the keys up to its own place.
+        """
+        grad, query, out, lse = of_rows
         gradients: tuple[Tensor, Tensor, Tensor] = (
             torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 grad, query, key, value, out, lse, 0.0, causal, scale=self.scale
