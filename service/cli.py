@@ -147,7 +147,7 @@ def run(settings: "Settings") -> int:
 
     import torch
 
-    from rm_core.engine import EngineOptions, load_engine
+    from rm_core.engine import load_engine
     from service.observability.logs import quiet_libraries
     from service.server import serve as serve_scorer
 
@@ -165,11 +165,7 @@ def run(settings: "Settings") -> int:
         engine = loader.submit(
             load_engine,
             models,
-            EngineOptions(
-                dtype=settings.dtype,
-                deterministic=settings.deterministic,
-                compile_layers=settings.compile_layers,
-            ),
+            settings.engine_options(),
             device=settings.device,
             overrides=settings.contract_overrides(),
         ).result()

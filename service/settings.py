@@ -1,19 +1,18 @@
 """Everything that can be set, each with its bounds and why one would change it.
 
-The only module that reads the environment. Precedence: flags, environment, TOML file, defaults.
+Precedence: flags, environment, TOML file, defaults. The models' are in `engine_settings`.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import NoDecode, SettingsError
 
 from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
-from rm_core.text.contract import ContractOverrides, Rendering
+from service.engine_settings import EngineSettings
 from service.setting_sources import (
-    PREFIX,
     explained,
     names_in_environment,
     read_config,
@@ -53,59 +52,9 @@ RewardKind = Literal[
 Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
 
 
-class Settings(BaseSettings):
+class Settings(EngineSettings):
     """The service's settings; frozen once loaded."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True
-    )
-
-    safety_model: str | None = Field(
-        default=None, description="Directory or hub name of the safety reward model."
-    )
-    helpfulness_model: str | None = Field(
-        default=None, description="Directory or hub name of the helpfulness reward model."
-    )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
-        description="Where the models run; auto takes the first GPU, else the CPU.",
-    )
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        default="auto",
-        description="Numbers of the forward pass: auto is float32 on CPU and bfloat16 on a GPU; "
-        "float32 where exactness matters more than speed. On the CPU the error of the others is "
-        "measured at the start and told in the log and in /v1/info.",
-    )
-    deterministic: bool = Field(
-        default=False,
-        description="Give a text the same bits in any company, on one machine; costs the sharing "
-        "of prefixes.",
-    )
-    compile_layers: bool = Field(
-        default=False,
-        description="Let torch compile the layers of decoders on CUDA: a slower start for fewer "
-        "kernel launches. Not with deterministic. Never measured on a GPU yet.",
-    )
-    read_position: Literal["last_token"] | None = Field(
-        default=None,
-        description="Overrides where a foreign checkpoint's head reads: last_token as OpenRLHF and "
-        "vLLM do, instead of the checkpoint's own contract.",
-    )
-    safety_rendering: Rendering | None = Field(
-        default=None,
-        description="Overrides how the safety model is given prompt and response: chat (its chat "
-        "template), concatenate, or pair (two segments, as encoders trained on pairs read).",
-    )
-    helpfulness_rendering: Rendering | None = Field(
-        default=None, description="The same for the helpfulness model."
-    )
-    template_date: str | None = Field(
-        default=None,
-        pattern=r"^\d{4}-\d{2}-\d{2}$",
-        description="The day that chat templates which write today's date are told, such as "
-        "2024-07-26; by default they write today's, and rewards change from day to day.",
-    )
     tau: float | None = Field(
         default=None,
         gt=0.0,
@@ -341,16 +290,6 @@ class Settings(BaseSettings):
             raise ConfigurationError(str(exc)) from exc
         except ValidationError as exc:
             raise ConfigurationError(explained(exc, cls.model_fields)) from None
-
-    def contract_overrides(self) -> dict[str, ContractOverrides]:
-        """What these settings change of how the models read texts, by the models' names."""
-        return {
-            role: ContractOverrides(self.read_position, rendering, self.template_date)
-            for role, rendering in (
-                ("safety", self.safety_rendering),
-                ("helpfulness", self.helpfulness_rendering),
-            )
-        }
 
     def read_api_keys(self) -> tuple[bytes, ...]:
         """All accepted keys, of the setting and of the file; empty: no key is asked for.

@@ -11,6 +11,7 @@ from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.load import RewardModel, load_reward_model
 from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.prepare import averages, on_base_of, prepare_trunks, text_identity
+from rm_core.engine.reward_cache import RewardCache
 from rm_core.engine.run import RunTrunk
 from rm_core.engine.trunk.precision import Precision
 from rm_core.engine.trunk.room import fitted, room_told
@@ -69,6 +70,10 @@ class Engine:
         self._trunks = prepare_trunks(self._models, options, precision)
         self._demands = {name: t.forward.demands for t in self._trunks for name in t.names}
         self._reads_positions = all(trunk.forward.reads_positions for trunk in self._trunks)
+        self._reward_cache = RewardCache(
+            options.reward_cache_bytes,
+            [name for name, model in self._models.items() if averages(model)],
+        )
         self._closed = False
 
     @property
@@ -119,7 +124,7 @@ class Engine:
             self._check(name, by_model[name])
             if averages(model):
                 response_positions(by_model[name])  # refused here, not together with others later
-        return EncodedItem(by_model)
+        return EncodedItem(by_model, content_digest=self._reward_cache.content_digest(by_model))
 
     def _check(self, name: ModelName, text: Encoded) -> None:
         """Refuse a text that this model would raise on, in the middle of a batch with others.
@@ -148,6 +153,8 @@ class Engine:
             for own, text in zip(rewards, texts, strict=True):
                 rows = islice(found, 1 + len(text.extra_positions))
                 own.update(zip(trunk.names, zip(*rows, strict=True), strict=True))
+        for item, own in zip(items, rewards, strict=True):
+            self._reward_cache.keep(item, own)
         return rewards
 
     def plan_ahead(self, items: Sequence[EncodedItem]) -> None:
@@ -168,13 +175,12 @@ class Engine:
         return 0
 
     def cached_rewards(self, item: EncodedItem) -> ItemRewards | None:
-        """See `Scorer`: no reward is kept."""
-        del item
-        return None
+        """What `forward` gave for an equal item before; None where it isn't kept. Thread-safe."""
+        return self._reward_cache.find(item)
 
     def cache_stats(self) -> EngineCacheStats:
-        """See `Scorer`."""
-        return EngineCacheStats()
+        """Sizes and counts of the caches; thread-safe."""
+        return EngineCacheStats(rewards=self._reward_cache.stats())
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""

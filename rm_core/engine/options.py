@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from rm_core.types import DType
 
+DEFAULT_REWARD_CACHE_BYTES = 64 * 2**20
+"""Holds the rewards of some 90,000 texts by two models."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -15,11 +18,14 @@ class EngineOptions:
         deterministic: whether a text gets the same bits in any company, on one machine.
         compile_layers: whether torch compiles the layers of decoders, which takes a while at the
             start; for CUDA, and not with `deterministic`.
+        reward_cache_bytes: what rewards of scored texts may take, so that a text which comes again
+            costs a look-up; 0 keeps none.
     """
 
     dtype: DType = "auto"
     deterministic: bool = False
     compile_layers: bool = False
+    reward_cache_bytes: int = DEFAULT_REWARD_CACHE_BYTES
 
 
 AS_LOADED = EngineOptions()

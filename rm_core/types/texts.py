@@ -180,10 +180,12 @@ class EncodedItem:
         by_model: one encoding per loaded model, in the models' order.
         cache_scope: items of different scopes never meet in a cache; b"" where callers are not
             kept apart.
+        content_digest: of what is read, for whoever looks the item up; b"" where nobody made one.
     """
 
     by_model: Mapping[ModelName, Encoded]
     cache_scope: bytes = b""
+    content_digest: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def num_tokens(self) -> int:

@@ -1,0 +1,24 @@
+"""What the settings ask of the engine."""
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from rm_core.engine.options import EngineOptions
+from service.settings import Settings
+
+OTHERS: dict[str, Any] = {
+    "dtype": "bfloat16",
+    "deterministic": True,
+    "compile_layers": True,
+    "reward_cache_bytes": 12_345,
+}
+"""A value of each option that is not its default."""
+
+
+def test_each_option_of_the_engine_has_a_setting_of_its_name_and_of_its_default():
+    assert set(OTHERS) == {option.name for option in fields(EngineOptions)}
+    assert Settings.load().engine_options() == EngineOptions()
+
+    for name, value in OTHERS.items():
+        asked = asdict(Settings.load(**{name: value}).engine_options())
+        assert asked == {**asdict(EngineOptions()), name: value}
