@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rm_core.checkpoint.inner_layer import InnerLayer
 from rm_core.checkpoint.stored_heads import heads_of
 from rm_core.checkpoint.weights import Stored, StoredTensor, read_tensor
 from rm_core.errors import UnaccountedWeights
@@ -49,6 +50,7 @@ WRAPPERS = ("module.", "_orig_mod.", "base_model.model.", "pretrained_model.", "
 """What DDP, torch.compile, peft and TRL put before every name of what they wrap."""
 
 NO_PLACE = "the model has no place for it"
+ABOVE = "above the layer that is read"
 _INTEGERS = re.compile(r"^(I|U)\d+$|^BOOL$|^F4$")
 _SHOWN = 5
 
@@ -75,6 +77,7 @@ def account(
     *,
     placed: Collection[str] = (),
     brings_head: bool = False,
+    inner: InnerLayer | None = None,
 ) -> tuple[TensorAccount, ...]:
     """Say of every tensor what became of it; the checkpoint's name is told by `refuse_unaccounted`.
 
@@ -84,6 +87,7 @@ def account(
         unexpected: names that transformers had no place for.
         placed: names that went into the model otherwise than by transformers.
         brings_head: whether an adapter brings the head, so that one of the base's adds nothing.
+        inner: where the model is read at an inner layer; None: at its last.
     """
     names = set(model.state_dict())
     prefix = f"{model.base_model_prefix}."
@@ -99,6 +103,8 @@ def account(
             fate, reason = "refused", f"{rivals[name]} too, which is the same parameter"
         elif name in placed:
             pass
+        elif inner is not None and inner.is_above(name, prefix):
+            fate, reason = "left over", ABOVE
         elif name in unexpected:
             why = "an adapter brings the head" if name in heads else _adds_nothing(tensor)
             fate, reason = ("left over", why) if why else ("refused", NO_PLACE)
@@ -111,7 +117,9 @@ def account(
             )
         accounts.append(TensorAccount(name, fate, reason))
     accounts += [
-        TensorAccount(name, "refused", NO_PLACE) for name in sorted(set(unexpected) - set(stored))
+        TensorAccount(name, "refused", NO_PLACE)
+        for name in sorted(set(unexpected) - set(stored))
+        if inner is None or not inner.is_above(name, prefix)
     ]
     return tuple(accounts)
 

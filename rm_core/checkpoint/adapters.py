@@ -6,11 +6,9 @@ memory once, and each tree has one adapter that is always active, so that no for
 the other's. This module is where peft's errors become ours.
 """
 
-import copy
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from rm_core.checkpoint.manifest import (
     read_manifest,
     verify_files,
 )
+from rm_core.checkpoint.shared_trunks import on_same_tensors
 from rm_core.checkpoint.stored_heads import heads_of
 from rm_core.checkpoint.weights import Stored, stored_tensors
 from rm_core.errors import (
@@ -160,10 +159,7 @@ class SharedBases:
         """
         if identity not in self._loaded:
             self._loaded[identity] = load()
-        base = self._loaded[identity]
-        # What deepcopy believes to have copied already, it takes as it is.
-        tensors = chain(base.parameters(), base.buffers())
-        return copy.deepcopy(base, {id(tensor): tensor for tensor in tensors})
+        return on_same_tensors(self._loaded[identity])
 
 
 def is_adapter(directory: Path) -> bool:

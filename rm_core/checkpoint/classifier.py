@@ -1,20 +1,12 @@
-"""transformers' sequence classifier from a directory, every tensor of its files accounted for.
+"""transformers' sequence classifier from a directory, every tensor of its files accounted for."""
 
-This module is where transformers' loading errors become ours: whatever it, safetensors or a model's
-own code raises leaves as one sentence.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import Linear
-from transformers import AutoModelForSequenceClassification
-from transformers import __version__ as transformers_version
-from transformers import logging as transformers_logging
+from torch.nn import Linear, Parameter
 
 from rm_core.checkpoint.accounting import (
     TensorAccount,
@@ -31,8 +23,9 @@ from rm_core.checkpoint.heads import (
     give_bias,
     read_head_bias,
 )
-from rm_core.checkpoint.json_files import in_short
-from rm_core.checkpoint.padding import without_unknown_pad
+from rm_core.checkpoint.labels import keep_label, label_index, label_names
+from rm_core.checkpoint.shared_trunks import SharedTrunks, TrunkFiles, on_same_tensors
+from rm_core.checkpoint.source import ModelSource
 from rm_core.checkpoint.stored_heads import (
     TOLD_BY_ARCHITECTURE,
     StoredHead,
@@ -40,7 +33,14 @@ from rm_core.checkpoint.stored_heads import (
     names_of,
     read_layers,
 )
-from rm_core.checkpoint.weights import Stored, stored_tensors, weight_files
+from rm_core.checkpoint.transformers_loading import Loading, from_pretrained
+from rm_core.checkpoint.weights import (
+    Stored,
+    StoredTensor,
+    read_tensor,
+    stored_tensors,
+    weight_files,
+)
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels
 
 HEAD = "score"
@@ -59,49 +59,116 @@ class Classifier:
     Attributes:
         model: transformers' sequence classification model with one label.
         accounts: of every tensor.
+        label: the number of the label that was kept of several; None: there was one.
+        layer: how many layers are run; None: all.
     """
 
     model: Any
     accounts: tuple[TensorAccount, ...]
+    label: int | None = None
+    layer: int | None = None
+
+
+Trunks = SharedTrunks[tuple[Any, Loading]]
+"""What was loaded of checkpoints whose trunks may be those of others."""
 
 
 def load_classifier(
-    name: str, directory: Path, config: Mapping[str, Any], dtype: torch.dtype
+    source: ModelSource,
+    directory: Path,
+    config: Mapping[str, Any],
+    dtype: torch.dtype,
+    *,
+    device: torch.device | str = "cpu",
+    labels: Sequence[str] = (),
+    trunks: Trunks | None = None,
 ) -> Classifier:
     """A full checkpoint's model with the head that its files hold, linear or with hidden layers.
 
     Args:
-        name: as the user gave it.
+        source: as the user gave it: the name, the label, the layer.
         directory: inspected.
         config: the content of config.json.
         dtype: of the weights; a head with hidden layers stays in float32.
+        device: where the weights go.
+        labels: what the manifest calls the labels, in order; none: as config.json does.
+        trunks: where other checkpoints' trunks are looked for; None: nothing is shared.
 
     Raises:
         MissingHead: there is no reward head where transformers looks for it.
-        WrongNumLabels: the head gives more than one number.
+        WrongNumLabels: the head gives more than one number, and the source names none of them.
         UnaccountedWeights: weights are lacking, or have no place.
-        CheckpointError: transformers can't load it.
+        CheckpointError: transformers can't load it, or it can't be read at that layer.
     """
+    name = source.name
     stored = stored_tensors(weight_files(directory))
-    deep = hidden_head(stored)
-    check_head(name, directory, config, stored, deep)
-    options = {} if deep is None else {"num_labels": 1}
-    model, loading = from_pretrained(name, directory, dtype, **options)
+    check_architecture(name, directory, config, stored)
+    count = 1 if hidden_head(stored) is not None else num_labels_of(name, config)
+    names = tuple(labels) or label_names(config, count)
+    if len(names) != count:
+        raise WrongNumLabels(f"{name} has {count} labels, and its manifest names {len(names)}")
+    index = label_index(source, names)
+    deep = hidden_head(stored, outputs=count)
+    options = {} if deep is None else {"num_labels": count}
+
+    def load() -> tuple[Any, Loading]:
+        loaded, found = from_pretrained(name, directory, dtype, layer=source.layer, **options)
+        return loaded.to(device), found
+
+    if trunks is None:
+        model, loading = load()
+    else:
+        read_as = (dtype, torch.device(device), source.layer, count)
+        files = TrunkFiles(_without_score(stored), config, read_as)
+        model, loading = trunks.take(files, load)
+        model, loading = _with_own_score(model, loading, stored, dtype)
     missing, placed = loading.missing, set[str]()
     if deep is not None:
         _give_hidden_layers(name, model, deep, stored, config)
         placed = set(names_of(stored, deep))
         missing = [key for key in missing if key != f"{HEAD}.weight"]
-    elif (bias := read_head_bias(stored)) is not None:
+    elif (bias := read_head_bias(stored, outputs=count)) is not None:
         give_bias(getattr(model, HEAD, None), bias)
         placed = {HEAD_BIAS}
     in_head = [key for key in missing if not key.startswith(f"{model.base_model_prefix}.")]
     if in_head and wrapper_of(stored) is None:
         raise MissingHead(_without_head(name, directory, in_head, stored))
     refuse_lacking(name, missing, stored)
-    accounts = account(model, stored, loading.unexpected, placed=placed)
+    accounts = account(model, stored, loading.unexpected, placed=placed, inner=loading.inner)
     refuse_unaccounted(name, accounts, stored, config)
-    return Classifier(model, accounts)
+    if index is not None:
+        keep_label(model, index)
+    model = model.to(device)  # the head, too
+    return Classifier(model, accounts, index, None if loading.inner is None else source.layer)
+
+
+def _without_score(stored: Stored) -> dict[str, StoredTensor]:
+    return {key: tensor for key, tensor in stored.items() if not key.startswith(f"{HEAD}.")}
+
+
+def _with_own_score(
+    held: Any, loading: Loading, stored: Stored, dtype: torch.dtype
+) -> tuple[Any, Loading]:
+    """A model of one's own on tensors that others share, with the `score` of these files."""
+    model = on_same_tensors(held)
+    score = getattr(model, HEAD, None)
+    if not isinstance(score, Linear):
+        return model, loading  # an encoder's head, in which equal trunks are equal too
+    missing = [key for key in loading.missing if key != f"{HEAD}.weight"]
+    unexpected = [key for key in loading.unexpected if not key.startswith(f"{HEAD}.")]
+    unexpected += [key for key in stored if key.startswith(f"{HEAD}.") and key != f"{HEAD}.weight"]
+    if f"{HEAD}.weight" in stored:
+        weight = read_tensor(stored[f"{HEAD}.weight"]).to(score.weight.device, dtype)
+        if weight.shape != score.weight.shape:
+            raise CheckpointError(
+                f"{stored[f'{HEAD}.weight'].path} has a {HEAD}.weight of shape "
+                f"{tuple(weight.shape)}, and config.json asks for {tuple(score.weight.shape)}"
+            )
+        model.score = Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        model.score.weight = Parameter(weight)
+    else:
+        missing.append(f"{HEAD}.weight")
+    return model, replace(loading, missing=missing, unexpected=unexpected)
 
 
 def load_base(
@@ -123,25 +190,19 @@ def load_base(
     return Classifier(model, accounts)
 
 
-def check_head(
-    name: str,
-    directory: Path,
-    config: Mapping[str, Any],
-    stored: Stored,
-    deep: StoredHead | None,
+def check_architecture(
+    name: str, directory: Path, config: Mapping[str, Any], stored: Stored
 ) -> None:
-    """Refuse what config.json and headers show to be no reward model.
+    """Refuse what config.json shows to be no classifier.
 
     Args:
         name: as the user gave it.
         directory: where it is.
         config: the content of config.json.
         stored: its tensors.
-        deep: its head, where that has hidden layers.
 
     Raises:
         MissingHead: the architecture is no classifier.
-        WrongNumLabels: it gives more than one number.
     """
     architectures = architectures_of(name, config)
     known = any(a.endswith(CLASSIFIES) or a in TOLD_BY_ARCHITECTURE for a in architectures)
@@ -150,13 +211,6 @@ def check_head(
         raise MissingHead(
             f"{name} is {kind}, not a sequence classification model, so transformers loads it "
             f"without a reward head; {way_on(name, directory, stored, known=VALUE_HEADS)}"
-        )
-    if deep is not None:
-        return
-    count = num_labels_of(name, config)
-    if count != 1:
-        raise WrongNumLabels(
-            f"{name} has {count} labels; a reward model has exactly 1 (num_labels: 1)"
         )
 
 
@@ -187,12 +241,17 @@ def num_labels_of(name: str, config: Mapping[str, Any]) -> int:
     return count
 
 
-def hidden_head(stored: Stored) -> StoredHead | None:
-    """The head with hidden layers that stands where a decoder's linear one would; None without."""
+def hidden_head(stored: Stored, *, outputs: int = 1) -> StoredHead | None:
+    """The head with hidden layers that stands where a decoder's linear one would; None without.
+
+    Args:
+        stored: the checkpoint's tensors.
+        outputs: of the head: one a label.
+    """
     if f"{HEAD}.weight" in stored:
         return None
-    found = (head for head in heads_of(stored) if head.name == HEAD and len(head.layers) > 1)
-    return next(found, None)
+    heads = heads_of(stored, outputs=outputs)
+    return next((head for head in heads if head.name == HEAD and len(head.layers) > 1), None)
 
 
 def activation_of(name: str, head: StoredHead, config: Mapping[str, Any]) -> str:
@@ -271,74 +330,3 @@ def way_on(name: str, directory: Path, stored: Stored, *, known: Sequence[str] =
         "no tensor looks like one, and a reward model's head must be trained and saved with it: "
         f"`rewardd train`{token}"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """What transformers says of a loading.
-
-    Attributes:
-        missing: names of weights that the files lack, sorted.
-        unexpected: names of tensors that the model has no place for, sorted.
-    """
-
-    missing: list[str]
-    unexpected: list[str]
-
-
-def from_pretrained(
-    name: str, directory: Path, dtype: torch.dtype, **options: Any
-) -> tuple[Any, Loading]:
-    """The model as transformers loads it, and what it says of the files.
-
-    Raises:
-        CheckpointError: it can't, or tensors differ in shape from the config.
-    """
-    try:
-        with without_advice():
-            model, loading = AutoModelForSequenceClassification.from_pretrained(
-                directory,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,  # told below, by name
-                dtype=dtype,
-                output_loading_info=True,
-                **{**without_unknown_pad(directory), **options},
-            )
-    except CheckpointError:
-        raise
-    except Exception as error:  # models, configurations and files all raise their own kinds
-        raise CheckpointError(
-            f"transformers {transformers_version} can't load {name} ({in_short(error)}); "
-            f"{_advice(error)}"
-        ) from error
-    mismatched = [
-        f"{key} {tuple(found)} for {tuple(wanted)}"
-        for key, found, wanted in sorted(loading.get("mismatched_keys") or ())
-    ]
-    if mismatched:
-        raise CheckpointError(
-            f"{name}: {told(mismatched)} differ in shape from what config.json says; take the "
-            "config.json that the model was trained with"
-        )
-    return model, Loading(sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"]))
-
-
-def _advice(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return "install what it names"
-    if isinstance(error, OSError) or "safetensor" in type(error).__name__.lower():
-        return "a file is damaged or absent: fetch the checkpoint again"
-    return "compare its config.json with that of the model it was trained from"
-
-
-@contextmanager
-def without_advice() -> Iterator[None]:
-    """Without transformers' table of what is missing or unexpected, which we tell ourselves."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)

@@ -1,8 +1,8 @@
 """From hidden states to rewards: scalar heads, always in float32.
 
 A head is tiny and its rounding would be the reward's own, so it is never run in the trunk's reduced
-precision. Linear heads on one trunk are stacked into one product; those with hidden layers follow
-one by one.
+precision. Linear heads on one trunk are stacked into one product, and so are the last layers of
+those whose hidden layers are the same.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class HiddenLayerHead(nn.Sequential):
-    """A head with hidden layers: linear layers with one activation between them, one output.
+    """A head with hidden layers: linear layers with one activation between them.
+
+    It has one output, or one a label.
 
     Args:
         layers: each one's weight, (outputs, inputs), and bias, (outputs,); any float dtype.
@@ -50,6 +52,36 @@ class HiddenLayerHead(nn.Sequential):
         self.activation = activation
         self.in_features = int(layers[0][0].shape[1])
         self.out_features = int(layers[-1][0].shape[0])
+
+    @property
+    def hidden(self) -> nn.Sequential:
+        """All of it but its last layer: (…, in_features) → (…, width of the last layer)."""
+        return nn.Sequential(*list(self)[:-1])
+
+    @property
+    def last(self) -> Linear:
+        """Its last layer."""
+        layer = self[-1]
+        assert isinstance(layer, Linear)  # noqa: S101 (made so)
+        return layer
+
+    def label(self, index: int) -> "HiddenLayerHead":
+        """The head of one of its labels, on the same hidden layers."""
+        layers = [layer for layer in self if isinstance(layer, Linear)]
+        parts = [(layer.weight, _given_bias(layer)) for layer in layers]
+        weight, bias = parts[-1]
+        own = slice(index, index + 1)
+        parts[-1] = (weight[own].clone(), None if bias is None else bias[own].clone())
+        return HiddenLayerHead(parts, self.activation)
+
+    def shares_hidden_layers(self, other: "HiddenLayerHead") -> bool:
+        """Whether another head's hidden layers are equal to the bit."""
+        one, two = self.hidden.state_dict(), other.hidden.state_dict()
+        return (
+            self.activation == other.activation
+            and one.keys() == two.keys()
+            and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+        )
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> Linear:
@@ -115,19 +147,28 @@ class ScalarHeads:
         for head in heads:
             if head.out_features != 1:
                 raise WrongNumLabels(f"a reward head has 1 output, this one {head.out_features}")
-        self._deep = [head.float() for head in heads if isinstance(head, HiddenLayerHead)]
         flat = [head for head in heads if isinstance(head, Linear)]
-        order = [*flat, *self._deep]
+        by_hidden: list[list[HiddenLayerHead]] = []
+        for head in (head.float() for head in heads if isinstance(head, HiddenLayerHead)):
+            alike = next((own for own in by_hidden if own[0].shares_hidden_layers(head)), None)
+            if alike is None:
+                by_hidden.append([head])
+            else:
+                alike.append(head)
+        self._products: list[tuple[nn.Sequential | None, Tensor, Tensor]]
+        self._products = [(None, *_stacked(flat))] if flat else []
+        self._products += [(own[0].hidden, *_stacked([h.last for h in own])) for own in by_hidden]
+        order = [*flat, *(head for own in by_hidden for head in own)]
         self._columns = [next(i for i, own in enumerate(order) if own is head) for head in heads]
-        self._weight = torch.cat([head.weight.detach().float() for head in flat]) if flat else None
-        self._bias = torch.cat([_bias_of(head) for head in flat]) if flat else None
 
     def evaluate(self, hidden: Tensor) -> Tensor:
         """Raw rewards as a tensor: (texts, hidden) float32 → (texts, heads) float32."""
-        if self._weight is not None and not self._deep:
-            return linear(hidden, self._weight, self._bias)
-        found = [] if self._weight is None else [linear(hidden, self._weight, self._bias)]
-        found += [head(hidden) for head in self._deep]
+        found = [
+            linear(hidden if before is None else before(hidden), weight, bias)
+            for before, weight, bias in self._products
+        ]
+        if self._columns == list(range(len(self._columns))):
+            return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
         return torch.cat(found, dim=-1)[..., self._columns]
 
     def __call__(self, hidden: Tensor) -> list[list[float]]:
@@ -143,30 +184,45 @@ class ScalarHeads:
         return rewards
 
 
+def _stacked(layers: Sequence[Linear]) -> tuple[Tensor, Tensor]:
+    """The weights and biases of layers with one output each, as those of one layer, float32."""
+    return (
+        torch.cat([layer.weight.detach().float() for layer in layers]),
+        torch.cat([_bias_of(layer) for layer in layers]),
+    )
+
+
 def _bias_of(head: Linear) -> Tensor:
-    bias: Tensor | None = head.bias  # absent in torch's annotation, and None in most decoders
+    bias = _given_bias(head)
     return head.weight.new_zeros(1).float() if bias is None else bias.detach().float()
+
+
+def _given_bias(layer: Linear) -> Tensor | None:
+    bias: Tensor | None = layer.bias  # absent in torch's annotation, and None in most decoders
+    return bias
 
 
 HEAD_BIAS = "score.bias"
 
 
-def read_head_bias(stored: Stored) -> Tensor | None:
-    """The bias that a full checkpoint carries for its `score` head, (1,); None without one.
+def read_head_bias(stored: Stored, *, outputs: int = 1) -> Tensor | None:
+    """The bias that a full checkpoint carries for its `score` head, (outputs,); None without one.
 
     Args:
         stored: the tensors of the files that are read.
+        outputs: of the head.
 
     Raises:
-        CheckpointError: it is not one number, or a file can't be read.
+        CheckpointError: it is not one number an output, or a file can't be read.
     """
     if HEAD_BIAS not in stored:
         return None
     bias = read_tensor(stored[HEAD_BIAS])
-    if bias.shape != (1,):
+    if bias.shape != (outputs,):
+        wanted = "one output" if outputs == 1 else f"{outputs} outputs"
         raise CheckpointError(
             f"{stored[HEAD_BIAS].path} has a {HEAD_BIAS} of shape {tuple(bias.shape)}; a reward "
-            "head has one output"
+            f"head has {wanted}"
         )
     return bias
 
@@ -175,8 +231,8 @@ def give_bias(head: Any, bias: Tensor) -> None:
     """Let a linear head without a bias add one; a head that has its own takes the value.
 
     Args:
-        head: the model's `score`, a linear layer with one output; changed in place.
-        bias: (1,), any float dtype.
+        head: the model's `score`, a linear layer with one output a label; changed in place.
+        bias: (outputs,), any float dtype.
 
     Raises:
         CheckpointError: the model has no linear `score`, so that the constant has no place.

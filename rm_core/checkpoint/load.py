@@ -12,6 +12,7 @@ import torch
 
 from rm_core.checkpoint.accounting import TensorAccount
 from rm_core.checkpoint.adapters import (
+    MERGE,
     Base,
     SharedBases,
     adapter_digest,
@@ -23,6 +24,7 @@ from rm_core.checkpoint.adapters import (
 from rm_core.checkpoint.classifier import (
     CLASSIFIES,
     Classifier,
+    Trunks,
     architectures_of,
     load_base,
     load_classifier,
@@ -35,6 +37,7 @@ from rm_core.checkpoint.files import (
     weights_digest,
 )
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
+from rm_core.checkpoint.source import ModelSource, digest_of_part
 from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
 from rm_core.text.contract import (
@@ -84,38 +87,46 @@ class _Parts:
     base: str | None
     accounts: tuple[TensorAccount, ...]
     directory: Path
+    label: int | None = None
+    layer: int | None = None
 
 
 def load_reward_model(
-    name: str,
+    source: str | ModelSource,
     role: ModelName,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     overrides: ContractOverrides = NO_OVERRIDES,
     bases: SharedBases | None = None,
+    trunks: Trunks | None = None,
 ) -> RewardModel:
     """Load a reward model.
 
     Args:
-        name: a directory, or a name on the hub (fetched unless HF_HUB_OFFLINE is set): a full
-            checkpoint, or a LoRA adapter, whose base is then found and loaded as well.
+        source: a directory, or a name on the hub (fetched unless HF_HUB_OFFLINE is set): a full
+            checkpoint, or a LoRA adapter, whose base is then found and loaded as well; and what of
+            it is read, see `ModelSource.of`.
         role: its name among the loaded models; for "safety" and "helpfulness" a manifest that says
             otherwise is an error.
         device: where the weights go.
         dtype: of the trunk; the head is always evaluated in float32.
         overrides: of how the checkpoint reads texts.
         bases: where adapters find bases that others have loaded; None shares nothing.
+        trunks: where full checkpoints find equal trunks that others have loaded; likewise.
 
     Raises:
         CheckpointError: one subclass for each way that a checkpoint can be wrong.
         ConfigurationError: an adapter, and peft is not installed; or the overrides don't suit it.
     """
+    source = ModelSource.of(source)
+    name = source.name
     directory = resolve_directory(name)
     if is_adapter(directory):
+        _refuse_part_of_adapter(source)
         parts, manifest = _load_adapter(directory, name, role, device, dtype, bases)
     else:
-        parts, manifest = _load_full(directory, name, role, device, dtype)
+        parts, manifest = _load_full(directory, source, role, device, dtype, trunks)
     contract = _contract(parts.tokenizer, parts.model.config, manifest)
     contract = overrides.applied_to(contract, parts.tokenizer)
     pad_token_id = getattr(parts.model.config.get_text_config(), "pad_token_id", None)
@@ -129,7 +140,7 @@ def load_reward_model(
         pad_token_id=pad_token_id,
         embedding_rows=_embedding_rows(parts.model),
     )
-    profile = _profile(name, role, parts.digest, contract, manifest)
+    profile = _profile(source, role, parts, contract, manifest)
     notes: tuple[str, ...] = ()
     if parts.base is None and contract.read == "last_non_pad":
         pads = pad_tokens(parts.model.config, parts.directory, parts.tokenizer)
@@ -140,16 +151,49 @@ def load_reward_model(
 
 
 def _load_full(
-    directory: Path, name: str, role: ModelName, device: torch.device | str, dtype: torch.dtype
+    directory: Path,
+    source: ModelSource,
+    role: ModelName,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    trunks: Trunks | None,
 ) -> tuple[_Parts, RewardModelManifest | None]:
     config = inspect_files(directory)
     refuse_quantised(directory / "config.json", config)
-    manifest = _verified_manifest(directory, name, role)
-    loaded = load_classifier(name, directory, config, dtype)
-    model = loaded.model.to(device).eval()
-    tokenizer = load_tokenizer(name, directory)
-    digest = weights_digest(directory)
-    return _Parts(model, tokenizer, digest, None, loaded.accounts, directory), manifest
+    manifest = _verified_manifest(directory, source.name, None if source.label else role)
+    if manifest is not None and source.layer is None:
+        source = replace(source, layer=manifest.layer)
+    labels = () if manifest is None else tuple(manifest.labels)
+    loaded = load_classifier(
+        source, directory, config, dtype, device=device, labels=labels, trunks=trunks
+    )
+    tokenizer = load_tokenizer(source.name, directory)
+    digest = digest_of_part(weights_digest(directory), label=loaded.label, layer=loaded.layer)
+    return _Parts(
+        loaded.model.eval(),
+        tokenizer,
+        digest,
+        None,
+        loaded.accounts,
+        directory,
+        loaded.label,
+        loaded.layer,
+    ), manifest
+
+
+def _refuse_part_of_adapter(source: ModelSource) -> None:
+    """Refuse to read an adapter at an inner layer, or one label of it: neither is saved so.
+
+    Raises:
+        CheckpointError: that is asked for.
+    """
+    asked = "a label" if source.label is not None else None
+    asked = f"layer {source.layer}" if source.layer is not None else asked
+    if asked is not None:
+        raise CheckpointError(
+            f"{source.name} is an adapter, of which {asked} can't be read: its head reads its "
+            f"base's last layer and has one output; {MERGE}"
+        )
 
 
 def _load_adapter(
@@ -198,7 +242,10 @@ def _check_base(base: Base) -> None:
         )
 
 
-def _verified_manifest(directory: Path, name: str, role: ModelName) -> RewardModelManifest | None:
+def _verified_manifest(
+    directory: Path, name: str, role: ModelName | None
+) -> RewardModelManifest | None:
+    """The manifest, if there is one; None for the role: a label's, which the manifest's is not."""
     manifest = read_manifest(directory)
     if manifest is not None:
         verify_files(directory, manifest)
@@ -242,24 +289,47 @@ def model_max_length(config: Any, tokenizer: Any) -> int:
 
 
 def _profile(
-    name: str,
+    source: ModelSource,
     role: ModelName,
-    digest: str,
+    parts: _Parts,
     contract: PositionContract,
     manifest: RewardModelManifest | None,
 ) -> ModelProfile:
-    profile = ModelProfile(role, name, digest, contract.template_sha256, contract.max_length)
-    if manifest is None:
+    profile = ModelProfile(
+        role,
+        source.told,
+        parts.digest,
+        contract.template_sha256,
+        contract.max_length,
+        layer=parts.layer,
+    )
+    if manifest is not None and parts.label is not None and manifest.labels:
+        own = list(manifest.labels.values())[parts.label]
+        profile = replace(profile, temperature=own.temperature, bias=own.bias)
+    elif manifest is not None and parts.label is None and parts.layer == manifest.layer:
+        # Fitted on this head at this layer: at another they would be another model's.
+        profile = replace(
+            profile,
+            temperature=manifest.temperature,
+            bias=manifest.bias,
+            baseline=manifest.baseline,
+            calibration=manifest.calibration,
+            baseline_source=manifest.baseline_source,
+            reference_quantiles=manifest.reference_quantiles,
+            safety_threshold=manifest.safety_threshold,
+        )
+    if source.temperature is None and source.bias is None:
         return profile
     return replace(
         profile,
-        temperature=manifest.temperature,
-        bias=manifest.bias,
-        baseline=manifest.baseline,
-        calibration=manifest.calibration,
-        baseline_source=manifest.baseline_source,
-        reference_quantiles=manifest.reference_quantiles,
-        safety_threshold=manifest.safety_threshold,
+        temperature=1.0 if source.temperature is None else source.temperature,
+        bias=source.bias or 0.0,
+        # These are on the scale of the checkpoint's own calibration.
+        baseline=None,
+        calibration=None,
+        baseline_source=None,
+        reference_quantiles=None,
+        safety_threshold=None,
     )
 
 

@@ -32,6 +32,19 @@ head's weights are the same thing in all."""
 
 
 @dataclass(frozen=True, slots=True)
+class LabelManifest:
+    """What is said of one label of a checkpoint with several.
+
+    Attributes:
+        temperature: calibrated reward = raw / temperature + bias.
+        bias: see temperature.
+    """
+
+    temperature: float = 1.0
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RewardModelManifest:
     """The content of reward_model.json.
 
@@ -52,6 +65,8 @@ class RewardModelManifest:
         training: the resolved training configuration.
         versions: library versions at training time.
         files: sha256 of every other file of the checkpoint, by name, hex.
+        layer: after how many of its layers it is read, before the final norm; None: after all.
+        labels: of a checkpoint with several outputs, each one's name, in order; empty: it has one.
     """
 
     role: Role
@@ -70,10 +85,16 @@ class RewardModelManifest:
     training: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    layer: int | None = None
+    labels: dict[str, LabelManifest] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        """As JSON values; without layer and labels where there are none, as in older releases."""
+        values = {"format_version": FORMAT_VERSION, **asdict(self)}
+        for name in ("layer", "labels"):
+            if not values[name]:
+                del values[name]
+        return values
 
     @classmethod
     def from_json(cls, value: object) -> "RewardModelManifest":
@@ -110,10 +131,21 @@ class RewardModelManifest:
 
 
 def _check_calibration(manifest: RewardModelManifest) -> None:
-    if not (math.isfinite(manifest.temperature) and manifest.temperature > 0):
-        raise ValueError("temperature must be a finite number above 0")
-    if not math.isfinite(manifest.bias):
-        raise ValueError("bias must be a finite number")
+    calibrations: list[RewardModelManifest | LabelManifest] = [manifest, *manifest.labels.values()]
+    for own in calibrations:
+        if not (math.isfinite(own.temperature) and own.temperature > 0):
+            raise ValueError("temperature must be a finite number above 0")
+        if not math.isfinite(own.bias):
+            raise ValueError("bias must be a finite number")
+    layer: object = manifest.layer  # as the file has it
+    if layer is not None and (not isinstance(layer, int) or isinstance(layer, bool) or layer < 1):
+        raise ValueError("layer must be a whole number from 1")
+    if len(manifest.labels) == 1:
+        raise ValueError("labels names the outputs where there are several; leave it out for one")
+
+
+def _labels(value: dict[str, Any]) -> dict[str, LabelManifest]:
+    return {str(name): LabelManifest(**own) for name, own in value.items()}
 
 
 def _baseline(value: dict[str, Any]) -> Baseline:
@@ -156,6 +188,7 @@ def _threshold(value: dict[str, Any]) -> SafetyThreshold:
 
 
 _PARTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
+    "labels": _labels,
     "baseline": _baseline,
     "calibration": _calibration,
     "reference_quantiles": _quantiles,

@@ -1,9 +1,10 @@
 """Reward heads among a checkpoint's tensors, known by their shape whatever they are called.
 
-A head ends in a linear layer with one output: a weight of shape (1, width). Where layers stand
-before it, their weights chain up to it: `score.0.weight` (width, hidden) and `score.2.weight` of a
-Sequential, `dense.weight` and `out_proj.weight` of the heads of RoBERTa and its kin. Only headers
-are looked at until a head is read.
+A head ends in a linear layer with one output, a weight of shape (1, width); or with one for each of
+several labels, where it is asked for those. Where layers stand before it, their weights chain up to
+it: `score.0.weight` (width, hidden) and `score.2.weight` of a Sequential, `dense.weight` and
+`out_proj.weight` of the heads of RoBERTa and its kin. Only headers are looked at until a head is
+read.
 """
 
 import re
@@ -54,13 +55,18 @@ class StoredHead:
         return " → ".join(self.layers)
 
 
-def heads_of(stored: Stored) -> tuple[StoredHead, ...]:
-    """Everything among a checkpoint's tensors that has the shape of a reward head, by name."""
+def heads_of(stored: Stored, *, outputs: int = 1) -> tuple[StoredHead, ...]:
+    """Everything among a checkpoint's tensors that has the shape of a reward head, by name.
+
+    Args:
+        stored: the tensors.
+        outputs: of the head's last layer: one a label.
+    """
     lasts = [
         name
         for name, tensor in stored.items()
         if len(tensor.shape) == 2
-        and tensor.shape[0] == 1
+        and tensor.shape[0] == outputs
         and tensor.shape[1] > 1
         and not WITHIN_LAYERS.search(name)
     ]

@@ -5,7 +5,8 @@ earlier save. Only the files that transformers reads are the checkpoint's; every
 these alone.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,29 @@ def read_tensor(tensor: StoredTensor) -> Tensor:
             found: Tensor = file.get_tensor(tensor.name)
             return found
     except (OSError, SafetensorError) as error:
+        raise _unreadable(tensor.path, error) from error
+
+
+def raw_blocks(tensor: StoredTensor, *, size: int = 16 * 1024 * 1024) -> Iterator[memoryview]:
+    """The tensor's bytes as its file holds them, block by block: none stays in memory.
+
+    Raises:
+        CheckpointError: its file can't be read.
+    """
+    try:
+        with tensor.path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            begin, end = json.loads(file.read(length))[tensor.name]["data_offsets"]
+            file.seek(8 + length + begin)
+            left = end - begin
+            block = bytearray(min(size, left))
+            while left:
+                read = file.readinto(memoryview(block)[: min(size, left)])
+                if not read:
+                    raise OSError("it ends too soon")
+                yield memoryview(block)[:read]
+                left -= read
+    except (OSError, ValueError, KeyError) as error:
         raise _unreadable(tensor.path, error) from error
 
 

@@ -1,6 +1,6 @@
 """The engine: loaded reward models behind one interface, `Scorer` (see `rm_core.types`)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, get_args
@@ -9,12 +9,15 @@ import torch
 
 from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.load import RewardModel, load_reward_model
+from rm_core.checkpoint.shared_trunks import SharedTrunks
+from rm_core.checkpoint.source import ModelSource
 from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.prepare import averages, on_base_of, prepare_trunks, text_identity
 from rm_core.engine.reward_cache import RewardCache
 from rm_core.engine.run import RunTrunk
 from rm_core.engine.trunk.precision import Precision
 from rm_core.engine.trunk.room import fitted, room_told
+from rm_core.engine.trunk.shared import hold_once
 from rm_core.engine.trunk.vocabulary import embedding_rows
 from rm_core.errors import (
     ConfigurationError,
@@ -116,12 +119,16 @@ class Engine:
             )
         by_identity: dict[str, Encoded] = {}
         by_model: dict[ModelName, Encoded] = {}
+        checked: set[Hashable] = set()
         for name, model in self._models.items():
             identity = self._text_identity[name]
             if identity not in by_identity:
                 by_identity[identity] = model.encoder.encode(dialogue, truncate=truncate)
             by_model[name] = by_identity[identity]
-            self._check(name, by_model[name])
+            check = (identity, self._rows[name], self._demands[name])
+            if check not in checked:  # once for all heads of a trunk
+                checked.add(check)
+                self._check(name, by_model[name])
             if averages(model):
                 response_positions(by_model[name])  # refused here, not together with others later
         return EncodedItem(by_model, content_digest=self._reward_cache.content_digest(by_model))
@@ -199,7 +206,7 @@ class Engine:
 
 
 def load_engine(
-    models: Mapping[ModelName, str | None],
+    models: Mapping[ModelName, str | ModelSource | None],
     options: EngineOptions = AS_LOADED,
     *,
     device: str = "auto",
@@ -208,8 +215,8 @@ def load_engine(
     """Load checkpoints and decide how each is run.
 
     Args:
-        models: directory or hub name of each model, by the name that it is loaded under; None for
-            none of that name.
+        models: directory or hub name of each model, or what of it is read, by the name that it is
+            loaded under; None for none of that name.
         options: how they are run.
         device: "auto" takes CUDA where there is one, else the CPU.
         overrides: of how models read texts, by their names.
@@ -229,13 +236,18 @@ def load_engine(
     # On the CPU the float32 model is loaded first, so that the loss can be measured against it.
     reduce = wanted != "float32" and where.type == "cpu"
     load_as = torch.float32 if reduce else getattr(torch, wanted)
-    load = partial(load_reward_model, device=where, dtype=load_as, bases=SharedBases())
+    given = {name: source for name, source in models.items() if source is not None}
+    trunks = SharedTrunks[Any]() if len(given) > 1 else None
+    load = partial(
+        load_reward_model, device=where, dtype=load_as, bases=SharedBases(), trunks=trunks
+    )
+    loaded: dict[ModelName, RewardModel] = {}
+    for name, source in given.items():
+        loaded[name] = load(source, name, overrides=(overrides or {}).get(name, NO_OVERRIDES))
+        hold_once(loaded[name].model, [other.model for other in loaded.values()])
+    del load, trunks  # what they hold of models is in the engine's hands now
     return Engine(
-        {
-            name: load(checkpoint, name, overrides=(overrides or {}).get(name, NO_OVERRIDES))
-            for name, checkpoint in models.items()
-            if checkpoint is not None
-        },
+        loaded,
         options,
         precision=wanted if reduce else "float32",
     )

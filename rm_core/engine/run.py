@@ -53,9 +53,12 @@ class RunTrunk:
     ) -> dict[str, Any]:
         """What one of its models is and how it is run, as JSON values."""
         model, error = loaded.model, self.precision_error
+        profile = asdict(loaded.profile)
+        if loaded.profile.layer is None:
+            del profile["layer"]
         own = str(model.dtype).removeprefix("torch.")
         return {
-            **asdict(loaded.profile),
+            **profile,
             "architecture": type(model).__name__,
             "parameters": sum(p.numel() for p in model.parameters()),
             "device": str(model.device),

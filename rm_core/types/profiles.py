@@ -107,6 +107,7 @@ class ModelProfile:
         baseline_source: which responses the baseline and the quantiles are of.
         reference_quantiles: of calibrated rewards on those; None where unknown.
         safety_threshold: the checkpoint's own τ and how it was found; None: the default.
+        layer: after how many of its layers it is read; None: after all.
     """
 
     role: ModelName
@@ -121,6 +122,7 @@ class ModelProfile:
     baseline_source: str | None = None
     reference_quantiles: ReferenceQuantiles | None = None
     safety_threshold: SafetyThreshold | None = None
+    layer: int | None = None
 
     @property
     def tau(self) -> float | None:

@@ -12,6 +12,8 @@ from rm_core.types import ModelName, ModelProfile
 def models_json(profiles: Mapping[ModelName, ModelProfile]) -> dict[str, dict[str, Any]]:
     """Each loaded model: weights, contract, calibration and how it was fitted, baseline, quantiles.
 
+    The layer that it is read at stands there if it is not the last.
+
     Args:
         profiles: the loaded models, by name.
     """
@@ -19,6 +21,8 @@ def models_json(profiles: Mapping[ModelName, ModelProfile]) -> dict[str, dict[st
     for name, profile in profiles.items():
         model = asdict(profile)
         del model["role"], model["safety_threshold"]  # the key, and the rule's in "selection"
+        if profile.layer is None:
+            del model["layer"]
         models[name] = model
     return models
 

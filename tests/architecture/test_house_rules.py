@@ -39,6 +39,7 @@ TESTED_IN = {
     "training/data/rows/byte_file.py": "training/data/rows/test_json_rows.py",
     "training/data/rows/row.py": "training/data/rows/test_json_rows.py",
     "training/data/rows/open.py": "training/data/formats/test_files.py",
+    "rm_core/checkpoint/transformers_loading.py": "rm_core/checkpoint/test_classifier.py",
     "rm_core/engine/forward/base.py": "rm_core/engine/forward/test_choose.py",
     "rm_core/text/contract.py": "rm_core/text/test_encoder.py",
     "service/ppo/reply.py": "service/routes/test_ppo.py",

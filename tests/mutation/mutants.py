@@ -6,6 +6,7 @@ Where a module moves, its path and its tests' paths change in the table of targe
 from dataclasses import dataclass
 
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
+from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
 from tests.mutation.reward_mutants import REWARD_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
@@ -27,16 +28,6 @@ STATE, TEST_STATE = "service/streams", "tests/service/streams"
 SERVICE, TEST_SERVICE = "service", "tests/service"
 FORMATS, TEST_FORMATS = "training/data/formats", "tests/training/data/formats"
 CALIBRATION, TEST_CALIBRATION = "training/calibration", "tests/training/calibration"
-
-
-CHECKPOINT, TEST_CHECKPOINT = "rm_core/checkpoint", "tests/rm_core/checkpoint"
-ACCOUNTING = _target(f"{CHECKPOINT}/accounting.py", f"{TEST_CHECKPOINT}/test_accounting.py")
-HEADS = _target(f"{CHECKPOINT}/heads.py", f"{TEST_CHECKPOINT}/test_classifier.py")
-STORED_HEADS = _target(
-    f"{CHECKPOINT}/stored_heads.py", f"{TEST_CHECKPOINT}/test_stored_heads.py", *HEADS.tests
-)
-TOKENIZER = _target(f"{CHECKPOINT}/tokenizer.py", f"{TEST_CHECKPOINT}/test_tokenizer.py")
-WEIGHTS = _target(f"{CHECKPOINT}/weights.py", f"{TEST_CHECKPOINT}/test_weights.py")
 
 PLAN = _target(f"{PACKING}/plan.py", f"{TEST_PACKING}/test_plan.py")
 COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
@@ -107,6 +98,7 @@ THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_thr
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **REWARD_MUTATIONS,
     **TEXT_MUTATIONS,
+    **CHECKPOINT_MUTATIONS,
     **BATCH_MUTATIONS,
     PLAN: [
         ("ids[: max(reads) + 1]", "ids"),
@@ -341,28 +333,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     FILTERS: [
         ('self._role == "safety"', 'self._role != "safety"'),
         ("not self._keeps_contradictions and ", ""),
-    ],
-    ACCOUNTING: [
-        ("and not bool(read_tensor(tensor).any())", ""),
-        ("and len(tensor.shape) == 4", ""),
-        ("if name in rivals:", "if False:"),
-    ],
-    HEADS: [
-        ("[..., self._columns]", ""),
-        ("super().__init__(*modules[:-1])", "super().__init__(*modules)"),
-    ],
-    STORED_HEADS: [
-        ("one[0] == other[1]", "True"),
-        ('{"out_proj": "tanh"}', '{"out_proj": "relu"}'),
-        ("and not WITHIN_LAYERS.search(name)", ""),
-    ],
-    TOKENIZER: [
-        ("template = template[DEFAULT_TEMPLATE]", "template = next(iter(template.values()))"),
-        ('if (directory / "tokenizer.json").is_file():', "if False:"),
-    ],
-    WEIGHTS: [
-        ("return (whole,)", 'return tuple(sorted(directory.glob("*.safetensors")))'),
-        ("if tensor.name in stored:", "if False:"),
     ],
     FITTING: [
         ("NORMAL_95 * error if certainly else 0.0", "0.0"),

@@ -14,6 +14,7 @@ from torch import Tensor
 from rm_core.checkpoint.heads import HiddenLayerHead, ScalarHeads
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import load_engine
+from rm_core.engine.options import EngineOptions
 from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels
 from rm_core.types import Dialogue
 from tests.models import PAD, make_model, make_tokenizer, save_checkpoint
@@ -64,7 +65,7 @@ def by_hand(
 
 
 def served(directory: Path, **options: Any) -> list[float]:
-    engine = load_engine({"safety": str(directory)}, **options)
+    engine = load_engine({"safety": str(directory)}, EngineOptions(**options))
     items = [engine.encode(dialogue) for dialogue in DIALOGUES]
     return [found["safety"] for found in own_rewards(engine, items)]
 
@@ -107,7 +108,7 @@ def test_two_such_heads_and_a_linear_one_share_a_trunk(tmp_path: Path) -> None:
 
     items = [engine.encode(dialogue) for dialogue in DIALOGUES]
     found = own_rewards(engine, items)
-    assert engine.describe()["safety"]["shares_trunk_with"] == []  # config.json differs
+    assert engine.describe()["safety"]["shares_trunk_with"] == ["helpfulness"]
     alone = by_hand("llama", head, torch.relu)
     assert [own["safety"] for own in found] == pytest.approx(alone, abs=1e-5)
     assert [own["helpfulness"] for own in found] == pytest.approx(served(linear), abs=1e-6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import Linear
 
-from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
+from rm_core.checkpoint.heads import HiddenLayerHead, ScalarHeads, has_head_on_tokens, head_of
 from rm_core.errors import MissingHead, WrongNumLabels
 from tests.models import make_model
 
@@ -42,3 +42,20 @@ def test_the_head_is_the_last_layer_on_the_trunk_and_no_narrow_layer_within_it()
     assert (has_head_on_tokens(decoder), has_head_on_tokens(encoder)) == (True, False)
     with pytest.raises(MissingHead, match="one output"):
         head_of(make_model("bert", num_labels=2))
+
+
+def test_heads_on_the_same_hidden_layers_run_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [(torch.randn(4, 6), torch.randn(4)), (torch.randn(3, 4), torch.randn(3))]
+    whole = HiddenLayerHead(layers, "tanh")
+    other = HiddenLayerHead(layers, "relu").label(0)
+    heads = [whole.label(2), Linear(6, 1), whole.label(0), other, whole.label(1)]
+    hidden = torch.randn(5, 6)
+    wanted = torch.cat([head(hidden) for head in heads], dim=1)
+    products: list[int] = []
+    real = Linear.forward
+    monkeypatch.setattr(Linear, "forward", lambda self, x: (products.append(1), real(self, x))[1])
+
+    found = torch.tensor(ScalarHeads(heads)(hidden))
+
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert len(products) == 2  # tanh's hidden layer, and relu's
