@@ -26,7 +26,8 @@ def label_names(config: Mapping[str, Any], count: int) -> tuple[str, ...]:
         count: how many there are.
 
     Raises:
-        CheckpointError: its id2label names another number of them, or two alike.
+        WrongNumLabels: its id2label names another number of them.
+        CheckpointError: its id2label names two alike, or numbers none of them.
     """
     given = config.get("id2label")
     if not isinstance(given, dict):
@@ -36,8 +37,9 @@ def label_names(config: Mapping[str, Any], count: int) -> tuple[str, ...]:
     except ValueError as error:
         raise CheckpointError("id2label in config.json must map numbers to names") from error
     if sorted(by_number) != list(range(count)):
-        raise CheckpointError(
-            f"id2label in config.json names {len(by_number)} labels, and there are {count}"
+        raise WrongNumLabels(
+            f"config.json says {count} labels, and its id2label has {len(by_number)}; a reward is "
+            "one label: take the config.json that the model was trained with"
         )
     names = tuple(by_number[number] for number in range(count))
     if len(set(names)) < count:

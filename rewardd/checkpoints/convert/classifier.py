@@ -34,6 +34,7 @@ from rm_core.checkpoint.manifest import (
     read_manifest,
     verify_files,
 )
+from rm_core.checkpoint.source import LABEL_MARK
 from rm_core.checkpoint.stored_heads import TOLD_BY_ARCHITECTURE, names_of
 from rm_core.errors import CheckpointError, InvalidManifest, WrongNumLabels
 from rm_core.text.contract import PositionContract, default_contract
@@ -100,7 +101,8 @@ def _read(
     num_labels = num_labels_of(found.name, config)
     if num_labels != 1 and hidden_head(unwrapped(shapes_of(found.model, weights))) is None:
         raise WrongNumLabels(
-            f"{found.directory} has {num_labels} labels; a reward model has exactly 1"
+            f"{found.directory} has {num_labels} labels, and what is converted has 1; it is served "
+            f"as it is, one label a reward: {found.name}{LABEL_MARK}{num_labels - 1} for the last"
         )
     head, own = _head(found, config, weights, options)
     return Source(
