@@ -40,6 +40,32 @@ class SelectionInfo(TypedDict):
     checkpoint_threshold: NotRequired[dict[str, Any] | None]
 
 
+class CacheInfo(TypedDict):
+    """One of the engine's caches: what it holds, its bound (0: off), and its counts since loading.
+
+    `entries` are runs of tokens of which keys and values are kept, or texts whose rewards are;
+    `hits` are texts of which something was found, and `hit_tokens` what of them was not computed.
+    """
+
+    num_bytes: int
+    max_bytes: int
+    entries: int
+    tokens: int
+    lookups: int
+    hits: int
+    lookup_tokens: int
+    hit_tokens: int
+    evictions: int
+
+
+class CachesInfo(TypedDict):
+    """Both caches, and whether callers of different API keys are kept apart in them."""
+
+    prefixes: CacheInfo
+    rewards: CacheInfo
+    per_key: bool
+
+
 class Info(TypedDict):
     """Models by name ("safety", "helpfulness"), how they are run, the rule, and the limits."""
 
@@ -47,5 +73,6 @@ class Info(TypedDict):
     models: dict[str, ModelInfo]
     engine: dict[str, Any]
     selection: SelectionInfo
+    caches: CachesInfo
     dialects: dict[str, Any]
     limits: dict[str, Any]

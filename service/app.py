@@ -9,12 +9,14 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
-from service.batching.scheduler import Scheduler, SchedulerLimits
+from service.batching.limits import SchedulerLimits
+from service.batching.scheduler import Scheduler
 from service.dialects import registry
 from service.http.auth import ApiKeys, api_key_dependency
 from service.http.middleware import RequestContext
 from service.http.openapi import install_openapi
 from service.http.provenance import Provenance, read_secret
+from service.observability.cache_metrics import CacheCollector
 from service.observability.metrics import Metrics
 from service.ppo.handler import PPO_ROUTE
 from service.problems import install_handlers
@@ -59,6 +61,8 @@ def create_app(
             not, or a file of keys or the secret can't be read.
     """
     instruments = Metrics()
+    keys = ApiKeys(settings.read_api_keys())
+    per_key = settings.cache_per_key
     state = AppState(
         settings=settings,
         scorer=scorer,
@@ -66,11 +70,12 @@ def create_app(
         metrics=instruments,
         rule=RewardRule.of(scorer.profiles, tau=settings.tau),
         clock=clock,
+        caches_per_key=keys.are_several if per_key is None else per_key,
     )
     registry.require_reward(settings, state.rule.roles)
     routes = (*_SCORING_ROUTES, *registry.paths(settings))
+    instruments.registry.register(CacheCollector(scorer.cache_stats))
     instruments.prepare(routes, scorer.profiles, settings.max_queue_items)
-    keys = ApiKeys(settings.read_api_keys())
     secret_file = settings.hmac_secret_file
     secret = None if secret_file is None else read_secret(secret_file)
 
@@ -85,7 +90,8 @@ def create_app(
     )
     app.state.rewardd = state
     app.include_router(health.router)
-    guarded = APIRouter(dependencies=[Depends(api_key_dependency(keys, instruments))])
+    asks_for_key = api_key_dependency(keys, instruments, keep_apart=state.caches_per_key)
+    guarded = APIRouter(dependencies=[Depends(asks_for_key)])
     for module in _GUARDED:
         guarded.include_router(module.router)
     guarded.include_router(registry.dialect_router(settings))

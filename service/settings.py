@@ -88,6 +88,11 @@ class Settings(EngineSettings):
         description="The same from a file, one key a line: keeps them out of the environment.",
     )
 
+    cache_per_key: bool | None = Field(
+        default=None,
+        description="Keep the engine's caches apart by API key, as the speed of an answer tells "
+        "that somebody scored the text before; by default where there is more than one key.",
+    )
     max_body_bytes: int = Field(
         default=8 * 1024 * 1024,
         ge=1024,

@@ -24,6 +24,8 @@ class AppState:
         metrics: this app's own registry and instruments.
         rule: calibrations and τ, from the checkpoints and the settings.
         clock: monotonic seconds; deadlines are on this clock.
+        caches_per_key: whether callers of different API keys meet nothing of each other's in the
+            engine's caches.
         streams: durable statistics; there from the app's start to its end.
         draining: True once the process was asked to stop; requests are still answered.
     """
@@ -34,6 +36,7 @@ class AppState:
     metrics: Metrics
     rule: RewardRule
     clock: Callable[[], float]
+    caches_per_key: bool
     streams: StreamService = field(init=False)
     draining: bool = False
 

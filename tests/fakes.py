@@ -3,10 +3,12 @@
 import hashlib
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rm_core.engine.reward_cache import RewardCache
 from rm_core.errors import EmptyText, InputTooLong, OutOfMemory
 from rm_core.types import (
     ROLES,
@@ -193,3 +195,37 @@ class DriftingScorer(FakeScorer):
             for name, (own, *within) in rewards.items():
                 rewards[name] = (own + self._num_run * 1e-6, *within)
         return found
+
+
+class RememberingScorer(FakeScorer):
+    """Keeps the rewards that it gave, as the engine does; a text computed anew has other bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewards = RewardCache(2**20)
+        self._encoded: dict[tuple[RewardInput, Truncation], EncodedItem] = {}
+        self._runs: Counter[tuple[int, ...]] = Counter()
+
+    def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+        given = (replace(as_dialogue(dialogue), read_at="end"), truncate)
+        same = self._encoded.get(given) or super().encode(given[0], truncate=truncate)
+        self._encoded[given] = same
+        places = fake_places(as_dialogue(dialogue))
+        encoded = replace(same.by_model[self.model_names[0]], extra_positions=places)
+        return EncodedItem(dict.fromkeys(self.model_names, encoded))
+
+    def forward(self, items: Sequence[EncodedItem]) -> list[ItemRewards]:
+        found = super().forward(items)
+        for item, rewards in zip(items, found, strict=True):
+            ids = item.by_model[self.model_names[0]].input_ids
+            for name, (own, *within) in rewards.items():
+                rewards[name] = (own + self._runs[ids] * 1e-6, *within)
+            self._runs[ids] += 1
+            self.rewards.keep(item, rewards)
+        return found
+
+    def cached_rewards(self, item: EncodedItem) -> ItemRewards | None:
+        return self.rewards.find(item)
+
+    def cache_stats(self) -> EngineCacheStats:
+        return replace(self.stats, rewards=self.rewards.stats())

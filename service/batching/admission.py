@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from rm_core.engine.packing.cost import saved_tokens
 from rm_core.engine.packing.policy import Priority
 from service.batching.line import Line
 from service.errors import QueueFull
@@ -49,6 +50,9 @@ class Admission:
     _waiters_items: int = field(init=False, default=0)
     _waiters_tokens: int = field(init=False, default=0)
     _tokens: dict[Priority, int] = field(
+        init=False, default_factory=lambda: {"interactive": 0, "bulk": 0}
+    )
+    _cached: dict[Priority, int] = field(
         init=False, default_factory=lambda: {"interactive": 0, "bulk": 0}
     )
     _done_tokens: float = field(init=False, default=0.0)
@@ -105,6 +109,10 @@ class Admission:
             self._waiters_tokens -= count
         self.budget.serve()
 
+    def discount(self, cached_tokens: int, priority: Priority) -> None:
+        """Of tokens that were admitted so many are cached: they take room, and hardly any time."""
+        self._cached[priority] += cached_tokens
+
     @contextmanager
     def waiting_body(self, num_bytes: int) -> Iterator[None]:
         """Count the body of a request that waits, as long as it is here.
@@ -121,8 +129,11 @@ class Admission:
         finally:
             self.waiting_bytes -= size
 
-    def measured(self, tokens: int, seconds: float) -> None:
-        """A pack of `tokens` took `seconds`; the recent past sets the rate."""
+    def measured(self, tokens: float, seconds: float) -> None:
+        """A pack of `tokens`, less what `discount` takes off them, took `seconds`.
+
+        The recent past sets the rate.
+        """
         self._done_tokens = _RATE_MEMORY * self._done_tokens + tokens
         self._done_seconds = _RATE_MEMORY * self._done_seconds + seconds
 
@@ -175,14 +186,15 @@ class Admission:
     def _return_tokens(self, count: int) -> None:
         self.release_tokens(count, "bulk", waited=True)
 
+    def _work(self, priority: Priority) -> float:
+        """Tokens of a class as the device feels them."""
+        return self._tokens[priority] - saved_tokens(self._cached[priority])
+
     def _tokens_before(self, priority: Priority) -> float:
-        if priority == "bulk":
-            return self.tokens
+        ahead, bulk = self._work("interactive"), self._work("bulk")
         every = self.bulk_every_packs
-        if every == 1:
-            return self.tokens
-        ahead = self._tokens["interactive"]
-        bulk = self._tokens["bulk"]
+        if priority == "bulk" or every == 1:
+            return ahead + bulk
         # Bulk work takes the present pack and every n-th of those to come.
         return ahead + min(bulk, self.max_pack_tokens + ahead / (every - 1))
 

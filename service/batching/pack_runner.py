@@ -7,7 +7,7 @@ from typing import Literal
 
 import structlog
 
-from rm_core.engine.packing.cost import new_cost
+from rm_core.engine.packing.cost import PackTokens, new_cost, saved_tokens
 from rm_core.engine.packing.offline import halves
 from rm_core.engine.packing.policy import TokenBudgetController
 from rm_core.errors import EngineClosed, InvariantViolation, OutOfMemory
@@ -72,9 +72,11 @@ class PackRunner:
         self._metrics = metrics
         self._clock = clock
 
-    def _cost(self, items: list[EncodedItem]) -> int:
-        """Tokens that a forward of these items computes."""
-        return new_cost(shares_prefixes=self._scorer.shares_prefixes).cost(items)
+    def _tokens(self, items: list[EncodedItem]) -> PackTokens:
+        """Tokens of a forward of these items; what is cached is looked up anew."""
+        scorer = self._scorer
+        cost = new_cost(shares_prefixes=scorer.shares_prefixes, cached_tokens=scorer.cached_tokens)
+        return cost.tokens(items)
 
     async def run(self, pack: list[Entry]) -> None:
         """Give every entry of the pack its outcome; those nobody waits for are dropped.
@@ -86,11 +88,11 @@ class PackRunner:
         parts = [pack]
         try:
             while parts:
-                part = self._still_wanted(parts.pop())
+                part = self._unknown(self._still_wanted(parts.pop()))
                 if not part:
                     continue
-                tokens = self._cost([entry.item for entry in part])
-                too_large = self._cap.exceeded(tokens, len(part))
+                tokens = self._tokens([entry.item for entry in part])
+                too_large = self._cap.exceeded(tokens.cost, len(part))
                 if too_large or not await self._forward(part, tokens):
                     parts += halves(part)
         finally:
@@ -102,6 +104,18 @@ class PackRunner:
             of = entry.request.submission
             self._admission.release_items(1, waited=of.waits)
             self._admission.release_tokens(entry.num_tokens, of.priority, waited=of.waits)
+            self._admission.discount(-entry.cached_tokens, of.priority)
+
+    def _unknown(self, part: list[Entry]) -> list[Entry]:
+        """The part without texts whose equals an earlier pack scored while they waited."""
+        unknown = []
+        for entry in part:
+            rewards = self._scorer.cached_rewards(entry.item)
+            if rewards is None:
+                unknown.append(entry)
+            else:
+                self._settle(entry, self._outcome(entry, rewards))
+        return unknown
 
     def _still_wanted(self, part: list[Entry]) -> list[Entry]:
         now = self._clock()
@@ -115,7 +129,7 @@ class PackRunner:
                 wanted.append(entry)
         return wanted
 
-    async def _forward(self, part: list[Entry], tokens: int) -> bool:
+    async def _forward(self, part: list[Entry], tokens: PackTokens) -> bool:
         """One forward pass; False if it failed and its halves are to be tried."""
         items = [entry.item for entry in part]
         began = self._clock()
@@ -127,12 +141,14 @@ class PackRunner:
             self.release(part)
             raise
         except OutOfMemory:
-            self._cap.failed(tokens)
-            _log.warning("out_of_memory", items=len(part), tokens=tokens, cap=self._cap.tokens)
+            self._cap.failed(tokens.cost)
+            _log.warning("out_of_memory", items=len(part), tokens=tokens.cost, cap=self._cap.tokens)
             return self._failed(part, "oom", OUT_OF_MEMORY)
         except Exception as exc:
             # The message may quote the text: only the kind of error is logged.
-            _log.error("forward_failed", error=type(exc).__name__, items=len(part), tokens=tokens)
+            _log.error(
+                "forward_failed", error=type(exc).__name__, items=len(part), tokens=tokens.cost
+            )
             return self._failed(part, "error", ENGINE_FAILURE)
         self._measured(part, tokens, self._clock() - began)
         for entry, reward in zip(part, rewards, strict=True):
@@ -149,17 +165,21 @@ class PackRunner:
         self._settle(part[0], failure)
         return True
 
-    def _measured(self, part: list[Entry], tokens: int, seconds: float) -> None:
-        self._cap.succeeded(tokens)
-        # The queue counts tokens before sharing, so its rate does too.
+    def _measured(self, part: list[Entry], tokens: PackTokens, seconds: float) -> None:
+        self._cap.succeeded(tokens.cost)
         sequence_tokens = sum(entry.num_tokens for entry in part)
-        self._admission.measured(sequence_tokens, seconds)
+        # The queue counts tokens before sharing, less what was cached when they came: so its rate
+        # does too.
+        cached = sum(entry.cached_tokens for entry in part)
+        self._admission.measured(sequence_tokens - saved_tokens(cached), seconds)
         self._metrics.pack_items.observe(len(part))
-        self._metrics.pack_tokens.observe(tokens)
+        self._metrics.pack_tokens.observe(tokens.computed)
         self._metrics.forward_seconds.observe(seconds)
         self._metrics.busy_seconds.inc(seconds)
-        self._metrics.tokens.labels("real").inc(tokens)
-        self._metrics.tokens.labels("prefix_reused").inc(sequence_tokens - tokens)
+        self._metrics.tokens.labels("real").inc(tokens.computed)
+        self._metrics.tokens.labels("prefix_cached").inc(tokens.cached)
+        shared = sequence_tokens - tokens.computed - tokens.cached
+        self._metrics.tokens.labels("prefix_reused").inc(shared)
 
     def _outcome(self, entry: Entry, rewards: ItemRewards) -> ScoreOutcome:
         outcome = outcome_of(entry.item, rewards)
@@ -167,10 +187,7 @@ class PackRunner:
             self._metrics.nonfinite.inc()
             self._metrics.failures.labels("nonfinite").inc()
             return outcome
-        for name, reward in outcome.rewards.items():
-            self._metrics.rewarded(name, reward)
-        self._metrics.sequences.labels(entry.request.submission.route).inc()
-        self._metrics.warned(entry.item.warnings)
+        self._metrics.scored(entry.request.submission.route, outcome.rewards, entry.item.warnings)
         return outcome
 
     def _settle(self, entry: Entry, outcome: ScoreOutcome) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from rm_core.engine.packing.plan import DEFAULT_MIN_SHARED_TOKENS
 from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.errors import InvariantViolation
 from rm_core.types import EncodedItem, Truncation
@@ -21,6 +22,7 @@ class Submission:
         patience_seconds: how long to wait for the first text to begin; None: as the settings say.
         waits: whether to stand in line for room rather than be refused; bulk work only.
         num_bytes: of the body, which is kept while it waits.
+        cache_scope: of its texts, see `EncodedItem`.
     """
 
     route: str
@@ -30,6 +32,7 @@ class Submission:
     patience_seconds: float | None = None
     waits: bool = False
     num_bytes: int = 0
+    cache_scope: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,12 +95,14 @@ class Entry:
         index: of its dialogue in the request.
         waiting: what the batching policy sees of it.
         admitted_at: on the scheduler's clock.
+        cached_tokens: of its beginning, whose keys and values were kept when it was tokenised.
     """
 
     request: PendingRequest
     index: int
     waiting: QueuedSequence[EncodedItem]
     admitted_at: float
+    cached_tokens: int = 0
 
     @property
     def item(self) -> EncodedItem:
@@ -108,6 +113,15 @@ class Entry:
     def num_tokens(self) -> int:
         """Its cost in the queue's budget of tokens."""
         return self.waiting.item.num_tokens
+
+    @property
+    def has_cached_prompt(self) -> bool:
+        """Whether company of its group would save nothing: what they share is kept anyway."""
+        longest = max(self.item.by_model.values(), key=lambda encoded: encoded.num_tokens)
+        border = longest.num_prompt_tokens
+        if border is None or not self.cached_tokens:
+            return False
+        return self.cached_tokens > border - DEFAULT_MIN_SHARED_TOKENS
 
     def settle(self, outcome: ScoreOutcome) -> None:
         """Give the entry its outcome; the last one of a request wakes its caller."""

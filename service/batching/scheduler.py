@@ -11,11 +11,10 @@ import copy
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
-from rm_core.engine.packing.cost import new_cost
+from rm_core.engine.packing.cost import PlainCost, SharedPrefixCost, new_cost
 from rm_core.engine.packing.policy import (
     Budget,
     Priority,
@@ -25,14 +24,16 @@ from rm_core.engine.packing.policy import (
     select_pack,
 )
 from rm_core.errors import EngineClosed
+from rm_core.rewards.rule import ScoredItem
 from rm_core.types import EncodedItem, RewardInput, Scorer
 from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
 from service.batching.device_thread import DeviceThread
+from service.batching.limits import SchedulerLimits
 from service.batching.pack_runner import PackRunner
 from service.batching.prefetch import PlannedPack, plan_from
 from service.batching.queue import Entry, PendingRequest, Submission
-from service.batching.tokenizer_pool import TokenizerPool
+from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.batching.waiting import WaitingRequests
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
 from service.observability.metrics import Metrics
@@ -42,22 +43,6 @@ _log = structlog.get_logger(__name__)
 
 _REPLAN_SECONDS = 0.005
 """Arrivals come in bursts; choosing again after each would keep the event loop busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerLimits:
-    """Bounds of the queue and of its packs; see the settings of the same names."""
-
-    max_pack_tokens: int
-    max_pack_items: int
-    max_wait_seconds: float
-    max_queue_items: int
-    max_queue_tokens: int
-    max_request_tokens: int
-    max_reply_rewards: int
-    max_waiting_bytes: int
-    bulk_every_packs: int
-    tokenizer_threads: int
 
 
 class Scheduler:
@@ -91,13 +76,13 @@ class Scheduler:
         self._cap = TokenBudgetController(limits.max_pack_tokens)
         self._rotation = PriorityRotation(limits.bulk_every_packs)
         self._concurrency = ConcurrencyTracker(clock)
-        self._new_cost = functools.partial(new_cost, shares_prefixes=scorer.shares_prefixes)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
         self._waiting = WaitingRequests(
             self._admission,
             self._tokenizers,
             self._concurrency,
             self._append,
+            self._settle_known,
             max_tokens=limits.max_request_tokens,
         )
         self._device = DeviceThread()
@@ -194,11 +179,13 @@ class Scheduler:
         self._admission.admit_items(len(dialogues), priority, patience_seconds)
         unqueued = len(dialogues)
         try:
-            encoded = await self._tokenizers.encode(dialogues, submission.truncate)
+            texts = await self._tokenizers.encode(
+                dialogues, submission.truncate, submission.cache_scope
+            )
             self._require_open()
             if deadline is not None and self._clock() >= deadline:
                 raise DeadlineExceeded("queue")
-            request = self._enqueue(dialogues, encoded, submission)
+            request = self._enqueue(dialogues, texts, submission)
             unqueued = len(dialogues) - request.unfinished
         finally:
             self._admission.release_items(unqueued)
@@ -213,33 +200,43 @@ class Scheduler:
     def _enqueue(
         self,
         dialogues: Sequence[RewardInput],
-        encoded: Sequence[EncodedItem | ItemFailure],
+        texts: Sequence[Tokenised | ItemFailure],
         submission: Submission,
     ) -> PendingRequest:
-        items = {index: item for index, item in enumerate(encoded) if isinstance(item, EncodedItem)}
-        tokens = sum(item.num_tokens for item in items.values())
+        encoded = [text for text in texts if isinstance(text, Tokenised)]
+        tokens = sum(text.item.num_tokens for text in encoded)
         if tokens > self._limits.max_request_tokens:
             raise RequestTooLarge(tokens, self._limits.max_request_tokens)
-        places = sum(item.num_extra_positions for item in items.values())
+        places = sum(text.item.num_extra_positions for text in encoded)
         if places > self._limits.max_reply_rewards:
             raise DetailTooLarge(places, self._limits.max_reply_rewards)
-        self._admission.admit_tokens(tokens, submission.priority)
+        unknown = sum(text.item.num_tokens for text in encoded if text.known is None)
+        self._admission.admit_tokens(unknown, submission.priority)
         request = PendingRequest.of(submission, len(dialogues))
-        for index, outcome in enumerate(encoded):
-            if isinstance(outcome, ItemFailure):
-                request.settle(index, outcome)
+        for index, text in enumerate(texts):
+            if isinstance(text, ItemFailure):
+                request.settle(index, text)
+            elif text.known is not None:
+                self._settle_known(request, index, text.known)
             else:
-                self._append(request, index, dialogues[index], outcome)
+                self._append(request, index, dialogues[index], text)
         return request
 
+    def _settle_known(self, request: PendingRequest, index: int, known: ScoredItem) -> None:
+        """A text whose rewards are kept needs no place in the queue."""
+        self._metrics.scored(request.submission.route, known.rewards, known.warnings)
+        request.settle(index, known)
+
     def _append(
-        self, request: PendingRequest, index: int, dialogue: RewardInput, item: EncodedItem
+        self, request: PendingRequest, index: int, dialogue: RewardInput, text: Tokenised
     ) -> None:
         """Put a text that has its place and its tokens into the queue."""
         # The prompt names the group, so that its responses meet also across requests.
         group = hash(dialogue.group_key)
-        waiting = QueuedSequence(item, next(self._order), group, request.submission.priority)
-        self._queue.append(Entry(request, index, waiting, self._clock()))
+        priority = request.submission.priority
+        waiting = QueuedSequence(text.item, next(self._order), group, priority)
+        self._queue.append(Entry(request, index, waiting, self._clock(), text.cached_tokens))
+        self._admission.discount(text.cached_tokens, priority)
         self._arrived.set()
 
     async def _finish(self, request: PendingRequest, begin_before: float) -> list[ScoreOutcome]:
@@ -311,12 +308,13 @@ class Scheduler:
     async def _gather(self) -> None:
         """An idle device waits a little for company, if there is any to expect.
 
-        What comes within the wait meets in one pack, members of a group above all. A caller who
-        was alone lately doesn't wait, and whoever waited in vain is the last to do so.
+        What comes within the wait meets in one pack, members of a group above all; where all of
+        their prompts are cached that would save nothing. A caller who was alone lately doesn't
+        wait, and whoever waited in vain is the last to do so.
         """
         try:
             async with asyncio.timeout(self._limits.max_wait_seconds):
-                pack, tokens, counted = self._new_cost(), 0, 0
+                pack, tokens, counted = self._new_cost(self._queue), 0, 0
                 while True:
                     for entry in self._queue[counted:]:
                         tokens += pack.cost([entry.item])
@@ -326,6 +324,8 @@ class Scheduler:
                         return
                     callers = len({id(entry.request) for entry in self._queue})
                     if callers >= self._concurrency.expected:
+                        return
+                    if all(entry.has_cached_prompt for entry in self._queue):
                         return
                     self._arrived.clear()
                     await self._arrived.wait()
@@ -360,7 +360,16 @@ class Scheduler:
 
     def _select(self, queue: Sequence[Entry], first: Priority) -> list[int]:
         budget = Budget(self._cap.tokens, self._limits.max_pack_items)
-        return select_pack([e.waiting for e in queue], budget, self._new_cost, first=first)
+        cost = functools.partial(self._new_cost, queue)
+        return select_pack([e.waiting for e in queue], budget, cost, first=first)
+
+    def _new_cost(self, queue: Sequence[Entry]) -> SharedPrefixCost | PlainCost:
+        """The empty pack of what waits; what is cached of it was looked up when it came."""
+        cached = {id(entry.item): entry.cached_tokens for entry in queue if entry.cached_tokens}
+        return new_cost(
+            shares_prefixes=self._scorer.shares_prefixes,
+            cached_tokens=lambda item: cached.get(id(item), 0),
+        )
 
     def _next_class(self, rotation: PriorityRotation) -> Priority:
         return rotation.next(

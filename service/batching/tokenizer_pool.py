@@ -1,13 +1,15 @@
-"""Texts to token ids in threads, off the event loop."""
+"""Texts to token ids in threads, off the event loop, and what the caches hold of them."""
 
 import asyncio
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import structlog
 
 from rm_core.errors import EngineClosed, InputError, InputTooLong
+from rm_core.rewards.rule import ScoredItem
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.observability.metrics import Metrics
 from service.problems import detail_of, status_of
@@ -17,6 +19,21 @@ from service.results import ItemFailure
 _DIALOGUES_PER_CALL = 16
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenised:
+    """A text as it was tokenised, and what the engine's caches held of it.
+
+    Attributes:
+        item: its encoding.
+        cached_tokens: how many of its leading tokens need not be computed.
+        known: its rewards, where they were kept.
+    """
+
+    item: EncodedItem
+    cached_tokens: int = 0
+    known: ScoredItem | None = None
 
 
 class TokenizerPool:
@@ -35,9 +52,9 @@ class TokenizerPool:
         self._closed = False
 
     async def encode(
-        self, dialogues: Sequence[RewardInput], truncate: Truncation
-    ) -> list[EncodedItem | ItemFailure]:
-        """Each dialogue's encoding or failure, in order.
+        self, dialogues: Sequence[RewardInput], truncate: Truncation, cache_scope: bytes = b""
+    ) -> list[Tokenised | ItemFailure]:
+        """Each dialogue as it was tokenised, or its failure, in order.
 
         Cancelling the call stops what no thread has begun.
 
@@ -49,7 +66,10 @@ class TokenizerPool:
             loop.run_in_executor(
                 self._pool,
                 functools.partial(
-                    self._encode, dialogues[start : start + _DIALOGUES_PER_CALL], truncate
+                    self._encode,
+                    dialogues[start : start + _DIALOGUES_PER_CALL],
+                    truncate,
+                    cache_scope,
                 ),
             )
             for start in range(0, len(dialogues), _DIALOGUES_PER_CALL)
@@ -70,14 +90,22 @@ class TokenizerPool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _encode(
-        self, dialogues: Sequence[RewardInput], truncate: Truncation
-    ) -> list[EncodedItem | ItemFailure]:
+        self, dialogues: Sequence[RewardInput], truncate: Truncation, cache_scope: bytes
+    ) -> list[Tokenised | ItemFailure]:
         with self._metrics.tokenize_seconds.time():
-            return [self._encode_one(dialogue, truncate) for dialogue in dialogues]
+            return [self._encode_one(dialogue, truncate, cache_scope) for dialogue in dialogues]
 
-    def _encode_one(self, dialogue: RewardInput, truncate: Truncation) -> EncodedItem | ItemFailure:
+    def _encode_one(
+        self, dialogue: RewardInput, truncate: Truncation, cache_scope: bytes
+    ) -> Tokenised | ItemFailure:
         try:
-            return self._scorer.encode(dialogue, truncate=truncate)
+            item = self._scorer.encode(dialogue, truncate=truncate)
+            if cache_scope:
+                item = replace(item, cache_scope=cache_scope)
+            rewards = self._scorer.cached_rewards(item)
+            if rewards is not None:
+                return Tokenised(item, known=ScoredItem.of(item, rewards))
+            return Tokenised(item, self._scorer.cached_tokens(item))
         except InputError as exc:
             reason = "too_long" if isinstance(exc, InputTooLong) else "tokenize"
             self._metrics.failures.labels(reason).inc()

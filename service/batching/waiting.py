@@ -7,15 +7,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from rm_core.types import EncodedItem, RewardInput
+from rm_core.rewards.rule import ScoredItem
+from rm_core.types import RewardInput
 from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
 from service.batching.queue import PendingRequest
-from service.batching.tokenizer_pool import TokenizerPool
+from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.errors import RequestTooLarge
 from service.results import ItemFailure
 
-Enqueue = Callable[[PendingRequest, int, RewardInput, EncodedItem], None]
+Enqueue = Callable[[PendingRequest, int, RewardInput, Tokenised], None]
+Settle = Callable[[PendingRequest, int, ScoredItem], None]
 
 
 class WaitingRequests:
@@ -29,6 +31,7 @@ class WaitingRequests:
         tokenizers: of their texts.
         concurrency: counts a request from its first place on.
         enqueue: takes a text that has place and tokens: request, index, text, encoding.
+        settle: takes a text whose rewards are known.
         max_tokens: the most that one text may have.
     """
 
@@ -38,6 +41,7 @@ class WaitingRequests:
         tokenizers: TokenizerPool,
         concurrency: ConcurrencyTracker,
         enqueue: Enqueue,
+        settle: Settle,
         *,
         max_tokens: int,
     ) -> None:
@@ -45,6 +49,7 @@ class WaitingRequests:
         self._tokenizers = tokenizers
         self._concurrency = concurrency
         self._enqueue = enqueue
+        self._settle = settle
         self._max_tokens = max_tokens
         self._unfed: set[PendingRequest] = set()
 
@@ -100,15 +105,19 @@ class WaitingRequests:
         """Tokenise and queue texts that have their places."""
         unqueued = len(part)
         try:
-            encoded = await self._tokenizers.encode(part, request.submission.truncate)
-            for index, (dialogue, item) in enumerate(zip(part, encoded, strict=True), start):
-                if isinstance(item, ItemFailure):
-                    request.settle(index, item)
+            of = request.submission
+            encoded = await self._tokenizers.encode(part, of.truncate, of.cache_scope)
+            for index, (dialogue, text) in enumerate(zip(part, encoded, strict=True), start):
+                if isinstance(text, ItemFailure):
+                    request.settle(index, text)
                     continue
-                if item.num_tokens > self._max_tokens:
-                    raise RequestTooLarge(item.num_tokens, self._max_tokens)
-                await self._admission.budget.join(item.num_tokens)
+                if text.item.num_tokens > self._max_tokens:
+                    raise RequestTooLarge(text.item.num_tokens, self._max_tokens)
+                if text.known is not None:
+                    self._settle(request, index, text.known)
+                    continue
+                await self._admission.budget.join(text.item.num_tokens)
                 unqueued -= 1
-                self._enqueue(request, index, dialogue, item)
+                self._enqueue(request, index, dialogue, text)
         finally:
             self._admission.release_items(unqueued, waited=True)

@@ -30,6 +30,7 @@ from service.dialects.base import (
 from service.dialects.reply import reply_of
 from service.dialects.result import require_scored, text_rewards
 from service.dialects.whitened import WhitenedCall, answer_whitened
+from service.http.auth import cache_scope_of
 from service.http.body import parse_json, read_body, require_identity, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.problems import Problem, ProblemItem
@@ -93,7 +94,11 @@ async def answer_dialect(
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
     parsed = dialect.read(body, options)
     kind = _reward_kind(request, state, parsed, options)
-    submission = _submission(dialect, deadline, state.clock(), num_bytes=len(raw))
+    submission = dataclasses.replace(
+        _submission(dialect, deadline, state.clock()),
+        num_bytes=len(raw),
+        cache_scope=cache_scope_of(request),
+    )
     if kind != "whitened":
         raw = b""  # who waits long shall not keep it beside what was read of it
     fallback = state.settings.dialect_fallback_reward
@@ -119,16 +124,12 @@ async def answer_dialect(
     return reply_of(parsed, found)
 
 
-def _submission(
-    dialect: Dialect, deadline: float | None, now: float, *, num_bytes: int
-) -> Submission:
+def _submission(dialect: Dialect, deadline: float | None, now: float) -> Submission:
     """How a dialect's texts wait: cut to fit, and in line as long as the client bears it."""
     patience = dialect.client_timeout.patience_seconds
     if deadline is not None:
         patience = deadline - now + 1.0  # what the caller says itself is what counts
-    return Submission(
-        dialect.path, "bulk", "left", deadline, patience, waits=True, num_bytes=num_bytes
-    )
+    return Submission(dialect.path, "bulk", "left", deadline, patience, waits=True)
 
 
 def options_of(request: Request, state: AppState) -> DialectOptions:

@@ -34,21 +34,32 @@ class ApiKeys:
         """Whether callers need a key."""
         return bool(self._digests)
 
-    def accept(self, given: bytes) -> bool:
-        """Whether `given` is one of the keys; takes the same time whichever it is or nearly is."""
+    @property
+    def are_several(self) -> bool:
+        """Whether there are callers to be kept apart."""
+        return len(set(self._digests)) > 1
+
+    def accept(self, given: bytes) -> bytes | None:
+        """The digest of `given` if it is one of the keys, else None.
+
+        Takes the same time whichever it is or nearly is.
+        """
         digest = hashlib.sha256(given).digest()
         accepted = False
         for known in self._digests:  # no early exit
             accepted |= hmac.compare_digest(digest, known)
-        return accepted
+        return digest if accepted else None
 
 
-def api_key_dependency(keys: ApiKeys, metrics: Metrics) -> Callable[[Request], Awaitable[None]]:
+def api_key_dependency(
+    keys: ApiKeys, metrics: Metrics, *, keep_apart: bool
+) -> Callable[[Request], Awaitable[None]]:
     """A dependency that refuses callers without a key; a dependency sees no paths to be fooled by.
 
     Args:
         keys: the accepted keys.
         metrics: counts refusals.
+        keep_apart: whether callers of different keys have different `cache_scope_of`.
     """
 
     async def require_api_key(request: Request) -> None:
@@ -64,13 +75,22 @@ def api_key_dependency(keys: ApiKeys, metrics: Metrics) -> Callable[[Request], A
                 "http://any:KEY@host.",
                 headers=_CHALLENGE,
             )
-        if not keys.accept(given):
+        digest = keys.accept(given)
+        if digest is None:
             metrics.auth_failures.labels("invalid").inc()
             raise Problem(
                 401, "invalid_api_key", "This API key is not accepted.", headers=_CHALLENGE
             )
+        if keep_apart:
+            request.state.cache_scope = digest
 
     return require_api_key
+
+
+def cache_scope_of(request: Request) -> bytes:
+    """What of the caches a request may meet, see `rm_core.types.EncodedItem`; b"": all of them."""
+    scope: bytes = getattr(request.state, "cache_scope", b"")
+    return scope
 
 
 def _given(request: Request) -> bytes | None:

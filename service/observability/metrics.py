@@ -220,6 +220,15 @@ class Metrics:
         if self._drift is not None:
             self._drift.observe(name, reward)
 
+    def scored(
+        self, route: str, rewards: Mapping[ModelName, float], warnings: Sequence[str]
+    ) -> None:
+        """One text was given its rewards, computed or kept."""
+        for name, reward in rewards.items():
+            self.rewarded(name, reward)
+        self.sequences.labels(route).inc()
+        self.warned(warnings)
+
     def warned(self, warnings: Sequence[str]) -> None:
         """One text was read with these warnings."""
         for warning in warnings:

@@ -49,7 +49,12 @@ class ParsedRequest:
 
 
 async def answer_ppo(
-    state: AppState, body: bytes, key: IdempotencyKey | None, *, deadline: float | None
+    state: AppState,
+    body: bytes,
+    key: IdempotencyKey | None,
+    *,
+    deadline: float | None,
+    cache_scope: bytes = b"",
 ) -> Answer:
     """Answer one request: from the ledger if it is known, else by scoring and counting it.
 
@@ -58,6 +63,7 @@ async def answer_ppo(
         body: the request's bytes.
         key: its idempotency key, if it brought one.
         deadline: when the answer is useless, on the clock of `state.clock`.
+        cache_scope: what of the caches its texts may meet.
 
     Raises:
         Problem: the request as a whole can't be answered.
@@ -73,7 +79,10 @@ async def answer_ppo(
     else:
         parsed = await asyncio.to_thread(parse_request, body, max_items=max_items)
     require_models(parsed.options.expect_version, state.scorer.profiles)
-    places = await _scored(state, parsed, deadline=deadline)
+    submission = Submission(
+        PPO_ROUTE, "bulk", parsed.options.truncate, deadline, cache_scope=cache_scope
+    )
+    places = await _scored(state, parsed, submission)
     failures = [place for place in places if isinstance(place, ItemFailure)]
     nonfinite = sum(failure.code == "nonfinite_reward" for failure in failures)
     streams.metrics.updates("nonfinite", nonfinite)
@@ -127,7 +136,7 @@ def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
 
 
 async def _scored(
-    state: AppState, parsed: ParsedRequest, *, deadline: float | None
+    state: AppState, parsed: ParsedRequest, submission: Submission
 ) -> list[PpoSample | ItemFailure]:
     """Score the items that are sound; the others keep their failures and their places."""
     results = await score_items(
@@ -139,7 +148,7 @@ async def _scored(
             for place in parsed.items
         ],
         [item_pointer(index, alone=False) for index in range(len(parsed.items))],
-        Submission(PPO_ROUTE, "bulk", parsed.options.truncate, deadline),
+        submission,
     )
     return [
         _place(index, place, only)

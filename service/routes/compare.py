@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from rm_client.models import CompareItem, CompareReply, CompareRequest
 from service.batching.queue import Submission
+from service.http.auth import cache_scope_of
 from service.http.body import item_pointer, read_items, require_one_success
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
@@ -60,7 +61,12 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
             state,
             asked,
             pointers,
-            Submission(ROUTE, truncate=envelope.truncate, deadline=deadline),
+            Submission(
+                ROUTE,
+                truncate=envelope.truncate,
+                deadline=deadline,
+                cache_scope=cache_scope_of(request),
+            ),
         ),
     )
     compared = [

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from rm_core import __version__
 from service.dialects import registry
 from service.problems import json_reply
-from service.scoring.model_info import models_json, selection_json
+from service.scoring.model_info import caches_json, models_json, selection_json
 from service.state import AppState, get_state
 
 router = APIRouter(prefix="/v1", tags=["operations"])
@@ -38,6 +38,7 @@ async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
             "models": models_json(state.scorer.profiles),
             "engine": state.scorer.describe(),
             "selection": selection_json(state.rule, state.scorer.profiles),
+            "caches": caches_json(state.scorer.cache_stats(), per_key=state.caches_per_key),
             "dialects": registry.describe(state.settings),
             "limits": {name: getattr(state.settings, name) for name in _SHOWN},
         }

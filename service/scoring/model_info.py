@@ -6,7 +6,7 @@ from typing import Any
 
 from rm_core.rewards import raw_at_score
 from rm_core.rewards.rule import RewardRule
-from rm_core.types import ModelName, ModelProfile
+from rm_core.types import EngineCacheStats, ModelName, ModelProfile
 
 
 def models_json(profiles: Mapping[ModelName, ModelProfile]) -> dict[str, dict[str, Any]]:
@@ -25,6 +25,16 @@ def models_json(profiles: Mapping[ModelName, ModelProfile]) -> dict[str, dict[st
             del model["layer"]
         models[name] = model
     return models
+
+
+def caches_json(stats: EngineCacheStats, *, per_key: bool) -> dict[str, Any]:
+    """The engine's caches: sizes in bytes, their bounds, and what they have given so far.
+
+    Args:
+        stats: of the engine.
+        per_key: whether callers of different API keys meet nothing of each other's.
+    """
+    return {**asdict(stats), "per_key": per_key}
 
 
 def selection_json(rule: RewardRule, profiles: Mapping[ModelName, ModelProfile]) -> dict[str, Any]:

@@ -144,6 +144,12 @@ _VARYING = (
     (re.compile(r'"(created|updated)":\d{9,}\.\d+'), r'"\1":"(seconds, a float)"'),
     (re.compile(r'"created":\d{9,}(?=[,}])'), '"created":"(seconds, an integer)"'),
     (re.compile(r"\bTry again in \d+ s\b"), "Try again in (whole seconds) s"),
+    (
+        re.compile(
+            r'("(?:(?:num|max)_bytes|entries|(?:lookup_|hit_)?tokens|lookups|hits|evictions)":\s*)\d+'
+        ),
+        r'\1"(a count)"',
+    ),
     (re.compile(r'("name":\s*"rewardd",\s*"version":\s*)"[^"]+"'), r'\1"(release)"'),
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
+from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
 from tests.mutation.reward_mutants import REWARD_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
@@ -100,6 +101,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **TEXT_MUTATIONS,
     **CHECKPOINT_MUTATIONS,
     **BATCH_MUTATIONS,
+    **KNOWN_TEXT_MUTATIONS,
     PLAN: [
         ("ids[: max(reads) + 1]", "ids"),
         ("if end - depth >= min_shared:", "if end - depth > min_shared:"),
@@ -119,10 +121,14 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     COST: [
         ("hash((before, tuple(", "hash((0, tuple("),
-        ("len(new - self._seen)", "len(new)"),
+        ("new -= self._seen", "pass"),
         ("longest = max(", "longest = min("),
-        ("if shares_prefixes else TokenSum()", "if not shares_prefixes else TokenSum()"),
+        ("if shares_prefixes else PlainCost()", "if not shares_prefixes else PlainCost()"),
         ("len(ids) - BLOCK + 1", "len(ids)"),
+        ("cached &= new", "pass"),
+        ("- (-self.cached // CACHED_PER_COMPUTED)", ""),
+        ("hash(scope) if scope else 0", "0"),
+        ("cached * (1 - 1 / CACHED_PER_COMPUTED)", "cached"),
     ],
     POLICY: [
         ("self._since_bulk + 1 >= self.every", "self._since_bulk + 1 > self.every"),

@@ -8,8 +8,9 @@ from typing import Any
 
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import Dialogue
+from service.batching.limits import SchedulerLimits
 from service.batching.queue import Submission
-from service.batching.scheduler import Scheduler, SchedulerLimits
+from service.batching.scheduler import Scheduler
 from service.observability.metrics import Metrics
 from tests.fakes import FakeScorer, fake_reward
 
@@ -28,8 +29,8 @@ LIMITS: dict[str, Any] = {
 
 
 class Rig:
-    def __init__(self, *, shares_prefixes: bool = False, **limits: Any) -> None:
-        self.scorer = FakeScorer()
+    def __init__(self, *, scorer: Any = None, shares_prefixes: bool = False, **limits: Any) -> None:
+        self.scorer = scorer or FakeScorer()
         self.scorer.shares_prefixes = shares_prefixes
         self.metrics = Metrics()
         merged = SchedulerLimits(**{**LIMITS, **limits})
@@ -62,6 +63,7 @@ class Rig:
     ) -> AsyncIterator["asyncio.Task[list[Any]]"]:
         """While the device works on a first request, which is answered in the end."""
         self.scorer.gate.clear()
+        self.scorer.begun.clear()
         held = self.send(response, prompt=prompt)
         await asyncio.to_thread(self.scorer.begun.wait, 10)
         yield held

@@ -4,13 +4,12 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
-from rm_core.engine.packing.cost import SharedPrefixCost, new_cost
+from rm_core.engine.packing.cost import PlainCost, SharedPrefixCost, new_cost
 from rm_core.engine.packing.distinct import reading_digest
 from rm_core.engine.packing.policy import (
     Budget,
     QueuedSequence,
     TokenBudgetController,
-    TokenSum,
     select_pack,
 )
 from rm_core.errors import EngineClosed, EngineError, OutOfMemory
@@ -87,8 +86,9 @@ class OfflineScorer(Generic[Tag]):
             group: equal for items of one prompt, which are packed together where possible.
         """
         digest = reading_digest(item)
-        if digest in self._known:
-            self._settled.append((tag, self._known[digest]))
+        known = self._known.get(digest) or self._scorer.cached_rewards(item)
+        if known is not None:
+            self._settled.append((tag, known))
             return
         tags = self._tags.setdefault(digest, [])
         tags.append(tag)
@@ -127,7 +127,7 @@ class OfflineScorer(Generic[Tag]):
                 self._known[digest] = outcome
         return settled
 
-    def _new_cost(self) -> SharedPrefixCost | TokenSum:
+    def _new_cost(self) -> SharedPrefixCost | PlainCost:
         return new_cost(shares_prefixes=self._scorer.shares_prefixes)
 
     def _take(self) -> list[tuple[QueuedSequence[EncodedItem], bytes]]:

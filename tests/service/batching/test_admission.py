@@ -61,6 +61,21 @@ def test_the_wait_is_what_stands_before_divided_by_the_measured_rate():
     assert queue.wait_seconds("interactive") == pytest.approx((300 + 100 + 300 / 3) / 100)
 
 
+def test_what_is_cached_takes_room_and_hardly_any_of_the_wait():
+    queue = admission()
+    queue.measured(tokens=100, seconds=1.0)
+    for priority in ("interactive", "bulk"):
+        queue.admit_tokens(400, priority)
+    cold = queue.wait_seconds("bulk"), queue.wait_seconds("interactive")
+    queue.discount(400, "bulk")
+
+    assert queue.tokens == 800
+    assert (cold[0], queue.wait_seconds("bulk")) == (8.0, 4.0 + 0.5)
+    assert queue.wait_seconds("interactive") < cold[1]
+    queue.discount(-400, "bulk")
+    assert (queue.wait_seconds("bulk"), queue.wait_seconds("interactive")) == cold
+
+
 def test_interactive_work_is_not_refused_for_a_backlog_of_bulk():
     queue = admission(max_tokens=10**9)
     queue.measured(tokens=100, seconds=1.0)

@@ -1,15 +1,16 @@
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from rm_core.errors import EngineClosed
 from rm_core.types import Dialogue, EncodedItem, RewardInput, Truncation
-from service.batching.tokenizer_pool import TokenizerPool
+from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
-from tests.fakes import ENCODE_ERROR_MARK, FakeScorer
+from tests.fakes import ENCODE_ERROR_MARK, FakeScorer, RememberingScorer, fake_reward
 
 
 class HeldScorer(FakeScorer):
@@ -36,7 +37,7 @@ async def test_encodings_come_back_in_order_whichever_thread_made_them(count: in
 
     encoded = await pool.encode([Dialogue("p", "word " * n) for n in range(1, count + 1)], "error")
 
-    assert [isinstance(item, EncodedItem) and item.num_tokens for item in encoded] == [
+    assert [isinstance(text, Tokenised) and text.item.num_tokens for text in encoded] == [
         n + 1 for n in range(1, count + 1)
     ]
     pool.close()
@@ -49,8 +50,8 @@ async def test_what_cannot_be_encoded_fails_alone_with_its_field_and_reason() ->
 
     first, empty, long, last = await pool.encode([Dialogue("p", t) for t in texts], "error")
 
-    assert isinstance(first, EncodedItem)
-    assert isinstance(last, EncodedItem)
+    assert isinstance(first, Tokenised)
+    assert isinstance(last, Tokenised)
     assert isinstance(empty, ItemFailure)
     assert isinstance(long, ItemFailure)
     assert (empty.code, empty.pointer, empty.status) == ("empty_text", "response", 422)
@@ -64,8 +65,29 @@ async def test_a_long_text_is_cut_where_the_caller_allows_it() -> None:
 
     (cut,) = await pool.encode([Dialogue("p", "one two three four five")], "prompt")
 
-    assert isinstance(cut, EncodedItem)
-    assert (cut.num_tokens, cut.warnings) == (4, ("truncated",))
+    assert isinstance(cut, Tokenised)
+    assert (cut.item.num_tokens, cut.item.warnings) == (4, ("truncated",))
+    pool.close()
+
+
+async def test_what_the_caches_hold_of_a_text_is_looked_up_with_it() -> None:
+    scorer = RememberingScorer()
+    scorer.kept_tokens = 2
+    pool = TokenizerPool(scorer, 1, Metrics())
+    texts = [Dialogue("p", "new to all"), Dialogue("p", "known")]
+    kept = [replace(scorer.encode(one), cache_scope=b"own") for one in texts[1:]]
+    scorer.forward(kept)
+
+    new, known = await pool.encode(texts, "error", b"own")
+    (foreign,) = await pool.encode(texts[1:], "error", b"another")
+
+    assert isinstance(new, Tokenised)
+    assert isinstance(known, Tokenised)
+    assert isinstance(foreign, Tokenised)
+    assert (new.known, new.cached_tokens, new.item.cache_scope) == (None, 2, b"own")
+    assert known.known is not None
+    assert known.known.rewards["safety"] == fake_reward("safety", texts[1])
+    assert foreign.known is None
     pool.close()
 
 
@@ -111,7 +133,7 @@ async def test_who_waits_for_a_thread_hears_that_the_pool_closed() -> None:
     scorer.held.set()
     (encoded,) = await begun
 
-    assert isinstance(encoded, EncodedItem)
+    assert isinstance(encoded, Tokenised)
 
 
 async def test_cancelling_a_caller_while_the_pool_closes_stays_a_cancellation() -> None:

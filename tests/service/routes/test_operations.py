@@ -4,6 +4,9 @@ import asyncio
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from rm_client.models_info import CacheInfo, CachesInfo
+from rm_core.types import CacheStats, EngineCacheStats
+
 
 async def test_a_dead_device_is_not_ready_but_alive(service):
     service.scorer.die = True
@@ -36,6 +39,18 @@ async def test_info_tells_models_rule_engine_and_limits(start):
     assert info["engine"]["safety"] == {"path": "fake"}
     assert info["selection"]["tau"] == 0.3
     assert info["limits"]["max_items"] == 7
+
+
+async def test_info_tells_what_the_caches_hold_and_whom_they_keep_apart(start):
+    async with start(api_keys=("one", "two")) as service:
+        service.scorer.stats = EngineCacheStats(rewards=CacheStats(num_bytes=700, max_bytes=1000))
+        info = (await service.client.get("/v1/info", headers={"X-API-Key": "two"})).json()
+
+    assert set(info["caches"]) == CachesInfo.__required_keys__
+    assert set(info["caches"]["prefixes"]) == CacheInfo.__required_keys__
+    assert info["caches"]["rewards"]["num_bytes"] == 700
+    assert info["caches"]["rewards"]["max_bytes"] == 1000
+    assert info["caches"]["per_key"] is True
 
 
 async def test_metrics_are_exposition_that_parses_with_series_from_the_start(service):

@@ -3,7 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm_core.engine.packing.cost import BLOCK, SharedPrefixCost, new_cost, prefix_hashes
+from rm_core.engine.packing.cost import (
+    BLOCK,
+    CACHED_PER_COMPUTED,
+    PackTokens,
+    SharedPrefixCost,
+    new_cost,
+    prefix_hashes,
+    saved_tokens,
+)
 from rm_core.engine.packing.plan import plan_pack
 from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
 from rm_core.types import Encoded, EncodedItem
@@ -88,3 +96,44 @@ def test_an_item_costs_what_its_longest_reading_does() -> None:
     two = {"safety": Encoded(ids, 0), "helpfulness": Encoded(ids[:BLOCK], 0)}
 
     assert shared_price([EncodedItem(two), EncodedItem(dict(two))]) == 3 * BLOCK
+
+
+def test_what_is_cached_costs_an_eighth_and_never_nothing() -> None:
+    prompt = list(range(8 * BLOCK))
+    group = [item([*prompt, *[100 + g] * BLOCK]) for g in range(4)]
+    cost = SharedPrefixCost(lambda _: len(prompt))
+
+    assert cost.tokens(group) == PackTokens(4 * BLOCK, 8 * BLOCK)
+    assert cost.cost(group) == 4 * BLOCK + 8 * BLOCK // CACHED_PER_COMPUTED
+    cost.add(group[0])
+    assert cost.cost(group[1:]) == 3 * BLOCK
+    assert PackTokens(0, 1).cost == 1
+    assert PackTokens(7, 0).cost == 7
+    assert saved_tokens(80) == 80 - PackTokens(0, 80).cost
+
+
+@given(sequences=families(), cached=st.lists(st.integers(0, 70), min_size=9, max_size=9))
+def test_cached_tokens_are_never_taken_for_more_than_the_tree_has(
+    sequences: list[list[int]], cached: list[int]
+) -> None:
+    items = [item(ids) for ids in sequences]
+    known = {id(one): min(one.num_tokens, count) for one, count in zip(items, cached, strict=False)}
+    pack = plan_pack(sequences, [len(s) - 1 for s in sequences])
+
+    tokens = SharedPrefixCost(lambda one: known[id(one)]).tokens(items)
+
+    assert tokens.computed + tokens.cached >= pack.num_tokens
+    assert tokens.computed + tokens.cached == shared_price(items)
+
+
+def test_texts_of_different_scopes_share_nothing() -> None:
+    ids = Encoded(tuple(range(3 * BLOCK)), 0)
+    items = [EncodedItem({"safety": ids}, scope) for scope in (b"", b"one", b"two", b"two")]
+
+    assert shared_price(items) == 9 * BLOCK
+
+
+def test_a_scorer_that_does_not_share_has_nothing_cached() -> None:
+    plain = new_cost(shares_prefixes=False, cached_tokens=lambda _: 16)
+
+    assert plain.tokens([item([1] * 3 * BLOCK)]) == PackTokens(3 * BLOCK)
