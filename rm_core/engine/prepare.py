@@ -2,30 +2,71 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rm_core.checkpoint.heads import has_head_on_tokens, head_of
 from rm_core.checkpoint.load import RewardModel
+from rm_core.checkpoint.low_rank import LowRankPart, low_rank_parts, without_adapter
+from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.batched import BatchedForward
 from rm_core.engine.forward.choose import choose_forward
+from rm_core.engine.forward.choose_adapters import choose_side_by_side
 from rm_core.engine.forward.mean_head import AveragingForward
 from rm_core.engine.forward.self_test import random_texts
+from rm_core.engine.forward.side_by_side import OnBase
 from rm_core.engine.options import EngineOptions
 from rm_core.engine.run import RunTrunk
-from rm_core.engine.trunk.precision import Precision, precision_error, reduce_precision
+from rm_core.engine.trunk.precision import (
+    Precision,
+    PrecisionError,
+    precision_error,
+    reduce_precision,
+)
 from rm_core.engine.trunk.shared import same_trunk
 from rm_core.errors import CheckpointError, ConfigurationError
 from rm_core.types import Encoded, ModelName
 
 _MEASURED_TEXTS = 16
 
-Names = tuple[ModelName, ...]
-"""Of models whose trunks are the same."""
+
+@dataclass(frozen=True, slots=True)
+class _Trunk:
+    """Models whose trunks are the same.
+
+    Attributes:
+        names: in order.
+        models: of those names.
+        parts: what the first one's adapter adds to its base, none for a full checkpoint; or why it
+            can only be run as peft does.
+        exact: rewards of random texts before precision is reduced, (texts, models); else none.
+    """
+
+    names: tuple[ModelName, ...]
+    models: tuple[RewardModel, ...]
+    parts: Mapping[str, LowRankPart] | str
+    exact: list[list[float]]
+
+    @property
+    def first(self) -> RewardModel:
+        """The model whose trunk is run."""
+        return self.models[0]
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether it is a base with low-rank parts and nothing else."""
+        return bool(self.parts) and not isinstance(self.parts, str)
+
+    @property
+    def heads(self) -> list[Any]:
+        """Of its models, in order."""
+        return [head_of(model.model) for model in self.models]
 
 
 def prepare_trunks(
     models: Mapping[ModelName, RewardModel], options: EngineOptions, precision: Precision
 ) -> list[RunTrunk]:
-    """Put models on one trunk together, and choose how each trunk is run.
+    """Put models on one trunk or base together, and choose how each is run.
 
     Args:
         models: by name, in order; of equal trunks only the first one's stays in memory.
@@ -41,13 +82,22 @@ def prepare_trunks(
     # Only now, as adapters on one base are reduced together.
     for names in by_trunk:
         _reduce(models[names[0]], precision)
-    return [
-        _run(names, [models[name] for name in names], options, rewards)
-        for names, rewards in zip(by_trunk, exact, strict=True)
+    trunks = [
+        _trunk(names, models, rewards) for names, rewards in zip(by_trunk, exact, strict=True)
     ]
+    return [run for group in _by_base(trunks) for run in _run_group(group, options)]
 
 
-def _names_by_trunk(models: Mapping[ModelName, RewardModel]) -> list[Names]:
+def _trunk(
+    names: tuple[ModelName, ...],
+    models: Mapping[ModelName, RewardModel],
+    exact: list[list[float]],
+) -> _Trunk:
+    own = tuple(models[name] for name in names)
+    return _Trunk(names, own, low_rank_parts(own[0].model), exact)
+
+
+def _names_by_trunk(models: Mapping[ModelName, RewardModel]) -> list[tuple[ModelName, ...]]:
     """The models that can run as one trunk, together; in order of their first ones."""
     identity = {name: text_identity(model) for name, model in models.items()}
 
@@ -84,19 +134,120 @@ def _reduce(model: RewardModel, precision: Precision) -> None:
     reduce_precision(model.model, precision)
 
 
-def _run(
-    names: Names, models: Sequence[RewardModel], options: EngineOptions, exact: list[list[float]]
-) -> RunTrunk:
+def _by_base(trunks: Sequence[_Trunk]) -> list[list[_Trunk]]:
+    """The trunks that can run side by side, together: adapters on one base, and the base itself."""
+    groups: list[list[_Trunk]] = []
+    # Adapters first: a full checkpoint joins them, as its copy of the weights is the one let go.
+    for trunk in sorted(trunks, key=lambda trunk: not trunk.is_adapted):
+        own = next((group for group in groups if _joins(trunk, group[0])), None)
+        if own is None:
+            groups.append([trunk])
+        else:
+            own.append(trunk)
+    return groups
+
+
+def _joins(trunk: _Trunk, first: _Trunk) -> bool:
+    """Whether a trunk can run side by side with an adapter and those that have joined it."""
+    if not first.is_adapted or isinstance(trunk.parts, str):
+        return False
+    if text_identity(trunk.first) != text_identity(first.first):
+        return False
+    base, own = (without_adapter(each.first.model) for each in (first, trunk))
+    if not trunk.is_adapted:
+        return same_trunk(base, own)
+    places = [
+        {name: id(tensor) for name, tensor in model.base_model.named_parameters()}
+        for model in (base, own)
+    ]
+    return places[0] == places[1]
+
+
+def _run_group(group: Sequence[_Trunk], options: EngineOptions) -> list[RunTrunk]:
+    """Run trunks side by side, or each by itself where they can't."""
+    if not group[0].parts:
+        return [_run_alone(trunk, options, ()) for trunk in group]
+    obstacle = _obstacle(group[0].parts, options)
+    if obstacle is None:
+        together = _run_together(group)
+        if not isinstance(together, str):
+            return [together]
+        obstacle = together
+    told = f"not by low-rank parts beside its base's products, as {obstacle}"
+    return [_run_alone(trunk, options, (told,) if trunk.parts else ()) for trunk in group]
+
+
+def _obstacle(parts: Mapping[str, LowRankPart] | str, options: EngineOptions) -> str | None:
+    """Why an adapter's parts can't be tried beside its base; None where they can."""
+    if isinstance(parts, str):
+        return f"its adapter has {parts}"
+    if options.deterministic:
+        return "`deterministic` is set"
+    return "`compile_layers` is set" if options.compile_layers else None
+
+
+def _run_together(group: Sequence[_Trunk]) -> RunTrunk | str:
+    """Run trunks side by side, and measure what reduced precision has lost; or why they can't."""
+    first = group[0].first
+    members = [
+        OnBase(trunk.first.model, trunk.parts, trunk.heads)
+        for trunk in group
+        if not isinstance(trunk.parts, str)
+    ]
+    reduced = bool(group[0].exact)
+    forward = choose_side_by_side(members, first.profile.max_length, reduced=reduced)
+    if isinstance(forward, str):
+        return forward
+    found = forward.rewards(_probe_texts(first)) if reduced else []
+    errors: dict[ModelName, PrecisionError] = {}
+    for trunk in group:
+        if reduced:
+            begin, end = len(errors), len(errors) + len(trunk.names)
+            error = precision_error(trunk.exact, [row[begin:end] for row in found])
+            errors.update(dict.fromkeys(trunk.names, error))
+        _share_memory(trunk)
+        if not trunk.is_adapted:
+            # Its own copy of the base is given back as well.
+            setattr(
+                trunk.first.model,
+                trunk.first.model.base_model_prefix,
+                without_adapter(first.model).base_model,
+            )
+    return RunTrunk(
+        tuple(name for trunk in group for name in trunk.names),
+        _averaging(forward, [model for trunk in group for model in trunk.models]),
+        errors,
+        tuple(trunk.names for trunk in group),
+    )
+
+
+def _run_alone(trunk: _Trunk, options: EngineOptions, ruled_out: Sequence[str]) -> RunTrunk:
     """Choose how to run a trunk, and measure what reduced precision has lost."""
-    first, *others = models
-    heads = [head_of(other.model) for other in others]
-    forward = choose_forward(first, heads, reduced=bool(exact), options=options)
-    error = precision_error(exact, forward.rewards(_probe_texts(first))) if exact else None
-    for other in others:
-        # The same weights once: the other trunks' memory is given back.
-        setattr(other.model, other.model.base_model_prefix, first.model.base_model)
+    forward = choose_forward(
+        trunk.first,
+        trunk.heads[1:],
+        reduced=bool(trunk.exact),
+        options=options,
+        ruled_out=ruled_out,
+    )
+    errors: dict[ModelName, PrecisionError] = {}
+    if trunk.exact:
+        error = precision_error(trunk.exact, forward.rewards(_probe_texts(trunk.first)))
+        errors = dict.fromkeys(trunk.names, error)
+    _share_memory(trunk)
+    return RunTrunk(trunk.names, _averaging(forward, trunk.models), errors)
+
+
+def _share_memory(trunk: _Trunk) -> None:
+    """The same weights once: the other trunks' memory is given back."""
+    for other in trunk.models[1:]:
+        setattr(other.model, other.model.base_model_prefix, trunk.first.model.base_model)
+
+
+def _averaging(forward: Forward, models: Sequence[RewardModel]) -> Forward:
+    """A forward whose columns are these models' heads, with the means that some of them take."""
     means = list(map(averages, models))
-    return RunTrunk(names, AveragingForward(forward, means) if any(means) else forward, error)
+    return AveragingForward(forward, means) if any(means) else forward
 
 
 def _probe_texts(model: RewardModel) -> list[Encoded]:

@@ -1,7 +1,7 @@
 """One trunk as the engine runs it: which models' heads sit on it, by which way, how exactly."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -21,12 +21,14 @@ class RunTrunk:
     Attributes:
         names: of the models, in the order of the forward's columns.
         forward: how the trunk is run.
-        precision_error: of reduced precision, where it was measured.
+        precision_errors: of reduced precision by name, where they were measured.
+        adapters: the names that are read under each adapter, where several run side by side.
     """
 
     names: tuple[ModelName, ...]
     forward: Forward
-    precision_error: PrecisionError | None = None
+    precision_errors: Mapping[ModelName, PrecisionError] = field(default_factory=dict)
+    adapters: tuple[tuple[ModelName, ...], ...] = ()
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """The trunk's rewards of texts; see `Forward.rewards`.
@@ -52,7 +54,9 @@ class RunTrunk:
         self, loaded: RewardModel, precision: Precision, shares_base_with: list[ModelName]
     ) -> dict[str, Any]:
         """What one of its models is and how it is run, as JSON values."""
-        model, error = loaded.model, self.precision_error
+        model, name = loaded.model, loaded.profile.role
+        error = self.precision_errors.get(name)
+        heads = next((names for names in self.adapters if name in names), self.names)
         profile = asdict(loaded.profile)
         if loaded.profile.layer is None:
             del profile["layer"]
@@ -66,7 +70,7 @@ class RunTrunk:
             "precision_error": None if error is None else asdict(error),
             "path": self.forward.path,
             "path_reason": self.forward.reason,
-            "shares_trunk_with": [name for name in self.names if name != loaded.profile.role],
+            "shares_trunk_with": [other for other in heads if other != name],
             "adapter": loaded.base is not None,
             "base": loaded.base,
             "shares_base_with": shares_base_with,

@@ -28,7 +28,6 @@ TESTED_IN = {
     "rm_core/types/scorer.py": "rm_core/engine/test_engine.py",
     "training/data/options.py": "training/data/test_build.py",
     "rm_core/engine/options.py": "rm_core/engine/test_engine.py",
-    "rm_core/engine/prepare.py": "rm_core/engine/test_named_models.py",
     # What loading refuses before any library reads the files.
     "rm_core/checkpoint/files.py": "rm_core/checkpoint/test_load.py",
     "service/errors.py": "service/batching/test_admission.py",

@@ -5,6 +5,7 @@ Where a module moves, its path and its tests' paths change in the table of targe
 
 from dataclasses import dataclass
 
+from tests.mutation.adapter_mutants import ADAPTER_MUTATIONS
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
 from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
@@ -100,6 +101,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **REWARD_MUTATIONS,
     **TEXT_MUTATIONS,
     **CHECKPOINT_MUTATIONS,
+    **ADAPTER_MUTATIONS,
     **BATCH_MUTATIONS,
     **KNOWN_TEXT_MUTATIONS,
     PLAN: [

@@ -45,6 +45,7 @@ def choose_forward(
     *,
     reduced: bool = False,
     options: EngineOptions = AS_LOADED,
+    ruled_out: Sequence[str] = (),
 ) -> Forward:
     """The fastest way that gives the model's own rewards.
 
@@ -53,6 +54,7 @@ def choose_forward(
         heads: further heads on the same trunk.
         reduced: whether the trunk was reduced in precision, so that ways round differently.
         options: what was asked for; where layers can't be compiled, they run as they are.
+        ruled_out: faster ways that it can't go, and why, as sentences.
 
     Raises:
         UnsupportedModel: no way gives each text the reward that it has alone.
@@ -79,16 +81,18 @@ def choose_forward(
     if obstacle is None:
         forward = _packed(model, _ways(model, heads, options), trial)
         if not isinstance(forward, str):
-            return _by_length_class(forward, model, max_length)
+            forward.reason = "; ".join([forward.reason, *ruled_out])
+            return by_length_class(forward, model, max_length)
         obstacle = forward
     if options.deterministic:
         raise ConfigurationError(
             f"{name} can't run deterministically: {obstacle}; unset `deterministic`"
         )
-    return _by_length_class(_batched(name, model, heads, trial, obstacle), model, max_length)
+    return by_length_class(_batched(name, model, heads, trial, obstacle), model, max_length)
 
 
-def _by_length_class(forward: Forward, model: Any, max_length: int) -> Forward:
+def by_length_class(forward: Forward, model: Any, max_length: int) -> Forward:
+    """The same forward; of texts of one class of lengths at a time where the model has classes."""
     borders = class_borders(model.config)
     if any(border < max_length for border in borders):
         return LengthClassForward(forward, borders)

@@ -29,6 +29,18 @@ class TrunkRun(Protocol):
         ...
 
 
+class Heads(Protocol):
+    """What reads rewards from the hidden states that a run gives."""
+
+    def evaluate(self, hidden: Tensor) -> Tensor:
+        """Raw rewards as a tensor: (reads, hidden) float32 → (reads, heads) float32."""
+        ...
+
+    def __call__(self, hidden: Tensor) -> list[list[float]]:
+        """Raw rewards: (reads, hidden) of any float dtype → (reads, heads), float32 values."""
+        ...
+
+
 class TransformersTrunk:
     """A trunk as transformers runs it, with our attention.
 
@@ -61,7 +73,8 @@ class PackedForward:
     Args:
         model: a decoder for sequence classification with a linear `score` head.
         run: how its trunk is run; None for transformers' own way.
-        heads: further heads on the same trunk, read from the same hidden states.
+        heads: further heads on the same trunk, read from the same hidden states; or all that read
+            what the run gives, where that is more than one trunk's states.
         reason: why this way was taken.
         share: whether common prefixes are computed once.
         deterministic: whether a text gets the same bits in any company, on one machine; costs
@@ -77,7 +90,7 @@ class PackedForward:
         model: Any,
         *,
         run: TrunkRun | None = None,
-        heads: Sequence[Linear] = (),
+        heads: Sequence[Linear] | Heads = (),
         reason: str = "",
         share: bool = True,
         deterministic: bool = False,
@@ -85,7 +98,7 @@ class PackedForward:
         self.reason = reason
         self.shares_prefixes = share and not deterministic
         self._device = model.device
-        self._heads = ScalarHeads([model.score, *heads])
+        self._heads = ScalarHeads([model.score, *heads]) if isinstance(heads, Sequence) else heads
         self._deterministic = deterministic
         if deterministic:
             fix_product_shapes(model.base_model)

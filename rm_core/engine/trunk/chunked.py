@@ -7,6 +7,7 @@ where possible. The parts are transformers' own modules and weights; only the or
 `forward.choose_forward` compares the result with transformers' own before it is used.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from transformers.activations import SiLUActivation
 
 from rm_core.engine.attention import TreePlan, tree_attention
 from rm_core.engine.attention.merged import merged_attention_at
-from rm_core.engine.trunk.products.base import MakeProduct
+from rm_core.engine.trunk.products.base import EnterRows, MakeProduct
 from rm_core.engine.trunk.products.mm import MmProduct
 from rm_core.engine.trunk.sliding_window import layer_windows
 
@@ -63,10 +64,16 @@ class ChunkedTrunk:
         trunk: a transformers base model for which `is_llama_shaped` holds, in eval mode.
         rows: of a chunk; None for as many as suit the cache.
         product: how linear layers multiply.
+        enter: told before products of which rows they are, for products that ask whose those are.
     """
 
     def __init__(
-        self, trunk: Any, *, rows: int | None = None, product: MakeProduct = MmProduct
+        self,
+        trunk: Any,
+        *,
+        rows: int | None = None,
+        product: MakeProduct = MmProduct,
+        enter: EnterRows | None = None,
     ) -> None:
         self._trunk = trunk
         self._products = {
@@ -75,6 +82,7 @@ class ChunkedTrunk:
         # Not by the config: Llama's own layers ignore a `sliding_window` that stands there.
         self._windows = {window.layer: window.asked for window in layer_windows(trunk)}
         self._rows = _rows_for(trunk) if rows is None else rows
+        self._enter = enter
         self._rms = all(
             is_rms_norm(norm)
             for layer in trunk.layers
@@ -108,7 +116,7 @@ class ChunkedTrunk:
         else:
             attended = self._attend(last, hidden, cos, sin, tree)[torch.from_numpy(rows)]
         read = hidden[torch.from_numpy(rows)]
-        self._feed_forward(last, read, attended)
+        self._feed_forward(last, read, attended, at=rows)
         normed: Tensor = trunk.norm(read)
         return normed[torch.from_numpy(order)]
 
@@ -132,13 +140,14 @@ class ChunkedTrunk:
             hidden.new_empty(len(hidden), self._products[projection].out_features)
             for projection in (attention.k_proj, attention.v_proj)
         )
-        for start in range(0, len(hidden), self._rows):
-            chunk = slice(start, start + self._rows)
+        for chunk in self._chunks(len(hidden)):
             normed = self._norm(layer.input_layernorm, hidden[chunk])
             self._products[attention.k_proj].into(normed, key[chunk])
             self._products[attention.v_proj].into(normed, value[chunk])
             self._rotate(key[chunk], getattr(attention, "k_norm", None), cos[chunk], sin[chunk])
         at = torch.from_numpy(rows)
+        if self._enter is not None:
+            self._enter(slice(0, len(rows)), rows)
         query = self._products[attention.q_proj](layer.input_layernorm(hidden[at]))
         self._rotate(query, getattr(attention, "q_norm", None), cos[at], sin[at])
         keys, values = self._by_head(key), self._by_head(value)
@@ -163,8 +172,7 @@ class ChunkedTrunk:
             hidden.new_empty(len(hidden), self._products[projection].out_features)
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        for start in range(0, len(hidden), self._rows):
-            rows = slice(start, start + self._rows)
+        for rows in self._chunks(len(hidden)):
             normed = self._norm(layer.input_layernorm, hidden[rows])
             for projection, out in (
                 (attention.q_proj, query),
@@ -185,6 +193,14 @@ class ChunkedTrunk:
             sliding_window=self._windows[attention],
         )
         return out.view(len(hidden), -1)
+
+    def _chunks(self, count: int, at: NDArray[np.int64] | None = None) -> Iterator[slice]:
+        """Chunks of so many rows: of the pack, or of those gathered from its rows `at`."""
+        for start in range(0, count, self._rows):
+            rows = slice(start, min(start + self._rows, count))
+            if self._enter is not None:
+                self._enter(rows, at)
+            yield rows
 
     def _norm(self, norm: Any, rows: Tensor) -> Tensor:
         """A layer's norm over hidden states, (rows, hidden)."""
@@ -212,13 +228,14 @@ class ChunkedTrunk:
         """(tokens, heads · head_dim) → (1, heads, tokens, head_dim), without copying."""
         return flat.view(1, len(flat), -1, self._head_dim).transpose(1, 2)
 
-    def _feed_forward(self, layer: Any, hidden: Tensor, attended: Tensor) -> None:
-        """The rest of the layer, in place on `hidden`."""
+    def _feed_forward(
+        self, layer: Any, hidden: Tensor, attended: Tensor, *, at: NDArray[np.int64] | None = None
+    ) -> None:
+        """The rest of the layer, in place on `hidden`: all rows, or those gathered from `at`."""
         mlp, products = layer.mlp, self._products
         gate, up, down = products[mlp.gate_proj], products[mlp.up_proj], products[mlp.down_proj]
         attention_output = products[layer.self_attn.o_proj]
-        for start in range(0, len(hidden), self._rows):
-            rows = slice(start, start + self._rows)
+        for rows in self._chunks(len(hidden), at):
             attention_output.add_to(hidden[rows], attended[rows])
             normed = self._norm(layer.post_attention_layernorm, hidden[rows])
             gated = _activate(mlp.act_fn, gate(normed)).mul_(up(normed))

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -29,3 +31,7 @@ class Product(Protocol):
 
 MakeProduct = Callable[[nn.Linear], Product]
 """Gives a layer's product; may lay its weight out anew, with the same values."""
+
+EnterRows = Callable[[slice, NDArray[np.int64] | None], None]
+"""Told of which rows the next products are: of the pack, or of rows gathered from it, with each
+one's row in the pack, ascending."""
