@@ -38,7 +38,8 @@ ADAPTER_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     SIDE_BY_SIDE: [
         ("max(1, ROWS_TOGETHER // len(input_ids))", "self._count"),
         ("slice(place * tokens, (place + 1) * tokens)", "slice(0, tokens)"),
-        ("slice(adapter * self._layers, (adapter + 1) * self._layers)", "slice(0, self._layers)"),
+        ("run.keys[adapter :: self._count]", "run.keys[:: self._count]"),
+        ("capture(layer * self._count + adapter,", "capture(layer * self._count,"),
         ('f"layers.{len(trunk.layers) - 1}.mlp." if skip_unread else None', "None"),
     ],
     CHOOSE_ADAPTERS: [

@@ -1,6 +1,7 @@
 """The choice of how adapters on one base are run together, tried like every other way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -8,7 +9,7 @@ from rm_core.checkpoint.heads import has_head_on_tokens
 from rm_core.checkpoint.low_rank import without_adapter
 from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import by_length_class, trunk_obstacle
-from rm_core.engine.forward.self_test import Trial, told, tried
+from rm_core.engine.forward.self_test import Trial, told
 from rm_core.engine.forward.side_by_side import OnBase, side_by_side_ways
 
 
@@ -45,14 +46,12 @@ def choose_side_by_side(
     trial, *others = trials
     if any(other.texts != trial.texts for other in others):
         return "the adapters don't read the same texts"
-    alone = torch.cat([each.alone for each in trials], dim=1)
+    trial = replace(trial, alone=torch.cat([each.alone for each in trials], dim=1))
     failures: list[str] = []
     for way in side_by_side_ways(members):
-        made = tried(
+        made = trial.tried(
             way.make,
             lambda made: torch.tensor(made.rewards(trial.texts)),
-            alone,
-            exact=trial.exact,
             way="side-by-side",
         )
         if not isinstance(made, str):

@@ -32,21 +32,20 @@ memory is all that grows."""
 class SideBySide:
     """Runs a pack through each adapter on a base; a `TrunkRun`.
 
-    To a cache the adapters' layers are those of one deep trunk, adapter behind adapter: what it
-    keeps of a text it keeps under every adapter, and none ever reads another's.
+    To a cache they are one trunk with as many layers as all adapters have together, each layer's
+    once for each adapter: what it keeps of a text it keeps under all of them, and none ever reads
+    another's.
 
     Args:
         run: of the base's trunk, whose products add the adapters' parts.
         rows: what those products ask for whose their rows are.
         count: of adapters.
-        layers: of the trunk.
     """
 
-    def __init__(self, run: TrunkRun, rows: AdapterRows, count: int, layers: int) -> None:
+    def __init__(self, run: TrunkRun, rows: AdapterRows, count: int) -> None:
         self._run = run
         self._rows = rows
         self._count = count
-        self._layers = layers
 
     def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
         """Hidden states that the heads read: (tokens,) int64 → (reads, adapters · hidden)."""
@@ -83,8 +82,7 @@ class SideBySide:
         )
 
     def _of_adapter(self, run: KeptRun, adapter: int) -> KeptRun:
-        own = slice(adapter * self._layers, (adapter + 1) * self._layers)
-        return KeptRun(run.keys[own], run.values[own])
+        return KeptRun(run.keys[adapter :: self._count], run.values[adapter :: self._count])
 
     def _taken_apart(self, adapters: range, tree: TreePlan) -> Capture:
         """Hands on what a layer of the row computed, as each adapter's own layer."""
@@ -94,7 +92,7 @@ class SideBySide:
             for place, adapter in enumerate(adapters):
                 own = slice(place * tokens, (place + 1) * tokens)
                 if capture is not None:
-                    capture(adapter * self._layers + layer, key[:, :, own], value[:, :, own])
+                    capture(layer * self._count + adapter, key[:, :, own], value[:, :, own])
 
         return take
 
@@ -149,8 +147,7 @@ def side_by_side_ways(members: Sequence[OnBase]) -> list[PackedWay]:
 
     def forward(reason: str, run: Callable[[Any], TrunkRun]) -> PackedForward:
         base = without_adapter(members[0].model)
-        layers = base.config.get_text_config().num_hidden_layers
-        together = SideBySide(run(base), adapters.rows, len(members), layers)
+        together = SideBySide(run(base), adapters.rows, len(members))
         return PackedForward(base, run=together, heads=heads, reason=f"{reason}, {told}")
 
     def chunks(base: Any) -> TrunkRun:
