@@ -11,15 +11,16 @@ import typer
 from loadtest.commands_bench import benchmark_models
 from loadtest.compare import CompareSettings
 from loadtest.compare import compare as run_comparison
+from loadtest.comparison import OURS
 from loadtest.connections import Origin
 from loadtest.errors import LoadTestError
 from loadtest.generator import Endpoint, Target, wait_until_ready
 from loadtest.oracle import Oracle, load_tokenizer
 from loadtest.peers import PEERS, peer_named
-from loadtest.report import deliver, environment, plot_latencies, runs_table, say
+from loadtest.report import deliver, environment, facts_line, plot_latencies, runs_table, say
 from loadtest.results import RunResult, run_scenario
 from loadtest.scenarios import SCENARIOS, Scenario, ScenarioBuilder, at_once
-from loadtest.servers import Launch, parse_command
+from loadtest.servers import Launch, Remote, parse_command
 from loadtest.settings import (
     CACHE_NAME,
     DEFAULT_DIRECTORY,
@@ -96,32 +97,34 @@ class ServerBench:
         self._target = target
         self._oracle = oracle
         self._core = core
-        self._capacities: dict[Workload, float] = {}
+        self._capacities: dict[tuple[int, ...], float] = {}  # by the texts' lengths
 
     def run(self, scenario: Scenario) -> RunResult:
         """Learn the truth, send, score."""
         return run_scenario(scenario, self._target, self._oracle, core=self._core)
 
-    def capacity(self, workload: Workload) -> float:
-        """Texts a second when the workload arrives at once: the median of three.
+    def capacity(self, workloads: Sequence[Workload]) -> float:
+        """Texts a second when a workload arrives at once: the median of these.
 
         Raises:
             LoadTestError: the server answers nothing right.
         """
-        if workload not in self._capacities:
-            runs = [self.run(at_once("capacity", workload)) for _ in range(3)]
+        kind = tuple(text.num_tokens for text in workloads[0].texts)
+        if kind not in self._capacities:
+            runs = [self.run(at_once("capacity", workload)) for workload in workloads]
             capacity = statistics.median(run.texts_per_second for run in runs)
             if capacity <= 0:
                 raise LoadTestError(f"no capacity to take a share of: {runs[0].reasons}")
-            self._capacities[workload] = capacity
-        return self._capacities[workload]
+            self._capacities[kind] = capacity
+        return self._capacities[kind]
 
 
 @with_flags(CompareSettings)
 def compare(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads a command
     settings: CompareSettings,
     peer: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME=INTERPRETER; repeat for several.")
+        list[str] | None,
+        typer.Option(help="NAME, NAME=INTERPRETER or NAME=URL[,URL]; repeat for several."),
     ] = None,
     command: Annotated[
         list[str] | None,
@@ -144,8 +147,11 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter a flag is how typer reads
         models = {"safety": built.safety, "helpfulness": second}
     tokenizer = load_tokenizer(next(iter(models.values())))
     found = run_comparison(settings, launches, models, tokenizer, say)
-    told = {"environment": environment(), "seed": settings.seed, **found.to_json()}
-    deliver(found.table(), told, json_out, markdown_out)
+    if settings.prepare:
+        return
+    machine = environment()
+    told = {"environment": machine, "seed": settings.seed, **found.to_json()}
+    deliver(f"{found.table()}\n\n{facts_line(machine)}", told, json_out, markdown_out)
     if not found.is_clean:
         raise typer.Exit(1)
 
@@ -173,19 +179,20 @@ def _target(
     return Target(adapter, endpoints, headers)
 
 
-def _launches(peers: Sequence[str], commands: Sequence[str], threads: int) -> list[Launch]:
-    pythons = dict(_pair(text) for text in peers)
+def _launches(peers: Sequence[str], commands: Sequence[str], threads: int) -> list[Launch | Remote]:
+    said = dict(_pair(text) for text in peers)
     lines = {name: parse_command(line) for name, line in map(_pair, commands)}
-    names = list(dict.fromkeys(["rewardd", *pythons, *lines]))
     return [
-        Launch(
-            peer_named(name),
-            python=pythons.get(name) or sys.executable,
-            command=lines.get(name, ()),
-            threads=threads,
-        )
-        for name in names
+        _launch(name, said.get(name, ""), lines.get(name, ()), threads)
+        for name in dict.fromkeys([OURS, *said, *lines])
     ]
+
+
+def _launch(name: str, where: str, command: tuple[str, ...], threads: int) -> Launch | Remote:
+    """A peer of an interpreter's environment, or at URLs."""
+    if where.startswith("http"):
+        return Remote(peer_named(name), tuple(where.split(",")))
+    return Launch(peer_named(name), where or sys.executable, command, threads)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -31,11 +31,13 @@ class Endpoint:
         origin: where it listens.
         model: the model's name where the contract wants one.
         role: of its model, where the server doesn't say.
+        session: that its processes run in; None where it wasn't started here.
     """
 
     origin: Origin
     model: str = "reward"
     role: str = "safety"
+    session: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

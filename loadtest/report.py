@@ -2,8 +2,10 @@
 
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,25 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "processor": _processor(),
         "python": platform.python_version(),
+        "commit": _commit(),
+        "time": datetime.now().astimezone().isoformat(timespec="minutes"),
         "command": " ".join(["python -m loadtest", *sys.argv[1:]]),
     }
+
+
+def _commit() -> str:
+    """Of this checkout, with a plus where it was changed since; "" outside of one."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        found = [
+            subprocess.run(  # noqa: S603 - git of the path, constant arguments
+                [*git, *words], capture_output=True, text=True, check=True, timeout=30
+            ).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found[0] + ("+" if found[1] else "")
 
 
 def _processor() -> str:
@@ -57,6 +76,7 @@ def runs_table(results: Sequence[RunResult]) -> str:
             name = f"{result.name}, last of group"
             rows.append(_run_row(result, name, result.group_latencies_ms))
     notes = [f"**VOID: {r.name}: {r.void}**" for r in results if r.void]
+    notes += [f"**{r.name}: {r.remembered}**" for r in results if r.remembered]
     notes += [
         f"**{r.name}: {count} × {reason}**" for r in results for reason, count in r.reasons.items()
     ]

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from loadtest.connections import Reply
@@ -12,12 +12,12 @@ from loadtest.generator import Exchange, Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.peers.contract import Rewards
 from loadtest.percentiles import distribution, percentile, summary
-from loadtest.scenarios import Scenario
+from loadtest.scenarios import MAX_LATENESS_MS, Scenario
+from loadtest.work import Work, read_work
 from loadtest.workloads import Request
 
 Outcome = Literal["ok", "refused", "failed"]
 REFUSALS = frozenset({429, 503})
-MAX_LATENESS_MS = 2.0
 MAX_LATENESS_SHARE = 0.01
 
 
@@ -51,6 +51,8 @@ class RunResult:
         group_latencies_ms: where groups were sent singly, until the last of each whole group.
         lateness_p99_ms: how late the generator was.
         max_error: largest absolute error of any reward; None where none was read.
+        allowed_lateness_ms: of the generator.
+        work: what the servers did for it, by their counters.
     """
 
     name: str
@@ -63,6 +65,8 @@ class RunResult:
     group_latencies_ms: tuple[float, ...]
     lateness_p99_ms: float
     max_error: float | None
+    allowed_lateness_ms: float = MAX_LATENESS_MS
+    work: Work = field(default_factory=Work)
 
     @property
     def texts_per_second(self) -> float:
@@ -72,7 +76,7 @@ class RunResult:
     @property
     def void(self) -> str:
         """Why the run must not be believed; empty if it may."""
-        bound = MAX_LATENESS_MS
+        bound = self.allowed_lateness_ms
         if self.latencies_ms:
             bound = max(bound, MAX_LATENESS_SHARE * percentile(sorted(self.latencies_ms), 50))
         if self.lateness_p99_ms <= bound:
@@ -83,9 +87,20 @@ class RunResult:
         )
 
     @property
+    def remembered(self) -> str:
+        """Why its rewards cost less than they should; empty if each was computed."""
+        count = self.work.kept_rewards or 0
+        if not count:
+            return ""
+        return (
+            f"{count:.0f} rewards were remembered, so that these texts had been sent before; "
+            "give another --seed, or start the server anew"
+        )
+
+    @property
     def is_clean(self) -> bool:
         """Whether the run may be believed and nothing failed; refusals are answers too."""
-        return not self.void and not self.outcomes["failed"]
+        return not self.void and not self.remembered and not self.outcomes["failed"]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the whole percentile distribution."""
@@ -104,6 +119,7 @@ class RunResult:
             "lateness_p99_ms": self.lateness_p99_ms,
             "void": self.void,
             "max_error": self.max_error,
+            "work": self.work.to_json(),
             "distribution": [
                 {"value_ms": row.value_ms, "percentile": row.percentile, "count": row.count}
                 for row in distribution(self.latencies_ms)
@@ -123,8 +139,10 @@ def run_scenario(
         core: the generator's processor core.
     """
     oracle.learn(scenario.workload.texts)
+    before = read_work(target)
     exchanges = Generator(target, core=core).run(scenario.workload, scenario.schedule)
-    return check_run(scenario, exchanges, target, oracle)
+    work = read_work(target).since(before)
+    return replace(check_run(scenario, exchanges, target, oracle), work=work)
 
 
 def check_run(
@@ -165,6 +183,7 @@ def check_run(
         group_latencies_ms=_group_latencies(exchanges, is_ok, scenario.group_sizes),
         lateness_p99_ms=percentile(lateness, 99) if lateness else 0.0,
         max_error=max(errors, default=None),
+        allowed_lateness_ms=scenario.allowed_lateness_ms,
     )
 
 

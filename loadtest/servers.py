@@ -1,4 +1,4 @@
-"""Starting and stopping the servers that `compare` measures, one at a time."""
+"""The servers that `compare` measures, one at a time: started and stopped, or asked by URL."""
 
 import os
 import shlex
@@ -18,6 +18,7 @@ from loadtest.generator import Endpoint, Target, wait_until_ready
 from loadtest.peers import Peer
 
 STOP_SECONDS = 30.0
+REMOTE_SECONDS = 30.0
 _TAIL_LINES = 15
 
 
@@ -52,22 +53,25 @@ class Launch:
         with ExitStack() as stack:
             if self.peer.holds_both:
                 flags = [w for role, path in models.items() for w in (f"--{role}-model", str(path))]
-                port = stack.enter_context(self._server(_cores(0, self.threads), None, flags))
-                endpoints = [Endpoint(Origin("127.0.0.1", port))]
+                port, session = stack.enter_context(
+                    self._server(_cores(0, self.threads), None, flags)
+                )
+                endpoints = [Endpoint(Origin("127.0.0.1", port), session=session)]
             else:
                 threads = max(1, self.threads // len(models))
                 endpoints = []
                 for number, (role, path) in enumerate(models.items()):
                     cores = _cores(number * threads, threads)
-                    port = stack.enter_context(self._server(cores, path, []))
-                    endpoints.append(Endpoint(Origin("127.0.0.1", port), role=role))
+                    port, session = stack.enter_context(self._server(cores, path, []))
+                    origin = Origin("127.0.0.1", port)
+                    endpoints.append(Endpoint(origin, role=role, session=session))
             yield Target(self.peer, tuple(endpoints), {})
 
     @contextmanager
     def _server(
         self, cores: Sequence[int], model: Path | None, flags: Sequence[str]
-    ) -> Iterator[int]:
-        """One server; yields its port once it is ready."""
+    ) -> Iterator[tuple[int, int]]:
+        """One server; yields its port and the session that it runs in, once it is ready."""
         threads = len(cores)
         template = self.command or self.peer.command
         if template is None:
@@ -102,7 +106,7 @@ class Launch:
                 )
             try:
                 self._wait(process, port, log)
-                yield port
+                yield port, process.pid  # that began its session
             finally:
                 stop(process)
 
@@ -121,6 +125,39 @@ class Launch:
                     raise PeerError(f"{exc}:\n{_tail(log)}") from exc
             else:
                 return
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A peer that somebody else has started.
+
+    Attributes:
+        peer: the adapter.
+        urls: of its servers, in the order of the models.
+    """
+
+    peer: Peer
+    urls: tuple[str, ...]
+
+    @contextmanager
+    def running(self, models: Mapping[str, Path]) -> Iterator[Target]:
+        """The servers for these models, by role; they are neither started nor stopped.
+
+        Raises:
+            PeerError: there are fewer than models, or one does not answer.
+        """
+        roles = ["both"] if self.peer.holds_both else list(models)
+        if len(self.urls) < len(roles):
+            raise PeerError(
+                f"{self.peer.name} holds one model a server; give a URL for each of "
+                f"{', '.join(roles)} (--peer {self.peer.name}=URL,URL)"
+            )
+        endpoints = [
+            Endpoint(Origin.of(url), role=role) for url, role in zip(self.urls, roles, strict=False)
+        ]
+        target = Target(self.peer, tuple(endpoints), {})
+        wait_until_ready(target, timeout_seconds=REMOTE_SECONDS)
+        yield target
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

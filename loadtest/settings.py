@@ -19,6 +19,7 @@ Groups = Annotated[int, typer.Option(min=1, help="GRPO groups.")]
 JsonOut = Annotated[Path | None, typer.Option("--json", help="JSON file.")]
 MarkdownOut = Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")]
 ModelSizeName = Annotated[str, typer.Option(help="Size of the random models.")]
+Pace = Annotated[float, typer.Option(min=0.0, help="Of staggered: times its 0.2 to 60 s.")]
 PromptTokens = Annotated[int, typer.Option(min=1, help="Tokens of GRPO prompts.")]
 Responses = Annotated[int, typer.Option(min=1, help="Responses to each prompt.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds that count.")]
@@ -93,6 +94,7 @@ class ScenarioSettings:
     prompt_tokens: PromptTokens = 384
     longest: Annotated[int, typer.Option(min=16, help="Tokens of the long tail's texts.")] = 2048
     burst_seconds: Annotated[float, typer.Option(min=0.0, help="A rollout ends within.")] = 1.0
+    pace: Pace = 0.1
     seed: Seed = 0
 
 

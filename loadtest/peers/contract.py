@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from loadtest.errors import MalformedReply
@@ -29,6 +29,8 @@ class Peer:
             may begin with NAME=VALUE. None: by URL only. A server that holds both models gets
             --safety-model and --helpfulness-model.
         holds_both: whether one server answers with both models' rewards.
+        counters: of its /metrics, by our names of them (`loadtest.work.Work`): the samples that are
+            summed.
         needs: what to install where {python} lives.
         note: what a reader of its figures should know.
     """
@@ -40,6 +42,7 @@ class Peer:
     health: str = "/health"
     command: tuple[str, ...] | None = None
     holds_both: bool = False
+    counters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: str = ""
     note: str = ""
 

@@ -18,7 +18,7 @@ from tests.loadtest.scripted_server import reply, scripted_server
 runner = CliRunner()
 ALL = (
     *("saturation", "groups", "group-singles", "burst", "poisson"),
-    *("long-tail", "mixed", "singles", "one"),
+    *("long-tail", "mixed", "singles", "one", "turns", "again", "staggered"),
 )
 
 
@@ -62,8 +62,9 @@ def test_a_real_server_answers_every_scenario_rightly(models, tmp_path: Path):
         url = f"http://127.0.0.1:{target.endpoints[0].origin.port}"
         flags = (
             f"serve {url} --safety-model {models.safety} --helpfulness-model {models.helpfulness} "
-            "--texts 40 --groups 3 --responses 4 --prompt-tokens 32 --longest 256 "
-            f"--burst-seconds 0.2 --rate 150 --directory {tmp_path} --json {tmp_path}/s.json "
+            "--texts 12 --groups 2 --responses 3 --prompt-tokens 32 --longest 256 "
+            f"--burst-seconds 0.2 --pace 0.01 --rate 150 "
+            f"--directory {tmp_path} --json {tmp_path}/s.json "
             f"--markdown {tmp_path}/s.md --plot {tmp_path}/s.png"
         )
         done = runner.invoke(app, flags.split(), catch_exceptions=False)

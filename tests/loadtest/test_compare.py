@@ -1,42 +1,15 @@
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
-from loadtest.compare import SHAPES, CompareSettings, Comparison, compare
-from loadtest.errors import LoadTestError
-from loadtest.peers import peer_named
+from loadtest.compare import CompareSettings, compare
+from loadtest.errors import LoadTestError, PeerError
+from loadtest.peers import Peer, peer_named
 from loadtest.servers import Launch
+from loadtest.settings import CACHE_NAME
 from tests.loadtest.made_up_run import made_up_run
-
-
-def run(texts_per_second, *, failed=0):
-    return made_up_run(texts_per_second=texts_per_second, failed=failed)
-
-
-@pytest.fixture
-def comparison():
-    return Comparison(
-        runs={
-            "rewardd": {"grpo": [run(60.0), run(30.0), run(90.0)]},
-            "naive": {"grpo": [run(20.0), run(15.0), run(10.0)]},
-        }
-    )
-
-
-def test_ratios_are_taken_within_a_round(comparison):
-    assert comparison.ratios("naive", "grpo") == pytest.approx([3.0, 2.0, 9.0])
-    assert "| rewardd | 60.0 |" in comparison.table()
-    assert "| naive | 15.0 (3.00×, 2.00–9.00) |" in comparison.table()
-    assert comparison.is_clean
-
-
-def test_a_peer_with_wrong_rewards_is_marked(comparison):
-    comparison.runs["naive"]["grpo"][1] = run(15.0, failed=3)
-
-    assert not comparison.is_clean
-    assert "✗" in comparison.table()
-    assert "**naive, grpo: 3 × wrong reward**" in comparison.table()
 
 
 def test_a_peer_that_does_not_start_is_left_out_and_told(models, tokenizer, tmp_path):
@@ -52,17 +25,6 @@ def test_a_peer_that_does_not_start_is_left_out_and_told(models, tokenizer, tmp_
     assert sum("left out" in line for line in said) == 1
     assert not found.is_clean
     assert json.loads(json.dumps(found.to_json()))["absent"]
-
-
-def test_no_shape_of_a_round_begins_a_text_as_another_shape_or_round_does(tokenizer):
-    # A prefix cache that had seen a text's beginning would be measured as if it were fast.
-    scenarios = [
-        shape.scenario(tokenizer, 0.05, seed) for seed in range(3) for shape in SHAPES.values()
-    ]
-    beginnings = [{text.whole[:60] for text in each.workload.texts} for each in scenarios]
-
-    assert len(set().union(*beginnings)) == sum(map(len, beginnings))
-    assert scenarios[0] == SHAPES["grpo"].scenario(tokenizer, 0.05, 0)
 
 
 def test_every_shape_warms_a_server_up_with_texts_of_its_own(
@@ -82,7 +44,7 @@ def test_every_shape_warms_a_server_up_with_texts_of_its_own(
 
     def measured(scenario, *_, **__):
         sent.append(scenario.workload)
-        return run(1.0)
+        return made_up_run(scenario.name)
 
     monkeypatch.setattr("loadtest.compare.Generator", Generator)
     monkeypatch.setattr("loadtest.compare.run_scenario", measured)
@@ -95,7 +57,76 @@ def test_every_shape_warms_a_server_up_with_texts_of_its_own(
     texts = [{text.whole for text in workload.texts} for workload in sent]
     assert len(set().union(*texts)) == sum(map(len, texts))
     assert list(map(len, texts)) == [8, 3, 24, 13] * 2
-    assert len(found.runs["naive"]["grpo"]) == 4
+    assert len(found.runs["naive"]["grpo"]) == 2
+
+
+@dataclass
+class Servers:
+    """A peer whose servers come up for so many models, and no more."""
+
+    most: int
+    peer: Peer = field(default_factory=lambda: peer_named("naive"))
+    asked: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def running(self, models):
+        self.asked.append(len(models))
+        if len(models) > self.most:
+            raise PeerError("naive ended:\nno memory")
+        yield None
+
+
+@pytest.fixture
+def unsent(monkeypatch):
+    """Nothing is sent: every run takes a second for its texts."""
+    checked_by = []
+
+    def measured(scenario, target, oracle, **_):
+        checked_by.append(set(oracle.models))
+        return made_up_run(scenario.name, texts_per_second=8.0)
+
+    monkeypatch.setattr("loadtest.compare.run_scenario", measured)
+    monkeypatch.setattr("loadtest.compare.warm_up", lambda *_: None)
+    return checked_by
+
+
+def test_where_two_servers_do_not_start_half_of_one_s_rate_stands_and_is_said(
+    models, tokenizer, tmp_path, unsent
+):
+    settings = CompareSettings(["one", "two"], scale=0.02, rounds=2, directory=tmp_path)
+    both = {"safety": models.safety, "helpfulness": models.helpfulness}
+    one, two = Servers(most=1), Servers(most=2)
+
+    halved = compare(settings, [one], both, tokenizer, lambda _: None)
+    assert unsent == [{"safety"}] * 4
+    whole = compare(settings, [two], both, tokenizer, lambda _: None)
+    assert unsent[4:] == [{"safety"}, {"safety", "helpfulness"}] * 2
+
+    assert one.asked == [1, 2, 1, 1, 1]  # two are tried once
+    assert two.asked == [1, 2, 1, 2]
+    rates = {name: runs[0].texts_per_second for name, runs in halved.runs["naive"].items()}
+    assert rates == pytest.approx({"one": 8.0, "two": 4.0})
+    assert "are half of one's texts/s" in halved.table()
+    assert "no memory" in halved.table()
+    assert halved.is_clean
+    assert whole.halved == {}
+    assert whole.runs["naive"]["two"][0].texts_per_second == pytest.approx(8.0)
+
+
+def test_preparing_computes_the_true_rewards_and_starts_nothing(models, tokenizer, tmp_path):
+    peer = Servers(most=0)
+    settings = CompareSettings(["one"], scale=0.02, rounds=2, prepare=True, directory=tmp_path)
+
+    assert compare(settings, [peer], {"safety": models.safety}, tokenizer, print).runs == {}
+    assert peer.asked == []
+    (known,) = json.loads((tmp_path / CACHE_NAME).read_text()).values()
+    assert len(known) == 2
+
+
+def test_a_shape_without_times_of_its_own_brings_the_one_beside_it():
+    asked = CompareSettings(["grpo", "staggered"]).shapes(1)
+
+    assert [shape.name for shape in asked] == ["burst", "grpo", "staggered"]
 
 
 @pytest.mark.parametrize(("shape", "said"), [("two", "helpfulness"), ("round", "grpo, mixed")])

@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import replace
 from functools import partial
 
 from loadtest.report import (
@@ -9,6 +11,7 @@ from loadtest.report import (
     write_json,
     write_text,
 )
+from loadtest.work import Work
 from tests.loadtest.made_up_run import made_up_run
 
 result = partial(made_up_run, latencies=(10.0,) * 200)
@@ -22,6 +25,13 @@ def test_the_table_says_loudly_what_must_not_be_believed():
     assert "**VOID: late: the generator was late" in text
     assert "**bad: 2 × wrong reward**" in text
     assert "fine:" not in text
+
+
+def test_a_run_of_remembered_rewards_is_told():
+    remembered = replace(result("burst"), work=Work(kept_rewards=3.0))
+
+    assert not remembered.is_clean
+    assert "**burst: 3 rewards were remembered" in runs_table([remembered])
 
 
 def test_groups_have_a_line_of_their_own():
@@ -47,4 +57,8 @@ def test_files_and_their_directories_are_made(tmp_path):
 
 
 def test_the_machine_and_the_command_are_told():
-    assert set(environment()) == {"platform", "processor", "python", "command"}
+    told = environment()
+
+    assert {"platform", "processor", "python", "command", "commit", "time"} == set(told)
+    # With a plus where files were changed since; nothing outside of a checkout.
+    assert re.fullmatch(r"([0-9a-f]{7,}\+?)?", told["commit"])

@@ -7,7 +7,7 @@ import pytest
 from loadtest.errors import LoadTestError, PeerError
 from loadtest.peers import peer_named
 from loadtest.peers.contract import Peer
-from loadtest.servers import Launch, free_port, parse_command
+from loadtest.servers import Launch, Remote, free_port, parse_command
 
 # Answers 200 to everything and tells what it was started with.
 SERVER = """
@@ -103,6 +103,33 @@ def test_a_peer_without_a_command_asks_for_one():
         Launch(peer_named("tei")).running({"safety": Path("/s")}),
     ):
         pass
+
+
+def test_a_server_by_url_is_asked_and_neither_started_nor_stopped(tmp_path):
+    starter, told = launch(tmp_path)
+    with starter.running({"safety": Path("/s")}) as started:
+        port = started.endpoints[0].origin.port
+        remote = Remote(peer_named("sglang"), (f"http://127.0.0.1:{port}",))
+        with remote.running({"safety": Path("/s")}) as target:
+            assert target.endpoints[0].origin == started.endpoints[0].origin
+            assert target.endpoints[0].session is None
+        with (
+            pytest.raises(PeerError, match="a URL for each of safety, helpfulness"),
+            remote.running({"safety": Path("/s"), "helpfulness": Path("/h")}),
+        ):
+            pass
+        with remote.running({"helpfulness": Path("/h")}) as target:
+            assert target.endpoints[0].role == "helpfulness"
+
+    assert len(told.read_text().splitlines()) == 1
+
+
+def test_a_server_started_here_tells_its_session(tmp_path):
+    starter, _ = launch(tmp_path)
+    with starter.running({"safety": Path("/s")}) as target:
+        session = target.endpoints[0].session
+        assert session is not None
+        assert os.getsid(session) == session != os.getsid(0)
 
 
 def test_ports_are_free_and_commands_are_split_as_a_shell_does():

@@ -91,7 +91,9 @@ def test_a_request_is_what_the_contract_wants(name):
 
 
 def test_every_adapter_is_tested_here():
-    assert {*RECORDED, "rewardd"} == {*SENT, "rewardd"} == set(PEERS)
+    ours = {"rewardd", "earlier"}
+
+    assert {*RECORDED, *ours} == {*SENT, *ours} == set(PEERS)
 
 
 def test_our_server_gets_a_group_as_one_item_and_answers_for_every_role():
@@ -112,6 +114,29 @@ def test_our_server_gets_independent_texts_as_items_of_their_own():
 
     assert peer.body(APART, "m")["items"][1] == {"prompt": "two", "response": " b"}
     assert peer.rewards(json.dumps(body).encode(), APART) == {"helpfulness": [1.0, 2.0]}
+
+
+def test_our_server_gets_a_chat_as_its_messages():
+    chat = Request((Text("and now?", " yes", "whole", 9, ("hello", "hi")),))
+
+    assert peer_named("rewardd").body(chat, "m")["items"] == [
+        {
+            "messages": [
+                {"role": "user", "content": "hello"},
+                {"role": "assistant", "content": "hi"},
+                {"role": "user", "content": "and now?"},
+                {"role": "assistant", "content": " yes"},
+            ]
+        }
+    ]
+
+
+def test_an_earlier_checkout_of_ours_is_asked_alike_and_started_by_a_command():
+    ours, earlier = peer_named("rewardd"), peer_named("earlier")
+
+    assert earlier.encoded(GROUP, "m") == ours.encoded(GROUP, "m")
+    assert earlier.counters == ours.counters
+    assert earlier.command is None
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -136,5 +161,5 @@ def test_texts_are_sent_as_they_are():
 
 
 def test_an_unknown_adapter_is_answered_with_the_known_ones():
-    with pytest.raises(LoadTestError, match="rewardd, naive"):
+    with pytest.raises(LoadTestError, match="rewardd, earlier, naive"):
         peer_named("nobody")
