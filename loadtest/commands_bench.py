@@ -62,7 +62,10 @@ def bench(
 
         if settings.compile_layers:
             raise LoadTestError("--compile is for --device cuda")
-        found = bench_checkpoints(benchmark_models(settings.model, directory), settings)
+        built = benchmark_models(settings.model, directory)
+        found = bench_checkpoints(built, settings, directory=directory)
+        if settings.prepare:
+            return
     threads = str(torch.get_num_threads())
     machine = {**environment(), "threads": threads, "model": settings.model}
     text = "\n\n".join([*(rounds.table() for rounds in found), facts_line(machine)])

@@ -18,6 +18,9 @@ from loadtest.synthetic_text import sentences, word_forms
 SPECIAL_TOKENS = ("<s>", "</s>", "<pad>")
 FORMAT = 2
 """Raised when what is built changes, so that older directories are built anew."""
+_HEAD = "score.weight"
+_INDEX = "model.safetensors.index.json"
+_SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,39 @@ def build_models(directory: Path, size: ModelSize, *, seed: int = 0) -> Benchmar
         model.save_pretrained(name)
         _save_tokenizer(tokenizer, name)
     marker.write_text(json.dumps(wanted), "utf-8")
+    return names
+
+
+def build_heads(directory: Path, trunk: Path, count: int) -> list[Path]:
+    """Checkpoints with random heads of their own on one trunk, whose weights they have in common.
+
+    Args:
+        directory: gets a sub-directory for each.
+        trunk: a checkpoint that `build_models` wrote.
+        count: how many.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    names = [directory / f"head-{number}" for number in range(count)]
+    if all((name / _INDEX).exists() for name in names):
+        return names
+    weights = load_file(trunk / "model.safetensors")
+    head = weights.pop(_HEAD)
+    directory.mkdir(parents=True, exist_ok=True)
+    shared = directory / "trunk.safetensors"
+    save_file(weights, shared, metadata={"format": "pt"})
+    for number, name in enumerate(names):
+        shutil.rmtree(name, ignore_errors=True)
+        shutil.copytree(trunk, name, ignore=shutil.ignore_patterns("*.safetensors"))
+        drawn = torch.Generator().manual_seed(1000 + number)
+        own = torch.randn(head.shape, generator=drawn) * head.shape[1] ** -0.5
+        # One file on the disk, whatever the number of heads.
+        (name / _SHARDS[0]).hardlink_to(shared)
+        save_file({_HEAD: own}, name / _SHARDS[1], metadata={"format": "pt"})
+        where = dict.fromkeys(weights, _SHARDS[0]) | {_HEAD: _SHARDS[1]}
+        index = {"metadata": {"total_size": 0}, "weight_map": where}
+        (name / _INDEX).write_text(json.dumps(index), "utf-8")
     return names
 
 

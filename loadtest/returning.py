@@ -117,6 +117,7 @@ def staggered(
     *,
     groups: int = 16,
     responses: int = 8,
+    prompt_tokens: int = 384,
     pace: float,
     seed: int = 0,
     words_seed: int | None = None,
@@ -130,13 +131,21 @@ def staggered(
         tokenizer: measures the texts.
         groups: how many.
         responses: of each.
+        prompt_tokens: of each prompt.
         pace: times the seconds; 1 is a rollout, 0.1 a tenth of its duration.
         seed: of words, lengths and times.
         words_seed: of the words, where they have one of their own.
     """
     rng = Random(seed)
     timed: list[tuple[float, Request]] = []
-    grouped = grpo(tokenizer, groups=groups, responses=responses, seed=seed, words_seed=words_seed)
+    grouped = grpo(
+        tokenizer,
+        groups=groups,
+        responses=responses,
+        prompt_tokens=prompt_tokens,
+        seed=seed,
+        words_seed=words_seed,
+    )
     for group in grouped.requests:
         begun = rng.uniform(0.0, LARGEST_GAP_SECONDS)
         after = [0.0, *(_log_uniform(rng) for _ in group.texts[1:])]

@@ -93,9 +93,11 @@ class Launch:
             }
             words = [word.format(**values) for word in template]
             # OMP_NUM_THREADS before the process starts: a library that sets its threads late has
-            # made its pool by then. No hub: a model is a directory here.
-            limits = [f"OMP_NUM_THREADS={threads}", "HF_HUB_OFFLINE=1"]
-            command = ["env", *limits, *words, *flags]
+            # made its pool by then. A server that is told its cores sets their number itself, in
+            # each of its processes. No hub: a model is a directory here.
+            binds = any("{cores}" in word for word in template)
+            limit = ["-u", "OMP_NUM_THREADS"] if binds else [f"OMP_NUM_THREADS={threads}"]
+            command = ["env", *limit, "HF_HUB_OFFLINE=1", *words, *flags]
             with log.open("wb") as output:
                 process = subprocess.Popen(  # noqa: S603 - no shell
                     command,

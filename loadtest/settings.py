@@ -35,7 +35,12 @@ class BenchSettings:
     model: Annotated[str, typer.Option(help=f"Size: {', '.join(SIZES)}; on CUDA: 8b, 0.5b.")] = (
         "small"
     )
-    shape: Annotated[str, typer.Option(help="grpo, mixed or all.")] = "all"
+    shape: Annotated[
+        str,
+        typer.Option(
+            help="grpo, mixed, singles, one, turns, again, staggered, heads, or all of them."
+        ),
+    ] = "all"
     rounds: Rounds = 5
     groups: Annotated[int, typer.Option(min=0, help="GRPO groups; 0: 8, on CUDA 4.")] = 0
     responses: Annotated[
@@ -45,6 +50,10 @@ class BenchSettings:
         int, typer.Option(min=0, help="Tokens of GRPO prompts; 0: 384, on CUDA 1024.")
     ] = 0
     texts: Annotated[int, typer.Option(min=1, help="Independent texts.")] = 64
+    heads: Annotated[int, typer.Option(min=2, help="Of the shape heads.")] = 8
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only compute and keep the true rewards.")
+    ] = False
     threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its choice.")] = 0
     dtype: Annotated[
         str, typer.Option(help="float32, bfloat16, float16 or int8; beside our own float32.")

@@ -11,6 +11,7 @@ from loadtest.errors import LoadTestError
 from loadtest.report import facts_line, markdown_table
 
 Sync = Callable[[], None]
+MakeRound = Callable[[int], tuple[Sequence[Strategy], Rewards]]
 
 
 @dataclass(slots=True)
@@ -105,21 +106,21 @@ class Rounds:
         }
 
 
-def run_rounds(
-    strategies: Sequence[Strategy], truth: Rewards, *, rounds: int, sync: Sync = lambda: None
-) -> dict[str, Timing]:
+def run_rounds(make: MakeRound, *, rounds: int, sync: Sync = lambda: None) -> dict[str, Timing]:
     """Time every strategy in every round; the starting strategy moves on by one each round.
 
     Args:
-        strategies: what to time.
-        truth: rewards of each text alone; every round's rewards are held against it.
+        make: the strategies of a round, by its number from 0, and the rewards of each text alone,
+            which every strategy's are held against. An engine remembers texts: every round must
+            bring others.
         rounds: at least 1, after one that is not counted.
         sync: waits for the device, so that a time is that of the work and not of its submission.
     """
     if rounds < 1:
         raise LoadTestError("at least one round is needed")
-    timings = {strategy.name: Timing() for strategy in strategies}
+    timings: dict[str, Timing] = {}
     for number in range(rounds + 1):
+        strategies, truth = make(number)
         for at in range(len(strategies)):
             strategy = strategies[(at + number) % len(strategies)]
             sync()
@@ -127,10 +128,10 @@ def run_rounds(
             rewards = strategy.run()
             sync()
             seconds = time.perf_counter() - began
-            timing = timings[strategy.name]
+            timing = timings.setdefault(strategy.name, Timing())
             if rewards:
                 timing.max_error = max(timing.max_error or 0.0, largest_error(rewards, truth))
-            if number > 0:  # the first warms caches, allocators and thread pools up
+            if number > 0:  # the first warms allocators and thread pools up
                 timing.seconds.append(seconds)
     return timings
 

@@ -1,6 +1,6 @@
 """The strategies to score a workload that `bench` times, from the plainest to the limit."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,6 +86,18 @@ def by_length(lengths: Sequence[int], size: int = BATCH) -> list[list[int]]:
     return [[order[i] for i in batch] for batch in in_order(len(order), size)]
 
 
+def in_waves(
+    waves: Sequence[Sequence[int]], batches_of: Callable[[Sequence[int]], list[list[int]]]
+) -> list[list[int]]:
+    """Batches of texts that are there together, wave by wave.
+
+    Args:
+        waves: indices of the texts of each.
+        batches_of: cuts the indices of one wave into batches of positions among them.
+    """
+    return [[wave[at] for at in batch] for wave in waves for batch in batches_of(wave)]
+
+
 def by_group(groups: Sequence[Hashable]) -> list[list[int]]:
     """One batch for each group."""
     members: dict[Hashable, list[int]] = {}
@@ -112,6 +124,7 @@ class Ours:
         items: encoded texts, in order of arrival.
         groups: of each item; members of one group are packed together.
         budget: of a pack, in tokens after sharing and in items.
+        waves: indices of the items that are there together, in order; by default all at once.
     """
 
     name: str
@@ -119,6 +132,7 @@ class Ours:
     items: Sequence[EncodedItem]
     groups: Sequence[Hashable]
     budget: Budget
+    waves: Sequence[Sequence[int]] = ()
 
     def run(self) -> Rewards:
         """Plan a pack, run it, and so on until nothing waits."""
@@ -131,7 +145,10 @@ class Ours:
 
     def packs(self) -> list[list[int]]:
         """Indices of the items of each pack, as the scheduler would choose them."""
-        left = list(range(len(self.items)))
+        waves = self.waves or (range(len(self.items)),)
+        return [pack for wave in waves for pack in self._packs(list(wave))]
+
+    def _packs(self, left: list[int]) -> list[list[int]]:
         packs: list[list[int]] = []
         while left:
             waiting = [QueuedSequence(self.items[i], i, self.groups[i]) for i in left]

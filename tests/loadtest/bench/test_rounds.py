@@ -23,10 +23,22 @@ def test_ways_take_turns_and_the_first_round_does_not_count():
     log = []
     strategies = [Scripted(name, log, {}) for name in "abc"]
 
-    timings = run_rounds(strategies, TRUTH, rounds=2)
+    timings = run_rounds(lambda _: (strategies, TRUTH), rounds=2)
 
     assert log == [*"abc", *"bca", *"cab"]
     assert [len(timings[name].seconds) for name in "abc"] == [2, 2, 2]
+
+
+def test_every_round_has_strategies_and_a_truth_of_its_own():
+    def make(number):
+        rewards = {"safety": [float(number)]}
+        return [Scripted("ours", log, rewards)], rewards
+
+    log = []
+    timings = run_rounds(make, rounds=2)
+
+    assert timings["ours"].max_error == 0.0
+    assert log == ["ours"] * 3
 
 
 def test_every_reward_is_held_against_the_truth():
@@ -37,7 +49,7 @@ def test_every_reward_is_held_against_the_truth():
         Scripted("limit", [], {}),
     ]
 
-    timings = run_rounds(strategies, TRUTH, rounds=1)
+    timings = run_rounds(lambda _: (strategies, TRUTH), rounds=1)
     rounds = Rounds("t", 2, "right", timings, tolerance=1e-4)
 
     assert timings["right"].max_error == pytest.approx(1e-6, rel=1e-3)
@@ -67,4 +79,4 @@ def test_ratios_are_taken_within_a_round_and_then_their_median():
 
 def test_no_rounds_are_refused():
     with pytest.raises(LoadTestError, match="round"):
-        run_rounds([], TRUTH, rounds=0)
+        run_rounds(lambda _: ([], TRUTH), rounds=0)
