@@ -75,7 +75,12 @@ OURS = Peer(
     counters={
         "busy_seconds": ("rm_engine_busy_seconds_total",),
         "read_tokens": ("rm_tokens_total",),
-        "cached_tokens": ('rm_tokens_total{kind="prefix_reused"}',),
+        # Kept from earlier passes, and shared within one.
+        "cached_tokens": (
+            'rm_tokens_total{kind="prefix_cached"}',
+            'rm_tokens_total{kind="prefix_reused"}',
+        ),
+        "kept_rewards": ('rm_cache_hits_total{cache="rewards"}',),
     },
 )
 

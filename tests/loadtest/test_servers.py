@@ -17,7 +17,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
     def log_message(self, *_): pass
-open(sys.argv[1], "a").write(" ".join(sys.argv[3:] + [os.environ.get("OMP_NUM_THREADS", "unset")]) + "\\n")
+told = [*sys.argv[3:], os.environ.get("OMP_NUM_THREADS", "unset")]
+open(sys.argv[1], "a").write(" ".join(told) + "\\n")
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
 """
 NAIVE = peer_named("naive")
