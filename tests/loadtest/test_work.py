@@ -60,7 +60,7 @@ def test_a_server_without_counters_or_that_is_gone_has_done_nothing_that_is_know
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="reads /proc")
 def test_processor_time_is_that_of_all_processes_of_the_server_s_session():
     # A child that works and waits for one of its own, which works too.
-    spin = "import time\nwhile time.process_time() < 0.15: pass\n"
+    spin = "import time\nwhile time.process_time() < 0.2: pass\n"
     code = f"import subprocess, sys\n{spin}subprocess.run([sys.executable, '-c', {spin!r}])\n"
     with subprocess.Popen(
         [sys.executable, "-c", code + "print(flush=True)\ninput()"],
@@ -73,7 +73,7 @@ def test_processor_time_is_that_of_all_processes_of_the_server_s_session():
         found = read_work(Target(peer_named("naive"), (endpoint,), {})).cpu_seconds
         process.communicate(b"\n")
 
-    assert found >= 0.29
+    assert found >= 0.35
 
 
 def test_work_is_compared_by_the_device_s_seconds_and_else_by_the_processor_s():
