@@ -10,7 +10,7 @@ import pytest
 from rm_core.engine.packing.offline import OfflineOutcome, OfflineScorer, halves
 from rm_core.errors import EngineClosed, EngineError, OutOfMemory
 from rm_core.types import Dialogue, EncodedItem, ItemRewards
-from tests.fakes import ERROR_MARK, DriftingScorer, FakeScorer, fake_reward
+from tests.fakes import ERROR_MARK, DriftingScorer, FakeScorer, RememberingScorer, fake_reward
 
 
 class FailingScorer(FakeScorer):
@@ -125,6 +125,20 @@ def test_what_has_run_is_remembered_where_that_is_asked_for(remember: bool) -> N
     assert packs.is_idle
     assert (first == again) is remember
     assert len(scorer.forwards) == (1 if remember else 2)
+
+
+def test_what_the_scorer_keeps_is_settled_without_a_pack() -> None:
+    scorer = RememberingScorer()
+    packs = offline(scorer)
+    put(packs, scorer, "a")
+    ((_, first),) = run_all(packs)
+    packs = offline(scorer)
+    put(packs, scorer, "a", "b")
+
+    found = dict(run_all(packs))
+
+    assert found["a"] == first
+    assert scorer.forwards == [["a"], ["b"]]
 
 
 def test_members_of_a_group_share_a_pack_though_others_came_between() -> None:
