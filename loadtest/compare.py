@@ -7,6 +7,7 @@ that a machine that slows down over the hours favours nobody.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from loadtest.generator import Generator, Target
 from loadtest.oracle import Oracle
 from loadtest.results import run_scenario
 from loadtest.scenarios import Scenario
-from loadtest.servers import Launch, Remote
+from loadtest.servers import Kept, Launch, Remote
 from loadtest.settings import (
     CACHE_NAME,
     DEFAULT_DIRECTORY,
@@ -36,6 +37,7 @@ from loadtest.workloads import Tokenizer
 WARM_UP_SHARE = 0.25
 """Of a shape's size, that a server gets of it before it is measured."""
 Say = Callable[[str], None]
+AnyLaunch = Launch | Remote | Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class CompareSettings:
     seed: Seed = 0
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only compute and keep the true rewards.")
+    ] = False
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Start servers once; each stands still in others' turns."),
     ] = False
     directory: Directory = DEFAULT_DIRECTORY
 
@@ -93,15 +99,19 @@ def compare(
     """
     shapes = settings.shapes(len(models))
     comparison = Comparison()
-    for number in range(settings.rounds):
-        for num_models in sorted({shape.num_models for shape in shapes}):
-            chosen = [shape for shape in shapes if shape.num_models == num_models]
-            served = dict(list(models.items())[:num_models])
-            say(f"round {number + 1}: true rewards of the texts, {num_models} model(s)")
-            a_round = _Round(settings, number, chosen, served, tokenizer, comparison, say)
-            at = number % max(1, len(launches))  # nobody is always first
-            for launch in (*launches[at:], *launches[:at]) if not settings.prepare else ():
-                a_round.measure(launch)
+    for num_models in sorted({shape.num_models for shape in shapes}):
+        chosen = [shape for shape in shapes if shape.num_models == num_models]
+        served = dict(list(models.items())[:num_models])
+        with ExitStack() as stack:
+            peers: Sequence[AnyLaunch] = launches
+            if settings.keep:
+                peers = [Kept(one, stack) for one in launches]
+            for number in range(settings.rounds):
+                say(f"round {number + 1}: true rewards of the texts, {num_models} model(s)")
+                a_round = _Round(settings, number, chosen, served, tokenizer, comparison, say)
+                at = number % max(1, len(peers))  # nobody is always first
+                for peer in (*peers[at:], *peers[:at]) if not settings.prepare else ():
+                    a_round.measure(peer)
     return comparison
 
 
@@ -140,7 +150,7 @@ class _Round:
             oracle.learn(scenario.workload.texts)
         return oracle
 
-    def measure(self, launch: Launch | Remote) -> None:
+    def measure(self, launch: AnyLaunch) -> None:
         """Start a peer, warm it up and run every scenario, or note why not."""
         name = launch.peer.name
         if name in self._comparison.absent:
@@ -159,7 +169,7 @@ class _Round:
                 return
         self._run_halved(launch)
 
-    def _run_halved(self, launch: Launch | Remote) -> None:
+    def _run_halved(self, launch: AnyLaunch) -> None:
         """One model on all cores: two such servers, each on half of them, are half as fast."""
         first = dict(list(self._served.items())[:1])
         try:
@@ -169,7 +179,7 @@ class _Round:
 
     def _run(
         self,
-        launch: Launch | Remote,
+        launch: AnyLaunch,
         models: Mapping[str, Path],
         oracle: Oracle,
         *,

@@ -9,13 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtest.connections import Origin
 from loadtest.errors import LoadTestError, PeerError
 from loadtest.generator import Endpoint, Target, wait_until_ready
 from loadtest.peers import Peer
+from loadtest.work import processes_of
 
 STOP_SECONDS = 30.0
 REMOTE_SECONDS = 30.0
@@ -160,6 +161,54 @@ class Remote:
         target = Target(self.peer, tuple(endpoints), {})
         wait_until_ready(target, timeout_seconds=REMOTE_SECONDS)
         yield target
+
+
+@dataclass(slots=True)
+class Kept:
+    """A peer whose servers stay up between its turns, and stand still while others have theirs.
+
+    A stopped process takes no time of any core: as alone as if the others had not been started.
+
+    Attributes:
+        launch: what starts it.
+        stack: stops its servers at its end.
+    """
+
+    launch: Launch | Remote
+    stack: ExitStack
+    _targets: dict[tuple[str, ...], Target] = field(default_factory=dict)
+
+    @property
+    def peer(self) -> Peer:
+        """The adapter."""
+        return self.launch.peer
+
+    @contextmanager
+    def running(self, models: Mapping[str, Path]) -> Iterator[Target]:
+        """The servers for these models, started by the first who asks.
+
+        Raises:
+            PeerError: see `Launch.running`.
+        """
+        roles = tuple(models)
+        if roles not in self._targets:
+            target = self.stack.enter_context(self.launch.running(models))
+            self._targets[roles] = target
+            # One that stands still would not hear that it is to end.
+            self.stack.callback(send_signal, target, signal.SIGCONT)
+        target = self._targets[roles]
+        send_signal(target, signal.SIGCONT)
+        try:
+            yield target
+        finally:
+            send_signal(target, signal.SIGSTOP)
+
+
+def send_signal(target: Target, number: signal.Signals) -> None:
+    """Send a signal to every process of the servers that were started here."""
+    for process in processes_of(target):
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -125,17 +125,26 @@ def _has_label(labels: Mapping[str, str], name: str) -> bool:
     return not condition or labels.get(label) == value.strip('"')
 
 
-def _cpu_seconds(target: Target) -> float | None:
-    """Processor time of the servers' sessions: their processes, and children that have ended."""
-    sessions = {endpoint.session for endpoint in target.endpoints} - {None}
-    if len(sessions) < len(target.endpoints):
-        return None
-    ticks = 0
+def processes_of(target: Target) -> dict[int, list[str]]:
+    """Ids of the processes in the servers' sessions, and what the kernel tells of each."""
+    sessions = {endpoint.session for endpoint in target.endpoints}
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             values = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
         if int(values[_STAT_SESSION]) in sessions:
-            ticks += sum(map(int, values[_STAT_USER : _STAT_USER + 4]))
-    return ticks / _TICKS_PER_SECOND
+            found[int(stat.parent.name)] = values
+    return found
+
+
+def _cpu_seconds(target: Target) -> float | None:
+    """Processor time of the servers' processes, and of their children that have ended."""
+    if any(endpoint.session is None for endpoint in target.endpoints):
+        return None
+    ticks = (
+        sum(map(int, values[_STAT_USER : _STAT_USER + 4]))
+        for values in processes_of(target).values()
+    )
+    return sum(ticks) / _TICKS_PER_SECOND

@@ -6,6 +6,7 @@ import pytest
 
 from loadtest.compare import CompareSettings, compare
 from loadtest.errors import LoadTestError, PeerError
+from loadtest.generator import Target
 from loadtest.peers import Peer, peer_named
 from loadtest.servers import Launch
 from loadtest.settings import CACHE_NAME
@@ -73,7 +74,7 @@ class Servers:
         self.asked.append(len(models))
         if len(models) > self.most:
             raise PeerError("naive ended:\nno memory")
-        yield None
+        yield Target(self.peer, (), {})
 
 
 @pytest.fixture
@@ -100,10 +101,10 @@ def test_where_two_servers_do_not_start_half_of_one_s_rate_stands_and_is_said(
     halved = compare(settings, [one], both, tokenizer, lambda _: None)
     assert unsent == [{"safety"}] * 4
     whole = compare(settings, [two], both, tokenizer, lambda _: None)
-    assert unsent[4:] == [{"safety"}, {"safety", "helpfulness"}] * 2
+    assert unsent[4:] == [{"safety"}] * 2 + [{"safety", "helpfulness"}] * 2
 
-    assert one.asked == [1, 2, 1, 1, 1]  # two are tried once
-    assert two.asked == [1, 2, 1, 2]
+    assert one.asked == [1, 1, 2, 1, 1]  # two are tried once
+    assert two.asked == [1, 1, 2, 2]
     rates = {name: runs[0].texts_per_second for name, runs in halved.runs["naive"].items()}
     assert rates == pytest.approx({"one": 8.0, "two": 4.0})
     assert "are half of one's texts/s" in halved.table()
@@ -121,6 +122,16 @@ def test_preparing_computes_the_true_rewards_and_starts_nothing(models, tokenize
     assert peer.asked == []
     (known,) = json.loads((tmp_path / CACHE_NAME).read_text()).values()
     assert len(known) == 2
+
+
+def test_kept_servers_are_started_once_for_all_rounds(models, tokenizer, tmp_path, unsent):
+    one = Servers(most=1)
+    settings = CompareSettings(["one"], scale=0.02, rounds=3, keep=True, directory=tmp_path)
+
+    found = compare(settings, [one], {"safety": models.safety}, tokenizer, lambda _: None)
+
+    assert one.asked == [1]
+    assert len(found.runs["naive"]["one"]) == 3
 
 
 def test_a_shape_without_times_of_its_own_brings_the_one_beside_it():

@@ -1,13 +1,15 @@
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from loadtest.errors import LoadTestError, PeerError
+from loadtest.generator import wait_until_ready
 from loadtest.peers import peer_named
 from loadtest.peers.contract import Peer
-from loadtest.servers import Launch, Remote, free_port, parse_command
+from loadtest.servers import Kept, Launch, Remote, free_port, parse_command
 
 # Answers 200 to everything and tells what it was started with.
 SERVER = """
@@ -79,8 +81,6 @@ def test_one_server_for_both_models_where_it_can_hold_them(tmp_path):
 
 
 def test_a_server_is_stopped_at_the_end(tmp_path):
-    from loadtest.generator import wait_until_ready
-
     starter, _ = launch(tmp_path)
     with starter.running({"safety": Path("/s")}) as target:
         wait_until_ready(target, timeout_seconds=5)
@@ -133,6 +133,26 @@ def test_a_server_started_here_tells_its_session(tmp_path):
         session = target.endpoints[0].session
         assert session is not None
         assert os.getsid(session) == session != os.getsid(0)
+
+
+def test_a_kept_server_is_started_once_and_stands_still_between_its_turns(tmp_path):
+    starter, told = launch(tmp_path)
+    models = {"safety": Path("/s")}
+    with ExitStack() as stack:
+        kept = Kept(starter, stack)
+        with kept.running(models) as target:
+            wait_until_ready(target, timeout_seconds=5)
+            session = target.endpoints[0].session
+            assert session is not None
+        with pytest.raises(PeerError):
+            wait_until_ready(target, timeout_seconds=0.2)
+        with kept.running(models) as again:
+            assert again == target
+            wait_until_ready(target, timeout_seconds=5)
+
+    # It was told to go on, so that it could hear that it is to end.
+    assert not Path(f"/proc/{session}").exists()
+    assert len(told.read_text().splitlines()) == 1
 
 
 def test_ports_are_free_and_commands_are_split_as_a_shell_does():
