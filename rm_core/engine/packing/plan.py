@@ -56,6 +56,7 @@ class Pack:
         num_sequence_tokens: tokens of all sequences before sharing.
         longest: length of the longest sequence in tokens, what a cache holds of it included.
         owners: of each segment, the index of a sequence that goes through it.
+        taken: of each sequence, how many leading tokens come from a cache.
     """
 
     input_ids: NDArray[np.int64]
@@ -65,6 +66,7 @@ class Pack:
     num_sequence_tokens: int
     longest: int
     owners: tuple[int, ...] = ()
+    taken: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -151,7 +153,22 @@ def plan_pack(
         num_sequence_tokens=sum(len(ids) for ids in needed),
         longest=max(len(ids) for ids in needed),
         owners=tuple(firsts[node.owner] for node in nodes),
+        taken=tuple(runs[-1] if runs else 0 for runs in ends),
     )
+
+
+def tokens_taken(
+    ends: Sequence[int], first_read: int, min_tokens: int = DEFAULT_MIN_SHARED_TOKENS
+) -> int:
+    """How many leading tokens of a sequence are taken from a cache.
+
+    Args:
+        ends: where the cache's runs of it end, ascending.
+        first_read: the first position that is read: what is read is computed.
+        min_tokens: fewer are not worth an attention call.
+    """
+    taken = min(ends[-1], first_read) if ends else 0
+    return taken if taken >= min_tokens else 0
 
 
 def _usable(
@@ -170,9 +187,8 @@ def _usable(
         first_reads[key] = min(first_reads.get(key, own[0]), *own)
     usable = []
     for key, ends in zip(keys, cached, strict=True):
-        limit = min(ends[-1], first_reads[key]) if ends else 0
-        own = (*(end for end in ends if end < limit), limit)
-        usable.append(own if limit >= min_shared else ())
+        limit = tokens_taken(ends, first_reads[key], min_shared)
+        usable.append((*(end for end in ends if end < limit), limit) if limit else ())
     return usable
 
 
