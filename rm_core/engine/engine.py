@@ -1,6 +1,7 @@
 """The engine: loaded reward models behind one interface, `Scorer` (see `rm_core.types`)."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, get_args
@@ -40,6 +41,7 @@ from rm_core.types import (
     TokenIds,
     Truncation,
 )
+from rm_core.types.caches import total
 
 
 class Engine:
@@ -174,12 +176,14 @@ class Engine:
         if self._closed:
             raise EngineClosed("the engine is closed")
         for trunk in self._trunks if items else ():
-            yield trunk, [item.by_model[trunk.names[0]] for item in items]
+            yield trunk, [_scoped(item, trunk) for item in items]
 
     def cached_tokens(self, item: EncodedItem) -> int:
-        """See `Scorer`: nothing is kept across packs."""
-        del item
-        return 0
+        """How many leading tokens a forward now would compute in no trunk; thread-safe."""
+        return min(
+            trunk.forward.cached_tokens(text)
+            for trunk, text in ((trunk, _scoped(item, trunk)) for trunk in self._trunks)
+        )
 
     def cached_rewards(self, item: EncodedItem) -> ItemRewards | None:
         """What `forward` gave for an equal item before; None where it isn't kept. Thread-safe."""
@@ -187,7 +191,12 @@ class Engine:
 
     def cache_stats(self) -> EngineCacheStats:
         """Sizes and counts of the caches; thread-safe."""
-        return EngineCacheStats(rewards=self._reward_cache.stats())
+        prefixes = [
+            trunk.forward.prefix_cache.stats()
+            for trunk in self._trunks
+            if trunk.forward.prefix_cache is not None
+        ]
+        return EngineCacheStats(total(prefixes), self._reward_cache.stats())
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and how it is run, as JSON values, for /v1/info."""
@@ -203,6 +212,12 @@ class Engine:
     def close(self) -> None:
         """Refuse further work."""
         self._closed = True
+
+
+def _scoped(item: EncodedItem, trunk: RunTrunk) -> Encoded:
+    """What a trunk reads of an item, within the item's scope."""
+    text = item.by_model[trunk.names[0]]
+    return replace(text, cache_scope=item.cache_scope) if item.cache_scope else text
 
 
 def load_engine(

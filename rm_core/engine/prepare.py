@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rm_core.checkpoint.heads import has_head_on_tokens, head_of
@@ -16,6 +16,7 @@ from rm_core.engine.forward.mean_head import AveragingForward
 from rm_core.engine.forward.self_test import random_texts
 from rm_core.engine.forward.side_by_side import OnBase
 from rm_core.engine.options import EngineOptions
+from rm_core.engine.prefix_cache.bound import prefix_cache_bytes
 from rm_core.engine.run import RunTrunk
 from rm_core.engine.trunk.precision import (
     Precision,
@@ -78,6 +79,9 @@ def prepare_trunks(
         UnsupportedModel: no way gives a model's own rewards.
     """
     by_trunk = _names_by_trunk(models)
+    (device,) = {model.model.device.type for model in models.values()}
+    share = prefix_cache_bytes(options.prefix_cache_bytes, device) // len(by_trunk)
+    options = replace(options, prefix_cache_bytes=share)
     exact = [_exact_rewards([models[name] for name in names], precision) for names in by_trunk]
     # Only now, as adapters on one base are reduced together.
     for names in by_trunk:

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from rm_core.checkpoint.load import RewardModel
-from rm_core.engine.forward.base import Forward
+from rm_core.engine.forward.base import Forward, is_out_of_memory
 from rm_core.engine.forward.self_test import told
 from rm_core.engine.trunk.precision import Precision, PrecisionError
 from rm_core.errors import EngineError, OutOfMemory
@@ -39,13 +37,9 @@ class RunTrunk:
         """
         try:
             return self.forward.rewards(texts)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"{len(texts)} texts do not fit the device together") from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error):  # the CPU allocator's words
-                raise OutOfMemory(f"{len(texts)} texts do not fit in memory") from error
-            raise EngineError(f"the {self.names[0]} model's forward failed: {error}") from error
         except Exception as error:  # models raise what they like: IndexError, AssertionError, …
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"{len(texts)} texts do not fit in memory together") from error
             raise EngineError(
                 f"the {self.names[0]} model's forward failed: {told(error)}"
             ) from error
@@ -70,6 +64,8 @@ class RunTrunk:
             "precision_error": None if error is None else asdict(error),
             "path": self.forward.path,
             "path_reason": self.forward.reason,
+            "prefix_cache": self.forward.prefix_cache is not None,
+            "prefix_cache_reason": self.forward.prefix_cache_reason,
             "shares_trunk_with": [other for other in heads if other != name],
             "adapter": loaded.base is not None,
             "base": loaded.base,

@@ -1,6 +1,7 @@
 """What the engine's caches hold and what they have given so far, for metrics and /v1/info."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class CacheStats:
     lookup_tokens: int = 0
     hit_tokens: int = 0
     evictions: int = 0
+
+
+def total(caches: Iterable[CacheStats]) -> CacheStats:
+    """The sizes and counts of several caches together."""
+    each = [astuple(stats) for stats in caches]
+    return CacheStats(*map(sum, zip(*each, strict=True))) if each else CacheStats()
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,7 @@ class Encoded:
         extra_positions: where further rewards are read, in the order of the text.
         token_types: the segment of each id, for models that tell prompt and response apart by it;
             empty: one segment.
+        cache_scope: keys and values that a cache keeps of it serve texts of the same scope alone.
     """
 
     input_ids: tuple[int, ...]
@@ -165,6 +166,7 @@ class Encoded:
     warnings: tuple[TextWarning, ...] = ()
     extra_positions: tuple[ReadPosition, ...] = ()
     token_types: tuple[int, ...] = ()
+    cache_scope: bytes = b""
 
     @property
     def num_tokens(self) -> int:

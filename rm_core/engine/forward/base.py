@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from rm_core.engine.prefix_cache import PrefixCache
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.types import Encoded
 
@@ -69,6 +71,20 @@ class Forward(Protocol):
     @property
     def demands(self) -> TextDemands:
         """What a text must have, so that the model can read it at all."""
+        ...
+
+    @property
+    def prefix_cache(self) -> PrefixCache | None:
+        """What it keeps of texts from one forward to the next; None where it keeps nothing."""
+        ...
+
+    @property
+    def prefix_cache_reason(self) -> str:
+        """Why it keeps keys and values, or keeps nothing, for /v1/info."""
+        ...
+
+    def cached_tokens(self, text: Encoded) -> int:
+        """How many leading tokens a forward now would not compute; from any thread."""
         ...
 
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
@@ -138,6 +154,43 @@ class ForwardAround:
     def demands(self) -> TextDemands:
         """See `Forward`."""
         return self._forward.demands
+
+    @property
+    def prefix_cache(self) -> PrefixCache | None:
+        """See `Forward`."""
+        return self._forward.prefix_cache
+
+    @property
+    def prefix_cache_reason(self) -> str:
+        """See `Forward`."""
+        return self._forward.prefix_cache_reason
+
+    def cached_tokens(self, text: Encoded) -> int:
+        """See `Forward`."""
+        return self._forward.cached_tokens(text)
+
+
+class KeepsNothing:
+    """What a forward pass that keeps nothing of its texts tells of a prefix cache."""
+
+    prefix_cache = None
+
+    @property
+    def prefix_cache_reason(self) -> str:
+        """See `Forward`."""
+        return "only packed decoders read what was computed before"
+
+    def cached_tokens(self, text: Encoded) -> int:
+        """See `Forward`."""
+        del text
+        return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a forward failed as its texts don't fit the device, or memory, together."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "not enough memory" in str(error)  # the CPU allocator's
+    )
 
 
 def reads_of(text: Encoded) -> list[int]:

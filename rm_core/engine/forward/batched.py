@@ -14,7 +14,13 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, has_head_on_tokens, head_of
-from rm_core.engine.forward.base import NO_DEMANDS, TextDemands, reads_of, require_whole
+from rm_core.engine.forward.base import (
+    NO_DEMANDS,
+    KeepsNothing,
+    TextDemands,
+    reads_of,
+    require_whole,
+)
 from rm_core.engine.forward.batches import MAX_PADDING_RATIO, Together, batches_of
 from rm_core.engine.forward.token_types import padded_token_types
 from rm_core.engine.packing.distinct import distinct_reads
@@ -27,7 +33,7 @@ _CAUSAL_TOLERANCE = 0.05
 """Above what rounding does in reduced precision; later tokens do more to some of the probes."""
 
 
-class BatchedForward:
+class BatchedForward(KeepsNothing):
     """Forward pass of batches of texts as transformers runs the model.
 
     Args:

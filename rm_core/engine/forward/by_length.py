@@ -49,6 +49,10 @@ class LengthClassForward(ForwardAround):
         borders = " and ".join(map(str, self._borders))
         return f"{self._forward.reason}; texts up to {borders} tokens apart from longer ones"
 
+    def cached_tokens(self, text: Encoded) -> int:
+        """See `Forward`."""
+        return self._forward.cached_tokens(self._of_class(text))
+
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards, (total reads, heads); see `Forward.rewards`."""
         by_text: list[list[list[float]]] = [[] for _ in texts]
@@ -63,13 +67,13 @@ class LengthClassForward(ForwardAround):
     def plan_ahead(self, texts: Sequence[Encoded]) -> None:
         """Plan where the next forward takes these texts as they are: all of the first class."""
         if all(self._class_of(text) == 0 for text in texts):
-            self._forward.plan_ahead(texts)
+            self._forward.plan_ahead(list(map(self._of_class, texts)))
 
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """See `Forward`."""
         by_text: list[list[Tensor]] = [[] for _ in texts]
         for members in self._classes(texts):
-            own = [texts[index] for index in members]
+            own = [self._of_class(texts[index]) for index in members]
             # The last token is read too, so that a text is run to its end; see `_stops_short`.
             wanted = [
                 [*reads[i], text.num_tokens - 1] for i, text in zip(members, own, strict=True)
@@ -107,5 +111,9 @@ class LengthClassForward(ForwardAround):
             )
             if self._stops_short(text)
             else text
-            for text in texts
+            for text in map(self._of_class, texts)
         ]
+
+    def _of_class(self, text: Encoded) -> Encoded:
+        """The same text in a scope of its class: by other frequencies it has other keys."""
+        return replace(text, cache_scope=text.cache_scope + bytes([self._class_of(text)]))

@@ -22,6 +22,7 @@ from rm_core.engine.forward.batches import Together
 from rm_core.engine.forward.by_length import LengthClassForward, class_borders
 from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
+from rm_core.engine.forward.keeping import keep_prefixes
 from rm_core.engine.forward.packed import PackedForward, PackedWay, packed_ways
 from rm_core.engine.forward.self_test import Trial, told
 from rm_core.engine.options import AS_LOADED, EngineOptions
@@ -80,6 +81,8 @@ def choose_forward(
     obstacle = trunk_obstacle(model)
     if obstacle is None:
         forward = _packed(model, _ways(model, heads, options), trial)
+        if isinstance(forward, PackedForward):
+            keep_prefixes(forward, trial, options)
         if not isinstance(forward, str):
             forward.reason = "; ".join([forward.reason, *ruled_out])
             return by_length_class(forward, model, max_length)

@@ -19,7 +19,7 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads, head_of
 from rm_core.engine.attention.blocks import BLOCKS_NAME, Blocks
-from rm_core.engine.forward.base import NO_DEMANDS, reads_of, require_whole
+from rm_core.engine.forward.base import NO_DEMANDS, KeepsNothing, reads_of, require_whole
 from rm_core.engine.forward.token_types import row_token_types
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.policy import consecutive_packs
@@ -29,7 +29,7 @@ CPU_ROW_TOKENS = 2048
 """Tokens of a row on a CPU; beyond, what the layers pass on no longer stays in the caches."""
 
 
-class EncoderRows:
+class EncoderRows(KeepsNothing):
     """Forward pass of an encoder over rows of whole texts; its heads read each text's first token.
 
     Args:

@@ -28,6 +28,10 @@ class AveragingForward(ForwardAround):
         super().__init__(forward)
         self._averages = tuple(averages)
 
+    def cached_tokens(self, text: Encoded) -> int:
+        """See `Forward`: a response is read from its first token on, so it is computed."""
+        return self._forward.cached_tokens(_with_response(text))
+
     def rewards(self, texts: Sequence[Encoded]) -> list[list[float]]:
         """Raw rewards, (total reads, heads): of the response, then at its extra positions."""
         read = [_with_response(text) for text in texts]

@@ -11,10 +11,12 @@ from torch.nn import Linear
 
 from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
-from rm_core.engine.forward.base import NO_DEMANDS, reads_of
+from rm_core.engine.attention.kept import Capture, KeptRun
+from rm_core.engine.forward.base import NO_DEMANDS, is_out_of_memory, reads_of
 from rm_core.engine.options import AS_LOADED, EngineOptions
-from rm_core.engine.packing.distinct import distinct_reads
+from rm_core.engine.packing.distinct import DistinctReads, distinct_reads
 from rm_core.engine.packing.plan import Pack, plan_pack
+from rm_core.engine.prefix_cache import Lookup, PrefixCache
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.engine.trunk.deterministic import fix_product_shapes, in_fixed_chunks
 from rm_core.engine.trunk.last_layer import can_skip_rows, read_all_rows, read_rows_only
@@ -84,6 +86,9 @@ class PackedForward:
     path = "packed"
     reads_positions = True
     demands = NO_DEMANDS
+    prefix_cache: PrefixCache | None = None
+    """What is kept from pack to pack, once the forward has proved that it can; see `keeping`."""
+    prefix_cache_reason = "not asked for"
 
     def __init__(
         self,
@@ -109,22 +114,38 @@ class PackedForward:
         """Plan the pack of the next forward of exactly these texts; from any thread."""
         self._ahead = _PlannedTexts(tuple(texts), self._plan(texts, list(map(reads_of, texts))))
 
+    def cached_tokens(self, text: Encoded) -> int:
+        """How many leading tokens a forward now would not compute; from any thread."""
+        if self.prefix_cache is None:
+            return 0
+        return self.prefix_cache.cached_tokens(text.input_ids, reads_of(text), text.cache_scope)
+
     def _plan(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> "_Plan":
         once = distinct_reads(texts, reads)
-        pack = plan_pack(
+        looked_up = None
+        if self.prefix_cache is not None:
+            looked_up = self.prefix_cache.look_up(
+                [text.input_ids for text in once.texts], [text.cache_scope for text in once.texts]
+            )
+        # The pack's order: every text's first read, then what else is read of the first text, …
+        order = once.spread(reading_order([len(own) for own in once.reads]))
+        return _Plan(once, self._pack(once, looked_up), order, looked_up)
+
+    def _pack(self, once: DistinctReads, looked_up: Lookup | None = None) -> Pack:
+        """Distinct texts in one row, behind what the cache holds of them."""
+        return plan_pack(
             [text.input_ids for text in once.texts],
             [own[0] for own in once.reads],
             extra_positions=[own[1:] for own in once.reads],
             share=self.shares_prefixes,
+            cached=None if looked_up is None else looked_up.ends,
         )
-        # The pack's order: every text's first read, then what else is read of the first text, …
-        return _Plan(pack, once.spread(reading_order([len(own) for own in once.reads])))
 
     @torch.inference_mode()
     def states(self, texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> Tensor:
         """What a head reads at positions of one's choice; see `Forward.states`."""
         plan = self._plan(texts, reads)
-        run = self._run_pack(plan.pack)
+        run = self._run_plan(plan)
         return run[torch.tensor(plan.order, device=run.device)]
 
     @torch.inference_mode()
@@ -136,16 +157,41 @@ class PackedForward:
             plan = ahead.plan
         else:
             plan = self._plan(texts, list(map(reads_of, texts)))
-        read = self._run_pack(plan.pack)
+        read = self._run_plan(plan)
         if self._deterministic:
             rewards = in_fixed_chunks(self._heads.evaluate, read.float()).tolist()
         else:
             rewards = self._heads(read)
         return [rewards[index] for index in plan.order]
 
-    def _run_pack(self, pack: Pack) -> Tensor:
+    @torch.inference_mode()
+    def capture(self, text: Encoded, capture: Capture) -> None:
+        """Run a text alone, and hand over the keys and values that its layers compute."""
+        self._run_pack(plan_pack([text.input_ids], [text.read_position]), capture=capture)
+
+    def _run_plan(self, plan: "_Plan") -> Tensor:
         """Hidden states, (reads, hidden), in the order of `Pack.read_rows`."""
-        tree = TreePlan.of(pack, self._device)
+        cache = self.prefix_cache
+        if cache is None or plan.looked_up is None:
+            return self._run_pack(plan.pack)
+        try:
+            anew = partial(self._pack, plan.once)
+            with cache.reading(plan.looked_up, plan.pack, anew) as reading:
+                return self._run_pack(reading.pack, kept=reading.kept, capture=reading.capture)
+        except Exception as error:
+            # What is kept takes memory that a pack may need more.
+            if not (is_out_of_memory(error) and cache.give_way()):
+                raise
+        return self._run_pack(self._pack(plan.once))
+
+    def _run_pack(
+        self,
+        pack: Pack,
+        *,
+        kept: Sequence[KeptRun | None] = (),
+        capture: Capture | None = None,
+    ) -> Tensor:
+        tree = TreePlan.of(pack, self._device, kept=kept, capture=capture)
         return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
 
 
@@ -154,12 +200,16 @@ class _Plan:
     """A pack of distinct texts.
 
     Attributes:
+        once: the texts.
         pack: each read of each text once.
         order: of each read that was asked for, text by text, its index among the pack's.
+        looked_up: what the cache held of the texts; None where nothing is kept.
     """
 
+    once: DistinctReads
     pack: Pack
     order: list[int]
+    looked_up: Lookup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +220,9 @@ class _PlannedTexts:
     plan: _Plan
 
     def is_of(self, texts: Sequence[Encoded]) -> bool:
+        # Equal is enough, as a scope makes new ones of the same; the same are equal at a glance.
         return len(texts) == len(self.texts) and all(
-            one is other for one, other in zip(texts, self.texts, strict=True)
+            one is other or one == other for one, other in zip(texts, self.texts, strict=True)
         )
 
 

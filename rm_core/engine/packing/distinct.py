@@ -39,7 +39,8 @@ class DistinctReads:
     """Texts without repetition, each read once at every position that anyone asks for.
 
     Attributes:
-        texts: equal ones (the same ids and read position) once, in order of appearance.
+        texts: equal ones (the same ids, read position and cache's scope) once, in order of
+            appearance.
         reads: of each of them, positions in its ids, each once.
         order: of each read that was asked for, text by text, its index among `reads`, end to end.
     """
@@ -60,9 +61,11 @@ def distinct_reads(texts: Sequence[Encoded], reads: Sequence[Sequence[int]]) -> 
         texts: with repetitions.
         reads: of each text, positions in its ids.
     """
-    kinds: dict[tuple[tuple[int, ...], tuple[int, ...], int], int] = {}
+    kinds: dict[tuple[tuple[int, ...], tuple[int, ...], int, bytes], int] = {}
     kind_of = [
-        kinds.setdefault((text.input_ids, text.token_types, text.read_position), len(kinds))
+        kinds.setdefault(
+            (text.input_ids, text.token_types, text.read_position, text.cache_scope), len(kinds)
+        )
         for text in texts
     ]
     firsts: list[Encoded] = []

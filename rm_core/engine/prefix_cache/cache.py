@@ -304,7 +304,11 @@ class PrefixCache:
             and isinstance(above.run, KeptRun)
             and isinstance(node.run, KeptRun)
         ):
-            self._tree.join(node, self._layout.joined([above.run, node.run]))
+            try:
+                joined = self._layout.joined([above.run, node.run])
+            except (MemoryError, RuntimeError):
+                return  # two runs read as well as one
+            self._tree.join(node, joined)
             self._version += 1
             node, above = above, above.parent
 

@@ -42,7 +42,7 @@ class Layout:
         whole = torch.empty(sum(sizes), dtype=self.dtype, device=self.device)
         parts = [
             part.view(tokens, *shape)
-            for part, shape in zip(whole.split(sizes), shapes, strict=True)
+            for part, shape in zip(torch.split(whole, sizes), shapes, strict=True)
         ]
         return KeptRun(tuple(parts[: len(self.keys)]), tuple(parts[len(self.keys) :]))
 
