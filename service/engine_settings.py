@@ -52,6 +52,15 @@ class EngineSettings(BaseSettings):
         "costs a look-up; some 700 bytes a text. 0 keeps none: for measurements, or where every "
         "text is new.",
     )
+    prefix_cache_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**44,
+        description="What keys and values of texts' beginnings may take, all models together, so "
+        "that a prompt or a conversation that comes again is not computed again. Unset: on the CPU "
+        "a twentieth of the memory that is free at the start, at most 1 GiB; on CUDA none. 0 keeps "
+        "none.",
+    )
     read_position: Literal["last_token"] | None = Field(
         default=None,
         description="Overrides where a foreign checkpoint's head reads: last_token as OpenRLHF and "
@@ -89,4 +98,5 @@ class EngineSettings(BaseSettings):
             deterministic=self.deterministic,
             compile_layers=self.compile_layers,
             reward_cache_bytes=self.reward_cache_bytes,
+            prefix_cache_bytes=self.prefix_cache_bytes,
         )

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
 from rm_core.checkpoint.load import RewardModel
 from rm_core.engine.forward.base import Forward, is_out_of_memory
 from rm_core.engine.forward.self_test import told
@@ -39,10 +41,14 @@ class RunTrunk:
             return self.forward.rewards(texts)
         except Exception as error:  # models raise what they like: IndexError, AssertionError, …
             if is_out_of_memory(error):
-                raise OutOfMemory(f"{len(texts)} texts do not fit in memory together") from error
-            raise EngineError(
-                f"the {self.names[0]} model's forward failed: {told(error)}"
-            ) from error
+                where = (
+                    "the device together"
+                    if isinstance(error, torch.OutOfMemoryError)
+                    else "in memory"
+                )
+                raise OutOfMemory(f"{len(texts)} texts do not fit {where}") from error
+            words = error if type(error) is RuntimeError else told(error)
+            raise EngineError(f"the {self.names[0]} model's forward failed: {words}") from error
 
     def describe(
         self, loaded: RewardModel, precision: Precision, shares_base_with: list[ModelName]

@@ -11,6 +11,7 @@ OTHERS: dict[str, Any] = {
     "deterministic": True,
     "compile_layers": True,
     "reward_cache_bytes": 12_345,
+    "prefix_cache_bytes": 54_321,
 }
 """A value of each option that is not its default."""
 

@@ -10,6 +10,7 @@ refer to each other: whatever leaves the tree is unlinked both ways, so that it 
 """
 
 import heapq
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -48,7 +49,7 @@ class Node(Generic[Run]):
     run: Run | None
     parent: "Node[Run] | None"
     children: dict[bytes, "Node[Run]"] = field(default_factory=dict)
-    last_used: int = 0
+    last_used: float = -math.inf
     pack: int = -1
     waits: bool = False
 
@@ -89,7 +90,7 @@ class RadixTree(Generic[Run]):
         self._token_bytes = token_bytes
         self._split = split
         self._roots: dict[bytes, Node[Run]] = {}
-        self._line: list[tuple[int, int, Node[Run]]] = []
+        self._line: list[tuple[float, int, Node[Run]]] = []
         self._order = count()
 
     @property
