@@ -173,7 +173,7 @@ def _run_group(group: Sequence[_Trunk], options: EngineOptions) -> list[RunTrunk
         return [_run_alone(trunk, options, ()) for trunk in group]
     obstacle = _obstacle(group[0].parts, options)
     if obstacle is None:
-        together = _run_together(group)
+        together = _run_together(group, options)
         if not isinstance(together, str):
             return [together]
         obstacle = together
@@ -190,7 +190,7 @@ def _obstacle(parts: Mapping[str, LowRankPart] | str, options: EngineOptions) ->
     return "`compile_layers` is set" if options.compile_layers else None
 
 
-def _run_together(group: Sequence[_Trunk]) -> RunTrunk | str:
+def _run_together(group: Sequence[_Trunk], options: EngineOptions) -> RunTrunk | str:
     """Run trunks side by side, and measure what reduced precision has lost; or why they can't."""
     first = group[0].first
     members = [
@@ -199,7 +199,9 @@ def _run_together(group: Sequence[_Trunk]) -> RunTrunk | str:
         if not isinstance(trunk.parts, str)
     ]
     reduced = bool(group[0].exact)
-    forward = choose_side_by_side(members, first.profile.max_length, reduced=reduced)
+    forward = choose_side_by_side(
+        members, first.profile.max_length, reduced=reduced, options=options
+    )
     if isinstance(forward, str):
         return forward
     found = forward.rewards(_probe_texts(first)) if reduced else []

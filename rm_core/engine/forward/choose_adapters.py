@@ -9,12 +9,18 @@ from rm_core.checkpoint.heads import has_head_on_tokens
 from rm_core.checkpoint.low_rank import without_adapter
 from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import by_length_class, trunk_obstacle
+from rm_core.engine.forward.keeping import keep_prefixes
 from rm_core.engine.forward.self_test import Trial, told
 from rm_core.engine.forward.side_by_side import OnBase, side_by_side_ways
+from rm_core.engine.options import AS_LOADED, EngineOptions
 
 
 def choose_side_by_side(
-    members: Sequence[OnBase], max_length: int, *, reduced: bool = False
+    members: Sequence[OnBase],
+    max_length: int,
+    *,
+    reduced: bool = False,
+    options: EngineOptions = AS_LOADED,
 ) -> Forward | str:
     """The fastest way to run adapters together that gives each one's own rewards.
 
@@ -26,6 +32,7 @@ def choose_side_by_side(
             one, the first an adapter.
         max_length: of texts, in tokens.
         reduced: whether the base was reduced in precision, so that ways round differently.
+        options: what the way may keep of texts.
 
     Returns:
         The forward, whose rewards' columns are the members' heads in order; or why there is none.
@@ -56,6 +63,7 @@ def choose_side_by_side(
         )
         if not isinstance(made, str):
             made.reason = "; ".join([made.reason, *failures])
+            keep_prefixes(made, trial, options)
             return by_length_class(made, base, max_length)
         failures.append(f"not {way.name}, as {made}")
     return "; ".join(failures)

@@ -90,16 +90,18 @@ def layout_of(forward: PackedForward, text: Encoded) -> Layout:
     """What a trunk's layers keep of a token, found out by running a text.
 
     Raises:
-        ValueError: not every layer attends exactly once, in the order of its index, with keys and
-            values of one dtype.
+        ValueError: not every layer attends exactly once, with keys and values of one dtype.
         AttributeError: an attention module doesn't tell its layer.
     """
     seen = _Seen()
     forward.capture(text, seen)
     dtypes = {tensor.dtype for tensor in (*seen.keys, *seen.values)}
-    if not seen.layers or seen.layers != list(range(len(seen.layers))) or len(dtypes) != 1:
+    count = len(seen.layers)
+    if not count or sorted(seen.layers) != list(range(count)) or len(dtypes) != 1:
         raise ValueError("some layers attend not at all or twice, or in several dtypes")
-    return Layout(_shapes(seen.keys), _shapes(seen.values), dtypes.pop(), seen.keys[0].device)
+    order = sorted(range(count), key=seen.layers.__getitem__)
+    keys, values = ([each[i] for i in order] for each in (seen.keys, seen.values))
+    return Layout(_shapes(keys), _shapes(values), dtypes.pop(), keys[0].device)
 
 
 def _shapes(tensors: Sequence[Tensor]) -> tuple[Shape, ...]:

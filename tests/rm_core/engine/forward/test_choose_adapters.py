@@ -12,6 +12,7 @@ from rm_core.checkpoint.low_rank import LowRankPart, low_rank_parts
 from rm_core.engine.forward.by_length import LengthClassForward
 from rm_core.engine.forward.choose_adapters import choose_side_by_side
 from rm_core.engine.forward.side_by_side import OnBase
+from rm_core.engine.options import EngineOptions
 from tests.adapters import save_adapter, save_base
 
 
@@ -54,6 +55,15 @@ def test_one_adapter_runs_so_as_well(tmp_path: Path) -> None:
 
     assert not isinstance(found, str)
     assert found.reason.endswith("run chunk by chunk, its adapter added to its products")
+
+
+def test_what_adapters_keep_of_a_text_they_keep_each_for_itself(tmp_path: Path) -> None:
+    options = EngineOptions(prefix_cache_bytes=2**20)
+
+    found = choose_side_by_side(members(tmp_path, "llama"), 640, options=options)
+
+    assert not isinstance(found, str)
+    assert found.prefix_cache is not None, found.prefix_cache_reason
 
 
 def test_classes_of_lengths_stay_apart(tmp_path: Path) -> None:

@@ -231,10 +231,13 @@ def test_a_read_within_what_is_kept_is_computed_from_there_on() -> None:
     assert pack.input_ids.tolist() == text[14:]
 
 
-def test_equal_texts_are_one_row_though_one_of_them_is_read_earlier() -> None:
+@pytest.mark.parametrize("early", [0, 1])
+def test_equal_texts_are_one_row_though_one_of_them_is_read_earlier(early: int) -> None:
     text = list(range(30))
+    extra: list[list[int]] = [[], []]
+    extra[early] = [14]
 
-    pack = plan_pack([text, text], [29, 29], extra_positions=[[], [14]], cached=[[30], [30]])
+    pack = plan_pack([text, text], [29, 29], extra_positions=extra, cached=[[30], [30]])
 
     assert [segment.kept for segment in pack.segments] == [14, 0]
     assert pack.read_rows.tolist() == [15, 15, 0]
