@@ -7,7 +7,11 @@ ENGINE, TEST_ENGINE = "rm_core/engine", "tests/rm_core/engine"
 _KEEPING_TESTS = f"{TEST_ENGINE}/forward/test_keeping.py"
 RADIX = target(f"{ENGINE}/prefix_cache/radix.py", f"{TEST_ENGINE}/prefix_cache/test_radix.py")
 STORE = target(f"{ENGINE}/prefix_cache/store.py", f"{TEST_ENGINE}/prefix_cache/test_store.py")
-CACHE = target(f"{ENGINE}/prefix_cache/cache.py", _KEEPING_TESTS)
+CACHE = target(
+    f"{ENGINE}/prefix_cache/cache.py",
+    f"{TEST_ENGINE}/prefix_cache/test_cache.py",
+    _KEEPING_TESTS,
+)
 KEEPING = target(f"{ENGINE}/forward/keeping.py", _KEEPING_TESTS)
 MERGED = target(f"{ENGINE}/attention/merged.py", f"{TEST_ENGINE}/attention/test_kept.py")
 MASKED = target(f"{ENGINE}/attention/masked.py", f"{TEST_ENGINE}/attention/test_kept.py")
