@@ -48,7 +48,7 @@ class Engine:
     """Scores dialogues with named reward models; implements `rm_core.types.Scorer`.
 
     Models whose trunks hold the same weights and that read text alike run as one trunk with a head
-    for each, and only one trunk stays in memory.
+    for each, and only one trunk stays in memory. LoRA adapters on one base run side by side.
 
     Args:
         models: the loaded checkpoints by name, at least one; their order is that of all rewards.
