@@ -53,7 +53,6 @@ KNOWN_TEXT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     SCOPES: [
         ("request.state.cache_scope = digest", "pass"),
-        ("return digest if accepted else None", "return digest"),
         ("len(set(self._digests)) > 1", "len(self._digests) > 1"),
     ],
 }

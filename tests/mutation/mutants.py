@@ -264,6 +264,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
         ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
         ("accepted |= hmac", "accepted = hmac"),
+        ("return digest if accepted else None", "return digest"),
         ("return bool(self._digests)", "return len(self._digests) > 1"),
     ],
     PPO_HANDLER: [

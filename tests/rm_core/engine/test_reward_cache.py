@@ -69,11 +69,11 @@ def test_nothing_else_is_found(other: EncodedItem):
 
 
 def test_ids_and_segments_are_not_taken_for_one_another():
-    one, other = Encoded((1, 2), 0, token_types=(3,)), Encoded((1,), 0, token_types=(2, 3))
     cache = RewardCache(MIB)
-    cache.keep(item(one), rewards(0.1))
+    cache.keep(item(Encoded((1, 2), 0, token_types=(3,))), rewards(0.1))
 
-    assert cache.find(item(other)) is None
+    assert cache.find(item(Encoded((1,), 0, token_types=(2, 3)))) is None
+    assert cache.find(item(Encoded((1, 2), 0, token_types=(4,)))) is None
 
 
 def test_each_read_of_a_text_is_kept_by_itself():

@@ -159,7 +159,7 @@ async def test_an_idle_device_waits_for_a_group_only_where_its_prompt_is_not_cac
 async def test_a_pack_holds_more_of_what_is_cached_and_the_metrics_tell_what_was_computed():
     scorer = FakeScorer()
     scorer.kept_tokens = 80
-    async with Rig(scorer=scorer, shares_prefixes=True, max_pack_tokens=100) as rig:
+    async with Rig(scorer=scorer, shares_prefixes=True, max_pack_tokens=30) as rig:
         async with rig.holding(prompt="x"):
             sent = [rig.send(f"r{n}", prompt="word " * 80) for n in range(9)]
             await rig.until_queued(9)
