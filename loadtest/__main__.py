@@ -1,5 +1,6 @@
 """`python -m loadtest`: bench, serve, overhead, compare, train, models."""
 
+import signal
 import sys
 
 import typer
@@ -22,6 +23,8 @@ for command in (bench, models, serve, compare, overhead, train):
 
 def main() -> None:
     """Run the command line."""
+    # Ended from outside (`timeout`, a closed terminal), the servers that it started end with it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app(prog_name="python -m loadtest")
     except LoadTestError as exc:

@@ -121,6 +121,28 @@ def test_a_wrong_flag_is_answered_without_a_traceback(
     assert said in capsys.readouterr().err
 
 
+def test_what_was_started_is_stopped_where_the_command_is_ended_from_outside():
+    code = (
+        "import sys, threading; sys.argv = ['loadtest', 'wait']\n"
+        "from loadtest.__main__ import app, main\n"
+        "@app.command()\n"
+        "def wait():\n"
+        "    try:\n"
+        "        print('started', flush=True); threading.Event().wait(60)\n"
+        "    finally: print('stopped', flush=True)\n"
+        "main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.terminate()
+        assert process.stdout.read() == "stopped\n"
+
+    assert process.returncode == 128 + 15
+
+
 def test_models_are_built_and_named(tmp_path: Path):
     done = runner.invoke(app, ["models", "toy", "--directory", str(tmp_path)])
 
