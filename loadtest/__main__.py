@@ -1,4 +1,4 @@
-"""`python -m loadtest`: bench, serve, overhead, compare, train, models."""
+"""`python -m loadtest`: bench, serve, overhead, compare, memory, train, models."""
 
 import signal
 import sys
@@ -7,6 +7,7 @@ import typer
 
 from loadtest.commands_bench import bench, models
 from loadtest.commands_http import compare, serve
+from loadtest.commands_memory import memory
 from loadtest.commands_overhead import overhead
 from loadtest.commands_train import train
 from loadtest.errors import LoadTestError
@@ -17,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Load tests: the engine in-process, a server over HTTP, ours beside others.",
 )
-for command in (bench, models, serve, compare, overhead, train):
+for command in (bench, models, serve, compare, overhead, memory, train):
     app.command(command.__name__)(command)
 
 

@@ -121,6 +121,21 @@ class OverheadSettings:
     seed: Seed = 0
 
 
+@dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """Sizes of a run of `memory`: caches far smaller than what the texts would take."""
+
+    prompts: Annotated[int, typer.Option(min=1, help="Random texts.")] = 100_000
+    prefix_cache_bytes: Annotated[int, typer.Option(min=1, help="Bound on texts' beginnings.")] = (
+        64 * 2**20
+    )
+    reward_cache_bytes: Annotated[int, typer.Option(min=1, help="Bound on rewards.")] = 8 * 2**20
+    slack_mib: Annotated[
+        int, typer.Option(min=0, help="Of resident memory, once the caches are full.")
+    ] = 24
+    seed: Seed = 0
+
+
 def with_flags(settings: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for every field of a dataclass, which becomes its first argument."""
     hints = get_type_hints(settings, include_extras=True)

@@ -112,6 +112,7 @@ TESTED_IN = {
     "rm_client/adapters/verl.py": "rm_client/adapters/test_by_path.py",
     # The load tests' command line, and what each peer is sent.
     "loadtest/commands_http.py": "loadtest/test_commands.py",
+    "loadtest/commands_memory.py": "loadtest/test_commands.py",
     "loadtest/commands_overhead.py": "loadtest/test_commands.py",
     "loadtest/commands_train.py": "loadtest/test_commands.py",
     "loadtest/settings.py": "loadtest/test_commands.py",

@@ -36,7 +36,8 @@ def test_help_imports_nothing_heavy_and_lists_the_commands():
 
     assert "HEAVY []" in done.stdout
     assert all(
-        command in done.stdout for command in ("bench", "serve", "compare", "overhead", "models")
+        command in done.stdout
+        for command in ("bench", "serve", "compare", "overhead", "memory", "models")
     )
 
 
@@ -53,6 +54,24 @@ def test_bench_writes_its_tables(tmp_path: Path):
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["results"][0]["strategies"]["ours"]["max_error"] < 1e-5
     assert found["environment"]["model"] == "toy"
+
+
+def test_memory_tells_what_the_caches_hold_and_fails_where_they_were_not_filled(tmp_path: Path):
+    flags = (
+        f"memory --prompts 600 --prefix-cache-bytes 200000 --reward-cache-bytes 100000 "
+        f"--slack-mib 512 --directory {tmp_path} --json {tmp_path}/m.json"
+    )
+    done = runner.invoke(app, flags.split(), catch_exceptions=False)
+
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert found["wrong"] == []
+    assert [sample["texts"] for sample in found["samples"]] == [256, 512, 600]
+    assert all(0 < sample["prefix_cache_bytes"] <= 200_000 for sample in found["samples"])
+
+    few = runner.invoke(app, f"memory --prompts 10 --directory {tmp_path}".split())
+    assert few.exit_code == 1
+    assert "the caches did not fill" in few.output
 
 
 @pytest.mark.slow
