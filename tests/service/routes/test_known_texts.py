@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rm_core.engine import load_engine
+from rm_core.engine import EngineOptions, load_engine
 from tests.fakes import RememberingScorer
 from tests.models import save_checkpoint
 from tests.service.sockets import Listening, Reply, listening
@@ -50,6 +50,26 @@ async def test_what_was_scored_early_is_settled_later_without_a_forward(tmp_path
         fresh = [{**item, "response": item["response"] + "!"} for item in ITEMS]
         await listener.post("/ppo_reward", {"stream": "s", "items": fresh})
         assert listener.value("rm_tokens_total", kind="real") > busy
+
+
+async def test_a_prompt_that_returns_is_counted_as_cached_tokens_and_not_as_computed(
+    tmp_path: Path,
+) -> None:
+    name = str(save_checkpoint(tmp_path / "model"))
+    engine = load_engine({"safety": name}, EngineOptions(prefix_cache_bytes=2**24))
+    prompt = "Which of these numbers is prime, and why are the others not? "
+    async with server(tmp_path, engine) as (listener, _):
+        for response in ("27 = 3 × 9.", "31."):
+            before = listener.value("rm_tokens_total", kind="real")
+            reply = await listener.post("/score", {"prompt": prompt, "response": response})
+            num_tokens = reply.json()["num_tokens"]
+
+        cached = listener.value("rm_tokens_total", kind="prefix_cached")
+        computed = listener.value("rm_tokens_total", kind="real") - before
+        assert cached >= len(prompt) - 16
+        assert computed + cached == num_tokens
+        held = listener.value("rm_cache_bytes", cache="prefixes")
+        assert 0 < held <= listener.value("rm_cache_capacity_bytes", cache="prefixes")
 
 
 async def test_statistics_count_a_known_text_as_a_computed_one(tmp_path: Path) -> None:
