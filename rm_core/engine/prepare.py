@@ -199,8 +199,13 @@ def _run_together(group: Sequence[_Trunk], options: EngineOptions) -> RunTrunk |
         if not isinstance(trunk.parts, str)
     ]
     reduced = bool(group[0].exact)
+    # One cache for all of them, as each would have had one.
+    share = (options.prefix_cache_bytes or 0) * len(group)
     forward = choose_side_by_side(
-        members, first.profile.max_length, reduced=reduced, options=options
+        members,
+        first.profile.max_length,
+        reduced=reduced,
+        options=replace(options, prefix_cache_bytes=share),
     )
     if isinstance(forward, str):
         return forward

@@ -158,3 +158,18 @@ def test_reduced_precision_is_measured_for_each_adapter(base: Path) -> None:
     assert all(0 < error < 0.3 for error in errors)
     assert reason(engine, "a0").endswith("2 adapters and the base itself side by side")
     assert rewards_of(engine, "a1") == pytest.approx(alone(base, names["a1"]), abs=0.3)
+
+
+def test_adapters_keep_beginnings_together_within_the_whole_bound(base: Path) -> None:
+    names = {**adapters(base, 2), "plain": base}
+    asked = EngineOptions(prefix_cache_bytes=3 * 2**20, reward_cache_bytes=0)
+
+    engine = engine_of(names, asked)
+    cold = rewards_of(engine, "a1")
+    warm = rewards_of(engine, "a1")
+
+    stats = engine.cache_stats().prefixes
+    assert stats.max_bytes == 3 * 2**20
+    assert stats.hit_tokens > 0
+    assert warm == pytest.approx(cold, abs=TOLERANCE)
+    assert warm == pytest.approx(alone(base, names["a1"]), abs=TOLERANCE)
