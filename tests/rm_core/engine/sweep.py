@@ -17,6 +17,7 @@ from torch import Tensor
 from rm_core.checkpoint.load import RewardModel
 from rm_core.engine.forward.base import Forward
 from rm_core.engine.forward.choose import choose_forward
+from rm_core.engine.options import EngineOptions
 from rm_core.engine.trunk.room import room_of
 from rm_core.engine.trunk.vocabulary import end_token
 from rm_core.errors import CheckpointError
@@ -38,6 +39,7 @@ SPREAD_AT_LEAST = 0.1
 """Deviation of the rewards of different texts, below which an error might not show."""
 
 REFUSED = "tiny can't be scored: "
+CACHE_BYTES = 2**26
 UNSERVED = ("refused", "not built")
 
 
@@ -51,6 +53,7 @@ class Row:
         difference: largest between a text's reward in any company and alone; None where not run.
         spread: the deviation of the texts' own rewards; None where not run.
         reason: why it goes this way.
+        kept: whether keys and values are kept from pack to pack.
     """
 
     name: str
@@ -58,10 +61,12 @@ class Row:
     difference: float | None
     spread: float | None
     reason: str
+    kept: bool = False
 
     def __str__(self) -> str:
         difference = "" if self.difference is None else f"{self.difference:.0e}"
-        return f"| {self.name} | {self.way} | {difference} | {self.reason} |"
+        kept = "yes" if self.kept else ""
+        return f"| {self.name} | {self.way} | {kept} | {difference} | {self.reason} |"
 
 
 def row_of(name: str) -> Row:
@@ -80,11 +85,17 @@ def row_of(name: str) -> Row:
         expected = torch.empty(0)
     profile = ModelProfile("safety", "tiny", "", None, room)
     try:
-        forward = choose_forward(RewardModel(model, None, profile, None))  # type: ignore[arg-type]
+        forward = choose_forward(
+            RewardModel(model, None, profile, None),  # type: ignore[arg-type]
+            options=EngineOptions(prefix_cache_bytes=CACHE_BYTES),
+        )
     except CheckpointError as error:
         return Row(name, "refused", None, None, _first_line(error).removeprefix(REFUSED))
     worst = max(float((found - expected).abs().max()) for found in companies(forward, texts))
-    return Row(name, way_of(forward), worst, float(expected.std()), forward.reason)
+    kept, reason = forward.prefix_cache is not None, forward.reason
+    if forward.path == "packed" and forward.shares_prefixes and not kept:
+        reason = f"{reason}; nothing kept: {forward.prefix_cache_reason}"
+    return Row(name, way_of(forward), worst, float(expected.std()), reason, kept)
 
 
 def way_of(forward: Forward) -> str:
@@ -121,7 +132,10 @@ def alone(model: Any, texts: list[Encoded]) -> Tensor:
 
 
 def companies(forward: Forward, texts: list[Encoded]) -> list[Tensor]:
-    """Rewards of all texts in order: together, in the reverse order, and one after the other."""
+    """Rewards of all texts in order: together, in the reverse order, and one after the other.
+
+    What keeps keys and values meets every text three times: cold, then behind what it has kept.
+    """
     together = forward.rewards(texts)
     reverse = forward.rewards(texts[::-1])[::-1]
     singly = [forward.rewards([text])[0] for text in sorted(texts, key=lambda t: t.num_tokens)]
@@ -139,12 +153,13 @@ def table(rows: list[Row]) -> str:
     served = [row for row in rows if row.way not in UNSERVED]
     counts = {way: sum(row.way == way for row in rows) for way in {row.way for row in rows}}
     told = ", ".join(f"{count} {way}" for way, count in sorted(counts.items(), key=_by_count))
+    told += f"; {sum(row.kept for row in rows)} keep prefixes"
     lines = [
         f"transformers {transformers.__version__}, {len(rows)} classes: {told}. The largest "
         f"difference of all is {max(row.difference or 0 for row in served):.0e}.",
         "",
-        "| class | way | difference | why |",
-        "|---|---|---|---|",
+        "| class | way | keeps prefixes | difference | why |",
+        "|---|---|---|---|---|",
         *map(str, rows),
     ]
     return "\n".join(lines)
@@ -156,9 +171,20 @@ def _by_count(item: tuple[str, int]) -> tuple[int, str]:
 
 def written_ways() -> dict[str, str]:
     """The way of each class as the guide has it."""
+    return {name: way for name, way, *_ in _written()}
+
+
+def written_keepers() -> set[str]:
+    """The classes that keep prefixes by the guide."""
+    return {name for name, _, kept, *_ in _written() if kept}
+
+
+def _written() -> list[list[str]]:
+    """The cells of the guide's rows."""
     text = GUIDE.read_text().split(BEGIN)[1].split(END)[0]
-    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
-    return {cells[1].strip(): cells[2].strip() for cells in rows if cells[1].strip() != "class"}
+    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return [row for row in cells if row[0] != "class"]
 
 
 def main() -> None:

@@ -3,7 +3,15 @@
 import pytest
 import transformers
 
-from tests.rm_core.engine.sweep import SPREAD_AT_LEAST, UNSERVED, Row, row_of, table, written_ways
+from tests.rm_core.engine.sweep import (
+    SPREAD_AT_LEAST,
+    UNSERVED,
+    Row,
+    row_of,
+    table,
+    written_keepers,
+    written_ways,
+)
 from tests.rm_core.engine.tiny_models import classes
 
 TOLERANCE = 1e-5
@@ -19,6 +27,7 @@ def test_a_class_gives_each_text_its_own_reward_in_any_company_or_is_refused(nam
     row = row_of(name)
 
     assert row.way == written_ways()[name], f"now: {row}"
+    assert row.kept == (name in written_keepers()), f"now: {row}"
     assert row.reason
     if row.way in UNSERVED:
         assert row.difference is None
@@ -46,6 +55,6 @@ def test_the_table_counts_the_ways_and_says_the_largest_difference() -> None:
 
     head, *_, last = table(rows).splitlines()
 
-    assert "3 classes: 2 padded, 1 refused" in head
+    assert "3 classes: 2 padded, 1 refused; 0 keep prefixes." in head
     assert head.endswith("The largest difference of all is 2e-07.")
-    assert last == "| C | refused |  | raised |"
+    assert last == "| C | refused |  |  | raised |"
