@@ -33,6 +33,7 @@ FORMATS, TEST_FORMATS = "training/data/formats", "tests/training/data/formats"
 CALIBRATION, TEST_CALIBRATION = "training/calibration", "tests/training/calibration"
 
 PLAN = _target(f"{PACKING}/plan.py", f"{TEST_PACKING}/test_plan.py")
+PATHS = _target(f"{PACKING}/paths.py", f"{TEST_PACKING}/test_paths.py")
 COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
 POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
 PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
@@ -106,6 +107,11 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **PREFIX_CACHE_MUTATIONS,
     **BATCH_MUTATIONS,
     **KNOWN_TEXT_MUTATIONS,
+    PATHS: [
+        ("num_keys = block - start + QUERIES if", "num_keys = TILE if"),
+        ("- tile * TILE < window", "- tile * TILE <= window"),
+        ("path[np.minimum(", "path[np.maximum("),
+    ],
     PLAN: [
         ("ids[: max(reads) + 1]", "ids"),
         ("if end - depth >= min_shared:", "if end - depth > min_shared:"),

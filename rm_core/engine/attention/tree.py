@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AttentionInterface
 
+from rm_core.engine.attention.by_path import path_attention
 from rm_core.engine.attention.kept import NO_RUNS, Capture, KeptRun, LayerRuns, layer_index
 from rm_core.engine.attention.masked import masked_attention
-from rm_core.engine.attention.merged import merged_attention
+from rm_core.engine.attention.merged import merged_attention, merged_attention_at
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
+from rm_core.engine.packing.paths import PathPlan
 from rm_core.engine.packing.plan import Pack
 
 ATTENTION_NAME = "rewardd_tree"
@@ -35,6 +39,7 @@ class TreePlan:
         kept: what a cache holds, by segment index; None for segments in the row. Empty where no
             segment is without rows.
         capture: takes the keys and values that the layers compute; None where nobody keeps them.
+        by_path: whether a text must get the same bits in any company; on the CPU alone.
     """
 
     pack: Pack
@@ -42,6 +47,7 @@ class TreePlan:
     read_rows: Tensor
     kept: tuple[KeptRun | None, ...] = ()
     capture: Capture | None = None
+    by_path: bool = False
 
     @classmethod
     def of(
@@ -51,6 +57,7 @@ class TreePlan:
         *,
         kept: Sequence[KeptRun | None] = (),
         capture: Capture | None = None,
+        by_path: bool = False,
     ) -> "TreePlan":
         """The plan's tensors on a device."""
         return cls(
@@ -59,6 +66,7 @@ class TreePlan:
             torch.from_numpy(pack.read_rows).to(device),
             tuple(kept),
             capture,
+            by_path,
         )
 
     def kept_of(self, module: torch.nn.Module) -> LayerRuns:
@@ -72,6 +80,21 @@ class TreePlan:
         """Hand on what a layer computed, if anybody keeps it; see `Capture`."""
         if self.capture is not None:
             self.capture(layer_index(module), key, value)
+
+    @cached_property
+    def path(self) -> PathPlan:
+        """The calls by path of all rows, made on first use."""
+        return PathPlan.of(self.pack)
+
+    def path_within(self, window: int) -> PathPlan:
+        """The calls by path of all rows, each of which sees the last `window` tokens alone."""
+        if window not in self._within:
+            self._within[window] = PathPlan.of(self.pack, window=window)
+        return self._within[window]
+
+    @cached_property
+    def _within(self) -> dict[int, PathPlan]:
+        return {}
 
     @cached_property
     def varlen(self) -> VarlenPlan:
@@ -114,6 +137,11 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if sliding_window is not None and sliding_window >= tree.pack.longest:
         sliding_window = None  # the window covers every sequence whole
+    if tree.by_path and softcap is None:
+        path = tree.path if sliding_window is None else tree.path_within(sliding_window)
+        count = tree.pack.num_tokens
+        out = path_attention(query, key, value, path, num_tokens=count, scale=scale, kept=kept)
+        return out, None
     plain = softcap is None and sliding_window is None and value.shape[-1] == query.shape[-1]
     if plain and query.device.type == "cpu":
         return merged_attention(query, key, value, tree.pack, scale=scale, kept=kept), None
@@ -131,6 +159,40 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
         kept=kept,
     )
     return out, None
+
+
+def tree_attention_at(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rows: NDArray[np.int64],
+    *,
+    tree: TreePlan,
+    scaling: float,
+    sliding_window: int | None,
+) -> Tensor:
+    """Attention of a few rows only, on the CPU, without gradients.
+
+    Args:
+        module: the calling attention layer.
+        query: of those rows, (1, heads, rows, head_dim); by path, filling may follow.
+        key: of the whole packed row, (1, key_value_heads, tokens, head_dim).
+        value: like key.
+        rows: row indices of the queries, ascending, each once, (rows,).
+        tree: the pack's structure.
+        scaling: factor on the dot products.
+        sliding_window: of tokens that a row sees; by path alone it may hide any.
+
+    Returns:
+        (1, as many rows as `query`, heads, head_dim).
+    """
+    kept = tree.kept_of(module)
+    if not tree.by_path:
+        return merged_attention_at(query, key, value, tree.pack, rows, scale=scaling, kept=kept)
+    path = PathPlan.of(tree.pack, rows=rows, window=sliding_window)
+    count = tree.pack.num_tokens
+    return path_attention(query, key, value, path, num_tokens=count, scale=scaling, kept=kept)
 
 
 AttentionInterface.register(ATTENTION_NAME, tree_attention)
