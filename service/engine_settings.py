@@ -36,8 +36,9 @@ class EngineSettings(BaseSettings):
     )
     deterministic: bool = Field(
         default=False,
-        description="Give a text the same bits in any company, on one machine; costs the sharing "
-        "of prefixes.",
+        description="Give a text the same bits in any company, on one machine with one "
+        "installation and number of threads; a little slower. Llama-shaped models on the CPU share "
+        "prefixes as they do otherwise, others don't.",
     )
     compile_layers: bool = Field(
         default=False,

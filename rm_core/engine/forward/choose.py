@@ -24,7 +24,7 @@ from rm_core.engine.forward.compiled import compiled_packed
 from rm_core.engine.forward.encoder import EncoderRows, encoder_rows
 from rm_core.engine.forward.keeping import keep_prefixes
 from rm_core.engine.forward.packed import PackedForward, PackedWay, packed_ways
-from rm_core.engine.forward.self_test import Trial, told
+from rm_core.engine.forward.self_test import Trial, company_texts, told, why_bits_differ
 from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.trunk.last_layer import read_all_rows
 from rm_core.engine.trunk.sliding_window import hidden_windows
@@ -80,7 +80,8 @@ def choose_forward(
         )
     obstacle = trunk_obstacle(model)
     if obstacle is None:
-        forward = _packed(model, _ways(model, heads, options), trial)
+        company = _company(model, max_length, trial) if options.deterministic else None
+        forward = _packed(model, _ways(model, heads, options), trial, company)
         if isinstance(forward, PackedForward):
             keep_prefixes(forward, trial, options)
         if not isinstance(forward, str):
@@ -114,14 +115,27 @@ def _ways(
     return [(way.name, way.make) for way in ways]
 
 
+def _company(model: Any, max_length: int, trial: Trial) -> list[Encoded]:
+    texts = company_texts(model, max_length)
+    return [text for text in texts if text.num_tokens >= trial.fewest_tokens]
+
+
 def _packed(
-    model: Any, ways: Sequence[tuple[str, Callable[[], PackedForward | EncoderRows]]], trial: Trial
+    model: Any,
+    ways: Sequence[tuple[str, Callable[[], PackedForward | EncoderRows]]],
+    trial: Trial,
+    company: Sequence[Encoded] | None,
 ) -> PackedForward | EncoderRows | str:
-    """The first packed way whose rewards are those of each text alone; else why none is."""
+    """The first packed way whose rewards are those of each text alone; else why none is.
+
+    Where there is a company, each of its texts must have the same bits in it as alone.
+    """
     original = model.config._attn_implementation
     failures: list[str] = []
     for name, make in ways:
         made = trial.tried(make, lambda made: torch.tensor(made.rewards(trial.texts)), way="packed")
+        if not isinstance(made, str) and company is not None:
+            made = why_bits_differ(made.rewards, company) or made
         if not isinstance(made, str):
             made.reason = "; ".join([made.reason, *failures])
             return made

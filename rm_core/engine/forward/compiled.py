@@ -32,6 +32,8 @@ class CompiledTrunk:
         ValueError: its layers are not where decoders have them.
     """
 
+    shares_exactly = False
+
     def __init__(self, model: Any, *, backend: str = "inductor") -> None:
         self._run = TransformersTrunk(model)
         apart = torch.compiler.disable(tree_attention)  # type: ignore[no-untyped-call]

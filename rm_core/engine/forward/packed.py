@@ -26,6 +26,11 @@ from rm_core.types import Encoded
 class TrunkRun(Protocol):
     """How a trunk is run over a packed row."""
 
+    @property
+    def shares_exactly(self) -> bool:
+        """Whether a text has the same bits in any company, with whatever it shares its prefixes."""
+        ...
+
     def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
         """Hidden states that the heads read: (tokens,) int64 → (reads, hidden)."""
         ...
@@ -51,6 +56,8 @@ class TransformersTrunk:
         skip_unread: whether the last layer's feed-forward half and the final norm run only where a
             head reads; without effect on models whose last layer's form is not known.
     """
+
+    shares_exactly = False
 
     def __init__(self, model: Any, *, skip_unread: bool = True) -> None:
         self._trunk = model.base_model
@@ -80,7 +87,7 @@ class PackedForward:
         reason: why this way was taken.
         share: whether common prefixes are computed once.
         deterministic: whether a text gets the same bits in any company, on one machine; costs
-            shared prefixes and some filling.
+            some filling, and shared prefixes where the trunk's run can't share them exactly.
     """
 
     path = "packed"
@@ -101,13 +108,13 @@ class PackedForward:
         deterministic: bool = False,
     ) -> None:
         self.reason = reason
-        self.shares_prefixes = share and not deterministic
         self._device = model.device
         self._heads = ScalarHeads([model.score, *heads]) if isinstance(heads, Sequence) else heads
         self._deterministic = deterministic
-        if deterministic:
-            fix_product_shapes(model.base_model)
         self._run = TransformersTrunk(model) if run is None else run
+        self.shares_prefixes = share and (self._run.shares_exactly or not deterministic)
+        if deterministic and not self._run.shares_exactly:
+            fix_product_shapes(model.base_model)
         self._ahead: _PlannedTexts | None = None
 
     def plan_ahead(self, texts: Sequence[Encoded]) -> None:
@@ -191,7 +198,8 @@ class PackedForward:
         kept: Sequence[KeptRun | None] = (),
         capture: Capture | None = None,
     ) -> Tensor:
-        tree = TreePlan.of(pack, self._device, kept=kept, capture=capture)
+        by_path = self._run.shares_exactly
+        tree = TreePlan.of(pack, self._device, kept=kept, capture=capture, by_path=by_path)
         return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
 
 
@@ -274,9 +282,10 @@ def packed_ways(
     def chunks() -> PackedForward:
         return PackedForward(
             model,
-            run=ChunkedTrunk(model.base_model),
+            run=ChunkedTrunk(model.base_model, deterministic=options.deterministic),
             heads=heads,
             reason="Llama-shaped decoder on the CPU, run chunk by chunk",
+            deterministic=options.deterministic,
         )
 
     ways = [PackedWay("with every row of the last layer", partial(layers, skip_unread=False))]
@@ -284,11 +293,7 @@ def packed_ways(
         ways.insert(
             0, PackedWay("with the last layer cut short", partial(layers, skip_unread=True))
         )
-    if (
-        model.device.type == "cpu"
-        and not options.deterministic
-        and is_llama_shaped(model.base_model)
-    ):
+    if model.device.type == "cpu" and is_llama_shaped(model.base_model):
         ways.insert(0, PackedWay("chunk by chunk", chunks))
     return ways
 

@@ -32,6 +32,9 @@ _SHORTEST = 16
 LONG_TEXTS = (256, 160)
 """Lengths at which attention that picks blocks, or pools, does what short texts can't show."""
 
+_COMPANY = (300, 80, 37, 1)
+"""Lengths of texts that share nothing; others are made of them."""
+
 _LARGE = 500_000_000
 """Parameters beyond which long texts are left out: they would take a CPU half a minute."""
 
@@ -61,6 +64,34 @@ def texts_of_lengths(model: Any, lengths: Sequence[int]) -> list[Encoded]:
     end = _end_of_text(model)
     rows = _random_ids(model, len(lengths), max(lengths))
     return [_text(row[:length], end) for row, length in zip(rows, lengths, strict=True)]
+
+
+def company_texts(model: Any, max_length: int) -> list[Encoded]:
+    """Random texts in which each meets others that share some of it, of several lengths.
+
+    Long ones where the model is small: what depends on company may do so at some lengths alone.
+    """
+    lengths = [length for length in _COMPANY if model.num_parameters() <= _LARGE or length < 100]
+    texts = texts_of_lengths(model, [min(length, max_length) for length in lengths])
+    longest = texts[0].input_ids
+    return texts + [
+        Encoded((*longest[:shared], *text.input_ids), shared + text.read_position)
+        for text, shared in zip(texts[1:], (70, 270), strict=False)
+        if shared + text.num_tokens <= max_length and shared < len(longest)
+    ]
+
+
+def why_bits_differ(
+    rewards: Callable[[Sequence[Encoded]], Sequence[Sequence[float]]], company: Sequence[Encoded]
+) -> str | None:
+    """What there is to say against a forward that must give a text the same bits in any company."""
+    together = rewards(company)
+    differing = sum(
+        list(rewards([text])[0]) != list(row) for text, row in zip(company, together, strict=True)
+    )
+    if differing == 0:
+        return None
+    return f"{differing} of {len(company)} texts have other bits alone than in company"
 
 
 def is_read_whole(model: Any) -> bool:

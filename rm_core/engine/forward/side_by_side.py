@@ -42,6 +42,8 @@ class SideBySide:
         count: of adapters.
     """
 
+    shares_exactly = False
+
     def __init__(self, run: TrunkRun, rows: AdapterRows, count: int) -> None:
         self._run = run
         self._rows = rows

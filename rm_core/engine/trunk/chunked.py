@@ -17,9 +17,13 @@ from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from rm_core.engine.attention import TreePlan, tree_attention
-from rm_core.engine.attention.merged import merged_attention_at
+from rm_core.engine.attention.tree import tree_attention_at
+from rm_core.engine.elementwise import in_whole_vectors
 from rm_core.engine.trunk.products.base import EnterRows, MakeProduct
+from rm_core.engine.trunk.products.fixed_shapes import FixedShapes
 from rm_core.engine.trunk.products.mm import MmProduct
+from rm_core.engine.trunk.rotary import angles_by_position
+from rm_core.engine.trunk.row_shapes import SIZES, RowShapes, random_row, tried_shapes
 from rm_core.engine.trunk.sliding_window import layer_windows
 
 CHUNK_BYTES = 6 * 2**20
@@ -65,6 +69,12 @@ class ChunkedTrunk:
         rows: of a chunk; None for as many as suit the cache.
         product: how linear layers multiply.
         enter: told before products of which rows they are, for products that ask whose those are.
+        deterministic: whether a row has the same bits in any company: chunks have fixed sizes, and
+            attention goes by path.
+
+    Raises:
+        PlaceMatters: `deterministic` is asked for, and this machine's kernels round a row by its
+            place.
     """
 
     def __init__(
@@ -74,7 +84,9 @@ class ChunkedTrunk:
         rows: int | None = None,
         product: MakeProduct = MmProduct,
         enter: EnterRows | None = None,
+        deterministic: bool = False,
     ) -> None:
+        product = FixedShapes(product) if deterministic else product
         self._trunk = trunk
         self._products = {
             linear: product(linear) for layer in trunk.layers for linear in _projections(layer)
@@ -92,6 +104,27 @@ class ChunkedTrunk:
         self._head_dim = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
         )
+        self.shares_exactly = deterministic
+        self._shapes: RowShapes | None = None
+        if deterministic:
+            self._shapes = self._tried_shapes()
+
+    @torch.inference_mode()
+    def _tried_shapes(self) -> RowShapes:
+        """The sizes of chunks in which all that a layer does to a row gives it the same bits."""
+        layer = self._trunk.layers[0]
+        weight: Tensor = layer.self_attn.q_proj.weight
+        angles = random_row(self._head_dim, weight.dtype)
+
+        def half_layers(rows: Tensor) -> Tensor:
+            self._shapes = RowShapes((len(rows),))
+            cos, sin = (angle.repeat(len(rows), 1) for angle in (angles.cos(), angles.sin()))
+            projected = self._projected(layer, rows, cos, sin, "qkv")
+            self._feed_forward(layer, rows, projected[0])
+            return torch.cat([*projected, rows], dim=1)
+
+        sizes = [size for size in SIZES if size <= max(self._rows, SIZES[-1])]
+        return tried_shapes(half_layers, random_row(weight.shape[1], weight.dtype), sizes)
 
     def __call__(self, input_ids: Tensor, tree: TreePlan) -> Tensor:
         """Hidden states that the heads read.
@@ -104,26 +137,53 @@ class ChunkedTrunk:
             (reads, hidden), after the final norm.
         """
         trunk = self._trunk
-        hidden = trunk.embed_tokens(input_ids)
-        cos, sin = (table[0] for table in trunk.rotary_emb(hidden[None], tree.position_ids[None]))
+        positions = self._filled(tree.position_ids)
+        hidden = trunk.embed_tokens(self._filled(input_ids))
+        cos, sin = self._angles(hidden, positions, tree)
         *layers, last = trunk.layers
         for layer in layers:
             attended = self._attend(layer, hidden, cos, sin, tree)
             self._feed_forward(layer, hidden, attended)
         rows, order = np.unique(tree.pack.read_rows, return_inverse=True)
-        if FEW_READS * len(rows) <= len(hidden) and self._sees_all(last, tree):
+        at = self._filled(torch.from_numpy(rows))
+        if FEW_READS * len(rows) <= len(hidden) and self._can_attend_at(last, tree):
             attended = self._attend_at(last, hidden, cos, sin, tree, rows)
         else:
-            attended = self._attend(last, hidden, cos, sin, tree)[torch.from_numpy(rows)]
-        read = hidden[torch.from_numpy(rows)]
+            attended = self._attend(last, hidden, cos, sin, tree)[at]
+        read = hidden[at]
         self._feed_forward(last, read, attended, at=rows)
-        normed: Tensor = trunk.norm(read)
-        return normed[torch.from_numpy(order)]
+        normed = [trunk.norm(read[chunk]) for chunk in self._cut(len(read))]
+        return torch.cat(normed)[torch.from_numpy(order)]
 
-    def _sees_all(self, layer: Any, tree: TreePlan) -> bool:
-        """Whether the layer's window, if it has one, covers every sequence whole."""
+    def _chunks(self, count: int, at: NDArray[np.int64] | None = None) -> Iterator[slice]:
+        """Chunks of so many rows: of the pack, or of those gathered from its rows `at`."""
+        for rows in self._cut(count):
+            if self._enter is not None:
+                self._enter(rows, at)
+            yield rows
+
+    def _cut(self, count: int) -> list[slice]:
+        if self._shapes is not None:
+            return self._shapes.cut(count)
+        step = self._rows
+        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def _filled(self, indices: Tensor) -> Tensor:
+        """Row indices, or ids, with zeros behind them where chunks have fixed sizes."""
+        missing = 0 if self._shapes is None else self._shapes.padded(len(indices)) - len(indices)
+        return nn.functional.pad(indices, (0, missing)) if missing else indices
+
+    def _angles(self, hidden: Tensor, positions: Tensor, tree: TreePlan) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the rotary embedding, (rows, head_dim) each."""
+        if self._shapes is not None:
+            return angles_by_position(self._trunk.rotary_emb, hidden, positions, tree.pack.longest)
+        cos, sin = self._trunk.rotary_emb(hidden[None], positions[None])
+        return cos[0], sin[0]
+
+    def _can_attend_at(self, layer: Any, tree: TreePlan) -> bool:
+        """Whether a few rows' attention can be had alone."""
         window = self._windows[layer.self_attn]
-        return window is None or window >= tree.pack.longest
+        return tree.by_path or window is None or window >= tree.pack.longest
 
     def _attend_at(
         self,
@@ -136,52 +196,29 @@ class ChunkedTrunk:
     ) -> Tensor:
         """The last layer's attention of the rows that are read alone, (rows, heads · head_dim)."""
         attention = layer.self_attn
-        key, value = (
-            hidden.new_empty(len(hidden), self._products[projection].out_features)
-            for projection in (attention.k_proj, attention.v_proj)
-        )
-        for chunk in self._chunks(len(hidden)):
-            normed = self._norm(layer.input_layernorm, hidden[chunk])
-            self._products[attention.k_proj].into(normed, key[chunk])
-            self._products[attention.v_proj].into(normed, value[chunk])
-            self._rotate(key[chunk], getattr(attention, "k_norm", None), cos[chunk], sin[chunk])
-        at = torch.from_numpy(rows)
-        if self._enter is not None:
-            self._enter(slice(0, len(rows)), rows)
-        query = self._products[attention.q_proj](layer.input_layernorm(hidden[at]))
-        self._rotate(query, getattr(attention, "q_norm", None), cos[at], sin[at])
+        key, value = self._projected(layer, hidden, cos, sin, "kv")
+        at = self._filled(torch.from_numpy(rows))
+        (query,) = self._projected(layer, hidden[at], cos[at], sin[at], "q", rows)
         keys, values = self._by_head(key), self._by_head(value)
         tree.take(attention, keys, values)
-        out = merged_attention_at(
+        out = tree_attention_at(
+            attention,
             self._by_head(query),
             keys,
             values,
-            tree.pack,
             rows,
-            scale=attention.scaling,
-            kept=tree.kept_of(attention),
+            tree=tree,
+            scaling=attention.scaling,
+            sliding_window=self._windows[attention],
         )
-        return out.view(len(rows), -1)
+        return out.view(len(at), -1)
 
     def _attend(
         self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor, tree: TreePlan
     ) -> Tensor:
         """The layer's attention before its output projection, (tokens, heads · head_dim)."""
         attention = layer.self_attn
-        query, key, value = (
-            hidden.new_empty(len(hidden), self._products[projection].out_features)
-            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        for rows in self._chunks(len(hidden)):
-            normed = self._norm(layer.input_layernorm, hidden[rows])
-            for projection, out in (
-                (attention.q_proj, query),
-                (attention.k_proj, key),
-                (attention.v_proj, value),
-            ):
-                self._products[projection].into(normed, out[rows])
-            self._rotate(query[rows], getattr(attention, "q_norm", None), cos[rows], sin[rows])
-            self._rotate(key[rows], getattr(attention, "k_norm", None), cos[rows], sin[rows])
+        query, key, value = self._projected(layer, hidden, cos, sin, "qkv")
         out, _ = tree_attention(
             attention,
             self._by_head(query),
@@ -194,13 +231,31 @@ class ChunkedTrunk:
         )
         return out.view(len(hidden), -1)
 
-    def _chunks(self, count: int, at: NDArray[np.int64] | None = None) -> Iterator[slice]:
-        """Chunks of so many rows: of the pack, or of those gathered from its rows `at`."""
-        for start in range(0, count, self._rows):
-            rows = slice(start, min(start + self._rows, count))
-            if self._enter is not None:
-                self._enter(rows, at)
-            yield rows
+    def _projected(
+        self,
+        layer: Any,
+        hidden: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        which: str,
+        at: NDArray[np.int64] | None = None,
+    ) -> list[Tensor]:
+        """Those of queries, keys and values that are asked for by "q", "k" and "v", rotated.
+
+        Returns:
+            (rows, heads · head_dim) each.
+        """
+        attention = layer.self_attn
+        products = [self._products[getattr(attention, f"{name}_proj")] for name in which]
+        outs = [hidden.new_empty(len(hidden), product.out_features) for product in products]
+        for rows in self._chunks(len(hidden), at):
+            normed = self._norm(layer.input_layernorm, hidden[rows])
+            for name, product, out in zip(which, products, outs, strict=True):
+                product.into(normed, out[rows])
+                if name != "v":
+                    norm = getattr(attention, f"{name}_norm", None)
+                    self._rotate(out[rows], norm, cos[rows], sin[rows])
+        return outs
 
     def _norm(self, norm: Any, rows: Tensor) -> Tensor:
         """A layer's norm over hidden states, (rows, hidden)."""
@@ -221,7 +276,8 @@ class ChunkedTrunk:
         first, second = x[..., :half], x[..., half:]
         cos, sin = cos[:, None, :half], sin[:, None, :half]  # both halves of the tables are equal
         turned = first * sin
-        first.mul_(cos).addcmul_(second, sin, value=-1)
+        # Not by `addcmul_`, which rounds by vector instructions in another way than without.
+        first.mul_(cos).sub_(second * sin)
         second.mul_(cos).add_(turned)
 
     def _by_head(self, flat: Tensor) -> Tensor:
@@ -274,13 +330,12 @@ def _rows_for(trunk: Any) -> int:
 
 
 def _activate(function: Any, gate: Tensor) -> Tensor:
-    """The activation function, in place where torch offers that."""
-    activated: Tensor = (
-        nn.functional.silu(gate, inplace=True)
-        if type(function) in {nn.SiLU, SiLUActivation}
-        else function(gate)
-    )
-    return activated
+    """The activation function, in place; contiguous."""
+    if type(function) in {nn.SiLU, SiLUActivation}:
+        in_whole_vectors(lambda part: nn.functional.silu(part, inplace=True), gate)
+    else:
+        in_whole_vectors(lambda part: part.copy_(function(part)), gate)
+    return gate
 
 
 def _projections(layer: Any) -> list[Any]:

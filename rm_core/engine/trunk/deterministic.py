@@ -3,7 +3,11 @@
 A matrix product's rounding depends on its shape: libraries choose blocking and kernels by the
 number of rows. Given one shape, each row's result depends on that row alone, wherever it stands. So
 every linear layer works on chunks of exactly `ROWS` rows, the last one filled up with zeros.
-Attention is run for each text by itself, without shared prefixes, because merging parts rounds too.
+
+Llama-shaped trunks on the CPU are run so by `chunked`, in chunks of several sizes where those round
+alike (`row_shapes`), with attention by path, which shares prefixes. Of other trunks the linear
+layers are changed here, and attention is run for each text by itself, because merging parts rounds
+too.
 
 What holds on one machine with one thread count need not hold on another: it is the library's choice
 of kernel that must not change.

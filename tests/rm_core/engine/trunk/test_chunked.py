@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fastest_packed
-from rm_core.engine.options import EngineOptions
 from rm_core.engine.trunk.chunked import (
     ChunkedTrunk,
     is_llama_shaped,
@@ -72,10 +71,6 @@ def test_a_trunk_with_a_part_more_is_not_taken() -> None:
 def test_the_cpu_runs_llama_shaped_models_chunk_by_chunk() -> None:
     assert "chunk by chunk" in fastest_packed(make_model("llama")).reason
     assert "chunk" not in fastest_packed(make_model("gpt2")).reason
-    assert (
-        "chunk"
-        not in fastest_packed(make_model("llama"), options=EngineOptions(deterministic=True)).reason
-    )
 
 
 def test_only_a_norm_that_computes_the_root_mean_square_is_run_as_one() -> None:

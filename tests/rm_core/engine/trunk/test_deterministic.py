@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
-from rm_core.engine.forward.packed import PackedForward
+from rm_core.engine.forward.packed import PackedForward, fastest_packed
+from rm_core.engine.options import EngineOptions
 from rm_core.engine.trunk.deterministic import ROWS, fix_product_shapes, in_fixed_chunks
-from rm_core.types import Encoded
+from rm_core.types import Encoded, ReadPosition
 from tests.models import make_model
 
 
@@ -30,6 +31,84 @@ def test_the_ordinary_way_does_differ_in_its_last_bits() -> None:
 
     assert together != alone
     assert torch.allclose(torch.tensor(together), torch.tensor(alone), atol=1e-5)
+
+
+SHARING = {
+    "llama": {"hidden_size": 66, "num_attention_heads": 3, "num_key_value_heads": 1},
+    "qwen2": {},
+    "qwen3": {},
+    "mistral": {"sliding_window": 130},
+}
+
+
+def company(seed: int) -> list[Encoded]:
+    """Up to 64 texts: groups that branch at odd places, their prompts, and texts of their own."""
+    rng = random.Random(seed)
+    texts: list[Encoded] = []
+    for length in (9, 61, 250, 257):
+        prompt = random_text(rng, length)
+        texts.append(prompt)
+        for _ in range(4):
+            ids = (*prompt.input_ids, *random_text(rng, rng.randrange(1, 200)).input_ids)
+            extra = (ReadPosition(rng.randrange(len(ids)), 0, 1, "a"),)
+            texts.append(Encoded(ids, len(ids) - 1, extra_positions=extra))
+    texts += [random_text(rng, rng.randrange(1, 300)) for _ in range(12)]
+    return texts
+
+
+def rows_of(forward: PackedForward, texts: list[Encoded]) -> list[list[list[float]]]:
+    """Of each text its rewards, (reads, heads)."""
+    found = iter(forward.rewards(texts))
+    return [[next(found) for _ in range(1 + len(text.extra_positions))] for text in texts]
+
+
+@pytest.mark.parametrize("architecture", SHARING)
+def test_shared_prefixes_leave_a_text_its_bits(architecture: str) -> None:
+    model = make_model(architecture, seed=3, **SHARING[architecture])
+    with torch.no_grad():
+        for module in model.base_model.modules():
+            if isinstance(module, torch.nn.Linear) and module.bias is not None:
+                module.bias.normal_()
+    ordinary = PackedForward(model, share=False)
+    texts, rng = company(4), random.Random(5)
+    expected = torch.tensor(ordinary.rewards(texts))
+    head = torch.nn.Linear(model.score.in_features, 1)
+    heads = [head]
+    forward = fastest_packed(model, heads=heads, options=EngineOptions(deterministic=True))
+    assert forward.shares_prefixes
+
+    alone = [rows_of(forward, [text])[0] for text in texts]
+
+    assert torch.allclose(torch.tensor(forward.rewards(texts))[:, :1], expected, atol=1e-5)
+    for count in (2, 5, 17, 64):
+        some = rng.choices(range(len(texts)), k=count)
+        assert rows_of(forward, [texts[i] for i in some]) == [alone[i] for i in some]
+
+
+BITS_BY_THREADS = """
+import torch
+from tests.models import make_model
+from tests.rm_core.engine.trunk.test_deterministic import company
+from rm_core.engine.forward.packed import fastest_packed
+from rm_core.engine.options import EngineOptions
+for threads in (1, 2, 3):
+    torch.set_num_threads(threads)
+    model = make_model("llama", hidden_size=192, intermediate_size=704, num_attention_heads=3,
+                       num_key_value_heads=3)
+    forward = fastest_packed(model, options=EngineOptions(deterministic=True))
+    texts = [text.__class__(text.input_ids, text.read_position) for text in company(6)]
+    together = forward.rewards(texts)
+    print(all(forward.rewards([text]) == [row] for text, row in zip(texts[::5], together[::5])))
+"""
+
+
+def test_any_number_of_threads_leaves_a_text_its_bits() -> None:
+    """Threads cut element-wise work anywhere; 192 · 704 elements are enough to be cut."""
+    found = subprocess.run(
+        [sys.executable, "-c", BITS_BY_THREADS], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == ["True"] * 3
 
 
 def test_deterministic_rewards_are_the_models_own() -> None:
