@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from rm_client.errors import InvalidReply, NotAuthorized, NotFound, Overloaded, RequestRefused
-from rm_client.models import ErrorReply, FailedReply, ProblemReply
+from rm_client.models import ErrorReply, FailedReply
+from rm_client.models_problem import ProblemReply
 from rm_client.retry import RawReply
 
 T = TypeVar("T")

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rm_client.models import ErrorReply, ProblemReply
+    from rm_client.models import ErrorReply
+    from rm_client.models_problem import ProblemReply
 
 
 class RewardClientError(Exception):

@@ -280,12 +280,19 @@ class ResponseReply(Received):
 
     safety: RewardReply | None = Field(default=None, description="Absent if not loaded.")
     helpfulness: RewardReply | None = Field(default=None, description="Absent if not loaded.")
-    selected: Role = Field(description="Whose reward the selection rule took.")
-    selected_reward: float = Field(
-        description="The selected model's reward after its calibration, which is the identity "
-        "unless the checkpoint carries one; σ of it is the selected score."
+    rewards: dict[str, RewardReply] = Field(
+        default={}, description="Of further models, by name; absent where none is loaded."
     )
-    num_tokens: int = Field(description="Tokens that were read, the longer of the two models'.")
+    selected: Role | None = Field(
+        default=None,
+        description="Whose reward the selection rule took; absent where neither is loaded.",
+    )
+    selected_reward: float | None = Field(
+        default=None,
+        description="The selected model's reward after its calibration, which is the identity "
+        "unless the checkpoint carries one; σ of it is the selected score. Absent with `selected`.",
+    )
+    num_tokens: int = Field(description="Tokens that were read, the longest of the models'.")
     warnings: list[TextWarning] = Field(
         description="What the caller may want to know about the text as it was read: truncated "
         "(its left was cut), response_truncated (the response's own too), missing_eos (it doesn't "
@@ -297,7 +304,11 @@ class ResponseReply(Received):
 
     @property
     def selected_score(self) -> float:
-        """The selected model's score, in (0, 1)."""
+        """The selected model's score, in (0, 1).
+
+        Raises:
+            ValueError: nothing is selected: neither a safety nor a helpfulness model is loaded.
+        """
         own = self.safety if self.selected == "safety" else self.helpfulness
         if own is None:
             raise ValueError(f"the reply selects {self.selected} and doesn't hold it")
@@ -319,9 +330,9 @@ class GroupReply(Received):
     )
     num_duplicates: int = Field(description="Responses that equal an earlier one to the letter.")
     duplicates: list[int] = Field(description="Their indices; the first of equals is not listed.")
-    degenerate: bool = Field(
+    degenerate: bool | None = Field(
         description="True if std < 1e-4: the rewards are equal but for rounding, so that the group "
-        "teaches nothing and its advantages are noise."
+        "teaches nothing and its advantages are noise. Null where nothing is selected."
     )
 
 
@@ -354,10 +365,21 @@ class RankingReply(Received):
 
 
 class ComparisonReply(RankingReply):
-    """A prompt's responses ranked by the selected reward, and by each model."""
+    """A prompt's responses ranked by the selected reward, and by each model.
+
+    Where neither safety nor helpfulness is loaded only the further models' rankings are there.
+    """
+
+    winner: int | None = Field(default=None, description="By the selected reward.")
+    ranking: list[int] = Field(default=[], description="By the selected reward.")
+    ranks: list[int] = Field(default=[], description="By the selected reward.")
+    probabilities: list[list[float]] = Field(default=[], description="By the selected reward.")
 
     safety: RankingReply | None = Field(default=None, description="Absent if not loaded.")
     helpfulness: RankingReply | None = Field(default=None, description="Absent if not loaded.")
+    rewards: dict[str, RankingReply] = Field(
+        default={}, description="By further models, by name; absent where none is loaded."
+    )
     responses: list[ResponseReply] = Field(description="The rewards and scores of each response.")
 
 
@@ -373,23 +395,3 @@ class CompareReply(Received, Generic[ComparisonT_co]):
     """The reply of /compare, in the order of the request."""
 
     items: list[ComparisonT_co]
-
-
-class ProblemItemReply(Received):
-    """One thing that is wrong, and where."""
-
-    pointer: str = Field(examples=["/items/3/response"])
-    code: str = Field(examples=["missing_field"])
-    detail: str
-
-
-class ProblemReply(Received):
-    """RFC 9457 problem document."""
-
-    type: str = Field(examples=["urn:rewardd:problem:invalid_items"])
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[ProblemItemReply] | None = None
-    errors_left_out: int | None = None

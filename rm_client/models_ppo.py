@@ -234,6 +234,9 @@ class PpoItemReply(Received):
     id: str | int | None = None
     safety: RewardReply | None = Field(default=None, description="Absent if not loaded.")
     helpfulness: RewardReply | None = Field(default=None, description="Absent if not loaded.")
+    rewards: dict[str, RewardReply] = Field(
+        default={}, description="Of further models, by name; absent where none is loaded."
+    )
     selected: Role = Field(description="Whose reward the selection rule took.")
     logit: float = Field(description="LOGIT of the selected score: its calibrated reward.")
     whitened: float = Field(

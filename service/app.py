@@ -72,7 +72,7 @@ def create_app(
         clock=clock,
         caches_per_key=keys.are_several if per_key is None else per_key,
     )
-    registry.require_reward(settings, state.rule.roles)
+    registry.require_reward(settings, state.rule.names)
     routes = (*_SCORING_ROUTES, *registry.paths(settings))
     instruments.registry.register(CacheCollector(scorer.cache_stats))
     instruments.prepare(routes, scorer.profiles, settings.max_queue_items)

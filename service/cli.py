@@ -54,6 +54,15 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
             help="Directory or hub name of the helpfulness reward model.", show_default="none"
         ),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further reward model by a name of your own, or one label of a checkpoint with "
+            "several; may be given several times.",
+            metavar="NAME=DIRECTORY[#LABEL]",
+            show_default="none",
+        ),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where they run.", show_default="auto"),
@@ -94,6 +103,7 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
             config,
             safety_model=safety_model,
             helpfulness_model=helpfulness_model,
+            models=model,
             device=device,
             dtype=dtype,
             host=host,
@@ -155,8 +165,8 @@ def run(settings: "Settings") -> int:
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
     log = structlog.get_logger(__name__)
-    models = {"safety": settings.safety_model, "helpfulness": settings.helpfulness_model}
-    log.info("loading", **models)
+    models = settings.sources()
+    log.info("loading", **{name: source.told for name, source in models.items()})
     # Each thread that ever ran an operation keeps OpenMP workers until it ends, and with more of
     # them than cores in the process they all sleep between operations: waking them costs a small
     # forward half its speed. So the models are loaded by a thread that ends, and only the device

@@ -1,12 +1,17 @@
 """The settings of the models and of the engine that runs them."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from rm_core.checkpoint.source import ModelSource
 from rm_core.engine.options import DEFAULT_REWARD_CACHE_BYTES, EngineOptions
+from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides, Rendering
+from rm_core.types import ModelName
+from service.named_models import MAX_MODELS, NamedModel, read_models
 from service.setting_sources import PREFIX
 
 
@@ -22,6 +27,24 @@ class EngineSettings(BaseSettings):
     )
     helpfulness_model: str | None = Field(
         default=None, description="Directory or hub name of the helpfulness reward model."
+    )
+    models: Annotated[dict[ModelName, NamedModel], NoDecode] = Field(
+        default={},
+        max_length=MAX_MODELS,
+        description="Further reward models, each by a name of one's own: NAME=DIRECTORY, separated "
+        'by commas, or a table of NAME = "DIRECTORY" in the TOML file. Of a checkpoint with '
+        "several labels DIRECTORY#LABEL is one of them. A table for a model (or JSON) may also say "
+        "label, layer, rendering, temperature, bias. Their rewards stand in `rewards` of replies.",
+    )
+    safety_layer: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="After how many of its layers the safety model is read, before the final norm; "
+        "those above are not loaded. By default what its manifest says, or all.",
+    )
+    helpfulness_layer: int | None = Field(
+        default=None, ge=1, le=10_000, description="The same for the helpfulness model."
     )
     device: str = Field(
         default="auto",
@@ -84,13 +107,34 @@ class EngineSettings(BaseSettings):
 
     def contract_overrides(self) -> dict[str, ContractOverrides]:
         """What these settings change of how the models read texts, by the models' names."""
+        renderings = {"safety": self.safety_rendering, "helpfulness": self.helpfulness_rendering}
+        renderings |= {name: model.rendering for name, model in self.models.items()}
         return {
-            role: ContractOverrides(self.read_position, rendering, self.template_date)
-            for role, rendering in (
-                ("safety", self.safety_rendering),
-                ("helpfulness", self.helpfulness_rendering),
-            )
+            name: ContractOverrides(self.read_position, rendering, self.template_date)
+            for name, rendering in renderings.items()
         }
+
+    def sources(self) -> dict[ModelName, ModelSource]:
+        """What is loaded, by the models' names: safety, helpfulness, then the further ones.
+
+        Raises:
+            ConfigurationError: a layer is set of a model that isn't named.
+        """
+        found: dict[ModelName, ModelSource] = {}
+        for role, name, layer in (
+            ("safety", self.safety_model, self.safety_layer),
+            ("helpfulness", self.helpfulness_model, self.helpfulness_layer),
+        ):
+            if name is not None:
+                found[role] = replace(ModelSource.of(name), layer=layer)
+            elif layer is not None:
+                raise ConfigurationError(f"{role}_layer is set, but no {role}_model is named")
+        return found | {name: model.source() for name, model in self.models.items()}
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return read_models(value)
 
     def engine_options(self) -> EngineOptions:
         """How the engine is to run them."""

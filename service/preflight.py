@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rm_core.checkpoint.files import ADAPTER_CONFIG, inspect_files, resolve_directory
 from rm_core.errors import ConfigurationError
-from rm_core.types import ROLES
 from service.dialects import registry
 from service.http.provenance import read_secret
 from service.settings import Settings
@@ -24,16 +23,15 @@ def check_settings(settings: Settings) -> None:
         ConfigurationError: no model is named, or a file or directory can't be used as it should.
         CheckpointError: a model's directory holds no checkpoint that could be served.
     """
-    models = {"safety": settings.safety_model, "helpfulness": settings.helpfulness_model}
-    named = [name for name in models.values() if name is not None]
-    if not named:
+    sources = settings.sources()
+    if not sources:
         raise ConfigurationError(
             "no reward model is named; name a safety or helpfulness model: rewardd serve "
             "--helpfulness-model DIRECTORY (or --safety-model; `rewardd demo` makes two to try)"
         )
-    for name in named:
-        _check_checkpoint(name)
-    registry.require_reward(settings, [role for role in ROLES if models[role] is not None])
+    for source in sources.values():
+        _check_checkpoint(source.name)
+    registry.require_reward(settings, tuple(sources))
     settings.read_api_keys()
     if settings.hmac_secret_file is not None:
         read_secret(settings.hmac_secret_file)

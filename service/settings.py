@@ -3,6 +3,7 @@
 Precedence: flags, environment, TOML file, defaults. The models' are in `engine_settings`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -11,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsError
 
 from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
+from rm_core.types import ModelName
 from service.engine_settings import EngineSettings
 from service.setting_sources import (
     explained,
@@ -37,7 +39,11 @@ DialectName = Literal[
 ]
 """Other projects' HTTP contracts; see docs/guides/dialects.md."""
 
-RewardKind = Literal[
+RewardKind = str
+"""Which number a dialect gives a text, one of `reward_kinds`: calibrated, or the head's own
+(`raw_`), or whitened."""
+
+_OF_ROLES: tuple[RewardKind, ...] = (
     "selected",
     "helpfulness",
     "safety",
@@ -45,8 +51,18 @@ RewardKind = Literal[
     "raw_helpfulness",
     "raw_safety",
     "whitened",
-]
-"""Which number a dialect gives a text: calibrated, or the head's own (`raw_`), or whitened."""
+)
+
+
+def reward_kinds(further: Iterable[ModelName]) -> tuple[RewardKind, ...]:
+    """Every kind of reward that may be asked for, with those of further models by their names."""
+    return (*_OF_ROLES, *(kind for name in further for kind in (name, f"raw_{name}")))
+
+
+def model_of_kind(kind: RewardKind) -> ModelName | None:
+    """The model whose reward a kind is; None where that is the rule's or a stream's to say."""
+    name = kind.removeprefix("raw_")
+    return None if name in {"selected", "whitened"} else name
 
 
 Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
@@ -225,8 +241,9 @@ class Settings(EngineSettings):
     dialect_reward: RewardKind = Field(
         default="selected",
         description="The number that dialects return, calibrated: the reward that the safety rule "
-        "selects, or one model's; with raw_ in front the model's own number before calibration; "
-        "or the selected one whitened by a stream. A trainer's address overrides it with ?reward=.",
+        "selects, or one model's by its name; with raw_ in front the model's own number before "
+        "calibration; or the selected one whitened by a stream. A trainer's address overrides it "
+        "with ?reward=.",
     )
     dialect_stream: str = Field(
         default="default",
@@ -271,6 +288,9 @@ class Settings(EngineSettings):
             raise ValueError(
                 "max_request_tokens must not exceed max_queue_tokens: such a request never fits"
             )
+        kinds = reward_kinds(self.models)
+        if self.dialect_reward not in kinds:
+            raise ValueError(f"dialect_reward must be one of {', '.join(kinds)}")
         return self
 
     @classmethod

@@ -74,6 +74,13 @@ _WHO: Flags = {
     "helpfulness_model": _option(
         str | None, None, "Likewise, the helpfulness model.", show_default="none"
     ),
+    "model": _option(
+        list[str] | None,
+        None,
+        "Likewise, a further model by a name of your own (NAME=DIRECTORY), or one label of a "
+        "checkpoint with several (NAME=DIRECTORY#LABEL); may be given several times.",
+        show_default="none",
+    ),
     "device": _option(str, "auto", "In this process: where they run.", metavar=DEVICES),
     "dtype": _option(DType, "auto", "In this process: numbers of the forward pass."),
     "max_pack_tokens": _option(int, 8192, "In this process: tokens of one forward pass.", min=1),

@@ -23,11 +23,13 @@ from rm_client.models import (
     ScoreItem,
 )
 from rm_core import __version__
+from rm_core.checkpoint.source import ModelSource
 from rm_core.engine.packing.offline import DEFAULT_PACK_ITEMS, OfflineOutcome, OfflineScorer
 from rm_core.errors import EngineError, InputError, OutOfMemory
 from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.batching.pack_runner import ENGINE_FAILURE, OUT_OF_MEMORY, outcome_of
+from service.named_models import named_sources
 from service.observability.metrics import Metrics
 from service.problems import detail_of
 from service.results import ItemFailure, ItemResult, ScoreOutcome
@@ -163,13 +165,23 @@ def load(
     *,
     safety: str | None,
     helpfulness: str | None,
+    further: Sequence[str] = (),
     device: str = "auto",
     dtype: str = "auto",
     max_pack_tokens: int,
 ) -> LocalScorer:
-    """A scorer of one or two checkpoints.
+    """A scorer of one or more checkpoints.
+
+    Args:
+        safety: directory or hub name of that model; None: not loaded.
+        helpfulness: likewise.
+        further: other models, each NAME=DIRECTORY.
+        device: where they run.
+        dtype: numbers of the forward pass.
+        max_pack_tokens: of one forward pass.
 
     Raises:
+        ConfigurationError: a further model is not named so.
         RewardError: a checkpoint can't be used, or the machine lacks the device.
     """
     from transformers.utils.logging import disable_progress_bar
@@ -177,7 +189,9 @@ def load(
     from rm_core.engine import DType, EngineOptions, load_engine
 
     disable_progress_bar()  # the command has its own
-    models = {"safety": safety, "helpfulness": helpfulness}
+    roles = {"safety": safety, "helpfulness": helpfulness}
+    models = {role: ModelSource.of(name) for role, name in roles.items() if name is not None}
+    models |= named_sources(further)
     engine = load_engine(models, EngineOptions(dtype=cast("DType", dtype)), device=device)
     return LocalScorer(engine, max_pack_tokens=max_pack_tokens)
 

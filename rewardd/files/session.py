@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -45,6 +45,7 @@ class ScorerOptions:
     wait: bool = False
     safety_model: str | None = None
     helpfulness_model: str | None = None
+    model: Sequence[str] | None = None
     device: str = "auto"
     dtype: str = "auto"
     max_pack_tokens: int
@@ -61,11 +62,12 @@ class ScorerOptions:
             yield scorer
 
     def _open(self) -> FileScorer:
-        is_local = self.safety_model is not None or self.helpfulness_model is not None
+        named = (self.safety_model, self.helpfulness_model, *(self.model or ()))
+        is_local = any(one is not None for one in named)
         if is_local == (self.url is not None):
             raise BatchFailed(
                 "name either a server (--url) or models for this process (--safety-model, "
-                "--helpfulness-model)"
+                "--helpfulness-model, --model)"
             )
         if self.url is not None:
             try:
@@ -87,6 +89,7 @@ class ScorerOptions:
         return load(
             safety=self.safety_model,
             helpfulness=self.helpfulness_model,
+            further=self.model or (),
             device=self.device,
             dtype=self.dtype,
             max_pack_tokens=self.max_pack_tokens,

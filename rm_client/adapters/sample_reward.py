@@ -2,18 +2,18 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from rm_client.checks import SERVER_CODES
 from rm_client.errors import InvalidReply, InvalidRequest, ItemsFailed
-from rm_client.models import FailedReply, ResponseReply, ScoreResult
+from rm_client.models import FailedReply, ResponseReply, RewardReply, ScoreResult
 
 logger = logging.getLogger("rm_client")
 
-RewardName = Literal[
-    "selected", "safety", "helpfulness", "raw_selected", "raw_safety", "raw_helpfulness"
-]
-"""Which number is a sample's reward: after the checkpoint's calibration, or the head's own."""
+RewardName = str
+"""Which number is a sample's reward: `selected`, or that of a model by its name (`safety`,
+`helpfulness`, a further one's), after the checkpoint's calibration; with `raw_` in front the head's
+own."""
 
 _HINT = (
     "To go on, set RM_CLIENT_FAILED_REWARD, or failed_reward, to a number below all that the model "
@@ -33,7 +33,8 @@ class SampleReward:
     Attributes:
         reward: the selected model's calibrated reward, or what else was asked for;
             `failed_reward` if the item failed.
-        score: σ of the selected model's calibrated reward, in (0, 1); 0 if the item failed.
+        score: σ of the selected model's calibrated reward, in (0, 1); where nothing is selected of
+            that of the model that was asked for; 0 if the item failed.
         selected_safety: whether the safety model's reward was selected.
         num_tokens: that the reward models read.
         failed: whether the item could not be scored.
@@ -71,7 +72,7 @@ class SampleReward:
             _tell_of(result.warnings)
             return cls(
                 reward=reward_named(name, result),
-                score=result.selected_score,
+                score=_score_of(name, result),
                 selected_safety=result.selected == "safety",
                 num_tokens=result.num_tokens,
                 failed=False,
@@ -96,14 +97,27 @@ def reward_named(name: RewardName, result: ResponseReply) -> float:
     Raises:
         InvalidRequest: it is that of a model that the server has not.
     """
-    if name == "selected":
-        return result.selected_reward
-    role = name.removeprefix("raw_")
-    role = result.selected if role == "selected" else role
-    own = result.safety if role == "safety" else result.helpfulness
-    if own is None:
-        raise InvalidRequest(f"the server has no {role} model; ask for another reward")
+    own = _named(name, result)
     return own.reward if name.startswith("raw_") else own.calibrated
+
+
+def _score_of(name: RewardName, result: ResponseReply) -> float:
+    return result.selected_score if result.selected is not None else _named(name, result).score
+
+
+def _named(name: RewardName, result: ResponseReply) -> RewardReply:
+    wanted = name.removeprefix("raw_")
+    model = result.selected if wanted == "selected" else wanted
+    if model is None:
+        raise InvalidRequest(
+            "the server has neither a safety nor a helpfulness model, so that nothing is selected; "
+            f"ask for the reward of one of {', '.join(result.rewards)}"
+        )
+    roles = {"safety": result.safety, "helpfulness": result.helpfulness}
+    own = roles[model] if model in roles else result.rewards.get(model)
+    if own is None:
+        raise InvalidRequest(f"the server has no {model} model; ask for another reward")
+    return own
 
 
 def require_sample_failure(result: FailedReply) -> None:

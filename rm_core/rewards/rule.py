@@ -1,6 +1,7 @@
 """LLaMA-2's rule applied to raw rewards: calibration, scores and the selected model."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -51,9 +52,9 @@ class RewardRule:
             tau: overrides the safety checkpoint's own threshold.
 
         Raises:
-            ConfigurationError: neither model of the rule's is loaded.
+            ConfigurationError: no model is loaded.
         """
-        if not any(role in profiles for role in ROLES):
+        if not profiles:
             raise ConfigurationError("no reward model is loaded; set a safety or helpfulness model")
         own = profiles["safety"].tau if "safety" in profiles else None
         candidates: tuple[tuple[float | None, TauSource], ...] = (
@@ -72,8 +73,18 @@ class RewardRule:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """The loaded models that the rule knows, which alone stand in replies; safety first."""
+        """The loaded models that the rule knows, safety first; none: nothing is selected."""
         return tuple(role for role in ROLES if role in self.calibrations)
+
+    @property
+    def further(self) -> tuple[ModelName, ...]:
+        """The other loaded models, in order."""
+        return _further(self.calibrations)
+
+    @property
+    def names(self) -> tuple[ModelName, ...]:
+        """All loaded models as replies tell them: the rule's own, then the others."""
+        return (*self.roles, *self.further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +142,16 @@ class ScoredResponse:
         scored: raw rewards, token count, warnings.
         calibrated: calibrated reward of each loaded model, in the models' order.
         scores: σ of it.
-        selected: whose reward the rule took.
-        logit: LOGIT of the selected score, which is the selected calibrated reward.
+        selected: whose reward the rule took; None where neither of its models is loaded.
+        logit: LOGIT of the selected score, which is the selected calibrated reward; NaN where
+            nothing is selected.
         position_scores: σ of each model's calibrated rewards of tokens or steps.
     """
 
     scored: ScoredItem
     calibrated: Mapping[ModelName, float]
     scores: Mapping[ModelName, float]
-    selected: Role
+    selected: Role | None
     logit: float
     position_scores: Mapping[ModelName, Sequence[float]] = field(default_factory=dict)
 
@@ -148,18 +160,29 @@ class ScoredResponse:
         """The models that the rule knows, as far as they are loaded; see `RewardRule.roles`."""
         return tuple(role for role in ROLES if role in self.calibrated)
 
+    @property
+    def further(self) -> tuple[ModelName, ...]:
+        """The other loaded models, in order."""
+        return _further(self.calibrated)
+
     def as_json(self) -> dict[str, Any]:
-        """The per-response part of a reply: the rule's models, as far as they are loaded."""
+        """The per-response part of a reply: the rule's models, the others by name, the selection.
+
+        What is not loaded is not there, and without the rule's models nothing is selected.
+        """
         reply: dict[str, Any] = {role: self._own_json(role) for role in self.roles}
-        reply["selected"] = self.selected
-        reply["selected_reward"] = self.logit
+        if self.further:
+            reply["rewards"] = {name: self._own_json(name) for name in self.further}
+        if self.selected is not None:
+            reply["selected"] = self.selected
+            reply["selected_reward"] = self.logit
         reply["num_tokens"] = self.scored.num_tokens
         reply["warnings"] = list(self.scored.warnings)
         return reply
 
-    def _own_json(self, role: Role) -> dict[str, float]:
-        raw, calibrated = self.scored.rewards[role], self.calibrated[role]
-        own = {"reward": raw, "score": self.scores[role]}
+    def _own_json(self, name: ModelName) -> dict[str, float]:
+        raw, calibrated = self.scored.rewards[name], self.calibrated[name]
+        own = {"reward": raw, "score": self.scores[name]}
         return own if calibrated == raw else {**own, "calibrated_reward": calibrated}
 
 
@@ -183,16 +206,22 @@ def apply_reward_rule(
         for name, calibration in rule.calibrations.items()
     }
     scores = {name: sigmoid(values) for name, values in calibrated.items()}
-    selection = select(
-        calibrated.get("safety"), calibrated.get("helpfulness"), list(is_safety), tau=rule.tau
-    )
+    lacks_safety = bool(rule.roles) and "safety" not in calibrated
+    selected: list[Role | None] = [None] * len(scored)
+    logits = [math.nan] * len(scored)
+    if rule.roles:
+        selection = select(
+            calibrated.get("safety"), calibrated.get("helpfulness"), list(is_safety), tau=rule.tau
+        )
+        selected = ["safety" if use else "helpfulness" for use in selection.use_safety]
+        logits = selection.logit.tolist()
     return [
         ScoredResponse(
-            scored=_warned(item) if is_safety[index] and "safety" not in calibrated else item,
+            scored=_warned(item) if is_safety[index] and lacks_safety else item,
             calibrated={name: float(values[index]) for name, values in calibrated.items()},
             scores={name: float(values[index]) for name, values in scores.items()},
-            selected="safety" if selection.use_safety[index] else "helpfulness",
-            logit=float(selection.logit[index]),
+            selected=selected[index],
+            logit=logits[index],
             position_scores={
                 name: sigmoid(calibrate(extra.rewards, rule.calibrations[name])).tolist()
                 for name, extra in item.position_rewards.items()
@@ -200,6 +229,10 @@ def apply_reward_rule(
         )
         for index, item in enumerate(scored)
     ]
+
+
+def _further(names: Iterable[ModelName]) -> tuple[ModelName, ...]:
+    return tuple(name for name in names if name not in ROLES)
 
 
 def _warned(item: ScoredItem) -> ScoredItem:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rm_core.rewards.rule import ScoredResponse
-from rm_core.types import RewardInput, Role, TokenIds
+from rm_core.types import ModelName, RewardInput, TokenIds
 from service.problems import Problem, ProblemItem
 from service.results import ItemFailure
 from service.settings import RewardKind
@@ -66,16 +66,18 @@ class TextReward:
     Attributes:
         reward: the composite, finite.
         score: σ of the calibrated reward that the composite came from, in (0, 1).
-        roles: of the models that the rule selects among.
+        names: of the loaded models.
         scored_response: everything known; None where the text could not be scored.
         failure: why it could not be.
+        further: the model beside safety and helpfulness whose reward it is; None: theirs.
     """
 
     reward: float
     score: float
-    roles: tuple[Role, ...]
+    names: tuple[ModelName, ...]
     scored_response: ScoredResponse | None = None
     failure: ItemFailure | None = None
+    further: ModelName | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -91,11 +93,11 @@ class TextReward:
         """Everything as numbers under keys that never change: trainers merge them blindly."""
         found: dict[str, float] = {}
         results = self.scored_response
-        for role in self.roles:
-            found[f"{role}_reward"] = (
-                self.reward if results is None else results.scored.rewards[role]
+        for name in self.names:
+            found[f"{name}_reward"] = (
+                self.reward if results is None else results.scored.rewards[name]
             )
-            found[f"{role}_score"] = self.score if results is None else results.scores[role]
+            found[f"{name}_score"] = self.score if results is None else results.scores[name]
         return found | {
             "selected_safety": float(results is not None and results.selected == "safety"),
             "num_tokens": float(self.num_tokens),
@@ -170,6 +172,7 @@ class DialectOptions:
         rendered: whether prompts are rendered already and only the response is to be appended.
         name: of the model that the path names; "" elsewhere.
         stops: the policy's stop tokens, taken off the texts' ends.
+        further: names of loaded models beside safety and helpfulness, which bodies may ask for.
         stamp: of the reply.
     """
 
@@ -179,6 +182,7 @@ class DialectOptions:
     rendered: bool = False
     name: str = ""
     stops: tuple[str, ...] = ()
+    further: tuple[ModelName, ...] = ()
     stamp: Stamp = field(default_factory=Stamp.new)
 
 

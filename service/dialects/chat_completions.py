@@ -50,7 +50,7 @@ def _parsed(body: Mapping[str, Any], options: DialectOptions, prefix: str) -> Pa
         raise bad_request("/stream", "A number is not streamed; send stream: false.")
     if asked.n not in (None, 1):
         raise bad_request("/n", "A chat has one reward; send n: 1.")
-    reward = reward_of_model(asked.model)
+    reward = reward_of_model(asked.model, options)
 
     def render(text_rewards: Sequence[TextReward]) -> dict[str, Any]:
         (given,) = text_rewards

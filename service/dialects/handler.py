@@ -11,13 +11,12 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel
 
 from rm_client.models_base import MAX_STOP_CHARACTERS, MAX_STOPS
-from rm_core.types import ROLES
 from service.batching.queue import Submission
 from service.dialects.base import (
     ClientTimeout,
@@ -33,10 +32,11 @@ from service.dialects.whitened import WhitenedCall, answer_whitened
 from service.http.auth import cache_scope_of
 from service.http.body import parse_json, read_body, require_identity, require_json
 from service.http.deadline import deadline_of, while_connected
+from service.ppo.preconditions import require_selection
 from service.problems import Problem, ProblemItem
 from service.results import ItemResult
 from service.scoring.score_items import score_items
-from service.settings import DialectName, RewardKind, Settings
+from service.settings import DialectName, RewardKind, Settings, model_of_kind, reward_kinds
 from service.state import AppState
 from service.streams.stream_table import is_name
 
@@ -119,8 +119,7 @@ async def answer_dialect(
 
         call = WhitenedCall(request, state, raw, options, fallback, parsed, read, score)
         return await answer_whitened(call)
-    roles = state.rule.roles
-    found = text_rewards(await score(), kind, roles, fallback=fallback)
+    found = text_rewards(await score(), kind, state.rule.names, fallback=fallback)
     return reply_of(parsed, found)
 
 
@@ -142,10 +141,12 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
     name = request.path_params.get("name", "")
     reward: Any = query.get("reward", settings.dialect_reward)
     stream = query.get("stream", settings.dialect_stream)
-    if reward not in get_args(RewardKind):
-        raise _bad_parameter("reward", f"one of {', '.join(get_args(RewardKind))}")
-    role = reward.removeprefix("raw_")
-    if role in ROLES and role not in state.rule.roles:
+    rule = state.rule
+    kinds = reward_kinds(rule.further)
+    if reward not in kinds:
+        raise _bad_parameter("reward", f"one of {', '.join(kinds)}")
+    own = model_of_kind(reward)
+    if own is not None and own not in rule.names:
         raise _bad_parameter("reward", "that of a loaded model; see GET /v1/info")
     if not is_name(stream):
         raise _bad_parameter("stream", "a stream's name: 1 to 64 of A-Z, a-z, 0-9, . _ -")
@@ -156,6 +157,7 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
         _flag(request, "rendered"),
         name,
         _stops(request, settings),
+        rule.further,
     )
 
 
@@ -164,8 +166,10 @@ def _reward_kind(
 ) -> RewardKind:
     """Which number is given: the address's, else that of the model that the body names."""
     if parsed.reward is None or "reward" in request.query_params:
+        if model_of_kind(options.reward) is None:
+            require_selection(state.scorer.profiles)
         return options.reward
-    if parsed.reward not in state.rule.roles:
+    if parsed.reward not in state.rule.names:
         raise Problem(
             404, "unknown_model", "No such model is loaded; GET /v1/models lists those that are."
         )

@@ -45,7 +45,7 @@ def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
         else wrong_type(f"/input/{index}", "A text")
         for index, text in enumerate(asked.input)
     ]
-    reward = reward_of_model(asked.model)
+    reward = reward_of_model(asked.model, options)
 
     def entry(_: int, given: TextReward) -> Any:
         return [{"score": given.reward if asked.raw_scores else given.score, "label": "LABEL_0"}]

@@ -96,7 +96,7 @@ def parse(request: Request, raw: bytes) -> Any:
 
 def read(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The texts of the inputs."""
-    reward = reward_of_model(options.name)
+    reward = reward_of_model(options.name, options)
     if reward is None and options.name not in (ALIAS, DEFAULT_MODEL):
         raise Problem(404, "unknown_model", f"There is no such model; try {ALIAS}.")
     asked = validate(InferenceBody, body)

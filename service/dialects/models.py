@@ -6,9 +6,10 @@ name in a body (a path, "model") is not ours to judge and means what `rewardd` m
 """
 
 import time
-from typing import Any, get_args
+from typing import Any
 
-from rm_core.types import Role
+from rm_core.types import ROLES
+from service.dialects.base import DialectOptions
 from service.settings import RewardKind
 from service.state import AppState
 
@@ -17,12 +18,12 @@ DEFAULT_MODEL = "rewardd"
 
 def model_names(state: AppState) -> list[str]:
     """The names that are listed."""
-    return [DEFAULT_MODEL, *state.rule.roles]
+    return [DEFAULT_MODEL, *state.rule.names]
 
 
-def reward_of_model(name: object) -> RewardKind | None:
+def reward_of_model(name: object, options: DialectOptions) -> RewardKind | None:
     """The reward that a model's name asks for; None: what the address and the settings say."""
-    return next((role for role in get_args(Role) if role == name), None)
+    return next((own for own in (*ROLES, *options.further) if own == name), None)
 
 
 def models_list(state: AppState) -> dict[str, Any]:

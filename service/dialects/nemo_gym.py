@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from rm_client.turns import Content, require_content
+from rm_core.types import ROLES, ModelName
 from service.dialects.base import (
     ClientTimeout,
     DialectOptions,
@@ -105,8 +106,15 @@ def _turns(entries: str | Sequence[ResponsesEntry]) -> list[Turn]:
 
 
 def _reward(given: TextReward) -> dict[str, Any]:
-    chosen = given.roles[-1] if given.scored_response is None else given.scored_response.selected
-    components = {role: given.reward if role == chosen else 0.0 for role in given.roles}
+    names: tuple[ModelName, ...]
+    chosen: ModelName
+    if given.further is not None:
+        names, chosen = (given.further,), given.further
+    else:
+        names = tuple(name for name in given.names if name in ROLES)
+        response = given.scored_response
+        chosen = (None if response is None else response.selected) or names[-1]
+    components = {name: given.reward if name == chosen else 0.0 for name in names}
     reply: dict[str, Any] = {"reward": given.reward, "reward_components": components}
     if given.failure is not None:
         reply[FAILURE] = given.failure.code

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import TypeAdapter
 
 from rm_core.errors import ConfigurationError
-from rm_core.types import ROLES, Role
+from rm_core.types import ModelName
 from service.dialects import (
     align_anything,
     chat_completions,
@@ -30,7 +30,7 @@ from service.dialects.handler import Dialect, answer_dialect
 from service.dialects.reply import WARNINGS_HEADER
 from service.http.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
 from service.problems import Problem
-from service.settings import RewardKind, Settings
+from service.settings import RewardKind, Settings, model_of_kind, reward_kinds
 from service.state import AppState, get_state
 from service.streams.idempotency import KEY_HEADER, REPLAYED_HEADER
 
@@ -76,7 +76,7 @@ _PARAMETERS: list[dict[str, Any]] = [
         "in": "query",
         "description": "Which number is returned, calibrated, or with raw_ in front the model's "
         "own; by default what REWARDD_DIALECT_REWARD says.",
-        "schema": {"enum": list(get_args(RewardKind))},
+        "schema": {"enum": list(reward_kinds(()))},
     },
     {
         "name": "stream",
@@ -133,14 +133,14 @@ def describe(settings: Settings) -> dict[str, Any]:
     }
 
 
-def require_reward(settings: Settings, roles: Sequence[Role]) -> None:
+def require_reward(settings: Settings, loaded: Sequence[ModelName]) -> None:
     """Refuse a setting that names a model that isn't loaded.
 
     Raises:
         ConfigurationError: so it is.
     """
-    wanted = settings.dialect_reward.removeprefix("raw_")
-    if wanted in ROLES and wanted not in roles:
+    wanted = model_of_kind(settings.dialect_reward)
+    if wanted is not None and wanted not in loaded:
         raise ConfigurationError(
             f"dialect_reward is {settings.dialect_reward}, but no {wanted} model is loaded; load "
             "one or set it to selected"
@@ -152,7 +152,8 @@ def dialect_router(settings: Settings) -> APIRouter:
     router = APIRouter(tags=["dialects"])
     on = enabled(settings)
     for path in paths(settings):
-        _mount(router, path, [dialect for dialect in on if dialect.path == path])
+        parameters = _parameters(reward_kinds(settings.models))
+        _mount(router, path, [dialect for dialect in on if dialect.path == path], parameters)
     for name in dict.fromkeys(dialect.name for dialect in on):
         if name in _ROUTERS:
             router.include_router(_ROUTERS[name])
@@ -176,7 +177,18 @@ def refusal_members(path: str, problem: Problem) -> Mapping[str, Any]:
     return {}
 
 
-def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
+def _parameters(kinds: Sequence[RewardKind]) -> list[dict[str, Any]]:
+    """What an address may say, with the kinds of reward that there are."""
+    reward, *others = _PARAMETERS
+    return [{**reward, "schema": {"enum": list(kinds)}}, *others]
+
+
+def _mount(
+    router: APIRouter,
+    path: str,
+    dialects: Sequence[Dialect],
+    parameters: Sequence[Mapping[str, Any]],
+) -> None:
     async def answer(request: Request, state: Annotated[AppState, Depends(get_state)]) -> Response:
         return await answer_dialect(request, state, dialects)
 
@@ -191,7 +203,7 @@ def _mount(router: APIRouter, path: str, dialects: Sequence[Dialect]) -> None:
         response_model=None,
         responses={200: _REPLY, **COMMON_PROBLEMS},
         openapi_extra={
-            "parameters": [*(named if "{name}" in path else []), *_PARAMETERS],
+            "parameters": [*(named if "{name}" in path else []), *parameters],
             "requestBody": _body(dialects),
         },
     )

@@ -68,7 +68,7 @@ class PairsBody(ActivationBody):
 def read_rerank(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     """The responses to the one prompt."""
     asked = validate(RerankBody, body)
-    reward = reward_of_model(asked.model)
+    reward = reward_of_model(asked.model, options)
     places = [
         _place(asked.query, document, ("/query", f"/documents/{index}"), options)
         for index, document in enumerate(asked.documents)
@@ -105,7 +105,7 @@ def read_pairs(body: Mapping[str, Any], options: DialectOptions) -> ParsedBody:
     keys = next((keys for keys in _PAIR_KEYS if set(keys) <= body.keys()), _PAIR_KEYS[0])
     named = {ours: body[key] for ours, key in zip(_PAIR_KEYS[0], keys, strict=True) if key in body}
     asked = validate(PairsBody, {**body, **named})
-    reward = reward_of_model(asked.model)
+    reward = reward_of_model(asked.model, options)
     prompts, responses = _listed(asked.queries), _listed(asked.documents)
     if len(prompts) not in (1, len(responses)):
         raise bad_request(f"/{keys[1]}", f"There must be as many as {keys[0]}, or one of these.")

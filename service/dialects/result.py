@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 
 from rm_client.checks import SERVER_CODES
+from rm_core.errors import InvariantViolation
 from rm_core.rewards import sigmoid
 from rm_core.rewards.rule import ScoredResponse
-from rm_core.types import ROLES, Role
+from rm_core.types import ROLES, ModelName
 from service.dialects.base import TextReward
 from service.problems import Problem
 from service.results import ItemFailure, ItemResult
-from service.settings import RewardKind
+from service.settings import RewardKind, model_of_kind
 
 SCORE_MARGIN = 1e-6
 """Scores stay this far inside (0, 1): OpenRLHF filters by an open interval, in float32."""
@@ -19,7 +20,7 @@ SCORE_MARGIN = 1e-6
 def text_rewards(
     results: Sequence[ItemResult],
     kind: RewardKind,
-    roles: tuple[Role, ...],
+    names: tuple[ModelName, ...],
     *,
     fallback: float | None,
     whitened: Sequence[float] = (),
@@ -29,18 +30,22 @@ def text_rewards(
     Args:
         results: what became of the texts; see `require_scored`.
         kind: which number is wanted.
-        roles: of the models that the rule selects among.
+        names: of the loaded models.
         fallback: the reward of a text that can't be scored.
         whitened: of the responses that could be, if that is what is wanted.
     """
     remaining = iter(whitened)
+    own = model_of_kind(kind)
+    further = None if own in ROLES else own
     found = []
     for one in results:
         if isinstance(one, ScoredResponse):
             reward = next(remaining) if kind == "whitened" else _number(one, kind)
-            found.append(TextReward(reward, _inside(_calibrated(one, kind)), roles, one))
+            score = _inside(_calibrated(one, kind))
+            found.append(TextReward(reward, score, names, one, further=further))
         elif fallback is not None:
-            found.append(TextReward(fallback, _inside(fallback), roles, failure=one))
+            score = _inside(fallback)
+            found.append(TextReward(fallback, score, names, failure=one, further=further))
     return found
 
 
@@ -72,15 +77,17 @@ def _finite(one: ItemResult, kind: RewardKind) -> ItemResult:
 
 def _number(response: ScoredResponse, kind: RewardKind) -> float:
     if kind.startswith("raw_"):
-        role = kind.removeprefix("raw_")
-        return response.scored.rewards[response.selected if role == "selected" else role]
+        name = model_of_kind(kind) or response.selected
+        if name is None:
+            raise InvariantViolation("a raw reward was asked for where none is selected")
+        return response.scored.rewards[name]
     return _calibrated(response, kind)
 
 
 def _calibrated(response: ScoredResponse, kind: RewardKind) -> float:
     """The calibrated reward of the model whose number is wanted; σ of it is the score."""
-    role = kind.removeprefix("raw_")
-    return response.calibrated[role] if role in ROLES else response.logit
+    name = model_of_kind(kind)
+    return response.logit if name is None else response.calibrated[name]
 
 
 def _inside(logit: float) -> float:

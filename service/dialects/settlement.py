@@ -73,7 +73,7 @@ class Settlement:
             _FAILED if one is None else next(responses) for one in self.scored
         ]
         return text_rewards(
-            results, "whitened", rule.roles, fallback=self.fallback, whitened=self.whitened
+            results, "whitened", rule.names, fallback=self.fallback, whitened=self.whitened
         )
 
 

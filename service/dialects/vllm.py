@@ -30,7 +30,6 @@ from service.dialects.handler import Dialect
 from service.dialects.models import DEFAULT_MODEL, reward_of_model
 from service.dialects.texts import Turn, chat, texts_or_ids
 from service.http.body import validate
-from service.settings import RewardKind
 
 Entry = Callable[[int, TextReward], dict[str, Any]]
 """What is said of one text, by its index."""
@@ -54,11 +53,6 @@ class VLLMBody(ForeignModel):
     activation: bool | None = Field(default=None, description="Older name of use_activation.")
     softmax: bool | None = Field(default=None, description="Oldest name of use_activation.")
     encoding_format: Literal["float", "base64"] = "float"
-
-    @property
-    def reward(self) -> RewardKind | None:
-        """The reward that `model` asks for."""
-        return reward_of_model(self.model)
 
     def activated(self, *, by_default: bool) -> bool:
         """Whether σ is to be applied; the newest name that is given decides."""
@@ -121,11 +115,12 @@ def _vectors(
 
 
 def _parsed(asked: VLLMBody, options: DialectOptions, prefix: str, entry: Entry) -> ParsedBody:
-    model = asked.reward or DEFAULT_MODEL
+    reward = reward_of_model(asked.model, options)
+    model = reward or DEFAULT_MODEL
     return ParsedBody(
         _places(asked),
         lambda text_rewards: list_reply(prefix, options.stamp, model, text_rewards, entry),
-        asked.reward,
+        reward,
     )
 
 

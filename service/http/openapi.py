@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from rm_client.models import ProblemReply
+from rm_client.models_problem import ProblemReply
 from service.http.deadline import TIMEOUT_HEADER
 
 REFERENCE = "#/components/schemas/{model}"

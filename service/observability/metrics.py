@@ -12,7 +12,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from rm_core.types import ModelName, ModelProfile, TextWarning
+from rm_core.types import ROLES, ModelName, ModelProfile, TextWarning
 from service.errors import RejectionReason, Stage
 from service.observability.drift import RewardDrift
 
@@ -212,7 +212,8 @@ class Metrics:
             for reason in _REJECTIONS:
                 self.rejections.labels(route, reason)
             for name in profiles:
-                self.selection.labels(route, name)
+                if name in ROLES:  # the others are never selected
+                    self.selection.labels(route, name)
 
     def rewarded(self, name: ModelName, reward: float) -> None:
         """One model gave a finite raw reward."""

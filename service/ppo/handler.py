@@ -21,7 +21,7 @@ from service.http.body import (
     validate_items,
 )
 from service.ppo.estimator_warning import estimator_warnings
-from service.ppo.preconditions import require_models
+from service.ppo.preconditions import require_models, require_selection
 from service.ppo.reply import render
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
 from service.problems import detail_of
@@ -78,6 +78,7 @@ async def answer_ppo(
         parsed = parse_request(body, max_items=max_items)
     else:
         parsed = await asyncio.to_thread(parse_request, body, max_items=max_items)
+    require_selection(state.scorer.profiles)
     require_models(parsed.options.expect_version, state.scorer.profiles)
     submission = Submission(
         PPO_ROUTE, "bulk", parsed.options.truncate, deadline, cache_scope=cache_scope

@@ -29,6 +29,21 @@ def require_models(
         raise _mismatch(wrong, f"The {' and '.join(wrong)} weights are not those expected")
 
 
+def require_selection(profiles: Mapping[ModelName, ModelProfile]) -> None:
+    """Refuse what needs a selected reward where neither model that can be selected is loaded.
+
+    Raises:
+        Problem: 422, so it is.
+    """
+    if not any(role in profiles for role in ROLES):
+        raise Problem(
+            422,
+            "nothing_selected",
+            "This needs the reward that the rule selects between safety and helpfulness, and "
+            f"neither model is loaded. POST /score gives those of {', '.join(profiles)}.",
+        )
+
+
 def require_stream(expected: ExpectVersion | None, stream: Stream | None) -> None:
     """Compare the expected version and generation with the stream's.
 

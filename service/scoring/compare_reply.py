@@ -31,13 +31,19 @@ def comparison_json(
             (*first.others, *listed),
         )
     scored_responses = [one for one in results if isinstance(one, ScoredResponse)]
-    selected = [scored_response.logit for scored_response in scored_responses]
-    _count(selected, metrics)
-    reply = _ranking(selected)
-    for role in scored_responses[0].roles:
-        reply[role] = _ranking(
-            [scored_response.calibrated[role] for scored_response in scored_responses]
-        )
+    first_response = scored_responses[0]
+    reply: dict[str, Any] = {}
+    if first_response.roles:
+        selected = [scored_response.logit for scored_response in scored_responses]
+        _count(selected, metrics)
+        reply = _ranking(selected)
+    by_model = {
+        name: _ranking([scored_response.calibrated[name] for scored_response in scored_responses])
+        for name in (*first_response.roles, *first_response.further)
+    }
+    reply |= {role: by_model[role] for role in first_response.roles}
+    if first_response.further:
+        reply["rewards"] = {name: by_model[name] for name in first_response.further}
     reply["responses"] = [scored_response.as_json() for scored_response in scored_responses]
     return reply
 

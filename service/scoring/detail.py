@@ -53,12 +53,15 @@ def response_json(
     """A judgement's part of the reply, with its rewards of tokens or steps."""
     reply = scored_response.as_json()
     kind = detail_of(item, options)
-    for role in scored_response.roles if kind else ():
-        read = scored_response.scored.position_rewards.get(role, _NOTHING)
+    if kind is None:
+        return reply
+    for name in (*scored_response.roles, *scored_response.further):
+        own = reply[name] if name in scored_response.roles else reply["rewards"][name]
+        read = scored_response.scored.position_rewards.get(name, _NOTHING)
         if kind == "tokens":
-            reply[role]["tokens"] = _tokens_json(read)
+            own["tokens"] = _tokens_json(read)
         else:
-            reply[role]["steps"] = _steps_json(read, scored_response.position_scores[role], options)
+            own["steps"] = _steps_json(read, scored_response.position_scores[name], options)
     return reply
 
 

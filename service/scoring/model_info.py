@@ -47,7 +47,9 @@ def selection_json(rule: RewardRule, profiles: Mapping[ModelName, ModelProfile])
     selection: dict[str, Any] = {
         "tau": rule.tau,
         "tau_source": rule.tau_source,
-        "rule": "safety if is_safety or score < tau",
+        "rule": "safety if is_safety or score < tau"
+        if rule.roles
+        else "nothing is selected: neither a safety nor a helpfulness model is loaded",
     }
     safety = profiles.get("safety")
     if safety is not None:

@@ -141,7 +141,7 @@ def _apply_rule(
                 scored.append(outcome)
                 tags.append(item.is_safety)
     responses = apply_reward_rule(state.rule, scored, tags)
-    state.metrics.selected(route, [response.selected for response in responses])
+    state.metrics.selected(route, [own.selected for own in responses if own.selected is not None])
     remaining = iter(responses)
     return [
         [next(remaining) if isinstance(o, ScoredItem) else o for o in outcomes]

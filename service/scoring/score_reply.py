@@ -39,12 +39,16 @@ def item_json(
 def _statistics_json(
     item: GroupItem, results: Sequence[ItemResult], metrics: Metrics, options: ScoreOptions
 ) -> dict[str, Any]:
-    rewards = [one.logit for one in results if isinstance(one, ScoredResponse)]
+    duplicates = _duplicates(item.responses)
+    rewards = [one.logit for one in results if isinstance(one, ScoredResponse) and one.selected]
+    if not rewards:  # neither model of the rule's is loaded
+        nothing = {"mean": None, "std": None, "advantages": [None] * len(results)}
+        alike = {"num_duplicates": len(duplicates), "duplicates": duplicates}
+        return {**nothing, **alike, "degenerate": None}
     statistics = statistics_of(rewards)
     found = iter(advantages_of(rewards, ["group"] * len(rewards), options.advantages).tolist())
     std = statistics.std or 0.0  # None for a single response
     degenerate = std < DEGENERATE_STD
-    duplicates = _duplicates(item.responses)
     metrics.group_size.observe(len(results))
     metrics.group_std.observe(std)
     metrics.groups.inc()

@@ -94,6 +94,7 @@ TESTED_IN = {
     "rm_client/errors.py": "rm_client/test_replies.py",
     "rm_client/forms.py": "rm_client/test_docs.py",
     "rm_client/lines.py": "rm_client/test_replies.py",
+    "rm_client/models_problem.py": "rm_client/test_replies.py",
     "rm_client/models_info.py": "rm_client/test_docs.py",
     "rm_client/models_ppo.py": "rm_client/test_models.py",
     "rm_client/wire.py": "rm_client/test_replies.py",

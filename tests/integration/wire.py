@@ -58,11 +58,13 @@ class ServerKind:
         areas: names of its recordings, in the order in which they are replayed.
         roles: of the reward models; none: the scripted scorer of `fake_server`.
         environment: settings.
+        further: settings of further models by name, whose path is a role's checkpoint.
     """
 
     areas: tuple[str, ...]
     roles: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 SERVERS = {
@@ -85,6 +87,14 @@ SERVERS = {
             "REWARDD_DIALECT_FALLBACK_REWARD": "-9.5",
             "REWARDD_DISABLED_DIALECTS": "slime,embeddings",
             "REWARDD_TAU": "0.25",
+        },
+    ),
+    "further": ServerKind(
+        ("further_models",),
+        ("safety",),
+        further={
+            "brief": {"path": "helpfulness"},
+            "warm": {"path": "helpfulness", "temperature": 2.0, "bias": 1.0},
         },
     ),
     "scripted": ServerKind(
@@ -171,6 +181,12 @@ def serving(
         **{f"REWARDD_{role.upper()}_MODEL": str(checkpoints[role]) for role in kind.roles},
         **kind.environment,
     }
+    if kind.further:
+        named = {
+            name: {**own, "path": str(checkpoints[own["path"]])}
+            for name, own in kind.further.items()
+        }
+        environment["REWARDD_MODELS"] = orjson.dumps(named).decode()
     command = ("rewardd", "serve") if kind.roles else ("tests.integration.fake_server",)
     with server_process(directory, *command, environment=environment) as running:
         server = WireServer(running, directory)

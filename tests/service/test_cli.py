@@ -7,6 +7,7 @@ import pytest
 
 import rm_core.engine
 import service.server
+from rm_core.checkpoint.source import ModelSource
 from rm_core.engine.options import EngineOptions
 from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides
@@ -58,7 +59,7 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
     given: dict[str, Any] = {}
 
     def load_engine(
-        models: dict[str, str | None], options: EngineOptions, **where: Any
+        models: dict[str, ModelSource], options: EngineOptions, **where: Any
     ) -> LoadedEngine:
         given.update(where, models=models, options=options)
         return LoadedEngine()
@@ -68,7 +69,9 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
 
     run(
         Settings(
-            safety_model="models/safety",
+            safety_model="models/safety#harm",
+            safety_layer=7,
+            models={"brief": {"path": "models/brief", "rendering": "concatenate", "bias": 1.5}},
             port=0,
             device="cuda:1",
             dtype="bfloat16",
@@ -80,12 +83,16 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
     )
 
     assert given == {
-        "models": {"safety": "models/safety", "helpfulness": None},
+        "models": {
+            "safety": ModelSource("models/safety", "harm", 7),
+            "brief": ModelSource("models/brief", bias=1.5),
+        },
         "device": "cuda:1",
         "options": EngineOptions(dtype="bfloat16", compile_layers=True),
         "overrides": {
             "safety": ContractOverrides("last_token", "pair", "2024-07-26"),
             "helpfulness": ContractOverrides("last_token", None, "2024-07-26"),
+            "brief": ContractOverrides("last_token", "concatenate", "2024-07-26"),
         },
     }
 

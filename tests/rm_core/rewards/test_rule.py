@@ -86,7 +86,7 @@ def test_no_responses_have_no_judgements():
     assert apply_reward_rule(RewardRule(IDENTITY), [], []) == []
 
 
-def test_models_of_other_names_are_scored_in_order_and_do_not_touch_the_selection_or_the_reply():
+def test_models_of_other_names_are_scored_in_order_and_do_not_touch_the_selection():
     two = RewardRule.of({"safety": profile("safety"), "helpfulness": profile("helpfulness")})
     names = ("honesty", "safety", "brevity", "helpfulness")
     four = RewardRule.of(
@@ -105,9 +105,27 @@ def test_models_of_other_names_are_scored_in_order_and_do_not_touch_the_selectio
         ("helpfulness", 0.5),
     ]
     assert list(told.scores) == list(told.scored.rewards) == list(names)
-    assert list(told.as_json().items()) == list(alone.as_json().items())
+    assert four.further == ("honesty", "brevity")
+    reply = told.as_json()
+    assert list(reply.pop("rewards")) == ["honesty", "brevity"]
+    assert list(reply.items()) == list(alone.as_json().items())
 
 
-def test_without_a_model_that_the_rule_knows_there_is_no_rule():
-    with pytest.raises(ConfigurationError, match="safety or helpfulness"):
-        RewardRule.of({"honesty": profile("honesty")})
+def test_without_a_model_that_the_rule_knows_nothing_is_selected():
+    rule = RewardRule.of({"honesty": profile("honesty", temperature=2.0)})
+
+    (told,) = apply_reward_rule(rule, [ScoredItem({"honesty": 3.0}, 4)], [True])
+
+    assert told.selected is None
+    assert math.isnan(told.logit)
+    assert told.as_json() == {
+        "rewards": {
+            "honesty": {
+                "reward": 3.0,
+                "score": pytest.approx(1 / (1 + math.exp(-1.5))),
+                "calibrated_reward": 1.5,
+            }
+        },
+        "num_tokens": 4,
+        "warnings": [],
+    }
