@@ -23,6 +23,7 @@ LOGGED = (
     "device",
     "path",
     "path_reason",
+    "products",
     "max_length",
     "max_length_reason",
     "precision_error",

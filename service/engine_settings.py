@@ -12,7 +12,7 @@ from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides, Rendering
 from rm_core.types import ModelName
 from service.named_models import MAX_MODELS, NamedModel, read_models
-from service.setting_sources import PREFIX
+from service.setting_sources import PREFIX, products_file
 
 
 class EngineSettings(BaseSettings):
@@ -67,6 +67,12 @@ class EngineSettings(BaseSettings):
         default=False,
         description="Let torch compile the layers of decoders on CUDA: a slower start for fewer "
         "kernel launches. Not with deterministic. Never measured on a GPU yet.",
+    )
+    products: Literal["auto", "mkl", "onednn"] = Field(
+        default="auto",
+        description="The library that multiplies matrices on the CPU: auto times torch's own way "
+        "(mkl) and oneDNN on the model's layers at the start, and keeps what it found in "
+        "rewardd/products.json of the user's cache directory. Not with deterministic.",
     )
     reward_cache_bytes: int = Field(
         default=DEFAULT_REWARD_CACHE_BYTES,
@@ -144,4 +150,6 @@ class EngineSettings(BaseSettings):
             compile_layers=self.compile_layers,
             reward_cache_bytes=self.reward_cache_bytes,
             prefix_cache_bytes=self.prefix_cache_bytes,
+            products=self.products,
+            products_file=products_file(),
         )

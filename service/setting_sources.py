@@ -62,6 +62,21 @@ def read_config(given: Path | None) -> dict[str, Any]:
         raise ConfigurationError(f"the settings file {path} can't be read: {exc}") from exc
 
 
+def products_file() -> Path | None:
+    """Where it is kept which library multiplied fastest: rewardd/products.json of the user's cache.
+
+    Returns:
+        The file, which need not exist; None where there is no cache directory, or where a variable
+        is set by which a library does otherwise than it would, so that nothing is kept of it.
+    """
+    if any(
+        name.startswith(("MKL_ENABLE_", "MKL_DEBUG_", "ONEDNN_", "DNNL_")) for name in os.environ
+    ):
+        return None
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "")) / ".cache")
+    return cache / "rewardd" / "products.json" if cache.is_absolute() else None
+
+
 def explained(error: ValidationError, known: Collection[str]) -> str:
     """What is wrong with settings, in one line, without their values.
 

@@ -1,22 +1,27 @@
 """The engine on checkpoints: every shape with one reward model, and groups and texts with two."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from loadtest.bench.arrivals import AT_ONCE, Arrival, arrival, shapes_named
+from loadtest.bench.attention_limit import AttentionLimit, planned
 from loadtest.bench.heads import bench_heads
 from loadtest.bench.rounds import Rounds, run_rounds
 from loadtest.bench.strategies import (
     GemmLimit,
     Ours,
+    PackSize,
     Padded,
+    Products,
     Rewards,
     Strategy,
     by_group,
     by_length,
+    fastest_products,
     in_order,
     in_waves,
     pack_sizes,
@@ -27,6 +32,7 @@ from loadtest.oracle import Oracle, load_tokenizer
 from loadtest.settings import CACHE_NAME, BenchSettings
 from loadtest.workloads import Tokenizer
 from rm_core.engine import DType, Engine, EngineOptions, load_engine
+from rm_core.engine.packing.plan import Pack
 from rm_core.engine.packing.policy import Budget
 
 OURS = "ours"
@@ -157,6 +163,17 @@ def _padded_strategies(models: Mapping[str, Any], arrived: Arrival) -> list[Stra
     ]
 
 
+def _limits(
+    model: Any, sizes: Sequence[PackSize], plans: Sequence[Pack], products: Products
+) -> list[Strategy]:
+    """What no engine on these packs is faster than, by the fastest library's products."""
+    every = GemmLimit("bare GEMMs", model, sizes, skip_unread=False, products=products)
+    read = GemmLimit(
+        "bare GEMMs of what is read", model, sizes, skip_unread=True, products=products
+    )
+    return [every, read, AttentionLimit("bare GEMMs and SDPA of what is read", read, model, plans)]
+
+
 def _one_model(case: _Case, shape: str) -> list[Rounds]:
     options, safety = case.options, case.models.safety
     if case.prepared(shape, {"safety": safety}):
@@ -167,6 +184,7 @@ def _one_model(case: _Case, shape: str) -> list[Rounds]:
     if options.deterministic:
         engines[OURS_DETERMINISTIC] = _engine({"safety": safety}, deterministic=True)
     facts: dict[str, Any] = {}
+    products = lru_cache(fastest_products)  # timed once, not in every round
 
     def make(number: int) -> tuple[list[Strategy], Rewards]:
         arrived = case.arrival(shape, number)
@@ -180,10 +198,12 @@ def _one_model(case: _Case, shape: str) -> list[Rounds]:
         # float32's products are no limit of int8, nor every token's of what is kept from before.
         if options.baselines and options.dtype != "int8" and shape in AT_ONCE:
             model = case.reference(safety)
-            strategies += [
-                GemmLimit("bare GEMMs", model, sizes, skip_unread=False),
-                GemmLimit("bare GEMMs of what is read", model, sizes, skip_unread=True),
-            ]
+            strategies += _limits(
+                model,
+                sizes,
+                planned(packs, [item.by_model["safety"] for item in ours[0].items]),
+                products(model),
+            )
         facts.update(
             {
                 "texts": len(arrived.texts),

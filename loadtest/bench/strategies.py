@@ -1,20 +1,25 @@
 """The strategies to score a workload that `bench` times, from the plainest to the limit."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from rm_core.engine import Engine
+from rm_core.engine import Engine, EngineOptions
 from rm_core.engine.packing.cost import SharedPrefixCost
 from rm_core.engine.packing.plan import plan_pack
 from rm_core.engine.packing.policy import Budget, QueuedSequence, select_pack
+from rm_core.engine.trunk.products.choose import choose_products
 from rm_core.types import Encoded, EncodedItem, ItemRewards
 
 Rewards = dict[str, list[float]]
 """Raw rewards by role, in the order of the texts."""
+
+Products = Mapping[nn.Linear, Callable[[Tensor], Tensor]]
+"""What computes each linear layer's product."""
 
 BATCH = 8
 """Texts of a padded batch."""
@@ -185,7 +190,7 @@ def pack_sizes(packs: Sequence[Sequence[int]], texts: Sequence[Encoded]) -> list
 class GemmLimit:
     """The bare linear layers of a trunk on the packs' tokens: no attention, norms or overhead.
 
-    No engine that computes these products by the same library is faster.
+    No engine that computes these products by the same libraries is faster.
 
     Args:
         name: its row.
@@ -193,13 +198,20 @@ class GemmLimit:
         sizes: of the packs.
         skip_unread: whether the last layer's feed-forward half takes only the rows that a head
             reads, which is all that a reward needs; off, every layer takes every row.
+        products: of the linear layers, see `fastest_products`; none for the layers as they come.
     """
 
     def __init__(
-        self, name: str, model: Any, sizes: Sequence[PackSize], *, skip_unread: bool
+        self,
+        name: str,
+        model: Any,
+        sizes: Sequence[PackSize],
+        *,
+        skip_unread: bool,
+        products: Products | None = None,
     ) -> None:
         self.name = name
-        self._work: list[tuple[nn.Linear, Tensor]] = []
+        self._work: list[tuple[Callable[[Tensor], Tensor], Tensor]] = []
         inputs: dict[tuple[int, int], Tensor] = {}
         for size in sizes:
             for linear, last_mlp in trunk_linears(model):
@@ -208,14 +220,29 @@ class GemmLimit:
                 if key not in inputs:
                     weight = linear.weight
                     inputs[key] = torch.randn(key, device=weight.device, dtype=weight.dtype)
-                self._work.append((linear, inputs[key]))
+                self._work.append(((products or {}).get(linear, linear), inputs[key]))
 
     @torch.inference_mode()
     def run(self) -> Rewards:
         """Every product once; no rewards come of it."""
-        for linear, rows in self._work:
-            linear(rows)
+        for product, rows in self._work:
+            product(rows)
         return {}
+
+
+def fastest_products(model: Any) -> Products:
+    """Each linear layer's product by the library that the engine would choose for the trunk.
+
+    Args:
+        model: a transformers model whose trunk has `layers`; it stays as it is, since transformers'
+            own ways are timed on it, and another library's products are made on a copy.
+    """
+    copied = deepcopy(model)
+    table = choose_products(copied, EngineOptions()).onednn
+    if table is None:
+        return {linear: linear for linear, _ in trunk_linears(model)}
+    pairs = zip(trunk_linears(model), trunk_linears(copied), strict=True)
+    return {own: table.product(copy) for (own, _), (copy, _) in pairs}
 
 
 def trunk_linears(model: Any) -> list[tuple[nn.Linear, bool]]:

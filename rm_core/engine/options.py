@@ -1,11 +1,14 @@
 """What a caller may ask of an engine beside its models and where they run."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from rm_core.types import DType
 
 DEFAULT_REWARD_CACHE_BYTES = 64 * 2**20
 """Holds the rewards of some 90,000 texts by two models."""
+Products = Literal["auto", "mkl", "onednn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class EngineOptions:
         prefix_cache_bytes: what keys and values of texts' beginnings may take, of all trunks
             together, so that they are not computed again; 0 keeps none. None on the CPU for a
             twentieth of the memory that is free, at most 1 GiB; on CUDA for none.
+        products: the library that multiplies matrices on the CPU: "mkl" stands for torch's own way
+            (MKL on x86), "onednn" for oneDNN; "auto" times both on the model's layers.
+        products_file: where what was timed is kept for the next loading; None for nowhere.
     """
 
     dtype: DType = "auto"
@@ -30,6 +36,8 @@ class EngineOptions:
     compile_layers: bool = False
     reward_cache_bytes: int = DEFAULT_REWARD_CACHE_BYTES
     prefix_cache_bytes: int | None = None
+    products: Products = "auto"
+    products_file: Path | None = None
 
 
 AS_LOADED = EngineOptions()

@@ -72,6 +72,8 @@ class RunTrunk:
             "path_reason": self.forward.reason,
             "prefix_cache": self.forward.prefix_cache is not None,
             "prefix_cache_reason": self.forward.prefix_cache_reason,
+            "products": self.forward.products.told(),
+            "products_reason": self.forward.products.reason,
             "shares_trunk_with": [other for other in heads if other != name],
             "adapter": loaded.base is not None,
             "base": loaded.base,

@@ -35,7 +35,7 @@ BATCH_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     CHOOSE: [
         ('"kept": trial.keeps,', '"kept": None,'),
         ("most_padding=1.0)", "most_padding=0.1)"),
-        ("for name, make in ways:", "for name, make in ways[:1]:"),
+        ("for way in ways:", "for way in ways[:1]:"),
         ("return end\n    return None", "return None\n    return None"),
     ],
     SELF_TEST: [

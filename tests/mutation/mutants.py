@@ -10,6 +10,7 @@ from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
 from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
 from tests.mutation.prefix_cache_mutants import PREFIX_CACHE_MUTATIONS
+from tests.mutation.product_mutants import PRODUCT_MUTATIONS
 from tests.mutation.reward_mutants import REWARD_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
@@ -105,6 +106,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **CHECKPOINT_MUTATIONS,
     **ADAPTER_MUTATIONS,
     **PREFIX_CACHE_MUTATIONS,
+    **PRODUCT_MUTATIONS,
     **BATCH_MUTATIONS,
     **KNOWN_TEXT_MUTATIONS,
     PATHS: [

@@ -54,8 +54,9 @@ def test_the_models_are_loaded_by_a_thread_that_has_ended_when_serving_begins(
 
 
 def test_what_the_settings_say_of_loading_reaches_the_engine(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     given: dict[str, Any] = {}
 
     def load_engine(
@@ -76,6 +77,7 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
             device="cuda:1",
             dtype="bfloat16",
             compile_layers=True,
+            products="mkl",
             read_position="last_token",
             safety_rendering="pair",
             template_date="2024-07-26",
@@ -88,7 +90,12 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
             "brief": ModelSource("models/brief", bias=1.5),
         },
         "device": "cuda:1",
-        "options": EngineOptions(dtype="bfloat16", compile_layers=True),
+        "options": EngineOptions(
+            dtype="bfloat16",
+            compile_layers=True,
+            products="mkl",
+            products_file=tmp_path / "rewardd" / "products.json",
+        ),
         "overrides": {
             "safety": ContractOverrides("last_token", "pair", "2024-07-26"),
             "helpfulness": ContractOverrides("last_token", None, "2024-07-26"),

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from rm_core.errors import ConfigurationError
+from service.setting_sources import products_file
 from service.settings import Settings
 
 
@@ -114,3 +115,27 @@ def test_a_key_file_without_keys_never_opens_the_service(tmp_path: Path, text):
 
     with pytest.raises(ConfigurationError):
         Settings.load(api_keys_file=file).read_api_keys()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/cache"}, "/cache/rewardd/products.json"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/rewardd/products.json"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": ""}, "/home/me/.cache/rewardd/products.json"),
+        ({}, None),
+        ({"XDG_CACHE_HOME": "relative"}, None),
+        # What a library does under such a variable is nothing to remember.
+        ({"HOME": "/home/me", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}, None),
+        ({"HOME": "/home/me", "ONEDNN_MAX_CPU_ISA": "AVX2"}, None),
+    ],
+)
+def test_timed_products_are_kept_in_the_users_cache(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str | None
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert products_file() == (None if expected is None else Path(expected))

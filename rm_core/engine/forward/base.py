@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rm_core.engine.prefix_cache import PrefixCache
+from rm_core.engine.trunk.products.choose import ProductChoice
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.types import Encoded
 
@@ -71,6 +72,11 @@ class Forward(Protocol):
     @property
     def demands(self) -> TextDemands:
         """What a text must have, so that the model can read it at all."""
+        ...
+
+    @property
+    def products(self) -> ProductChoice:
+        """What multiplies the trunk's linear layers."""
         ...
 
     @property
@@ -154,6 +160,11 @@ class ForwardAround:
     def demands(self) -> TextDemands:
         """See `Forward`."""
         return self._forward.demands
+
+    @property
+    def products(self) -> ProductChoice:
+        """See `Forward`."""
+        return self._forward.products
 
     @property
     def prefix_cache(self) -> PrefixCache | None:

@@ -25,6 +25,7 @@ from rm_core.engine.forward.batches import MAX_PADDING_RATIO, Together, batches_
 from rm_core.engine.forward.token_types import padded_token_types
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.trunk.kept_state import KeptState
+from rm_core.engine.trunk.products.choose import TORCHS_OWN
 from rm_core.engine.trunk.vocabulary import filler_token, vocabulary_size
 from rm_core.types import Encoded, ReadPosition
 
@@ -47,6 +48,7 @@ class BatchedForward(KeepsNothing):
     """
 
     shares_prefixes = False
+    products = TORCHS_OWN
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ text alone by transformers' own forward; one that has none is refused.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,10 @@ from rm_core.engine.forward.keeping import keep_prefixes
 from rm_core.engine.forward.packed import PackedForward, PackedWay, packed_ways
 from rm_core.engine.forward.self_test import Trial, company_texts, told, why_bits_differ
 from rm_core.engine.options import AS_LOADED, EngineOptions
+from rm_core.engine.trunk.chunked import chunk_rows
 from rm_core.engine.trunk.last_layer import read_all_rows
+from rm_core.engine.trunk.products.choose import ProductChoice, choose_products
+from rm_core.engine.trunk.products.in_place import multiply_as_before, multiply_in_place
 from rm_core.engine.trunk.sliding_window import hidden_windows
 from rm_core.engine.trunk.vocabulary import end_token
 from rm_core.errors import ConfigurationError, MissingHead, UnsupportedModel
@@ -38,6 +42,22 @@ _TOGETHER: dict[Together, str] = {
     "one_by_one": "texts one by one",
 }
 """The ways in batches by what is said of them, the fastest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RowsWay:
+    """An encoder's packed way; see `PackedWay`."""
+
+    name: str
+    model: Any
+    heads: Sequence[Linear]
+    products: ProductChoice
+
+    def make(self) -> EncoderRows:
+        """Set the model up for rows."""
+        if self.products.onednn is not None:
+            multiply_in_place(self.model.base_model, self.products.onednn.product)
+        return encoder_rows(self.model, heads=self.heads)
 
 
 def choose_forward(
@@ -59,7 +79,8 @@ def choose_forward(
 
     Raises:
         UnsupportedModel: no way gives each text the reward that it has alone.
-        ConfigurationError: `deterministic` is asked of a model that can't run packed.
+        ConfigurationError: `deterministic` is asked of a model that can't run packed, or products
+            are asked for that there are not.
     """
     model, name = reward_model.model, reward_model.profile.name
     max_length = reward_model.profile.max_length
@@ -79,9 +100,10 @@ def choose_forward(
             "not finite; its weights hold NaN or infinity, or overflow in this dtype"
         )
     obstacle = trunk_obstacle(model)
+    products = choose_products(model, options, chunk_rows=chunk_rows(model.base_model))
     if obstacle is None:
         company = _company(model, max_length, trial) if options.deterministic else None
-        forward = _packed(model, _ways(model, heads, options), trial, company)
+        forward = _packed(model, _ways(model, heads, options, products), trial, company)
         if isinstance(forward, PackedForward):
             keep_prefixes(forward, trial, options)
         if not isinstance(forward, str):
@@ -92,7 +114,17 @@ def choose_forward(
         raise ConfigurationError(
             f"{name} can't run deterministically: {obstacle}; unset `deterministic`"
         )
-    return by_length_class(_batched(name, model, heads, trial, obstacle), model, max_length)
+    first, *others = [
+        partial(_batched, name, model, heads, trial, obstacle, choice)
+        for choice in products.tries()
+    ]
+    try:
+        found = first()
+    except UnsupportedModel:
+        if not others:
+            raise
+        found = others[0]()
+    return by_length_class(found, model, max_length)
 
 
 def by_length_class(forward: Forward, model: Any, max_length: int) -> Forward:
@@ -104,15 +136,18 @@ def by_length_class(forward: Forward, model: Any, max_length: int) -> Forward:
 
 
 def _ways(
-    model: Any, heads: Sequence[Linear], options: EngineOptions
-) -> list[tuple[str, Callable[[], PackedForward | EncoderRows]]]:
-    """The packed ways of a model, the fastest first, with what each is called after "not"."""
+    model: Any, heads: Sequence[Linear], options: EngineOptions, products: ProductChoice
+) -> Sequence[PackedWay | _RowsWay]:
+    """The packed ways of a model, the fastest first."""
     if not has_head_on_tokens(model):
-        return [("in rows", partial(encoder_rows, model, heads=heads))]
-    ways = packed_ways(model, heads=heads, options=options)
+        return [
+            _RowsWay("by oneDNN in rows" if choice.onednn else "in rows", model, heads, choice)
+            for choice in products.tries()
+        ]
+    ways = packed_ways(model, heads=heads, options=options, products=products)
     if options.compile_layers:
         ways.insert(0, PackedWay("compiled", partial(compiled_packed, model, heads=heads)))
-    return [(way.name, way.make) for way in ways]
+    return ways
 
 
 def _company(model: Any, max_length: int, trial: Trial) -> list[Encoded]:
@@ -122,7 +157,7 @@ def _company(model: Any, max_length: int, trial: Trial) -> list[Encoded]:
 
 def _packed(
     model: Any,
-    ways: Sequence[tuple[str, Callable[[], PackedForward | EncoderRows]]],
+    ways: Sequence[PackedWay | _RowsWay],
     trial: Trial,
     company: Sequence[Encoded] | None,
 ) -> PackedForward | EncoderRows | str:
@@ -132,27 +167,37 @@ def _packed(
     """
     original = model.config._attn_implementation
     failures: list[str] = []
-    for name, make in ways:
+    for way in ways:
+        make: Callable[[], PackedForward | EncoderRows] = way.make
         made = trial.tried(make, lambda made: torch.tensor(made.rewards(trial.texts)), way="packed")
         if not isinstance(made, str) and company is not None:
             made = why_bits_differ(made.rewards, company) or made
         if not isinstance(made, str):
             made.reason = "; ".join([made.reason, *failures])
+            made.products = way.products
             return made
-        failures.append(f"not {name}, as {made}")
+        failures.append(f"not {way.name}, as {made}")
         last = made
         run_by_transformers(model, original)
     return last if len(failures) == 1 else "; ".join(failures)
 
 
 def _batched(
-    name: str, model: Any, heads: Sequence[Linear], trial: Trial, reason: str
+    name: str,
+    model: Any,
+    heads: Sequence[Linear],
+    trial: Trial,
+    reason: str,
+    products: ProductChoice,
 ) -> BatchedForward:
     """The first way in batches whose rewards are those of each text alone.
 
     Raises:
         UnsupportedModel: none is.
     """
+    multiply_as_before(model.base_model)
+    if products.onednn is not None:
+        multiply_in_place(model.base_model, products.onednn.product)
     demands = TextDemands(trial.fewest_tokens, _required_token(model, trial))
     failures = [reason, *_demands_told(demands)]
     ways = dict(_TOGETHER)
@@ -175,7 +220,9 @@ def _batched(
             way=together.replace("_", "-"),
         )
         if not isinstance(made, str):
-            return BatchedForward(model, **settings)
+            found = BatchedForward(model, **settings)
+            found.products = products
+            return found
         failures.append(made)
     raise UnsupportedModel(
         f"{name} can't be scored: {type(model).__name__} has no way that gives a text the reward "
@@ -224,6 +271,7 @@ def run_by_transformers(model: Any, attention: str) -> None:
     """
     model.set_attn_implementation(attention)
     read_all_rows(model.base_model)
+    multiply_as_before(model.base_model)
     for parameter in model.base_model.parameters():
         if type(parameter.data) is Tensor:  # quantised weights have layouts of their own
             parameter.data = parameter.data.contiguous()

@@ -23,6 +23,7 @@ from rm_core.engine.forward.base import NO_DEMANDS, KeepsNothing, reads_of, requ
 from rm_core.engine.forward.token_types import row_token_types
 from rm_core.engine.packing.distinct import distinct_reads
 from rm_core.engine.packing.policy import consecutive_packs
+from rm_core.engine.trunk.products.choose import TORCHS_OWN
 from rm_core.types import Encoded
 
 CPU_ROW_TOKENS = 2048
@@ -46,6 +47,7 @@ class EncoderRows(KeepsNothing):
     shares_prefixes = False
     reads_positions = False
     demands = NO_DEMANDS
+    products = TORCHS_OWN
 
     def __init__(
         self, model: Any, *, heads: Sequence[Linear] = (), row_tokens: int | None = None

@@ -20,6 +20,8 @@ from rm_core.engine.prefix_cache import Lookup, PrefixCache
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.engine.trunk.deterministic import fix_product_shapes, in_fixed_chunks
 from rm_core.engine.trunk.last_layer import can_skip_rows, read_all_rows, read_rows_only
+from rm_core.engine.trunk.products.choose import TORCHS_OWN, ProductChoice
+from rm_core.engine.trunk.products.in_place import multiply_in_place
 from rm_core.types import Encoded
 
 
@@ -96,6 +98,7 @@ class PackedForward:
     prefix_cache: PrefixCache | None = None
     """What is kept from pack to pack, once the forward has proved that it can; see `keeping`."""
     prefix_cache_reason = "not asked for"
+    products = TORCHS_OWN
 
     def __init__(
         self,
@@ -255,22 +258,48 @@ class PackedWay:
     Attributes:
         name: what is special about it, after "not", as in "not chunk by chunk".
         make: gives the forward; the model is then set up for it.
+        products: what multiplies.
     """
 
     name: str
     make: Callable[[], PackedForward]
+    products: ProductChoice = TORCHS_OWN
 
 
 def packed_ways(
-    model: Any, *, heads: Sequence[Linear] = (), options: EngineOptions = AS_LOADED
+    model: Any,
+    *,
+    heads: Sequence[Linear] = (),
+    options: EngineOptions = AS_LOADED,
+    products: ProductChoice = TORCHS_OWN,
 ) -> list[PackedWay]:
     """The packed ways of a decoder on its device, the fastest first.
 
     Each does less of its own than the one before: the last runs every layer whole, as transformers
-    does, on whatever its head may read.
+    does, on whatever its head may read, by torch's own products.
+
+    Args:
+        model: a decoder for sequence classification whose attention can be replaced.
+        heads: further heads on its trunk.
+        options: what was asked for.
+        products: what multiplies.
     """
+    return [
+        way
+        for choice in products.tries()
+        for way in _ways_by(choice, model, heads=heads, options=options)
+    ]
+
+
+def _ways_by(
+    products: ProductChoice, model: Any, *, heads: Sequence[Linear], options: EngineOptions
+) -> list[PackedWay]:
+    """The ways with one choice of products."""
+    onednn = products.onednn
 
     def layers(*, skip_unread: bool) -> PackedForward:
+        if onednn is not None:
+            multiply_in_place(model.base_model, onednn.product)
         return PackedForward(
             model,
             run=TransformersTrunk(model, skip_unread=skip_unread),
@@ -282,19 +311,26 @@ def packed_ways(
     def chunks() -> PackedForward:
         return PackedForward(
             model,
-            run=ChunkedTrunk(model.base_model, deterministic=options.deterministic),
+            run=(
+                ChunkedTrunk(model.base_model, deterministic=options.deterministic)
+                if onednn is None
+                else ChunkedTrunk(model.base_model, rows=onednn.chunk_rows, product=onednn.product)
+            ),
             heads=heads,
             reason="Llama-shaped decoder on the CPU, run chunk by chunk",
             deterministic=options.deterministic,
         )
 
-    ways = [PackedWay("with every row of the last layer", partial(layers, skip_unread=False))]
+    by = "" if onednn is None else "by oneDNN "
+
+    def way(name: str, make: Callable[[], PackedForward]) -> PackedWay:
+        return PackedWay(f"{by}{name}", make, products)
+
+    ways = [way("with every row of the last layer", partial(layers, skip_unread=False))]
     if can_skip_rows(model.base_model):
-        ways.insert(
-            0, PackedWay("with the last layer cut short", partial(layers, skip_unread=True))
-        )
+        ways.insert(0, way("with the last layer cut short", partial(layers, skip_unread=True)))
     if model.device.type == "cpu" and is_llama_shaped(model.base_model):
-        ways.insert(0, PackedWay("chunk by chunk", chunks))
+        ways.insert(0, way("chunk by chunk", chunks))
     return ways
 
 

@@ -323,6 +323,11 @@ def is_rms_norm(norm: Any) -> bool:
         return torch.allclose(norm(x), rms_norm(x, norm.weight, epsilon), rtol=1e-5, atol=1e-6)
 
 
+def chunk_rows(trunk: Any) -> int | None:
+    """Rows of a chunk that suit the cache; None where the trunk is not run in chunks."""
+    return _rows_for(trunk) if is_llama_shaped(trunk) else None
+
+
 def _rows_for(trunk: Any) -> int:
     weight: Tensor = trunk.layers[0].mlp.gate_proj.weight
     rows = CHUNK_BYTES // (weight.shape[0] * weight.element_size())
