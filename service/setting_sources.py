@@ -63,7 +63,7 @@ def read_config(given: Path | None) -> dict[str, Any]:
 
 
 def products_file() -> Path | None:
-    """Where it is kept which library multiplied fastest: rewardd/products.json of the user's cache.
+    """Where it is kept which library multiplied fastest: a file in the user's cache directory.
 
     Returns:
         The file, which need not exist; None where there is no cache directory, or where a variable

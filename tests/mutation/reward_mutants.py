@@ -77,8 +77,8 @@ REWARD_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("statistics_of(values, half_life=half_life)", "statistics_of(values)"),
     ],
     RULE: [
-        ('is_safety[index] and "safety" not in calibrated', "is_safety[index]"),
-        ('is_safety[index] and "safety" not in calibrated', '"safety" not in calibrated'),
+        ("is_safety[index] and lacks_safety", "is_safety[index]"),
+        ("is_safety[index] and lacks_safety", "lacks_safety"),
         ("(*item.warnings, NO_SAFETY_MODEL)", "(NO_SAFETY_MODEL,)"),
     ],
     SELECTION: [
