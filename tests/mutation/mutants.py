@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.mutation.adapter_mutants import ADAPTER_MUTATIONS
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
+from tests.mutation.deterministic_mutants import DETERMINISTIC_MUTATIONS
 from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
 from tests.mutation.prefix_cache_mutants import PREFIX_CACHE_MUTATIONS
 from tests.mutation.product_mutants import PRODUCT_MUTATIONS
@@ -107,6 +108,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **ADAPTER_MUTATIONS,
     **PREFIX_CACHE_MUTATIONS,
     **PRODUCT_MUTATIONS,
+    **DETERMINISTIC_MUTATIONS,
     **BATCH_MUTATIONS,
     **KNOWN_TEXT_MUTATIONS,
     PATHS: [

@@ -12,7 +12,11 @@ CACHE = target(
     f"{TEST_ENGINE}/prefix_cache/test_cache.py",
     _KEEPING_TESTS,
 )
-KEEPING = target(f"{ENGINE}/forward/keeping.py", _KEEPING_TESTS)
+KEEPING = target(
+    f"{ENGINE}/forward/keeping.py",
+    _KEEPING_TESTS,
+    f"{TEST_ENGINE}/forward/test_keeping_deterministic.py",
+)
 MERGED = target(f"{ENGINE}/attention/merged.py", f"{TEST_ENGINE}/attention/test_kept.py")
 MASKED = target(f"{ENGINE}/attention/masked.py", f"{TEST_ENGINE}/attention/test_kept.py")
 VARLEN = target(f"{ENGINE}/attention/varlen.py", f"{TEST_ENGINE}/attention/test_kept.py")
@@ -41,7 +45,8 @@ PREFIX_CACHE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     KEEPING: [
         ("if isinstance(tried, str):", "if False:"),
-        ("if options.deterministic:", "if False:"),
+        ("if options.deterministic and not forward.shares_exactly:", "if False:"),
+        ("_why_bits_move(forward, texts, cold) or tried", "tried"),
         ("if options.compile_layers:", "if False:"),
     ],
     MERGED: [

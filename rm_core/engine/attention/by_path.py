@@ -7,11 +7,12 @@ don't depend on how many are in a call. Parts are merged by their log-sum-exp (s
 order of positions, by operations whose bits depend on no size (see `rm_core.engine.elementwise`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rm_core.engine.attention.kept import NO_RUNS, LayerRuns
@@ -51,8 +52,8 @@ def path_attention(
     q = _by_row(torch.nn.functional.pad(query, (0, 0, 0, whole)) if whole else query)
     attention = _PathAttention(
         q.view(len(q), groups, -1, q.shape[-1]),
-        _with_kept(key, [run.key for run in kept.values()], num_tokens),
-        _with_kept(value, [run.value for run in kept.values()], num_tokens),
+        _KeyRows(key[:, :, :num_tokens], (run.key for run in kept.values())),
+        _KeyRows(value[:, :, :num_tokens], (run.value for run in kept.values())),
         scale,
     )
     attention.run(plan)
@@ -60,17 +61,57 @@ def path_attention(
     return out.view(1, rows, -1, query.shape[-1])
 
 
+class _KeyRows:
+    """Keys or values by their rows, which stand in several tensors end to end.
+
+    What a cache holds stays where it is: only what a call can't read in place is copied.
+
+    Args:
+        row: of the packed row, (1, groups, rows, head_dim).
+        kept: of the runs that a cache holds, likewise.
+    """
+
+    def __init__(self, row: Tensor, kept: Iterable[Tensor]) -> None:
+        own = _by_row(row)
+        self._dtype = own.dtype
+        self._sources = [own, *(run[0].transpose(0, 1) for run in kept)]
+        self._starts = np.cumsum([0, *map(len, self._sources)])
+
+    def rows(self, at: NDArray[np.int64] | slice) -> Tensor:
+        """Rows by their numbers, (rows, groups, head_dim); a slice of one tensor without copying.
+
+        Args:
+            at: row numbers.
+        """
+        if isinstance(at, slice):
+            source = int(np.searchsorted(self._starts, at.start, side="right")) - 1
+            start, after = self._starts[source : source + 2].tolist()
+            if at.stop <= after:
+                return self._sources[source][at.start - start : at.stop - start].to(self._dtype)
+            at = np.arange(at.start, at.stop)
+        own = self._sources[0]
+        if len(self._sources) == 1:
+            return own[torch.from_numpy(at)]
+        found = own.new_empty(len(at), *own.shape[1:])
+        sources = np.searchsorted(self._starts, at, side="right") - 1
+        for source in np.unique(sources).tolist():
+            mine = np.flatnonzero(sources == source)
+            rows = self._sources[source][torch.from_numpy(at[mine] - self._starts[source])]
+            found[torch.from_numpy(mine)] = rows.to(self._dtype)
+        return found
+
+
 class _PathAttention:
     """The attention of some rows, part by part; float32 or float64.
 
     Args:
         query: (rows, groups, heads of each, head_dim), contiguous, whole blocks of rows.
-        key: (tokens, groups, head_dim).
+        key: rows of (groups, head_dim).
         value: like key.
         scale: factor on the dot products.
     """
 
-    def __init__(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:
+    def __init__(self, query: Tensor, key: "_KeyRows", value: "_KeyRows", scale: float) -> None:
         self._query, self._key, self._value, self._scale = query, key, value, scale
         self.out = torch.zeros_like(query)
         self._lse = query.new_zeros(query.shape[:3])
@@ -84,8 +125,7 @@ class _PathAttention:
             queries = torch.from_numpy(call.queries)
             self._take(call, *merged(self.out[queries], self._lse[queries], part, lse))
         for tile in plan.tiles:
-            at = torch.from_numpy(tile.keys) if isinstance(tile.keys, np.ndarray) else tile.keys
-            key, value = self._of_heads(self._key[at]), self._of_heads(self._value[at])
+            key, value = (self._of_heads(each.rows(tile.keys)) for each in (self._key, self._value))
             for rows in tile.rows:
                 self._add_tile(rows, key, value)
 
@@ -98,9 +138,8 @@ class _PathAttention:
         blocks = len(call.queries) // QUERIES
         query = self._query[torch.from_numpy(call.queries)]
         query = query.view(blocks, QUERIES, groups, heads, dim).permute(0, 2, 3, 1, 4)
-        keys = torch.from_numpy(call.keys)
         key, value = (
-            each[keys].view(blocks, call.num_keys, groups, dim).transpose(1, 2)
+            each.rows(call.keys).view(blocks, call.num_keys, groups, dim).transpose(1, 2)
             for each in (self._key, self._value)
         )
         part, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -180,13 +219,6 @@ def _by_row(each: Tensor) -> Tensor:
     # In half precision flash attention packs keys by how many calls there are.
     dtype = torch.promote_types(each.dtype, torch.float32)
     return each[0].transpose(0, 1).to(dtype).contiguous()
-
-
-def _with_kept(each: Tensor, runs: list[Tensor], num_tokens: int) -> Tensor:
-    """Keys or values of the row, and behind them those that a cache holds."""
-    if not runs:
-        return _by_row(each)
-    return torch.cat([_by_row(each[:, :, :num_tokens]), *map(_by_row, runs)])
 
 
 @lru_cache(maxsize=256)

@@ -23,6 +23,7 @@ from rm_core.engine.attention.merged import merged_attention, merged_attention_a
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
 from rm_core.engine.packing.paths import PathPlan
 from rm_core.engine.packing.plan import Pack
+from rm_core.errors import UnsupportedModel
 
 ATTENTION_NAME = "rewardd_tree"
 """The name under which transformers knows our attention; it makes no mask for it."""
@@ -137,7 +138,11 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if sliding_window is not None and sliding_window >= tree.pack.longest:
         sliding_window = None  # the window covers every sequence whole
-    if tree.by_path and softcap is None:
+    if tree.by_path:
+        if softcap is not None:  # no other kernel gives a text the same bits in any company
+            raise UnsupportedModel(
+                "attention by path has no soft cap; run the model without `deterministic`"
+            )
         path = tree.path if sliding_window is None else tree.path_within(sliding_window)
         count = tree.pack.num_tokens
         out = path_attention(query, key, value, path, num_tokens=count, scale=scale, kept=kept)

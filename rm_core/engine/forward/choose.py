@@ -105,7 +105,7 @@ def choose_forward(
         company = _company(model, max_length, trial) if options.deterministic else None
         forward = _packed(model, _ways(model, heads, options, products), trial, company)
         if isinstance(forward, PackedForward):
-            keep_prefixes(forward, trial, options)
+            keep_prefixes(forward, trial, options, company or ())
         if not isinstance(forward, str):
             forward.reason = "; ".join([forward.reason, *ruled_out])
             return by_length_class(forward, model, max_length)

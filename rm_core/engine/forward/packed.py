@@ -115,8 +115,9 @@ class PackedForward:
         self._heads = ScalarHeads([model.score, *heads]) if isinstance(heads, Sequence) else heads
         self._deterministic = deterministic
         self._run = TransformersTrunk(model) if run is None else run
-        self.shares_prefixes = share and (self._run.shares_exactly or not deterministic)
-        if deterministic and not self._run.shares_exactly:
+        self.shares_exactly = self._run.shares_exactly
+        self.shares_prefixes = share and (self.shares_exactly or not deterministic)
+        if deterministic and not self.shares_exactly:
             fix_product_shapes(model.base_model)
         self._ahead: _PlannedTexts | None = None
 
@@ -201,7 +202,7 @@ class PackedForward:
         kept: Sequence[KeptRun | None] = (),
         capture: Capture | None = None,
     ) -> Tensor:
-        by_path = self._run.shares_exactly
+        by_path = self.shares_exactly
         tree = TreePlan.of(pack, self._device, kept=kept, capture=capture, by_path=by_path)
         return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from rm_core.engine.attention import TreePlan, tree_attention
 from rm_core.engine.attention.by_path import path_attention
 from rm_core.engine.attention.kept import LayerRun
 from rm_core.engine.packing.paths import PathPlan
 from rm_core.engine.packing.plan import Pack, plan_pack
+from rm_core.errors import UnsupportedModel
 from tests.rm_core.engine.attention.oracles import dense_attention
 
 SCALE = 0.3
@@ -72,10 +74,10 @@ def test_a_querys_bits_are_those_it_has_alone(seed: int, window: int | None) -> 
         assert torch.equal(attend(pack_of([own]), window)[0, -1], together[row])
 
 
-def test_what_a_cache_holds_changes_no_bit() -> None:
+@pytest.mark.parametrize("ends", [(37, 90, 299), (299,), (256, 299), (8, 280, 299)])
+def test_what_a_cache_holds_changes_no_bit(ends: tuple[int, ...]) -> None:
     """Runs end at odd places; keys are those that the same path computed before."""
     ids = sequences(3)[6]
-    ends = (37, 90, 299)
     whole = pack_of([ids])
     cold = attend(whole, None)[0]
     _, key, value = projections(whole)
@@ -106,3 +108,12 @@ def test_rows_behind_the_plan_are_filling() -> None:
 
     assert torch.equal(found[:, :40], attend(pack, None))
     assert not found[:, 40:].any()
+
+
+def test_a_soft_cap_is_refused_by_name() -> None:
+    pack = pack_of([[1, 2, 3]])
+    tree = TreePlan.of(pack, torch.device("cpu"), by_path=True)
+    row = torch.ones(1, 1, 3, 8)
+
+    with pytest.raises(UnsupportedModel, match="soft cap"):
+        tree_attention(torch.nn.Identity(), row, row, row, None, tree=tree, softcap=50.0)

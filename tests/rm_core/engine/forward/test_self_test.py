@@ -1,11 +1,18 @@
 """The trial that a packed forward must pass."""
 
+from itertools import count
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from rm_core.checkpoint.load import load_reward_model
+from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.self_test import random_texts, tried
-from tests.models import EOS, make_model
+from rm_core.engine.options import EngineOptions
+from rm_core.errors import ConfigurationError
+from tests.models import EOS, make_model, save_checkpoint
 
 ALONE = torch.tensor([[1.0], [-3.0], [0.0]])
 
@@ -48,3 +55,16 @@ def test_the_texts_would_show_a_neighbours_influence() -> None:
     assert len({text.num_tokens for text in texts}) > 2
     assert [text.input_ids.count(EOS) for text in texts] == [1, 1, 2, 1, 1, 1]
     assert all(text.read_position == text.num_tokens - 1 <= 63 for text in texts)
+
+
+def test_a_model_whose_bits_depend_on_company_is_refused_by_name(tmp_path: Path) -> None:
+    """Each run differs a little, as where a library picks its kernels by what else there is."""
+    loaded = load_reward_model(str(save_checkpoint(tmp_path, "llama")), "safety")
+    norm, runs = loaded.model.base_model.norm, count()
+    own = norm.forward
+    norm.forward = lambda hidden: own(hidden) * (1 + 1e-6 * (next(runs) % 5))
+
+    choose_forward(loaded)  # rewards themselves are near enough
+
+    with pytest.raises(ConfigurationError, match="texts have other bits alone than in company"):
+        choose_forward(loaded, options=EngineOptions(deterministic=True))
