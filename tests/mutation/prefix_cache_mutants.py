@@ -42,6 +42,7 @@ PREFIX_CACHE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("tree.evict(self._max_bytes)", "pass"),
         ("self._max_bytes //= 2", "pass"),
         ("at - segment.position)", "at)"),
+        ("            self._tree.clear()\n            return ()", "            return ()"),
     ],
     KEEPING: [
         ("if isinstance(tried, str):", "if False:"),

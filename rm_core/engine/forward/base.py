@@ -197,10 +197,14 @@ class KeepsNothing:
         return 0
 
 
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc")
+"""Torch's words where the CPU has none left: its allocator's on Linux and elsewhere, and C++'s."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a forward failed as its texts don't fit the device, or memory, together."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)  # the CPU allocator's
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
     )
 
 

@@ -215,8 +215,17 @@ class PrefixCache:
                 self._run_of(looked_up.paths[owner], segment) if segment.kept else None
                 for segment, owner in zip(pack.segments, pack.owners, strict=True)
             ]
-            new = self._allocated(self._with_room(self._added(pack, looked_up)))
-            return Reading(pack, kept, new, len(self._layout.keys))
+            return Reading(pack, kept, self._new(pack, looked_up), len(self._layout.keys))
+
+    def _new(self, pack: Pack, looked_up: Lookup) -> Sequence[_New]:
+        """What a pack computes that goes in; nothing where there is no memory for it."""
+        try:
+            return self._allocated(self._with_room(self._added(pack, looked_up)))
+        except (MemoryError, RuntimeError):
+            # While a run was cut: nodes of this pack stand in the tree without their tensors, and a
+            # later pack would take them for its own. This one holds what it reads and runs on.
+            self._tree.clear()
+            return ()
 
     def _run_of(self, path: Path, segment: Segment) -> KeptRun:
         """A segment's tensors; its node is marked as used."""

@@ -26,6 +26,7 @@ class Raising:
     [
         (torch.OutOfMemoryError("CUDA"), OutOfMemory, "2 texts do not fit the device together"),
         (RuntimeError("not enough memory: 9"), OutOfMemory, "2 texts do not fit in memory"),
+        (RuntimeError("std::bad_alloc"), OutOfMemory, "2 texts do not fit in memory"),
         (RuntimeError("bad shape"), EngineError, "the safety model's forward failed: bad shape"),
         (IndexError("out of range"), EngineError, r"failed: IndexError \(out of range\)"),
         (AssertionError(), EngineError, "failed: AssertionError"),
@@ -41,3 +42,12 @@ def test_what_a_forward_raises_is_told_by_name(
 
     assert raised.value.__cause__ is error
     assert type(raised.value) is kind
+
+
+def test_what_the_allocator_raises_where_it_has_no_memory_is_told_as_such() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**58)
+
+    trunk = RunTrunk(("safety",), Raising(raised.value))  # type: ignore[arg-type]
+    with pytest.raises(OutOfMemory):
+        trunk.rewards([Encoded((1,), 0)])

@@ -152,3 +152,22 @@ def test_where_no_memory_is_to_be_had_the_pack_runs_and_keeps_nothing(
     run(cache, [[1] * 20, [1] * 9 + [2] * 9])
 
     assert cache.stats().num_bytes == 0
+
+
+def test_where_no_memory_is_to_be_had_for_cutting_a_run_nothing_half_made_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = PrefixCache(LAYOUT, 2**20)
+    run(cache, [[8] * 20 + [2] * 20])
+
+    def none_left(*_: object) -> KeptRun:
+        raise RuntimeError("can't allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Layout, "empty", none_left)
+        run(cache, [[5] * 30, [8] * 5 + [3] * 20])  # the second is to cut what is held
+
+    assert cache.stats().num_bytes == 0
+    # What was to be kept of the first stood at another row than the same tokens do now.
+    run(cache, [[0] * 12, [5] * 5 + [4] * 10])
+    run(cache, [[5] * 5 + [4] * 10 + [6] * 3])
