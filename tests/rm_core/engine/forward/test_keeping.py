@@ -318,7 +318,7 @@ def test_out_of_memory_empties_the_cache_and_tries_once_more(
     forward = keeping(model)
     text = text_of(draw(random.Random(2), 60))
     forward.rewards([text])
-    run, calls = forward._run, []
+    run, calls = type(forward._run).__call__, []
 
     def fails_first(*args: Any) -> Any:
         calls.append(args)
@@ -326,7 +326,7 @@ def test_out_of_memory_empties_the_cache_and_tries_once_more(
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
         return run(*args)
 
-    monkeypatch.setattr(forward, "_run", fails_first)
+    monkeypatch.setattr(type(forward._run), "__call__", fails_first)
     assert close(forward.rewards([text]), alone(reference, (), [text]))
     stats = cache_of(forward).stats()
     assert (stats.num_bytes, stats.max_bytes) == (0, PLENTY // 2)
