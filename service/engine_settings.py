@@ -72,7 +72,7 @@ class EngineSettings(BaseSettings):
         default="auto",
         description="The library that multiplies matrices on the CPU: auto times torch's own way "
         "(mkl) and oneDNN on the model's layers at the start, and keeps what it found in "
-        "rewardd/products.json of the user's cache directory. Not with deterministic.",
+        "rewardd/products.json of the user's cache directory.",
     )
     reward_cache_bytes: int = Field(
         default=DEFAULT_REWARD_CACHE_BYTES,

@@ -36,6 +36,7 @@ ADAPTER_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("np.clip(borders, start, stop) - start", "np.clip(borders, start, stop)"),
     ],
     SIDE_BY_SIDE: [
+        ("MmProduct if onednn is None else onednn.product", "MmProduct"),
         ("max(1, ROWS_TOGETHER // len(input_ids))", "self._count"),
         ("slice(place * tokens, (place + 1) * tokens)", "slice(0, tokens)"),
         ("run.keys[adapter :: self._count]", "run.keys[:: self._count]"),
@@ -43,6 +44,7 @@ ADAPTER_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ('f"layers.{len(trunk.layers) - 1}.mlp." if skip_unread else None', "None"),
     ],
     CHOOSE_ADAPTERS: [
+        ("made.products = way.products", "pass"),
         ("torch.cat([each.alone for each in trials], dim=1)", "torch.tensor(0.0)"),
         ("return by_length_class(made, base, max_length)", "return made"),
     ],

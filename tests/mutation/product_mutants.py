@@ -24,5 +24,9 @@ PRODUCT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     REMEMBERED: [("if libraries is None or not (", "if libraries is None or (")],
     TIMING: [("+= len(kind) * min(found[library])", "+= len(kind) * max(found[library])")],
-    CHOOSE: [("if options.deterministic:", "if False:")],
+    CHOOSE: [
+        ("if options.deterministic and chunk_rows is None:", "if False:"),
+        ("if key not in _OF_THIS_PROCESS:", "if True:"),
+        ("found.table and found.table.of_one_library()", "found.table"),
+    ],
 }

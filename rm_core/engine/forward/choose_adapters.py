@@ -13,6 +13,8 @@ from rm_core.engine.forward.keeping import keep_prefixes
 from rm_core.engine.forward.self_test import Trial, told
 from rm_core.engine.forward.side_by_side import OnBase, side_by_side_ways
 from rm_core.engine.options import AS_LOADED, EngineOptions
+from rm_core.engine.trunk.chunked import chunk_rows
+from rm_core.engine.trunk.products.choose import choose_products
 
 
 def choose_side_by_side(
@@ -32,7 +34,7 @@ def choose_side_by_side(
             one, the first an adapter.
         max_length: of texts, in tokens.
         reduced: whether the base was reduced in precision, so that ways round differently.
-        options: what the way may keep of texts.
+        options: what multiplies, and what the way may keep of texts.
 
     Returns:
         The forward, whose rewards' columns are the members' heads in order; or why there is none.
@@ -55,7 +57,8 @@ def choose_side_by_side(
         return "the adapters don't read the same texts"
     trial = replace(trial, alone=torch.cat([each.alone for each in trials], dim=1))
     failures: list[str] = []
-    for way in side_by_side_ways(members):
+    products = choose_products(base, options, chunk_rows=chunk_rows(base.base_model))
+    for way in side_by_side_ways(members, products):
         made = trial.tried(
             way.make,
             lambda made: torch.tensor(made.rewards(trial.texts)),
@@ -63,6 +66,7 @@ def choose_side_by_side(
         )
         if not isinstance(made, str):
             made.reason = "; ".join([made.reason, *failures])
+            made.products = way.products
             keep_prefixes(made, trial, options)
             return by_length_class(made, base, max_length)
         failures.append(f"not {way.name}, as {made}")

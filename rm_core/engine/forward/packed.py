@@ -315,7 +315,12 @@ def _ways_by(
             run=(
                 ChunkedTrunk(model.base_model, deterministic=options.deterministic)
                 if onednn is None
-                else ChunkedTrunk(model.base_model, rows=onednn.chunk_rows, product=onednn.product)
+                else ChunkedTrunk(
+                    model.base_model,
+                    rows=onednn.chunk_rows,
+                    product=onednn.product,
+                    deterministic=options.deterministic,
+                )
             ),
             heads=heads,
             reason="Llama-shaped decoder on the CPU, run chunk by chunk",
@@ -327,9 +332,12 @@ def _ways_by(
     def way(name: str, make: Callable[[], PackedForward]) -> PackedWay:
         return PackedWay(f"{by}{name}", make, products)
 
+    # Layers get their fixed shapes of torch's own products alone.
+    in_layers = onednn is None or not options.deterministic
     ways = [way("with every row of the last layer", partial(layers, skip_unread=False))]
     if can_skip_rows(model.base_model):
         ways.insert(0, way("with the last layer cut short", partial(layers, skip_unread=True)))
+    ways = ways if in_layers else []
     if model.device.type == "cpu" and is_llama_shaped(model.base_model):
         ways.insert(0, way("chunk by chunk", chunks))
     return ways

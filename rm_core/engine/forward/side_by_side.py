@@ -22,6 +22,8 @@ from rm_core.engine.packing.beside import beside
 from rm_core.engine.trunk.adapted import AdapterRows, Adapters
 from rm_core.engine.trunk.chunked import ChunkedTrunk, is_llama_shaped
 from rm_core.engine.trunk.last_layer import can_skip_rows
+from rm_core.engine.trunk.products.choose import TORCHS_OWN, ProductChoice
+from rm_core.engine.trunk.products.in_place import multiply_in_place
 from rm_core.engine.trunk.products.mm import MmProduct
 
 ROWS_TOGETHER = 4096
@@ -137,12 +139,22 @@ class OnBase:
     heads: Sequence[Any]
 
 
-def side_by_side_ways(members: Sequence[OnBase]) -> list[PackedWay]:
+def side_by_side_ways(
+    members: Sequence[OnBase], products: ProductChoice = TORCHS_OWN
+) -> list[PackedWay]:
     """The ways to run adapters on one base together, the fastest first.
 
     Args:
         members: at least one; the first one's base is run.
+        products: what multiplies the base's linear layers.
     """
+    return [way for choice in products.tries() for way in _ways_by(choice, members)]
+
+
+def _ways_by(choice: ProductChoice, members: Sequence[OnBase]) -> list[PackedWay]:
+    """The ways with one choice of products."""
+    onednn = choice.onednn
+    by = "" if onednn is None else "by oneDNN "
     adapters = Adapters([member.parts for member in members])
     heads = AdapterHeads([ScalarHeads(member.heads) for member in members])
     told = _told(members)
@@ -154,29 +166,30 @@ def side_by_side_ways(members: Sequence[OnBase]) -> list[PackedWay]:
 
     def chunks(base: Any) -> TrunkRun:
         trunk = base.base_model
-        products = adapters.products(trunk, MmProduct)
-        return ChunkedTrunk(trunk, product=products, enter=adapters.rows.enter)
+        rows = None if onednn is None else onednn.chunk_rows
+        products = adapters.products(trunk, MmProduct if onednn is None else onednn.product)
+        return ChunkedTrunk(trunk, rows=rows, product=products, enter=adapters.rows.enter)
 
     def layers(base: Any, *, skip_unread: bool) -> TrunkRun:
         trunk = base.base_model
+        if onednn is not None:
+            multiply_in_place(trunk, onednn.product)
         last = f"layers.{len(trunk.layers) - 1}.mlp." if skip_unread else None
         adapters.put_on(trunk, only_read=last)
         return TransformersTrunk(base, skip_unread=skip_unread)
 
-    by_layers = partial(forward, "decoder with replaceable attention")
-    ways = [
-        PackedWay(
-            "with every row of the last layer",
-            partial(by_layers, partial(layers, skip_unread=False)),
-        )
-    ]
+    def way(name: str, reason: str, run: Callable[[Any], TrunkRun]) -> PackedWay:
+        return PackedWay(f"{by}{name}", partial(forward, reason, run), choice)
+
+    plain = "decoder with replaceable attention"
+    ways = [way("with every row of the last layer", plain, partial(layers, skip_unread=False))]
     base = without_adapter(members[0].model)
     if can_skip_rows(base.base_model):
-        skipping = partial(by_layers, partial(layers, skip_unread=True))
-        ways.insert(0, PackedWay("with the last layer cut short", skipping))
+        skipping = partial(layers, skip_unread=True)
+        ways.insert(0, way("with the last layer cut short", plain, skipping))
     if base.device.type == "cpu" and is_llama_shaped(base.base_model):
         reason = "Llama-shaped decoder on the CPU, run chunk by chunk"
-        ways.insert(0, PackedWay("chunk by chunk", partial(forward, reason, chunks)))
+        ways.insert(0, way("chunk by chunk", reason, chunks))
     return ways
 
 

@@ -1,7 +1,7 @@
 """The choice of the library that multiplies a trunk's linear layers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class ProductChoice:
         """This choice, and behind one with oneDNN's products that without."""
         if self.onednn is None:
             return [self]
-        return [self, ProductChoice(table_of("mkl"), "oneDNN's gave other rewards, or raised")]
+        others = "oneDNN's gave other rewards or other bits, or raised"
+        return [self, ProductChoice(table_of("mkl"), others)]
 
 
 TORCHS_OWN = ProductChoice(None, "not chosen here")
@@ -66,7 +67,7 @@ def choose_products(
     Raises:
         ConfigurationError: oneDNN is asked for, and this torch or this model has none of it.
     """
-    obstacle = _obstacle(model, options)
+    obstacle = _obstacle(model, options, chunk_rows)
     if obstacle is not None:
         if options.products == "onednn":
             raise ConfigurationError(
@@ -78,7 +79,18 @@ def choose_products(
         return ProductChoice(table_of(options.products), "set")
     if not linears or max(linear.weight.numel() for linear in linears) < SMALL:
         return ProductChoice(table_of("mkl"), "too small to choose")
-    return _fastest(linears, chunk_rows, options.products_file)
+    if not options.deterministic:
+        return _fastest(linears, chunk_rows, options.products_file)
+    key = choice_key(linears, chunk_rows)
+    if key not in _OF_THIS_PROCESS:
+        found = _fastest(linears, chunk_rows, options.products_file)
+        _OF_THIS_PROCESS[key] = replace(found, table=found.table and found.table.of_one_library())
+    return _OF_THIS_PROCESS[key]
+
+
+_OF_THIS_PROCESS: dict[str, ProductChoice] = {}
+"""Choices of deterministic models by their key: weights that are loaded again, or elsewhere in the
+process, must not meet another library because the clock says so."""
 
 
 def _fastest(linears: Sequence[nn.Linear], rows: int | None, file: Path | None) -> ProductChoice:
@@ -95,12 +107,12 @@ def _fastest(linears: Sequence[nn.Linear], rows: int | None, file: Path | None) 
     return ProductChoice(table, "fastest when timed at this start")
 
 
-def _obstacle(model: Any, options: EngineOptions) -> str | None:
+def _obstacle(model: Any, options: EngineOptions, chunk_rows: int | None) -> str | None:
     """Why torch's own products stay; None where others may take their place."""
     if model.device.type != "cpu":
         return f"the model is on {model.device.type}"
-    if options.deterministic:
-        return "deterministic has products of its own"
+    if options.deterministic and chunk_rows is None:
+        return "deterministic has products of its own where a trunk is not run in chunks"
     if torch.is_autocast_enabled("cpu"):
         return "torch picks the numbers by itself (autocast)"
     if not has_onednn():

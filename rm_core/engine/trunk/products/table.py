@@ -44,6 +44,10 @@ class ProductTable:
         found = bisect_right(ROW_CLASSES, rows)
         return self.libraries[found - 1] if found else "mkl"
 
+    def of_one_library(self) -> "ProductTable":
+        """The library of many rows for every number of rows: two of them round otherwise."""
+        return ProductTable((self.libraries[-1],) * len(self.libraries), self.chunk_rows)
+
     def product(self, linear: nn.Linear) -> Product:
         """A linear layer's product; see `MakeProduct`."""
         return ProductByRows(linear, self) if self.has_onednn else MmProduct(linear)

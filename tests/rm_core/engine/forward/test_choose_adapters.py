@@ -12,7 +12,8 @@ from rm_core.checkpoint.low_rank import LowRankPart, low_rank_parts
 from rm_core.engine.forward.by_length import LengthClassForward
 from rm_core.engine.forward.choose_adapters import choose_side_by_side
 from rm_core.engine.forward.side_by_side import OnBase
-from rm_core.engine.options import EngineOptions
+from rm_core.engine.options import EngineOptions, Products
+from rm_core.engine.trunk.products.onednn import has_onednn
 from tests.adapters import save_adapter, save_base
 
 
@@ -55,6 +56,21 @@ def test_one_adapter_runs_so_as_well(tmp_path: Path) -> None:
 
     assert not isinstance(found, str)
     assert found.reason.endswith("run chunk by chunk, its adapter added to its products")
+
+
+@pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
+@pytest.mark.parametrize("products", ["mkl", "onednn"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_the_base_multiplies_by_what_is_asked_for(
+    architecture: str, products: Products, tmp_path: Path
+) -> None:
+    found = choose_side_by_side(
+        members(tmp_path, architecture), 640, options=EngineOptions(products=products)
+    )
+
+    assert not isinstance(found, str)
+    assert (found.products.told(), found.products.reason) == (products, "set")
+    assert "not " not in found.reason
 
 
 def test_what_adapters_keep_of_a_text_they_keep_each_for_itself(tmp_path: Path) -> None:

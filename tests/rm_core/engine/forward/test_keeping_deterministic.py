@@ -10,11 +10,13 @@ import torch
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.attention.kept import KeptRun, LayerRun
 from rm_core.engine.forward.choose import choose_forward
-from rm_core.engine.forward.packed import PackedForward, fastest_packed
-from rm_core.engine.options import EngineOptions
+from rm_core.engine.forward.packed import PackedForward
+from rm_core.engine.options import EngineOptions, Products
+from rm_core.engine.trunk.products.onednn import has_onednn
 from rm_core.types import Encoded, ReadPosition
 from tests.models import save_checkpoint
 
+needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 SHARING = {
     "llama": {"num_key_value_heads": 1},
     "qwen3": {},
@@ -23,10 +25,12 @@ SHARING = {
 Rewards = list[list[float]]
 
 
-def keeping(folder: Path, architecture: str, *, max_bytes: int = 2**30) -> PackedForward:
+def keeping(
+    folder: Path, architecture: str, *, max_bytes: int = 2**30, products: Products = "mkl"
+) -> PackedForward:
     """A forward as an engine loads it."""
     checkpoint = save_checkpoint(folder, architecture, **SHARING.get(architecture, {}))
-    options = EngineOptions(deterministic=True, prefix_cache_bytes=max_bytes)
+    options = EngineOptions(deterministic=True, prefix_cache_bytes=max_bytes, products=products)
     forward = choose_forward(load_reward_model(str(checkpoint), "safety"), options=options)
     assert isinstance(forward, PackedForward)
     return forward
@@ -35,9 +39,10 @@ def keeping(folder: Path, architecture: str, *, max_bytes: int = 2**30) -> Packe
 class Fresh:
     """A text's rewards alone, by a forward that keeps nothing, with its own copy of the weights."""
 
-    def __init__(self, folder: Path) -> None:
-        model = load_reward_model(str(folder), "safety").model
-        self._forward = fastest_packed(model, options=EngineOptions(deterministic=True))
+    def __init__(self, folder: Path, products: Products = "mkl") -> None:
+        loaded = load_reward_model(str(folder), "safety")
+        options = EngineOptions(deterministic=True, products=products, prefix_cache_bytes=0)
+        self._forward = choose_forward(loaded, options=options)
 
     def __call__(self, texts: list[Encoded]) -> Rewards:
         return [row for text in texts for row in self._forward.rewards([text])]
@@ -70,11 +75,16 @@ def packs(seed: int) -> Iterator[list[Encoded]]:
     yield [text_of(ids) for ids in rng.choices(known, k=9)]
 
 
-@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize(
+    ("architecture", "products"),
+    [*((each, "mkl") for each in SHARING), pytest.param("llama", "onednn", marks=needs_onednn)],
+)
 def test_bits_are_those_alone_cold_warm_growing_and_branching(
-    architecture: str, tmp_path: Path
+    architecture: str, products: Products, tmp_path: Path
 ) -> None:
-    forward, fresh = keeping(tmp_path, architecture), Fresh(tmp_path)
+    forward, fresh = keeping(tmp_path, architecture, products=products), Fresh(tmp_path, products)
+    # Where oneDNN's products round by a row's place, torch's own are taken.
+    assert forward.products.told() in {products, "mkl"}
     assert forward.prefix_cache is not None, forward.prefix_cache_reason
     assert forward.prefix_cache_reason == "keys and values give the same bits cold and warm"
 

@@ -1,12 +1,14 @@
 """Adapters side by side score as transformers and peft do, one text and one adapter at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import profile
 
 from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.heads import HiddenLayerHead
@@ -18,9 +20,13 @@ from rm_core.engine.forward import side_by_side
 from rm_core.engine.forward.packed import PackedForward
 from rm_core.engine.forward.side_by_side import OnBase, side_by_side_ways
 from rm_core.engine.packing.plan import plan_pack
+from rm_core.engine.trunk.products.choose import ProductChoice
+from rm_core.engine.trunk.products.onednn import has_onednn
+from rm_core.engine.trunk.products.table import table_of
 from rm_core.types import Encoded, ReadPosition
 from tests.adapters import save_adapter, save_base
 
+needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 TOLERANCE = 1e-5
 OPTIONS: list[dict[str, Any]] = [
     {"r": 4},
@@ -97,6 +103,24 @@ def assert_alike(found: Tensor, expected: Tensor) -> None:
     worst = float(((found - expected).abs() / (1 + expected.abs())).max())
     assert worst < TOLERANCE
     assert expected.std(dim=0).min() > 0.01, "rewards too alike to show an error"
+
+
+@needs_onednn
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("rows", [None, 16])
+def test_adapters_go_on_top_of_onednns_products(
+    way: str, rows: int | None, models: list[Any]
+) -> None:
+    expected = torch.stack([alone(model) for model in models[:3]], dim=1)
+    products = ProductChoice(replace(table_of("onednn"), chunk_rows=rows), "set")
+    ways = side_by_side_ways(list(map(member, models[:3])), products)
+
+    with profile() as calls:
+        forward = next(each for each in ways if each.name == f"by oneDNN {way}").make()
+        found = torch.tensor(forward.rewards(texts()))
+
+    assert_alike(found, expected)
+    assert any("mkldnn::_linear_pointwise" in event.key for event in calls.key_averages())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -117,6 +117,21 @@ def test_what_was_timed_is_remembered(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @needs_onednn
+def test_a_deterministic_model_that_is_loaded_again_keeps_its_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = iter([TABLE, ProductTable(("mkl",) * 4)])
+    monkeypatch.setattr(choose, "fastest_table", lambda *_, **__: next(tables))
+    monkeypatch.setattr(choose, "_OF_THIS_PROCESS", {})
+    options = EngineOptions(deterministic=True)
+
+    first, second = (choose_products(large(), options, chunk_rows=512) for _ in range(2))
+
+    assert first == second
+    assert first.table == ProductTable(("onednn",) * 4, 256)  # one library: two round otherwise
+
+
+@needs_onednn
 def test_the_real_clock_chooses_a_table_for_a_model_that_is_large_enough() -> None:
     found = choose_products(large(), EngineOptions(), chunk_rows=128)
 
@@ -146,7 +161,7 @@ def test_small_models_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "model", "word"),
     [
-        ({"deterministic": True}, lambda: make_model("llama"), "deterministic"),
+        ({"deterministic": True}, lambda: make_model("gpt2"), "deterministic"),
         ({}, lambda: make_model("llama").half(), "float32"),
         ({}, lambda: make_model("llama").to("meta"), "meta"),
     ],
