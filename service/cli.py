@@ -24,6 +24,7 @@ LOGGED = (
     "path",
     "path_reason",
     "products",
+    "attention",
     "max_length",
     "max_length_reason",
     "precision_error",

@@ -74,6 +74,12 @@ class EngineSettings(BaseSettings):
         "(mkl) and oneDNN on the model's layers at the start, and keeps what it found in "
         "rewardd/products.json of the user's cache directory.",
     )
+    attention: Literal["auto", "torch", "native"] = Field(
+        default="auto",
+        description="What computes the attention of float32 decoders on the CPU: native is "
+        "rewardd's own code, compiled at the start (2 s, kept in ~/.cache/rewardd); auto takes it "
+        "where a C++ compiler is installed, else torch's. /v1/info tells which it is and why.",
+    )
     reward_cache_bytes: int = Field(
         default=DEFAULT_REWARD_CACHE_BYTES,
         ge=0,
@@ -148,6 +154,7 @@ class EngineSettings(BaseSettings):
             dtype=self.dtype,
             deterministic=self.deterministic,
             compile_layers=self.compile_layers,
+            attention=self.attention,
             reward_cache_bytes=self.reward_cache_bytes,
             prefix_cache_bytes=self.prefix_cache_bytes,
             products=self.products,

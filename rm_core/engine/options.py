@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rm_core.types import DType
+from rm_core.types import AttentionChoice, DType
 
 DEFAULT_REWARD_CACHE_BYTES = 64 * 2**20
 """Holds the rewards of some 90,000 texts by two models."""
@@ -21,6 +21,9 @@ class EngineOptions:
         deterministic: whether a text gets the same bits in any company, on one machine.
         compile_layers: whether torch compiles the layers of decoders, which takes a while at the
             start; for CUDA, and not with `deterministic`.
+        attention: what computes attention, norms, rotations and activations of float32 decoders on
+            the CPU: our own code, compiled while loading ("native"), or torch's kernels; "auto"
+            takes the first where a C++ compiler is installed.
         reward_cache_bytes: what rewards of scored texts may take, so that a text which comes again
             costs a look-up; 0 keeps none.
         prefix_cache_bytes: what keys and values of texts' beginnings may take, of all trunks
@@ -34,6 +37,7 @@ class EngineOptions:
     dtype: DType = "auto"
     deterministic: bool = False
     compile_layers: bool = False
+    attention: AttentionChoice = "auto"
     reward_cache_bytes: int = DEFAULT_REWARD_CACHE_BYTES
     prefix_cache_bytes: int | None = None
     products: Products = "auto"

@@ -70,6 +70,7 @@ class RunTrunk:
             "precision_error": None if error is None else asdict(error),
             "path": self.forward.path,
             "path_reason": self.forward.reason,
+            "attention": self.forward.attention,
             "prefix_cache": self.forward.prefix_cache is not None,
             "prefix_cache_reason": self.forward.prefix_cache_reason,
             "products": self.forward.products.told(),

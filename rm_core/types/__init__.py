@@ -4,7 +4,7 @@ Frozen and free of torch, so that any part may import them.
 """
 
 from rm_core.types.caches import CacheStats, EngineCacheStats
-from rm_core.types.names import ROLES, DType, ModelName, Role
+from rm_core.types.names import ROLES, AttentionChoice, DType, ModelName, Role
 from rm_core.types.profiles import (
     Baseline,
     CalibrationFit,
@@ -29,6 +29,7 @@ from rm_core.types.texts import (
 
 __all__ = [
     "ROLES",
+    "AttentionChoice",
     "Baseline",
     "CacheStats",
     "CalibrationFit",

@@ -160,6 +160,7 @@ _VARYING = (
         ),
         r'\1"(a count)"',
     ),
+    (re.compile(r'("attention":\s*)"[^"]+"'), r'\1"(native, or torch and why)"'),
     (re.compile(r'("name":\s*"rewardd",\s*"version":\s*)"[^"]+"'), r'\1"(release)"'),
 )
 

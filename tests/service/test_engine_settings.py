@@ -10,6 +10,7 @@ OTHERS: dict[str, Any] = {
     "dtype": "bfloat16",
     "deterministic": True,
     "compile_layers": True,
+    "attention": "torch",
     "reward_cache_bytes": 12_345,
     "prefix_cache_bytes": 54_321,
 }

@@ -20,7 +20,9 @@ from rm_core.engine.attention.by_path import path_attention
 from rm_core.engine.attention.kept import NO_RUNS, Capture, KeptRun, LayerRuns, layer_index
 from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.merged import merged_attention, merged_attention_at
+from rm_core.engine.attention.native import NativePlan, can_take, native_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
+from rm_core.engine.native import NativeLibrary
 from rm_core.engine.packing.paths import PathPlan
 from rm_core.engine.packing.plan import Pack
 from rm_core.errors import UnsupportedModel
@@ -41,6 +43,7 @@ class TreePlan:
             segment is without rows.
         capture: takes the keys and values that the layers compute; None where nobody keeps them.
         by_path: whether a text must get the same bits in any company; on the CPU alone.
+        native: has the kernel that takes what it can; None for torch's alone.
     """
 
     pack: Pack
@@ -49,6 +52,7 @@ class TreePlan:
     kept: tuple[KeptRun | None, ...] = ()
     capture: Capture | None = None
     by_path: bool = False
+    native: NativeLibrary | None = None
 
     @classmethod
     def of(
@@ -59,6 +63,7 @@ class TreePlan:
         kept: Sequence[KeptRun | None] = (),
         capture: Capture | None = None,
         by_path: bool = False,
+        native: NativeLibrary | None = None,
     ) -> "TreePlan":
         """The plan's tensors on a device."""
         return cls(
@@ -68,6 +73,7 @@ class TreePlan:
             tuple(kept),
             capture,
             by_path,
+            native,
         )
 
     def kept_of(self, module: torch.nn.Module) -> LayerRuns:
@@ -101,6 +107,11 @@ class TreePlan:
     def varlen(self) -> VarlenPlan:
         """The calls of the CUDA kernel, made on first use."""
         return VarlenPlan.of(self.pack, self.position_ids.device)
+
+    @cached_property
+    def native_plan(self) -> NativePlan:
+        """What the native kernel's calls read, made on first use."""
+        return NativePlan(self.pack)
 
 
 def tree_attention(  # noqa: PLR0913  the interface's signature
@@ -146,6 +157,18 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
         path = tree.path if sliding_window is None else tree.path_within(sliding_window)
         count = tree.pack.num_tokens
         out = path_attention(query, key, value, path, num_tokens=count, scale=scale, kept=kept)
+        return out, None
+    if softcap is None and tree.native is not None and can_take(tree.native, query, key, value):
+        out = native_attention(
+            tree.native,
+            query,
+            key,
+            value,
+            tree.native_plan,
+            scale=scale,
+            sliding_window=sliding_window,
+            kept=kept,
+        )
         return out, None
     plain = softcap is None and sliding_window is None and value.shape[-1] == query.shape[-1]
     if plain and query.device.type == "cpu":
@@ -193,11 +216,14 @@ def tree_attention_at(
         (1, as many rows as `query`, heads, head_dim).
     """
     kept = tree.kept_of(module)
-    if not tree.by_path:
-        return merged_attention_at(query, key, value, tree.pack, rows, scale=scaling, kept=kept)
-    path = PathPlan.of(tree.pack, rows=rows, window=sliding_window)
-    count = tree.pack.num_tokens
-    return path_attention(query, key, value, path, num_tokens=count, scale=scaling, kept=kept)
+    if tree.by_path:
+        path = PathPlan.of(tree.pack, rows=rows, window=sliding_window)
+        count = tree.pack.num_tokens
+        return path_attention(query, key, value, path, num_tokens=count, scale=scaling, kept=kept)
+    if tree.native is not None and can_take(tree.native, query, key, value):
+        plan = NativePlan(tree.pack, rows)
+        return native_attention(tree.native, query, key, value, plan, scale=scaling, kept=kept)
+    return merged_attention_at(query, key, value, tree.pack, rows, scale=scaling, kept=kept)
 
 
 AttentionInterface.register(ATTENTION_NAME, tree_attention)

@@ -60,6 +60,11 @@ class Forward(Protocol):
         ...
 
     @property
+    def attention(self) -> str:
+        """What computes attention, and why, for /v1/info and the log."""
+        ...
+
+    @property
     def shares_prefixes(self) -> bool:
         """Whether common prefixes are computed once."""
         ...
@@ -145,6 +150,11 @@ class ForwardAround:
     def reason(self) -> str:
         """See `Forward`."""
         return self._forward.reason
+
+    @property
+    def attention(self) -> str:
+        """See `Forward`."""
+        return self._forward.attention
 
     @property
     def shares_prefixes(self) -> bool:

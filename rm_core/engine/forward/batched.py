@@ -47,6 +47,7 @@ class BatchedForward(KeepsNothing):
         most_padding: of a padded batch, as a share of its tokens.
     """
 
+    attention = "transformers"
     shares_prefixes = False
     products = TORCHS_OWN
 

@@ -44,6 +44,7 @@ class EncoderRows(KeepsNothing):
 
     path = "packed"
     reason = "encoder with replaceable attention"
+    attention = "torch"
     shares_prefixes = False
     reads_positions = False
     demands = NO_DEMANDS

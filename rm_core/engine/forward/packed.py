@@ -13,6 +13,7 @@ from rm_core.checkpoint.heads import ScalarHeads
 from rm_core.engine.attention import ATTENTION_NAME, TreePlan
 from rm_core.engine.attention.kept import Capture, KeptRun
 from rm_core.engine.forward.base import NO_DEMANDS, is_out_of_memory, reads_of
+from rm_core.engine.native import NativeLibrary, chosen_native
 from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.packing.distinct import DistinctReads, distinct_reads
 from rm_core.engine.packing.plan import Pack, plan_pack
@@ -87,9 +88,11 @@ class PackedForward:
         heads: further heads on the same trunk, read from the same hidden states; or all that read
             what the run gives, where that is more than one trunk's states.
         reason: why this way was taken.
+        attention: what computes it, and why.
         share: whether common prefixes are computed once.
         deterministic: whether a text gets the same bits in any company, on one machine; costs
             some filling, and shared prefixes where the trunk's run can't share them exactly.
+        native: computes attention where it can; None for torch alone.
     """
 
     path = "packed"
@@ -107,10 +110,14 @@ class PackedForward:
         run: TrunkRun | None = None,
         heads: Sequence[Linear] | Heads = (),
         reason: str = "",
+        attention: str = "torch",
         share: bool = True,
         deterministic: bool = False,
+        native: NativeLibrary | None = None,
     ) -> None:
         self.reason = reason
+        self.attention = attention
+        self._native = native
         self._device = model.device
         self._heads = ScalarHeads([model.score, *heads]) if isinstance(heads, Sequence) else heads
         self._deterministic = deterministic
@@ -202,8 +209,14 @@ class PackedForward:
         kept: Sequence[KeptRun | None] = (),
         capture: Capture | None = None,
     ) -> Tensor:
-        by_path = self.shares_exactly
-        tree = TreePlan.of(pack, self._device, kept=kept, capture=capture, by_path=by_path)
+        tree = TreePlan.of(
+            pack,
+            self._device,
+            kept=kept,
+            capture=capture,
+            by_path=self.shares_exactly,
+            native=self._native,
+        )
         return self._run(torch.from_numpy(pack.input_ids).to(self._device), tree)
 
 
@@ -297,6 +310,10 @@ def _ways_by(
 ) -> list[PackedWay]:
     """The ways with one choice of products."""
     onednn = products.onednn
+    native, told = chosen_native(
+        "torch" if options.deterministic else options.attention,
+        model,
+    )
 
     def layers(*, skip_unread: bool) -> PackedForward:
         if onednn is not None:
@@ -306,25 +323,30 @@ def _ways_by(
             run=TransformersTrunk(model, skip_unread=skip_unread),
             heads=heads,
             reason="decoder with replaceable attention",
+            attention=told,
             deterministic=options.deterministic,
+            native=native,
         )
 
     def chunks() -> PackedForward:
         return PackedForward(
             model,
             run=(
-                ChunkedTrunk(model.base_model, deterministic=options.deterministic)
+                ChunkedTrunk(model.base_model, deterministic=options.deterministic, native=native)
                 if onednn is None
                 else ChunkedTrunk(
                     model.base_model,
                     rows=onednn.chunk_rows,
                     product=onednn.product,
                     deterministic=options.deterministic,
+                    native=native,
                 )
             ),
             heads=heads,
             reason="Llama-shaped decoder on the CPU, run chunk by chunk",
+            attention=told,
             deterministic=options.deterministic,
+            native=native,
         )
 
     by = "" if onednn is None else "by oneDNN "

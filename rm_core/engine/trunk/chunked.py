@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers.activations import SiLUActivation
 
-from rm_core.engine.attention import TreePlan, tree_attention
-from rm_core.engine.attention.tree import tree_attention_at
-from rm_core.engine.elementwise import in_whole_vectors
+from rm_core.engine.attention import TreePlan, tree_attention, tree_attention_at
+from rm_core.engine.native import NativeLibrary
+from rm_core.engine.trunk.elementwise import NativeElementwise, TorchElementwise, is_rms_norm
 from rm_core.engine.trunk.products.base import EnterRows, MakeProduct
 from rm_core.engine.trunk.products.fixed_shapes import FixedShapes
 from rm_core.engine.trunk.products.mm import MmProduct
@@ -69,6 +68,7 @@ class ChunkedTrunk:
         rows: of a chunk; None for as many as suit the cache.
         product: how linear layers multiply.
         enter: told before products of which rows they are, for products that ask whose those are.
+        native: takes what lies between products where the trunk is float32; None for torch.
         deterministic: whether a row has the same bits in any company: chunks have fixed sizes, and
             attention goes by path.
 
@@ -85,9 +85,11 @@ class ChunkedTrunk:
         product: MakeProduct = MmProduct,
         enter: EnterRows | None = None,
         deterministic: bool = False,
+        native: NativeLibrary | None = None,
     ) -> None:
         product = FixedShapes(product) if deterministic else product
         self._trunk = trunk
+        self._steps = TorchElementwise() if native is None else NativeElementwise(native)
         self._products = {
             linear: product(linear) for layer in trunk.layers for linear in _projections(layer)
         }
@@ -260,25 +262,16 @@ class ChunkedTrunk:
     def _norm(self, norm: Any, rows: Tensor) -> Tensor:
         """A layer's norm over hidden states, (rows, hidden)."""
         if self._rms:
-            return rms_norm(rows, norm.weight, norm.variance_epsilon)
+            return self._steps.rms_norm(rows, norm.weight, norm.variance_epsilon)
         normed: Tensor = norm(rows)
         return normed
 
     def _rotate(self, flat: Tensor, norm: Any, cos: Tensor, sin: Tensor) -> None:
-        """Rotary position embedding of a chunk, in place: x·cos + rotate_half(x)·sin.
-
-        Source: Su et al. 2021, arXiv:2104.09864, in the layout of transformers' Llama.
-        """
-        x = flat.view(len(flat), -1, self._head_dim)
+        """Rotary position embedding of a chunk, in place, after the layer's norm if it has one."""
         if norm is not None:
+            x = flat.view(len(flat), -1, self._head_dim)
             x.copy_(norm(x))
-        half = self._head_dim // 2
-        first, second = x[..., :half], x[..., half:]
-        cos, sin = cos[:, None, :half], sin[:, None, :half]  # both halves of the tables are equal
-        turned = first * sin
-        # Not by `addcmul_`, which rounds by vector instructions in another way than without.
-        first.mul_(cos).sub_(second * sin)
-        second.mul_(cos).add_(turned)
+        self._steps.rotate(flat, cos, sin)
 
     def _by_head(self, flat: Tensor) -> Tensor:
         """(tokens, heads · head_dim) → (1, heads, tokens, head_dim), without copying."""
@@ -294,33 +287,8 @@ class ChunkedTrunk:
         for rows in self._chunks(len(hidden), at):
             attention_output.add_to(hidden[rows], attended[rows])
             normed = self._norm(layer.post_attention_layernorm, hidden[rows])
-            gated = _activate(mlp.act_fn, gate(normed)).mul_(up(normed))
+            gated = self._steps.gate(mlp.act_fn, gate(normed), up(normed))
             down.add_to(hidden[rows], gated)
-
-
-def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Root mean square normalisation: x / √(mean(x²) + ε) · weight, in three passes over x.
-
-    Args:
-        x: (rows, hidden).
-        weight: (hidden,).
-        epsilon: ε.
-
-    Source: Zhang and Sennrich 2019, arXiv:1910.07467, as transformers' Llama computes it.
-    """
-    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-    return torch.mul(x, scale).mul_(weight)
-
-
-def is_rms_norm(norm: Any) -> bool:
-    """Whether a norm computes what `rms_norm` does; tried out, as its name proves nothing."""
-    epsilon = getattr(norm, "variance_epsilon", None)
-    if epsilon is None or norm.weight.dtype != torch.float32:
-        return False
-    x = torch.linspace(-2, 3, norm.weight.numel())[None]
-    with torch.inference_mode():
-        return torch.allclose(norm(x), rms_norm(x, norm.weight, epsilon), rtol=1e-5, atol=1e-6)
 
 
 def chunk_rows(trunk: Any) -> int | None:
@@ -332,15 +300,6 @@ def _rows_for(trunk: Any) -> int:
     weight: Tensor = trunk.layers[0].mlp.gate_proj.weight
     rows = CHUNK_BYTES // (weight.shape[0] * weight.element_size())
     return max(MIN_ROWS, min(MAX_ROWS, rows))
-
-
-def _activate(function: Any, gate: Tensor) -> Tensor:
-    """The activation function, in place; contiguous."""
-    if type(function) in {nn.SiLU, SiLUActivation}:
-        in_whole_vectors(lambda part: nn.functional.silu(part, inplace=True), gate)
-    else:
-        in_whole_vectors(lambda part: part.copy_(function(part)), gate)
-    return gate
 
 
 def _projections(layer: Any) -> list[Any]:

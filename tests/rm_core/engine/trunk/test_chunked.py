@@ -10,11 +10,10 @@ from rm_core.engine.forward.packed import PackedForward, TransformersTrunk, fast
 from rm_core.engine.trunk.chunked import (
     ChunkedTrunk,
     is_llama_shaped,
-    is_rms_norm,
-    rms_norm,
 )
 from rm_core.types import Encoded
 from tests.models import ARCHITECTURES, make_model
+from tests.rm_core.engine.native.compiled import library, needs_compiler
 
 LLAMA_SHAPED = ("llama", "qwen2", "qwen3", "mistral")
 
@@ -40,6 +39,18 @@ def test_the_chunked_run_equals_transformers(architecture: str, rows: int) -> No
     expected = torch.tensor(PackedForward(model, run=TransformersTrunk(model)).rewards(texts()))
 
     chunked = PackedForward(model, run=ChunkedTrunk(model.base_model, rows=rows))
+
+    assert torch.allclose(torch.tensor(chunked.rewards(texts())), expected, atol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("architecture", LLAMA_SHAPED)
+def test_the_chunked_run_in_our_own_code_equals_transformers(architecture: str) -> None:
+    model = with_biases(make_model(architecture))
+    expected = torch.tensor(PackedForward(model, run=TransformersTrunk(model)).rewards(texts()))
+
+    run = ChunkedTrunk(model.base_model, rows=50, native=library())
+    chunked = PackedForward(model, run=run, native=library())
 
     assert torch.allclose(torch.tensor(chunked.rewards(texts())), expected, atol=1e-5)
 
@@ -71,22 +82,3 @@ def test_a_trunk_with_a_part_more_is_not_taken() -> None:
 def test_the_cpu_runs_llama_shaped_models_chunk_by_chunk() -> None:
     assert "chunk by chunk" in fastest_packed(make_model("llama")).reason
     assert "chunk" not in fastest_packed(make_model("gpt2")).reason
-
-
-def test_only_a_norm_that_computes_the_root_mean_square_is_run_as_one() -> None:
-    plain = make_model("llama").base_model.layers[0].input_layernorm
-    shifted = make_model("gemma2").base_model.layers[0].input_layernorm  # multiplies by 1 + weight
-
-    assert is_rms_norm(plain)
-    assert not is_rms_norm(shifted)
-    assert not is_rms_norm(torch.nn.LayerNorm(8))
-
-
-def test_our_root_mean_square_norm_equals_transformers() -> None:
-    norm = make_model("llama").base_model.layers[0].input_layernorm
-    torch.nn.init.normal_(norm.weight)
-    rows = torch.cat([torch.randn(5, len(norm.weight)), torch.zeros(1, len(norm.weight))])
-
-    ours = rms_norm(rows, norm.weight, norm.variance_epsilon)
-
-    assert torch.allclose(ours, norm(rows), atol=1e-6)
