@@ -77,8 +77,8 @@ class EngineSettings(BaseSettings):
     attention: Literal["auto", "torch", "native"] = Field(
         default="auto",
         description="What computes the attention of float32 decoders on the CPU: native is "
-        "rewardd's own code, compiled at the start (2 s, kept in ~/.cache/rewardd); auto takes it "
-        "where a C++ compiler is installed, else torch's. /v1/info tells which it is and why.",
+        "rewardd's own code, compiled at the start (2 s, kept in ~/.cache/rewardd/native); auto "
+        "takes it where a C++ compiler is installed, else torch's. /v1/info tells which and why.",
     )
     reward_cache_bytes: int = Field(
         default=DEFAULT_REWARD_CACHE_BYTES,

@@ -6,6 +6,7 @@ Where a module moves, its path and its tests' paths change in the table of targe
 from dataclasses import dataclass
 
 from tests.mutation.adapter_mutants import ADAPTER_MUTATIONS
+from tests.mutation.attention_mutants import ATTENTION_MUTATIONS
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
 from tests.mutation.deterministic_mutants import DETERMINISTIC_MUTATIONS
@@ -109,6 +110,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **PREFIX_CACHE_MUTATIONS,
     **PRODUCT_MUTATIONS,
     **DETERMINISTIC_MUTATIONS,
+    **ATTENTION_MUTATIONS,
     **BATCH_MUTATIONS,
     **KNOWN_TEXT_MUTATIONS,
     PATHS: [

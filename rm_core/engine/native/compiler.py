@@ -31,7 +31,7 @@ def default_folder() -> Path:
         CannotCompile: the user has no home.
     """
     try:
-        return Path.home() / ".cache" / "rewardd"
+        return Path.home() / ".cache" / "rewardd" / "native"
     except RuntimeError as error:
         raise CannotCompile("the user has no home to keep a library in") from error
 
