@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import Linear
 
 from rm_core.engine.attention import tree
+from rm_core.engine.attention.kept import LayerRuns
 from rm_core.engine.attention.masked import masked_attention
 from rm_core.engine.attention.varlen import VarlenPlan, varlen_attention
 from rm_core.engine.forward.batched import BatchedForward
@@ -73,16 +74,28 @@ def by_kernel(
     return rewards
 
 
-def by_varlen(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float) -> Tensor:
+def by_varlen(
+    query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float, kept: LayerRuns
+) -> Tensor:
     """As on CUDA, with the kernel's stand-in."""
-    plan = VarlenPlan.of(pack, CPU)
-    return varlen_attention(query, key, value, plan, scale=scale, kernel=ReferenceKernel())
+    plan, kernel = VarlenPlan.of(pack, CPU), ReferenceKernel()
+    return varlen_attention(query, key, value, plan, scale=scale, kernel=kernel, kept=kept)
 
 
-def by_mask(query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float) -> Tensor:
+def by_mask(
+    query: Tensor, key: Tensor, value: Tensor, pack: Pack, *, scale: float, kept: LayerRuns
+) -> Tensor:
     positions = torch.from_numpy(pack.position_ids)
     return masked_attention(
-        query, key, value, pack, positions, scale=scale, sliding_window=None, softcap=None
+        query,
+        key,
+        value,
+        pack,
+        positions,
+        scale=scale,
+        sliding_window=None,
+        softcap=None,
+        kept=kept,
     )
 
 

@@ -11,8 +11,12 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.attention import tree
 from rm_core.engine.forward.choose import choose_forward, run_by_transformers
 from rm_core.engine.forward.self_test import random_texts
+from rm_core.engine.options import EngineOptions
 from rm_core.types import Encoded
 from tests.models import COMMON, classifier_of, make_tokenizer, save_checkpoint
+
+TORCH = EngineOptions(attention="torch")
+"""Attention by the function that these tests replace, with a compiler and without."""
 
 
 def test_a_model_whose_packed_rewards_differ_goes_the_padded_way(
@@ -26,7 +30,7 @@ def test_a_model_whose_packed_rewards_differ_goes_the_padded_way(
     monkeypatch.setattr(tree, "merged_attention", wrong)
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
 
-    forward = choose_forward(loaded)
+    forward = choose_forward(loaded, options=TORCH)
 
     assert forward.path == "padded"
     assert "differ" in forward.reason
@@ -42,7 +46,7 @@ def test_a_model_whose_packed_way_raises_goes_the_padded_way(
     monkeypatch.setattr(tree, "merged_attention", broken)
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
 
-    forward = choose_forward(loaded)
+    forward = choose_forward(loaded, options=TORCH)
 
     assert forward.path == "padded"
     assert "the packed way raised RuntimeError (no such kernel)" in forward.reason
@@ -106,7 +110,7 @@ def test_what_only_one_of_several_reasons_tells_is_told_of_all(
     monkeypatch.setattr(tree, "merged_attention", broken)
     loaded = load_reward_model(str(save_checkpoint(tmp_path)), "safety")
 
-    reason = choose_forward(loaded).reason
+    reason = choose_forward(loaded, options=TORCH).reason
 
     for way in ("chunk by chunk", "with the last layer cut short", "with every row of the last"):
         assert f"not {way}" in reason
