@@ -13,6 +13,6 @@ DETERMINISTIC_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if at.stop <= after:", "if True:"),
         ("at[mine] - self._starts[source]", "at[mine]"),
     ],
-    TREE: [("if softcap is not None:  # no", "if False:  # no")],
+    TREE: [("if tree.by_path and softcap is not None:", "if False:")],
     SELF_TEST: [("if differing == 0:", "if True:")],
 }

@@ -31,6 +31,11 @@ class NativePlan:
     rows: NDArray[np.int64] | None = None
     _reads: dict[tuple[int, int], Reads] = field(default_factory=dict, repr=False)
 
+    @property
+    def num_rows(self) -> int:
+        """Of the queries."""
+        return self.pack.num_tokens if self.rows is None else len(self.rows)
+
     def reads(self, group: int, lanes: int) -> Reads:
         """The plan for layers of so many query heads to a key-value head.
 
@@ -79,7 +84,8 @@ def native_attention(
 
     Args:
         library: has the kernel.
-        query: of the plan's rows, (1, heads, rows, head_dim); see `can_take` for all three.
+        query: of the plan's rows, (1, heads, rows, head_dim), behind which filling may follow; see
+            `can_take` for all three.
         key: of the whole packed row, (1, key_value_heads, tokens, head_dim).
         value: like key.
         plan: the pack's.
@@ -88,11 +94,13 @@ def native_attention(
         kept: keys and values of the segments without rows.
 
     Returns:
-        (1, rows, heads, head_dim).
+        (1, as many rows as `query`, heads, head_dim); zeros in rows that the plan doesn't have.
     """
     reads = plan.reads(query.shape[1] // key.shape[1], library.lanes)
     sources = [(key, value), *(kept[index] for index in _kept_segments(plan.pack))]
-    return library.attention(query, sources, reads, scale=scale, window=sliding_window)
+    out = library.attention(query, sources, reads, scale=scale, window=sliding_window)
+    out[:, plan.num_rows :] = 0
+    return out
 
 
 def _kept_segments(pack: Pack) -> list[int]:

@@ -42,7 +42,8 @@ class TreePlan:
         kept: what a cache holds, by segment index; None for segments in the row. Empty where no
             segment is without rows.
         capture: takes the keys and values that the layers compute; None where nobody keeps them.
-        by_path: whether a text must get the same bits in any company; on the CPU alone.
+        by_path: whether a text must get the same bits in any company, on the CPU alone: by path, or
+            by the native kernel, whose every row does.
         native: has the kernel that takes what it can; None for torch's alone.
     """
 
@@ -149,15 +150,10 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if sliding_window is not None and sliding_window >= tree.pack.longest:
         sliding_window = None  # the window covers every sequence whole
-    if tree.by_path:
-        if softcap is not None:  # no other kernel gives a text the same bits in any company
-            raise UnsupportedModel(
-                "attention by path has no soft cap; run the model without `deterministic`"
-            )
-        path = tree.path if sliding_window is None else tree.path_within(sliding_window)
-        count = tree.pack.num_tokens
-        out = path_attention(query, key, value, path, num_tokens=count, scale=scale, kept=kept)
-        return out, None
+    if tree.by_path and softcap is not None:  # no kernel gives a text the same bits in any company
+        raise UnsupportedModel(
+            "attention by path has no soft cap; run the model without `deterministic`"
+        )
     if softcap is None and tree.native is not None and can_take(tree.native, query, key, value):
         out = native_attention(
             tree.native,
@@ -169,6 +165,11 @@ def tree_attention(  # noqa: PLR0913  the interface's signature
             sliding_window=sliding_window,
             kept=kept,
         )
+        return out, None
+    if tree.by_path:
+        path = tree.path if sliding_window is None else tree.path_within(sliding_window)
+        count = tree.pack.num_tokens
+        out = path_attention(query, key, value, path, num_tokens=count, scale=scale, kept=kept)
         return out, None
     plain = softcap is None and sliding_window is None and value.shape[-1] == query.shape[-1]
     if plain and query.device.type == "cpu":
@@ -216,13 +217,23 @@ def tree_attention_at(
         (1, as many rows as `query`, heads, head_dim).
     """
     kept = tree.kept_of(module)
+    if tree.native is not None and can_take(tree.native, query, key, value):
+        if sliding_window is not None and sliding_window >= tree.pack.longest:
+            sliding_window = None  # the window covers every sequence whole
+        return native_attention(
+            tree.native,
+            query,
+            key,
+            value,
+            NativePlan(tree.pack, rows),
+            scale=scaling,
+            sliding_window=sliding_window,
+            kept=kept,
+        )
     if tree.by_path:
         path = PathPlan.of(tree.pack, rows=rows, window=sliding_window)
         count = tree.pack.num_tokens
         return path_attention(query, key, value, path, num_tokens=count, scale=scaling, kept=kept)
-    if tree.native is not None and can_take(tree.native, query, key, value):
-        plan = NativePlan(tree.pack, rows)
-        return native_attention(tree.native, query, key, value, plan, scale=scaling, kept=kept)
     return merged_attention_at(query, key, value, tree.pack, rows, scale=scaling, kept=kept)
 
 

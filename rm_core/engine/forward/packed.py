@@ -23,6 +23,7 @@ from rm_core.engine.trunk.deterministic import fix_product_shapes, in_fixed_chun
 from rm_core.engine.trunk.last_layer import can_skip_rows, read_all_rows, read_rows_only
 from rm_core.engine.trunk.products.choose import TORCHS_OWN, ProductChoice
 from rm_core.engine.trunk.products.in_place import multiply_in_place
+from rm_core.engine.trunk.products.mm import MmProduct
 from rm_core.types import Encoded
 
 
@@ -305,15 +306,23 @@ def packed_ways(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Attention:
+    """What computes attention, and why; see `PackedForward`."""
+
+    native: NativeLibrary | None
+    told: str
+
+
 def _ways_by(
     products: ProductChoice, model: Any, *, heads: Sequence[Linear], options: EngineOptions
 ) -> list[PackedWay]:
     """The ways with one choice of products."""
     onednn = products.onednn
-    native, told = chosen_native(
-        "torch" if options.deterministic else options.attention,
-        model,
-    )
+    native, told = chosen_native(options.attention, model)
+    attends = _Attention(native, told)
+    # Layers by themselves attend to each text whole, and get fixed shapes of torch's products.
+    in_layers = _Attention(None, "torch, as deterministic") if options.deterministic else attends
 
     def layers(*, skip_unread: bool) -> PackedForward:
         if onednn is not None:
@@ -323,30 +332,26 @@ def _ways_by(
             run=TransformersTrunk(model, skip_unread=skip_unread),
             heads=heads,
             reason="decoder with replaceable attention",
-            attention=told,
+            attention=in_layers.told,
             deterministic=options.deterministic,
-            native=native,
+            native=in_layers.native,
         )
 
-    def chunks() -> PackedForward:
+    def chunks(using: _Attention = attends) -> PackedForward:
         return PackedForward(
             model,
-            run=(
-                ChunkedTrunk(model.base_model, deterministic=options.deterministic, native=native)
-                if onednn is None
-                else ChunkedTrunk(
-                    model.base_model,
-                    rows=onednn.chunk_rows,
-                    product=onednn.product,
-                    deterministic=options.deterministic,
-                    native=native,
-                )
+            run=ChunkedTrunk(
+                model.base_model,
+                rows=None if onednn is None else onednn.chunk_rows,
+                product=MmProduct if onednn is None else onednn.product,
+                deterministic=options.deterministic,
+                native=using.native,
             ),
             heads=heads,
             reason="Llama-shaped decoder on the CPU, run chunk by chunk",
-            attention=told,
+            attention=using.told,
             deterministic=options.deterministic,
-            native=native,
+            native=using.native,
         )
 
     by = "" if onednn is None else "by oneDNN "
@@ -354,13 +359,15 @@ def _ways_by(
     def way(name: str, make: Callable[[], PackedForward]) -> PackedWay:
         return PackedWay(f"{by}{name}", make, products)
 
-    # Layers get their fixed shapes of torch's own products alone.
-    in_layers = onednn is None or not options.deterministic
     ways = [way("with every row of the last layer", partial(layers, skip_unread=False))]
     if can_skip_rows(model.base_model):
         ways.insert(0, way("with the last layer cut short", partial(layers, skip_unread=True)))
-    ways = ways if in_layers else []
+    if onednn is not None and options.deterministic:
+        ways = []
     if model.device.type == "cpu" and is_llama_shaped(model.base_model):
+        if native is not None and options.deterministic:
+            by_torch = _Attention(None, "torch, as native gave other rewards or other bits")
+            ways.insert(0, way("chunk by chunk, with torch's attention", partial(chunks, by_torch)))
         ways.insert(0, way("chunk by chunk", chunks))
     return ways
 

@@ -240,3 +240,15 @@ def test_tree_attention_takes_the_kernel_where_a_plan_has_it_and_torch_for_the_r
     assert not torch.equal(by(plain), by(plan))
     assert torch.allclose(by(plain), by(plan), atol=5e-6)
     assert torch.equal(by(plan, softcap=2.0), by(plain, softcap=2.0))
+
+
+def test_rows_behind_the_plan_are_filling() -> None:
+    pack = groups(0)
+    row = flat_row(pack.num_tokens, 4, 2, 16)
+    query, key, value = (torch.nn.functional.pad(each, (0, 0, 0, 7), value=9.0) for each in row)
+
+    found = attention((query, key, value), pack)
+
+    assert torch.equal(found[:, : pack.num_tokens], attention(row, pack))
+    assert found.shape[1] == pack.num_tokens + 7
+    assert not found[:, pack.num_tokens :].any()

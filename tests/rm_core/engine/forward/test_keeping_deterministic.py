@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +13,12 @@ from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.attention.kept import KeptRun, LayerRun
 from rm_core.engine.forward.choose import choose_forward
 from rm_core.engine.forward.packed import PackedForward
+from rm_core.engine.native import NativeLibrary
 from rm_core.engine.options import EngineOptions, Products
 from rm_core.engine.trunk.products.onednn import has_onednn
-from rm_core.types import Encoded, ReadPosition
+from rm_core.types import AttentionChoice, Encoded, ReadPosition
 from tests.models import save_checkpoint
+from tests.rm_core.engine.native.compiled import needs_compiler
 
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 SHARING = {
@@ -26,11 +30,21 @@ Rewards = list[list[float]]
 
 
 def keeping(
-    folder: Path, architecture: str, *, max_bytes: int = 2**30, products: Products = "mkl"
+    folder: Path,
+    architecture: str,
+    *,
+    max_bytes: int = 2**30,
+    products: Products = "mkl",
+    attention: AttentionChoice = "auto",
 ) -> PackedForward:
     """A forward as an engine loads it."""
     checkpoint = save_checkpoint(folder, architecture, **SHARING.get(architecture, {}))
-    options = EngineOptions(deterministic=True, prefix_cache_bytes=max_bytes, products=products)
+    options = EngineOptions(
+        deterministic=True,
+        prefix_cache_bytes=max_bytes,
+        products=products,
+        attention=attention,
+    )
     forward = choose_forward(load_reward_model(str(checkpoint), "safety"), options=options)
     assert isinstance(forward, PackedForward)
     return forward
@@ -39,9 +53,13 @@ def keeping(
 class Fresh:
     """A text's rewards alone, by a forward that keeps nothing, with its own copy of the weights."""
 
-    def __init__(self, folder: Path, products: Products = "mkl") -> None:
+    def __init__(
+        self, folder: Path, products: Products = "mkl", attention: AttentionChoice = "auto"
+    ) -> None:
         loaded = load_reward_model(str(folder), "safety")
-        options = EngineOptions(deterministic=True, products=products, prefix_cache_bytes=0)
+        options = EngineOptions(
+            deterministic=True, products=products, attention=attention, prefix_cache_bytes=0
+        )
         self._forward = choose_forward(loaded, options=options)
 
     def __call__(self, texts: list[Encoded]) -> Rewards:
@@ -76,13 +94,19 @@ def packs(seed: int) -> Iterator[list[Encoded]]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "products"),
-    [*((each, "mkl") for each in SHARING), pytest.param("llama", "onednn", marks=needs_onednn)],
+    ("architecture", "products", "attention"),
+    [
+        *((each, "mkl", "torch") for each in SHARING),
+        *(pytest.param(each, "mkl", "native", marks=needs_compiler) for each in SHARING),
+        pytest.param("llama", "onednn", "torch", marks=needs_onednn),
+    ],
 )
 def test_bits_are_those_alone_cold_warm_growing_and_branching(
-    architecture: str, products: Products, tmp_path: Path
+    architecture: str, products: Products, attention: AttentionChoice, tmp_path: Path
 ) -> None:
-    forward, fresh = keeping(tmp_path, architecture, products=products), Fresh(tmp_path, products)
+    forward = keeping(tmp_path, architecture, products=products, attention=attention)
+    fresh = Fresh(tmp_path, products, attention)
+    assert forward.attention.startswith(attention)
     # Where oneDNN's products round by a row's place, torch's own are taken.
     assert forward.products.told() in {products, "mkl"}
     assert forward.prefix_cache is not None, forward.prefix_cache_reason
@@ -112,7 +136,7 @@ def test_bits_are_those_alone_after_eviction(tmp_path: Path) -> None:
 def test_the_ordinary_way_does_differ_behind_what_it_keeps(tmp_path: Path) -> None:
     """The negative control: merged parts round by where a cached run ends."""
     checkpoint = save_checkpoint(tmp_path, "llama")
-    options = EngineOptions(prefix_cache_bytes=2**30)
+    options = EngineOptions(prefix_cache_bytes=2**30, attention="torch")
     forward = choose_forward(load_reward_model(str(checkpoint), "safety"), options=options)
 
     moved = [forward.rewards(texts) != forward.rewards(texts) for texts in packs(1)]
@@ -143,3 +167,22 @@ def test_where_parts_would_be_merged_nothing_is_kept(tmp_path: Path) -> None:
 
     assert forward.prefix_cache is None
     assert forward.prefix_cache_reason.startswith("deterministic: its attention runs each text")
+
+
+@needs_compiler
+def test_native_attention_whose_bits_depend_on_company_gives_way_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, calls = NativeLibrary.attention, count()
+
+    def other_each_time(*args: Any, **options: Any) -> torch.Tensor:
+        return own(*args, **options) * (1 + 1e-6 * (next(calls) % 5))
+
+    monkeypatch.setattr(NativeLibrary, "attention", other_each_time)
+
+    forward = keeping(tmp_path, "llama")
+
+    assert forward.attention == "torch, as native gave other rewards or other bits"
+    assert "not chunk by chunk, as" in forward.reason
+    assert "other bits alone than in company" in forward.reason
+    assert forward.shares_prefixes
