@@ -11,6 +11,7 @@ CACHE = target(
     f"{ENGINE}/prefix_cache/cache.py",
     f"{TEST_ENGINE}/prefix_cache/test_cache.py",
     _KEEPING_TESTS,
+    f"{TEST_ENGINE}/forward/test_keeping_finite.py",
 )
 KEEPING = target(
     f"{ENGINE}/forward/keeping.py",
@@ -36,6 +37,7 @@ PREFIX_CACHE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if before.version == self._version:", "if before.version <= self._version:"),
         ("else plan(now), now)", "else pack, now)"),
         ("kept = reading.is_whole", "kept = False"),
+        (" and all(map(bool, self._finite))", ""),
         ("first = segment.position - begin", "first = 0"),
         ("Coming(run.row + tokens)", "run"),
         ("left = self._max_bytes // _PACK_SHARE", "left = self._max_bytes"),

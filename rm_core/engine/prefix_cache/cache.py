@@ -92,17 +92,22 @@ class Reading:
         self.kept = kept
         self.new = new
         self._missing = set(range(layers))
+        self._finite: list[Tensor] = []
 
     @property
     def is_whole(self) -> bool:
-        """Whether every layer has handed over what it computed."""
-        return not self._missing
+        """Whether every layer has handed over what it computed, and all of it is finite."""
+        return not self._missing and all(map(bool, self._finite))
 
     def capture(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Copy what is to be kept; see `rm_core.engine.attention.kept.Capture`."""
         for new in self.new:
             new.run.keys[layer].copy_(key[0, :, new.rows].transpose(0, 1))
             new.run.values[layer].copy_(value[0, :, new.rows].transpose(0, 1))
+        if self.new:
+            # Kernels multiply what they mask by 0, so that a text's NaN spoils the tokens before it
+            # in its segment too, which other texts begin with. Values tell: NaN passes into them.
+            self._finite.append(value[:, :, : self.pack.num_tokens].isfinite().all())
         self._missing.discard(layer)
 
 
