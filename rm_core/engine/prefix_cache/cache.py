@@ -101,9 +101,10 @@ class Reading:
 
     def capture(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Copy what is to be kept; see `rm_core.engine.attention.kept.Capture`."""
+        keys, values = key[0].transpose(0, 1), value[0].transpose(0, 1)
         for new in self.new:
-            new.run.keys[layer].copy_(key[0, :, new.rows].transpose(0, 1))
-            new.run.values[layer].copy_(value[0, :, new.rows].transpose(0, 1))
+            new.run.keys[layer].copy_(keys[new.rows])
+            new.run.values[layer].copy_(values[new.rows])
         if self.new:
             # Kernels multiply what they mask by 0, so that a text's NaN spoils the tokens before it
             # in its segment too, which other texts begin with. Values tell: NaN passes into them.
@@ -122,7 +123,8 @@ class PrefixCache:
     def __init__(self, layout: Layout, max_bytes: int) -> None:
         self._layout = layout
         self._max_bytes = max_bytes
-        self._tree: RadixTree[Held] = RadixTree(layout.token_bytes + TOKEN_BYTES, self._split)
+        self._token_bytes = layout.token_bytes + TOKEN_BYTES
+        self._tree: RadixTree[Held] = RadixTree(self._token_bytes, self._split)
         self._version = 0
         self._counts = CacheStats()
         self._lock = Lock()
@@ -225,7 +227,7 @@ class PrefixCache:
     def _new(self, pack: Pack, looked_up: Lookup) -> Sequence[_New]:
         """What a pack computes that goes in; nothing where there is no memory for it."""
         try:
-            return self._allocated(self._with_room(self._added(pack, looked_up)))
+            return self._allocated(self._within_share(self._added(pack, looked_up)))
         except (MemoryError, RuntimeError):
             # While a run was cut: nodes of this pack stand in the tree without their tensors, and a
             # later pack would take them for its own. This one holds what it reads and runs on.
@@ -262,37 +264,46 @@ class PrefixCache:
         # A parent before its children: only leaves can leave the tree.
         return sorted(found.values(), key=lambda node: (not node.children, _depth(node)))
 
-    def _with_room(self, nodes: Sequence[Node[Held]]) -> list[Node[Held]]:
-        """Those of the new nodes that stay, once others have made room for them."""
-        tree, size = self._tree, self._layout.token_bytes + TOKEN_BYTES
+    def _within_share(self, nodes: Sequence[Node[Held]]) -> list[Node[Held]]:
+        """Those of the new nodes that one pack may put in, the first ones."""
         left = self._max_bytes // _PACK_SHARE
         stay = []
         for node in nodes:
-            left -= node.num_tokens * size
+            left -= node.num_tokens * self._token_bytes
             if left < 0:
                 break
             stay.append(node)
-        for node in reversed(nodes[len(stay) :]):
-            tree.remove(node)
-        tree.clock += sum(node.num_tokens for node in stay) * size
-        tree.evict(self._max_bytes)
-        while stay and tree.num_bytes > self._max_bytes:  # the rest is what this pack reads
-            tree.remove(stay.pop())
+        self._leave_out(nodes[len(stay) :])
+        self._tree.clock += sum(node.num_tokens for node in stay) * self._token_bytes
         return stay
 
     def _allocated(self, nodes: Sequence[Node[Held]]) -> list[_New]:
-        """The new nodes' memory; none where there is none to be had: the pack runs all the same."""
-        new = []
+        """The new nodes' memory; none where there is none to be had: the pack runs all the same.
+
+        Room is made for one node at a time, which takes the place of what has just gone: freed at
+        once, tens of megabytes go back to the system, and every page that returns is faulted in.
+        """
+        tree, new = self._tree, list[_New]()
+        most = self._max_bytes + sum(node.num_tokens for node in nodes) * self._token_bytes
         try:
             for node in nodes:
+                most -= node.num_tokens * self._token_bytes  # the nodes behind it take nothing yet
+                tree.evict(most)
+                if tree.num_bytes > most:  # the rest is what this pack reads
+                    self._leave_out(nodes[len(new) :])
+                    break
                 if isinstance(node.run, Coming):
                     rows = slice(node.run.row, node.run.row + node.num_tokens)
                     new.append(_New(node, self._layout.empty(node.num_tokens), rows))
         except (MemoryError, RuntimeError):
-            for node in reversed(nodes):
-                self._tree.remove(node)
+            self._leave_out(nodes)
             return []
         return new
+
+    def _leave_out(self, nodes: Sequence[Node[Held]]) -> None:
+        """Take new nodes out again, children before their parents."""
+        for node in reversed(nodes):
+            self._tree.remove(node)
 
     def _ended(self, reading: Reading, *, kept: bool) -> None:
         with self._lock:

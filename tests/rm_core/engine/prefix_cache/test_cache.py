@@ -171,3 +171,25 @@ def test_where_no_memory_is_to_be_had_for_cutting_a_run_nothing_half_made_stays(
     # What was to be kept of the first stood at another row than the same tokens do now.
     run(cache, [[0] * 12, [5] * 5 + [4] * 10])
     run(cache, [[5] * 5 + [4] * 10 + [6] * 3])
+
+
+def test_room_is_made_for_one_run_at_a_time_so_that_it_takes_the_place_of_what_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens, runs = 10, 8
+    cache = PrefixCache(LAYOUT, runs * tokens * TOKEN_BYTES)
+    for text in range(2 * runs):
+        run(cache, [[text + 1] * tokens])
+    gone: list[int] = []
+    allocate = Layout.empty
+
+    def empty(layout: Layout, tokens: int) -> KeptRun:
+        gone.append(cache._tree.evictions - runs)
+        return allocate(layout, tokens)
+
+    monkeypatch.setattr(Layout, "empty", empty)
+
+    run(cache, [[100 + text] * tokens for text in range(runs // 2)])
+
+    assert gone == [1, 2, 3, 4]
+    assert cache.stats().num_bytes == runs * tokens * TOKEN_BYTES
