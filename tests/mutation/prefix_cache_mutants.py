@@ -37,7 +37,7 @@ PREFIX_CACHE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if before.version == self._version:", "if before.version <= self._version:"),
         ("else plan(now), now)", "else pack, now)"),
         ("kept = reading.is_whole", "kept = False"),
-        (" and all(map(bool, self._finite))", ""),
+        (" and all(math.isfinite(total) for total in self._finite)", ""),
         ("first = segment.position - begin", "first = 0"),
         ("Coming(run.row + tokens)", "run"),
         ("left = self._max_bytes // _PACK_SHARE", "left = self._max_bytes"),
