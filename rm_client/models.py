@@ -21,6 +21,7 @@ from rm_client.models_base import (
     StopToken,
     TextItem,
     examples,
+    selected_has_a_reward,
 )
 from rm_client.turns import MAX_NAME_CHARACTERS
 
@@ -301,6 +302,8 @@ class ResponseReply(Received):
         "dated_template (today's date is in it), unfinished_template (the chat template writes "
         "nothing behind the response)."
     )
+
+    _selected_has_a_reward = model_validator(mode="after")(selected_has_a_reward)
 
     @property
     def selected_score(self) -> float:

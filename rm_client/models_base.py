@@ -1,6 +1,6 @@
 """What the wire's models are made of: strict requests, lenient replies, prompts and chats."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -41,6 +41,21 @@ class Received(BaseModel):
         hide_input_in_errors=True,
         json_schema_extra={"additionalProperties": False},
     )
+
+
+AnyReceived = TypeVar("AnyReceived", bound=Received)
+
+
+def selected_has_a_reward(reply: AnyReceived) -> AnyReceived:
+    """A reply as it came.
+
+    Raises:
+        ValueError: it tells whose reward was selected and not the reward, or the other way round.
+    """
+    selected, reward = getattr(reply, "selected", None), getattr(reply, "selected_reward", None)
+    if (selected is None) != (reward is None):
+        raise ValueError("selected and selected_reward go together")
+    return reply
 
 
 def examples(example: dict[str, Any]) -> ConfigDict:

@@ -180,17 +180,17 @@ def test_a_group_costs_its_prompt_once_and_scores_as_singles_do(url: str) -> Non
     prompt = random_text(rng, 300) * 2
     responses = [random_text(rng, 40) for _ in range(8)]
     with httpx.Client(base_url=url, timeout=60) as client:
-        alone = [
-            client.post("/score", json={"prompt": prompt, "response": r}).json() for r in responses
-        ]
         before = _reused(client)
         items = [{"prompt": prompt, "responses": responses}]
         group = client.post("/score", json={"items": items}).json()["items"][0]["responses"]
+        assert _reused(client) - before >= 7 * 0.9 * len(prompt)
+        # Rewards of tokens were not asked for before, so that each text runs again.
+        single = {"prompt": prompt, "detail": "tokens"}
+        alone = [client.post("/score", json={**single, "response": r}).json() for r in responses]
 
         for one, together in zip(alone, group, strict=True):
             for role in ROLES:
                 assert together[role]["reward"] == pytest.approx(one[role]["reward"], abs=TOLERANCE)
-        assert _reused(client) - before >= 7 * 0.9 * len(prompt)
 
 
 def _reused(client: httpx.Client) -> float:
