@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from rm_core.engine.trunk.products.base import Product
+from rm_core.engine.trunk.products.base import MakeProduct, Product
 from rm_core.engine.trunk.products.mm import MmProduct
 from rm_core.engine.trunk.products.onednn import OnednnProduct
 
@@ -16,6 +16,9 @@ Library = Literal["mkl", "onednn"]
 """What multiplies: "mkl" stands for torch's own way, which is MKL on x86."""
 
 LIBRARIES: tuple[Library, ...] = ("mkl", "onednn")
+
+MAKERS: dict[Library, MakeProduct] = {"mkl": MmProduct, "onednn": OnednnProduct}
+"""What gives a layer's product by each library; both read the weight where it was laid out."""
 
 ROW_CLASSES = (4, 32, 128, 512)
 """Numbers of rows from which on each entry of a table holds; fewer rows than the first are torch's
@@ -78,10 +81,7 @@ class ProductByRows:
 
     def __init__(self, linear: nn.Linear, table: ProductTable) -> None:
         self._table = table
-        self._by_library: dict[Library, Product] = {
-            "mkl": MmProduct(linear),
-            "onednn": OnednnProduct(linear),
-        }
+        self._by_library = {library: make(linear) for library, make in MAKERS.items()}
         self.out_features = linear.out_features
 
     def __call__(self, rows: Tensor) -> Tensor:

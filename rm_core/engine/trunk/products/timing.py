@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from rm_core.engine.trunk.products.base import Product
-from rm_core.engine.trunk.products.mm import MmProduct
-from rm_core.engine.trunk.products.onednn import OnednnProduct
 from rm_core.engine.trunk.products.table import (
     LIBRARIES,
+    MAKERS,
     ROW_CLASSES,
     Library,
     ProductTable,
@@ -35,8 +34,6 @@ what wins at fewer wins there as well, and a large model would take seconds."""
 
 CHUNK_ROWS = (256, 512, 1024)
 """Rows of a chunk that are tried beyond those that suit the cache."""
-
-_MAKE: dict[Library, Callable[[nn.Linear], Product]] = {"mkl": MmProduct, "onednn": OnednnProduct}
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -105,7 +102,7 @@ def _times(
     for kind in kinds:
         own = kind[:ROUNDS]
         x = torch.randn(rows, own[0].in_features).to(own[0].weight.dtype)
-        products = {library: [_MAKE[library](linear) for linear in own] for library in libraries}
+        products = {library: [MAKERS[library](linear) for linear in own] for library in libraries}
         found: dict[Library, list[float]] = {library: [] for library in libraries}
         for turn in range(-1, ROUNDS):  # the first prepares
             for library in libraries:

@@ -79,7 +79,7 @@ def test_a_chunk_takes_the_fewest_rows_beyond_which_nothing_is_gained(
 def test_large_products_are_not_tried_at_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.device("meta"):
         large = nn.Linear(2**14, 2**14)
-    monkeypatch.setattr(timing, "_MAKE", {"mkl": _Named, "onednn": _NamedOnednn})
+    monkeypatch.setattr(timing, "MAKERS", {"mkl": _Named, "onednn": _NamedOnednn})
     clock = Clock(monkeypatch, lambda library, _: 1.0 if library == "onednn" else 2.0)
 
     table = fastest_table([large], timer=clock)
