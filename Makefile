@@ -100,6 +100,10 @@ test-integrations: $(TRAINERS_STAMPS) ## Real trainers and clients against a rea
 test-cuda: $(STAMP) ## Run the tests that need a CUDA device; elsewhere they skip themselves
 	$(BIN)/python -m pytest -m cuda $(ARGS)
 
+.PHONY: chaos
+chaos: $(STAMP) ## Attack real server processes for as long as it was meant (ARGS='--chaos-seed N' repeats)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos --chaos full --chaos-seed $$RANDOM $(ARGS)
+
 .PHONY: mutate
 mutate: $(STAMP) ## Put one mistake after another into a copy of the tree: each must turn its tests red
 	$(BIN)/python -m tests.mutation.run $(ARGS)
