@@ -1,6 +1,7 @@
 """How hard the attacks are: seconds in `make test`, as long as they were meant in `make chaos`."""
 
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Chaos:
 def chaos(request: pytest.FixtureRequest) -> Chaos:
     """The attack's size and its seed, which a failure shows among what was printed."""
     seed = request.config.getoption("--chaos-seed")
-    print(f"repeat with: pytest {request.node.nodeid} --chaos-seed {seed}")
+    sys.stdout.write(f"repeat with: pytest {request.node.nodeid} --chaos-seed {seed}\n")
     return Chaos(request.config.getoption("--chaos") == "full", seed)
 
 
