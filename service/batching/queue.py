@@ -23,6 +23,7 @@ class Submission:
         waits: whether to stand in line for room rather than be refused; bulk work only.
         num_bytes: of the body, which is kept while it waits.
         cache_scope: of its texts, see `EncodedItem`.
+        caller: who is served in turn with others: a digest of the API key; b"" without keys.
     """
 
     route: str
@@ -33,6 +34,7 @@ class Submission:
     waits: bool = False
     num_bytes: int = 0
     cache_scope: bytes = b""
+    caller: bytes = b""
 
 
 @dataclass(slots=True, eq=False)

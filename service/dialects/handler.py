@@ -29,7 +29,7 @@ from service.dialects.base import (
 from service.dialects.reply import reply_of
 from service.dialects.result import require_scored, text_rewards
 from service.dialects.whitened import WhitenedCall, answer_whitened
-from service.http.auth import cache_scope_of
+from service.http.auth import cache_scope_of, caller_of
 from service.http.body import parse_json, read_body, require_identity, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.ppo.preconditions import require_selection
@@ -98,6 +98,7 @@ async def answer_dialect(
         _submission(dialect, deadline, state.clock()),
         num_bytes=len(raw),
         cache_scope=cache_scope_of(request),
+        caller=caller_of(request),
     )
     if kind != "whitened":
         raw = b""  # who waits long shall not keep it beside what was read of it

@@ -81,6 +81,7 @@ def api_key_dependency(
             raise Problem(
                 401, "invalid_api_key", "This API key is not accepted.", headers=_CHALLENGE
             )
+        request.state.caller = digest
         if keep_apart:
             request.state.cache_scope = digest
 
@@ -91,6 +92,12 @@ def cache_scope_of(request: Request) -> bytes:
     """What of the caches a request may meet, see `rm_core.types.EncodedItem`; b"": all of them."""
     scope: bytes = getattr(request.state, "cache_scope", b"")
     return scope
+
+
+def caller_of(request: Request) -> bytes:
+    """Whose request it is: the digest of its API key, whichever way it came; b"" without keys."""
+    caller: bytes = getattr(request.state, "caller", b"")
+    return caller
 
 
 def _given(request: Request) -> bytes | None:

@@ -55,6 +55,7 @@ async def answer_ppo(
     *,
     deadline: float | None,
     cache_scope: bytes = b"",
+    caller: bytes = b"",
 ) -> Answer:
     """Answer one request: from the ledger if it is known, else by scoring and counting it.
 
@@ -64,6 +65,7 @@ async def answer_ppo(
         key: its idempotency key, if it brought one.
         deadline: when the answer is useless, on the clock of `state.clock`.
         cache_scope: what of the caches its texts may meet.
+        caller: whose texts they are; see `Submission`.
 
     Raises:
         Problem: the request as a whole can't be answered.
@@ -81,7 +83,12 @@ async def answer_ppo(
     require_selection(state.scorer.profiles)
     require_models(parsed.options.expect_version, state.scorer.profiles)
     submission = Submission(
-        PPO_ROUTE, "bulk", parsed.options.truncate, deadline, cache_scope=cache_scope
+        PPO_ROUTE,
+        "bulk",
+        parsed.options.truncate,
+        deadline,
+        cache_scope=cache_scope,
+        caller=caller,
     )
     places = await _scored(state, parsed, submission)
     failures = [place for place in places if isinstance(place, ItemFailure)]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from rm_client.models import CompareItem, CompareReply, CompareRequest
 from service.batching.queue import Submission
-from service.http.auth import cache_scope_of
+from service.http.auth import cache_scope_of, caller_of
 from service.http.body import item_pointer, read_items, require_one_success
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
@@ -66,6 +66,7 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
                 truncate=envelope.truncate,
                 deadline=deadline,
                 cache_scope=cache_scope_of(request),
+                caller=caller_of(request),
             ),
         ),
     )

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from rm_client.models_ppo import PpoReply, PpoRequest
 from service.errors import IdempotencyConflict
-from service.http.auth import cache_scope_of
+from service.http.auth import cache_scope_of, caller_of
 from service.http.body import read_body, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, problems, request_body
@@ -114,7 +114,12 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
                 streams.in_flight.once(
                     key,
                     lambda: answer_ppo(
-                        state, body, key, deadline=deadline, cache_scope=cache_scope_of(request)
+                        state,
+                        body,
+                        key,
+                        deadline=deadline,
+                        cache_scope=cache_scope_of(request),
+                        caller=caller_of(request),
                     ),
                 ),
             )

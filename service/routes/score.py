@@ -1,6 +1,7 @@
 """POST /score: rewards and scores of responses, as JSON or line by line."""
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from rm_client.models import ScoreReply, ScoreRequest, score_item_model
 from rm_core.errors import RewardError
 from service.batching.queue import Submission
-from service.http.auth import cache_scope_of
+from service.http.auth import cache_scope_of, caller_of
 from service.http.body import (
     GZIP,
     NDJSON_MEDIA_TYPES,
@@ -147,6 +148,7 @@ async def score(
                 truncate=envelope.truncate,
                 deadline=deadline,
                 cache_scope=cache_scope_of(request),
+                caller=caller_of(request),
             ),
         ),
     )
@@ -166,11 +168,13 @@ def _require_success(results: Sequence[Sequence[ItemResult]]) -> None:
 
 def _stream(request: Request, state: AppState, first_index: int) -> Response:
     compressed = require_encoding(request, *GZIP) in GZIP
-    scope = cache_scope_of(request)
+    submission = Submission(
+        ROUTE, "bulk", cache_scope=cache_scope_of(request), caller=caller_of(request)
+    )
 
     async def score_line(line: bytes) -> dict[str, Any]:
         try:
-            return await _score_line(state, line, scope)
+            return await _score_line(state, line, submission)
         except Problem as exc:
             problem = exc
         except RewardError as exc:
@@ -190,11 +194,11 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
     )
 
 
-async def _score_line(state: AppState, line: bytes, cache_scope: bytes) -> dict[str, Any]:
+async def _score_line(state: AppState, line: bytes, of_all: Submission) -> dict[str, Any]:
     envelope, _ = unwrap(_lone_item(parse_json(line)), form=ScoreEnvelope, max_items=1)
     items = validate_items(envelope.items, score_item_model, alone=True)
     asked = [with_detail(item, envelope) for item in items]
-    submission = Submission(ROUTE, "bulk", envelope.truncate, cache_scope=cache_scope)
+    submission = dataclasses.replace(of_all, truncate=envelope.truncate)
     give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
     while True:
         try:
