@@ -7,22 +7,12 @@ except tokenising and the forward pass, so nothing needs a lock.
 
 import asyncio
 import contextlib
-import copy
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 
 import structlog
 
-from rm_core.engine.packing.cost import PlainCost, SharedPrefixCost, new_cost
-from rm_core.engine.packing.policy import (
-    Budget,
-    Priority,
-    PriorityRotation,
-    QueuedSequence,
-    TokenBudgetController,
-    select_pack,
-)
+from rm_core.engine.packing.policy import QueuedSequence, TokenBudgetController
 from rm_core.errors import EngineClosed
 from rm_core.rewards.rule import ScoredItem
 from rm_core.types import EncodedItem, RewardInput, Scorer
@@ -30,8 +20,8 @@ from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
 from service.batching.device_thread import DeviceThread
 from service.batching.limits import SchedulerLimits
+from service.batching.pack_queue import PackQueue
 from service.batching.pack_runner import PackRunner
-from service.batching.prefetch import PlannedPack, plan_from
 from service.batching.queue import Entry, PendingRequest, Submission
 from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.batching.waiting import WaitingRequests
@@ -74,7 +64,12 @@ class Scheduler:
             limits.max_waiting_bytes,
         )
         self._cap = TokenBudgetController(limits.max_pack_tokens)
-        self._rotation = PriorityRotation(limits.bulk_every_packs)
+        self._queue = PackQueue(
+            self._cap,
+            limits.max_pack_items,
+            limits.bulk_every_packs,
+            lambda: self._scorer.shares_prefixes,
+        )
         self._concurrency = ConcurrencyTracker(clock)
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
         self._waiting = WaitingRequests(
@@ -88,16 +83,14 @@ class Scheduler:
         self._device = DeviceThread()
         self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
         self._order = itertools.count()
-        self._queue: list[Entry] = []
         self._running: list[Entry] = []
-        self._planned: PlannedPack | None = None
         self._arrived = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._stopping = False
         metrics.watch_waiting(lambda: len(self._waiting), lambda: self._admission.waiting_bytes)
         metrics.watch_queue(
             lambda: len(self._queue),
-            lambda: sum(entry.num_tokens for entry in self._queue),
+            lambda: self._queue.num_tokens,
             self._oldest_age,
         )
 
@@ -235,7 +228,7 @@ class Scheduler:
         group = hash(dialogue.group_key)
         priority = request.submission.priority
         waiting = QueuedSequence(text.item, next(self._order), group, priority)
-        self._queue.append(Entry(request, index, waiting, self._clock(), text.cached_tokens))
+        self._queue.put(Entry(request, index, waiting, self._clock(), text.cached_tokens))
         self._admission.discount(text.cached_tokens, priority)
         self._arrived.set()
 
@@ -269,13 +262,10 @@ class Scheduler:
 
     def _drop(self, request: PendingRequest) -> None:
         """Take a request's waiting entries out of the queue; those on the device stay there."""
-        dropped = [entry for entry in self._queue if entry.request is request]
-        if dropped:
-            self._queue = [entry for entry in self._queue if entry.request is not request]
-            self._runner.release(dropped)
+        self._runner.release(self._queue.remove(request))
 
     def _fail_all(self, error: Exception) -> None:
-        waiting, self._queue = self._queue, []
+        waiting = self._queue.clear()
         self._runner.release(waiting)
         self._waiting.fail(error)
         for entry in (*waiting, *self._running):
@@ -283,7 +273,7 @@ class Scheduler:
         self._running = []
 
     def _oldest_age(self) -> float:
-        oldest = min((entry.admitted_at for entry in self._queue), default=None)
+        oldest = self._queue.oldest_admitted_at
         return 0.0 if oldest is None else self._clock() - oldest
 
     async def _run(self) -> None:
@@ -314,9 +304,9 @@ class Scheduler:
         """
         try:
             async with asyncio.timeout(self._limits.max_wait_seconds):
-                pack, tokens, counted = self._new_cost(self._queue), 0, 0
+                pack, tokens, counted = self._queue.new_cost(), 0, 0
                 while True:
-                    for entry in self._queue[counted:]:
+                    for entry in self._queue.since(counted):
                         tokens += pack.cost([entry.item])
                         pack.add(entry.item)
                     counted = len(self._queue)
@@ -335,12 +325,9 @@ class Scheduler:
     async def _look_ahead(self) -> None:
         """While the device works: choose and plan what it will take next, if that is known."""
         while True:
-            planned = self._planned
-            first = self._next_class(copy.copy(self._rotation))
-            if planned is None or not planned.is_valid(self._queue, first, self._cap.tokens):
-                self._planned = self._plan(first)
-                if self._planned is not None:
-                    await self._prepare([entry.item for entry in self._planned.entries])
+            items = self._queue.plan()
+            if items is not None:
+                await self._prepare(items)
             self._arrived.clear()
             await self._arrived.wait()
             await asyncio.sleep(_REPLAN_SECONDS)
@@ -352,42 +339,8 @@ class Scheduler:
             # The forward plans again, and what fails there has an entry to answer for it.
             _log.warning("planning_ahead_failed", error=type(exc).__name__, items=len(items))
 
-    def _plan(self, first: Priority) -> PlannedPack | None:
-        tokens = sum(entry.num_tokens for entry in self._queue)
-        if tokens <= self._cap.tokens and len(self._queue) <= self._limits.max_pack_items:
-            return None  # it all fits, and more may come
-        return plan_from(self._queue, self._select, first=first, max_tokens=self._cap.tokens)
-
-    def _select(self, queue: Sequence[Entry], first: Priority) -> list[int]:
-        budget = Budget(self._cap.tokens, self._limits.max_pack_items)
-        cost = functools.partial(self._new_cost, queue)
-        return select_pack([e.waiting for e in queue], budget, cost, first=first)
-
-    def _new_cost(self, queue: Sequence[Entry]) -> SharedPrefixCost | PlainCost:
-        """The empty pack of what waits; what is cached of it was looked up when it came."""
-        cached = {id(entry.item): entry.cached_tokens for entry in queue if entry.cached_tokens}
-        return new_cost(
-            shares_prefixes=self._scorer.shares_prefixes,
-            cached_tokens=lambda item: cached.get(id(item), 0),
-        )
-
-    def _next_class(self, rotation: PriorityRotation) -> Priority:
-        return rotation.next(
-            interactive_waits=any(
-                e.request.submission.priority == "interactive" for e in self._queue
-            ),
-            bulk_waits=any(e.request.submission.priority == "bulk" for e in self._queue),
-        )
-
     def _take_pack(self) -> list[Entry]:
-        first = self._next_class(self._rotation)
-        planned, self._planned = self._planned, None
-        if planned and planned.is_valid(self._queue, first, self._cap.tokens):
-            pack = list(planned.entries)
-        else:
-            pack = [self._queue[index] for index in self._select(self._queue, first)]
-        taken = {id(entry) for entry in pack}
-        self._queue = [entry for entry in self._queue if id(entry) not in taken]
+        pack = self._queue.take()
         now = self._clock()
         for entry in pack:
             entry.request.begun = True

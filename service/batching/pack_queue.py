@@ -1,0 +1,129 @@
+"""The entries that wait for the device, and which of them it takes next.
+
+The policy chooses (`rm_core.engine.packing.policy`); here it is told what waits and whose turn it
+is, and its choice is made ahead of time where that is possible. Belongs to one event loop.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+
+from rm_core.engine.packing.cost import PlainCost, SharedPrefixCost, new_cost
+from rm_core.engine.packing.policy import (
+    Budget,
+    Priority,
+    PriorityRotation,
+    TokenBudgetController,
+    select_pack,
+)
+from rm_core.types import EncodedItem
+from service.batching.prefetch import PlannedPack, plan_from
+from service.batching.queue import Entry, PendingRequest
+
+
+class PackQueue:
+    """Entries in order of arrival, and packs of them.
+
+    Args:
+        cap: tokens of a pack, as the device's memory allows.
+        max_items: entries of a pack.
+        bulk_every_packs: how many packs one with bulk work first comes in.
+        shares_prefixes: whether the scorer shares what texts begin with.
+    """
+
+    def __init__(
+        self,
+        cap: TokenBudgetController,
+        max_items: int,
+        bulk_every_packs: int,
+        shares_prefixes: Callable[[], bool],
+    ) -> None:
+        self._cap = cap
+        self._max_items = max_items
+        self._shares_prefixes = shares_prefixes
+        self._rotation = PriorityRotation(bulk_every_packs)
+        self._entries: list[Entry] = []
+        self._planned: PlannedPack | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all entries."""
+        return sum(entry.num_tokens for entry in self._entries)
+
+    @property
+    def oldest_admitted_at(self) -> float | None:
+        """When the entry came that has waited longest; None where none waits."""
+        return min((entry.admitted_at for entry in self._entries), default=None)
+
+    def put(self, entry: Entry) -> None:
+        """Let an entry wait behind all others."""
+        self._entries.append(entry)
+
+    def remove(self, request: PendingRequest) -> list[Entry]:
+        """Take out what waits of a request, and return it."""
+        removed = [entry for entry in self._entries if entry.request is request]
+        if removed:
+            self._entries = [entry for entry in self._entries if entry.request is not request]
+        return removed
+
+    def clear(self) -> list[Entry]:
+        """Take out everything, and return it."""
+        entries, self._entries = self._entries, []
+        return entries
+
+    def since(self, count: int) -> Sequence[Entry]:
+        """The entries behind the first `count`."""
+        return self._entries[count:]
+
+    def take(self) -> list[Entry]:
+        """Take out the next pack; something must wait."""
+        first = self._next_class(self._rotation)
+        planned, self._planned = self._planned, None
+        if planned and planned.is_valid(self._entries, first, self._cap.tokens):
+            pack = list(planned.entries)
+        else:
+            pack = [self._entries[index] for index in self._select(self._entries, first)]
+        taken = {id(entry) for entry in pack}
+        self._entries = [entry for entry in self._entries if id(entry) not in taken]
+        return pack
+
+    def plan(self) -> list[EncodedItem] | None:
+        """Choose what will be taken next, if that is known and wasn't chosen before.
+
+        Returns:
+            The pack's items, to be prepared; None where nothing new was chosen.
+        """
+        first = self._next_class(copy.copy(self._rotation))
+        planned = self._planned
+        if planned is not None and planned.is_valid(self._entries, first, self._cap.tokens):
+            return None
+        self._planned = None
+        if self.num_tokens <= self._cap.tokens and len(self) <= self._max_items:
+            return None  # it all fits, and more may come
+        self._planned = plan_from(
+            self._entries, self._select, first=first, max_tokens=self._cap.tokens
+        )
+        return None if self._planned is None else [one.item for one in self._planned.entries]
+
+    def new_cost(self) -> SharedPrefixCost | PlainCost:
+        """The empty pack of what waits; what is cached of it was looked up when it came."""
+        cached = {id(entry.item): entry.cached_tokens for entry in self if entry.cached_tokens}
+        return new_cost(
+            shares_prefixes=self._shares_prefixes(),
+            cached_tokens=lambda item: cached.get(id(item), 0),
+        )
+
+    def _select(self, queue: Sequence[Entry], first: Priority) -> list[int]:
+        budget = Budget(self._cap.tokens, self._max_items)
+        return select_pack([e.waiting for e in queue], budget, self.new_cost, first=first)
+
+    def _next_class(self, rotation: PriorityRotation) -> Priority:
+        return rotation.next(
+            interactive_waits=any(e.waiting.priority == "interactive" for e in self),
+            bulk_waits=any(e.waiting.priority == "bulk" for e in self),
+        )
