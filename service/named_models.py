@@ -81,6 +81,26 @@ def read_models(value: Any) -> Any:
     return {name: {"path": own} if isinstance(own, str) else own for name, own in value.items()}
 
 
+def beside(named: Any, elsewhere: Any) -> dict[str, Any]:
+    """The models that a command line names, beside those that the file or the environment names.
+
+    Args:
+        named: on the command line, in any form that `read_models` takes; a name that both have is
+            this one's.
+        elsewhere: of the file or the environment; None for none.
+
+    Raises:
+        ConfigurationError: one of the two can't be read.
+    """
+    try:
+        below, above = read_models(elsewhere or {}), read_models(named)
+    except ValueError as error:
+        raise ConfigurationError(f"models: {error}") from error
+    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
+        raise ConfigurationError("models: each model is NAME=DIRECTORY, or a table by its name")
+    return {**below, **above}
+
+
 def _of_pairs(pairs: Sequence[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:

@@ -42,6 +42,12 @@ def names_in_environment(known: Collection[str]) -> set[str]:
     return found
 
 
+def in_environment(name: str) -> str | None:
+    """What the environment says of a setting, as it stands there."""
+    variables = (key for key in os.environ if key.upper() == f"{PREFIX}{name}".upper())
+    return next((os.environ[key] for key in variables), None)
+
+
 def read_config(given: Path | None) -> dict[str, Any]:
     """The settings of a TOML file; none where there is no file.
 

@@ -14,8 +14,10 @@ from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
 from rm_core.types import ModelName
 from service.engine_settings import EngineSettings
+from service.named_models import beside
 from service.setting_sources import (
     explained,
+    in_environment,
     names_in_environment,
     read_config,
 )
@@ -297,6 +299,8 @@ class Settings(EngineSettings):
     def load(cls, config: Path | None = None, **flags: Any) -> Self:
         """The settings from flags, environment and TOML file, in this order of precedence.
 
+        Models that flags name stand beside those of the environment or the file.
+
         Args:
             config: TOML file; the one that REWARDD_CONFIG names by default.
             flags: values from the command line; None means not given.
@@ -304,12 +308,15 @@ class Settings(EngineSettings):
         Raises:
             ConfigurationError: a name is unknown, a value out of bounds, or the file unreadable.
         """
-        in_environment = names_in_environment(cls.model_fields)
+        named = names_in_environment(cls.model_fields)
         from_file = read_config(config)
-        values = {name: value for name, value in from_file.items() if name not in in_environment}
-        values.update({name: value for name, value in flags.items() if value is not None})
+        values = {name: value for name, value in from_file.items() if name not in named}
+        given = {name: value for name, value in flags.items() if value is not None}
+        if "models" in given:
+            elsewhere = values.get("models", in_environment("models"))
+            given["models"] = beside(given["models"], elsewhere)
         try:
-            return cls(**values)
+            return cls(**(values | given))
         except SettingsError as exc:
             # Its message names the field and source, not the value.
             raise ConfigurationError(str(exc)) from exc

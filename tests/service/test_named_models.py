@@ -47,6 +47,31 @@ def test_a_table_in_the_file_says_layer_and_calibration_too(tmp_path: Path) -> N
     }
 
 
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_models_of_the_command_line_stand_beside_those_of_elsewhere(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("")
+    if where == "file":
+        file.write_text('[models]\nbrief = "models/brief"\nkind = "models/old"\n')
+    else:
+        monkeypatch.setenv("rewardd_models", "brief=models/brief,kind=models/old")
+
+    assert Settings.load(file, models=["kind=models/new", "warm=models/warm"]).sources() == {
+        "brief": ModelSource("models/brief"),
+        "kind": ModelSource("models/new"),
+        "warm": ModelSource("models/warm"),
+    }
+
+
+def test_models_of_elsewhere_that_cannot_be_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDD_MODELS", "brief")
+
+    with pytest.raises(ConfigurationError, match="NAME=DIRECTORY"):
+        Settings.load(models=["kind=models/new"])
+
+
 @pytest.mark.parametrize(
     ("written", "told"),
     [
