@@ -13,6 +13,9 @@ from rm_core.engine.packing.policy import (
     Priority,
     PriorityRotation,
     TokenBudgetController,
+    Turns,
+    copy_turns,
+    new_turns,
     select_pack,
 )
 from rm_core.types import EncodedItem
@@ -41,6 +44,7 @@ class PackQueue:
         self._max_items = max_items
         self._shares_prefixes = shares_prefixes
         self._rotation = PriorityRotation(bulk_every_packs)
+        self._turns = new_turns(cap.configured)
         self._entries: list[Entry] = []
         self._planned: PlannedPack | None = None
 
@@ -85,9 +89,10 @@ class PackQueue:
         first = self._next_class(self._rotation)
         planned, self._planned = self._planned, None
         if planned and planned.is_valid(self._entries, first, self._cap.tokens):
-            pack = list(planned.entries)
+            pack, self._turns = list(planned.entries), planned.turns
         else:
-            pack = [self._entries[index] for index in self._select(self._entries, first)]
+            chosen = self._select(self._entries, first, self._turns)
+            pack = [self._entries[index] for index in chosen]
         taken = {id(entry) for entry in pack}
         self._entries = [entry for entry in self._entries if id(entry) not in taken]
         return pack
@@ -106,7 +111,11 @@ class PackQueue:
         if self.num_tokens <= self._cap.tokens and len(self) <= self._max_items:
             return None  # it all fits, and more may come
         self._planned = plan_from(
-            self._entries, self._select, first=first, max_tokens=self._cap.tokens
+            self._entries,
+            self._select,
+            first=first,
+            max_tokens=self._cap.tokens,
+            turns=copy_turns(self._turns),
         )
         return None if self._planned is None else [one.item for one in self._planned.entries]
 
@@ -118,9 +127,10 @@ class PackQueue:
             cached_tokens=lambda item: cached.get(id(item), 0),
         )
 
-    def _select(self, queue: Sequence[Entry], first: Priority) -> list[int]:
+    def _select(self, queue: Sequence[Entry], first: Priority, turns: Turns) -> list[int]:
         budget = Budget(self._cap.tokens, self._max_items)
-        return select_pack([e.waiting for e in queue], budget, self.new_cost, first=first)
+        waiting = [entry.waiting for entry in queue]
+        return select_pack(waiting, budget, self.new_cost, first=first, turns=turns)
 
     def _next_class(self, rotation: PriorityRotation) -> Priority:
         return rotation.next(

@@ -1,15 +1,16 @@
 """The next pack, chosen and planned while the device works on the present one.
 
 A plan is kept only where it would be chosen again when the device is free: whoever was left out
-didn't fit, and those who came later stand behind them. A newcomer to a group in the pack, or one
-that goes before a part of it, makes the plan void. The one thing lost is that a newcomer might have
-filled a gap at the pack's end; it goes with the next.
+didn't fit, and what their callers sent later stands behind them. A newcomer to a group in the pack,
+or one that goes before a part of it, or whose caller has no other text left, makes the plan void.
+The one thing lost is that a newcomer might have filled a gap at the pack's end; it goes with the
+next.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from rm_core.engine.packing.policy import Priority
+from rm_core.engine.packing.policy import Priority, Turns
 from service.batching.queue import Entry
 
 
@@ -23,6 +24,8 @@ class PlannedPack:
         max_tokens: the budget that it was chosen for.
         groups: prompt groups of its entries.
         newest: arrival number of the youngest entry that was looked at.
+        left: callers of the class that stood first of whom something is left out.
+        turns: of the callers, once the pack is taken.
     """
 
     entries: tuple[Entry, ...]
@@ -30,6 +33,8 @@ class PlannedPack:
     max_tokens: int
     groups: frozenset[Hashable]
     newest: int
+    left: frozenset[Hashable]
+    turns: Turns
 
     def is_valid(self, queue: Sequence[Entry], first: Priority, max_tokens: int) -> bool:
         """Whether choosing now from `queue`, for this class and budget, would give the same."""
@@ -38,38 +43,48 @@ class PlannedPack:
         present = {id(entry) for entry in queue}
         if not all(id(entry) in present for entry in self.entries):
             return False
-        mixed = any(entry.request.submission.priority != first for entry in self.entries)
         return not any(
             entry.waiting.group in self.groups
-            or (mixed and entry.request.submission.priority == first)
+            or (entry.waiting.priority == first and self._goes_before(entry))
             for entry in queue
             if entry.waiting.order > self.newest
         )
 
+    def _goes_before(self, newcomer: Entry) -> bool:
+        """Whether a newcomer of the first class might come before some of the pack."""
+        mixed = any(entry.waiting.priority != self.first for entry in self.entries)
+        return mixed or newcomer.waiting.caller not in self.left
+
 
 def plan_from(
     queue: Sequence[Entry],
-    select_pack: Callable[[Sequence[Entry], Priority], list[int]],
+    select_pack: Callable[[Sequence[Entry], Priority, Turns], list[int]],
     *,
     first: Priority,
     max_tokens: int,
+    turns: Turns,
 ) -> PlannedPack | None:
     """The pack that would be taken now; None if everything that waits fits, so that more may come.
 
     Args:
         queue: what waits.
-        select_pack: the policy: queue and first class → indices.
+        select_pack: the policy: queue, first class and turns → indices.
         first: the class that stands first in line.
         max_tokens: budget of a pack.
+        turns: of the callers; the choice is charged to them, so they are the plan's own.
     """
-    chosen = select_pack(queue, first)
+    chosen = select_pack(queue, first, turns)
     if len(chosen) == len(queue):
         return None
     entries = tuple(queue[index] for index in chosen)
+    taken = set(chosen)
+    left = (entry.waiting for index, entry in enumerate(queue) if index not in taken)
     return PlannedPack(
         entries,
         first,
         max_tokens,
         frozenset(entry.waiting.group for entry in entries),
         max(entry.waiting.order for entry in queue),
+        frozenset(waiting.caller for waiting in left if waiting.priority == first),
+        turns,
     )

@@ -224,10 +224,12 @@ class Scheduler:
         self, request: PendingRequest, index: int, dialogue: RewardInput, text: Tokenised
     ) -> None:
         """Put a text that has its place and its tokens into the queue."""
-        # The prompt names the group, so that its responses meet also across requests.
-        group = hash(dialogue.group_key)
-        priority = request.submission.priority
-        waiting = QueuedSequence(text.item, next(self._order), group, priority)
+        # The prompt names the group, so that its responses meet also across requests; but callers
+        # who are kept apart share nothing, so that neither gains by the other's company.
+        of = request.submission
+        group = hash((of.cache_scope, dialogue.group_key))
+        priority = of.priority
+        waiting = QueuedSequence(text.item, next(self._order), group, priority, of.caller)
         self._queue.put(Entry(request, index, waiting, self._clock(), text.cached_tokens))
         self._admission.discount(text.cached_tokens, priority)
         self._arrived.set()

@@ -7,6 +7,7 @@ BATCHING, TEST_BATCHING = "service/batching", "tests/service/batching"
 REWARD_CACHE = target("rm_core/engine/reward_cache.py", "tests/rm_core/engine/test_reward_cache.py")
 ENGINE = target("rm_core/engine/engine.py", "tests/rm_core/engine/test_reward_cache.py")
 SCHEDULER = target(f"{BATCHING}/scheduler.py", f"{TEST_BATCHING}/test_known_texts.py")
+PACK_QUEUE = target(f"{BATCHING}/pack_queue.py", f"{TEST_BATCHING}/test_known_texts.py")
 PACK_RUNNER = target(f"{BATCHING}/pack_runner.py", f"{TEST_BATCHING}/test_known_texts.py")
 WAITING = target(f"{BATCHING}/waiting.py", f"{TEST_BATCHING}/test_known_texts.py")
 TOKENIZERS = target(f"{BATCHING}/tokenizer_pool.py", f"{TEST_BATCHING}/test_tokenizer_pool.py")
@@ -35,6 +36,8 @@ KNOWN_TEXT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("elif text.known is not None:", "elif False:"),
         ("if all(entry.has_cached_prompt for entry in self._queue):", "if False:"),
         ("self._metrics.scored(request.submission.route", "(lambda *_: None)(0"),
+    ],
+    PACK_QUEUE: [
         ("cached_tokens=lambda item: cached.get(id(item), 0)", "cached_tokens=lambda item: 0"),
     ],
     PACK_RUNNER: [

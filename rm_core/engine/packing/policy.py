@@ -1,16 +1,20 @@
 """The selection of packs from a queue: policy alone, no threads, no clock, no torch.
 
-`select_pack` is FIFO within a class, and the first in line is in every pack; around it gather the
-members of its prompt group, which share a prefix, and then whole groups in order as long as they
-fit. `PriorityRotation` says which class stands first: interactive, but every few packs bulk.
-Together they starve nobody: an entry with k others of its class before it is in one of the next
-(k + 1) · every packs.
+`select_pack` is FIFO for each caller of a class; callers have their turns by deficit round robin.
+The first in turn is in every pack; around it gather the members of its prompt group, which share a
+prefix, and then whole groups in turn as long as they fit. `PriorityRotation` says which class
+stands first: interactive, but every few packs bulk. Together they starve nobody: an entry of a lone
+caller with k others of its class before it is in one of the next (k + 1) · every packs, and among
+several callers each has its share of what packs hold.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Generic, Literal, Protocol, TypeVar
+
+from rm_core.engine.packing.turns import DeficitRoundRobin
 
 Priority = Literal["interactive", "bulk"]
 
@@ -31,12 +35,14 @@ class QueuedSequence(Generic[Item]):
         order: arrival, ascending; unique.
         group: sequences of one prompt have equal groups and are packed together where possible.
         priority: its class.
+        caller: whose it is; callers of a class are served in turn.
     """
 
     item: Item
     order: int
     group: Hashable
     priority: Priority = "interactive"
+    caller: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,24 @@ class Budget:
 
     max_tokens: int
     max_items: int
+
+
+Turns = Mapping[Priority, DeficitRoundRobin]
+"""The turns of the callers of each class."""
+
+_ROUNDS_PER_PACK = 8
+"""Callers who all have much waiting are in every pack, up to so many of them."""
+
+
+def new_turns(max_pack_tokens: int) -> Turns:
+    """Turns of callers of whom nobody has been served yet, for packs of so many tokens."""
+    quantum = max(1, max_pack_tokens // _ROUNDS_PER_PACK)
+    return {"interactive": DeficitRoundRobin(quantum), "bulk": DeficitRoundRobin(quantum)}
+
+
+def copy_turns(turns: Turns) -> Turns:
+    """The same turns apart, for a pack that may not be taken."""
+    return {priority: callers.copy() for priority, callers in turns.items()}
 
 
 @dataclass(slots=True)
@@ -111,6 +135,7 @@ def select_pack(
     new_pack: Callable[[], Pack[Item]],
     *,
     first: Priority = "interactive",
+    turns: Turns | None = None,
 ) -> list[int]:
     """Choose the next pack.
 
@@ -119,36 +144,75 @@ def select_pack(
         budget: the pack's bounds.
         new_pack: makes the empty pack whose costs the budget limits (`TokenSum` for plain tokens).
         first: the class that stands first in line; the other fills up what is left.
+        turns: of the callers; each is charged for what he gets. None: they begin with this pack.
 
     Returns:
         Indices into `waiting`, in the order of the pack; empty only if nothing waits. It always
-        holds the first in line, and else never exceeds the budget.
+        holds the first in turn, and else never exceeds the budget.
     """
     if not waiting:
         return []
-    line = sorted(range(len(waiting)), key=lambda index: _place(waiting[index], first))
-    groups: dict[Hashable, list[int]] = {}
-    for index in line:
-        groups.setdefault(waiting[index].group, []).append(index)
+    orders = [entry.order for entry in waiting]
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    lanes: _Lanes = {"interactive": defaultdict(list), "bulk": defaultdict(list)}
+    for index in sorted(range(len(waiting)), key=orders.__getitem__):
+        entry = waiting[index]
+        groups[entry.group].append(index)
+        lanes[entry.priority][entry.caller].append(index)
 
-    filling = _PackBuilder(waiting, budget, new_pack())
+    filling = _PackBuilder(waiting, budget, new_pack(), turns or new_turns(budget.max_tokens))
     misses = 0
-    for position, members in enumerate(groups.values()):
-        if filling.is_full or misses >= MAX_MISSES:
-            break
-        # The first in line goes whatever its cost, and its group as far as there is room. A later
-        # group that doesn't fit whole keeps together for the next pack, unless none could hold it.
-        if position == 0:
-            filling.take(members[0])
-            filling.take_fitting(members[1:])
+    for lead in _leads(lanes, groups, filling, first):
+        members = groups.pop(waiting[lead].group)
+        members.sort(key=lambda index: waiting[index].priority != first)
+        own = [index for index in members if waiting[index].caller == waiting[lead].caller]
+        others = [index for index in members if waiting[index].caller != waiting[lead].caller]
+        # The first in turn goes whatever its cost, and its group as far as there is room. A later
+        # group that doesn't fit whole keeps together for the next pack, unless none could hold it;
+        # but no caller waits because others have the same prompt.
+        if not filling.chosen:
+            filling.take(lead)
+            filling.take_fitting([index for index in (*own, *others) if index != lead])
         elif filling.fits(members):
             filling.take_all(members)
+        elif others and filling.fits(own):
+            filling.take_all(own)
         elif _exceeds_any_pack(members, waiting, budget, new_pack):
             filling.take_fitting(members)
             misses += 1
         else:
             misses += 1
+        if filling.is_full or misses >= MAX_MISSES:
+            break
     return filling.chosen
+
+
+_Lanes = dict[Priority, dict[Hashable, list[int]]]
+"""Of each class and each of its callers, indices in order of arrival."""
+
+
+def _leads(
+    lanes: _Lanes,
+    groups: Mapping[Hashable, Sequence[int]],
+    filling: "_PackBuilder[Item]",
+    first: Priority,
+) -> Iterator[int]:
+    """Whoever is first in turn, again and again, of the groups that are still to be looked at."""
+    for priority, lane in lanes.items():
+        filling.turns[priority].only(lane)
+    for priority in sorted(lanes, key=lambda one: one != first):
+        callers = filling.turns[priority]
+        ahead = {caller: iter(own) for caller, own in lanes[priority].items()}
+        while ahead:
+            caller = callers.next(ahead)
+            for index in ahead[caller]:
+                if filling.waiting[index].group in groups:
+                    yield index
+                    break
+            else:
+                del ahead[caller]
+                if filling.holds(lanes[priority][caller]):
+                    callers.leave(caller)
 
 
 @dataclass(slots=True)
@@ -156,14 +220,23 @@ class _PackBuilder(Generic[Item]):
     waiting: Sequence[QueuedSequence[Item]]
     budget: Budget
     pack: Pack[Item]
+    turns: Turns
+    tokens_per_item: int = field(init=False)
     chosen: list[int] = field(default_factory=list)
     tokens: int = 0
+
+    def __post_init__(self) -> None:
+        # What a sequence takes of a pack at least, as it takes one of its places.
+        self.tokens_per_item = -(-self.budget.max_tokens // self.budget.max_items)
 
     @property
     def is_full(self) -> bool:
         return (
             len(self.chosen) >= self.budget.max_items or self.tokens >= self.budget.max_tokens
         ) and bool(self.chosen)
+
+    def holds(self, members: Sequence[int]) -> bool:
+        return set(self.chosen).issuperset(members)
 
     def fits(self, members: Sequence[int]) -> bool:
         if len(self.chosen) + len(members) > self.budget.max_items:
@@ -172,10 +245,12 @@ class _PackBuilder(Generic[Item]):
         return self.tokens + cost <= self.budget.max_tokens
 
     def take(self, index: int) -> None:
-        item = self.waiting[index].item
-        self.tokens += self.pack.cost([item])
-        self.pack.add(item)
+        entry = self.waiting[index]
+        cost = self.pack.cost([entry.item])
+        self.tokens += cost
+        self.pack.add(entry.item)
         self.chosen.append(index)
+        self.turns[entry.priority].charge(entry.caller, max(cost, self.tokens_per_item))
 
     def take_all(self, members: Sequence[int]) -> None:
         for index in members:
@@ -207,10 +282,6 @@ def consecutive_packs(lengths: Iterable[int], max_tokens: int | None) -> list[ra
             borders.append(count - 1)
             tokens = length
     return [range(start, end) for start, end in pairwise([*borders, count]) if start < end]
-
-
-def _place(entry: QueuedSequence[Item], first: Priority) -> tuple[bool, int]:
-    return (entry.priority != first, entry.order)
 
 
 def _exceeds_any_pack(

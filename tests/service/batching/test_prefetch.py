@@ -6,33 +6,37 @@ from typing import Any
 
 import pytest
 
-from rm_core.engine.packing.policy import Priority, QueuedSequence
+from rm_core.engine.packing.policy import Priority, QueuedSequence, Turns, new_turns
 from rm_core.types import Encoded, EncodedItem
-from service.batching.prefetch import plan_from
+from service.batching.prefetch import PlannedPack, plan_from
 from service.batching.queue import Entry, PendingRequest, Submission
 from tests.service.rig import Rig, right, until
 
 
-def entry(order: int, group: str, priority: Priority = "interactive") -> Entry:
+def entry(order: int, group: str, priority: Priority = "interactive", caller: str = "") -> Entry:
     request: Any = PendingRequest(Submission("/score", priority), [None], 1, done=None)  # type: ignore[arg-type]
     item = EncodedItem({"safety": Encoded((1, 2, 3), 2)})
-    return Entry(request, 0, QueuedSequence(item, order, group, priority), 0.0)
+    return Entry(request, 0, QueuedSequence(item, order, group, priority, caller), 0.0)
 
 
-def first_two(queue: Sequence[Entry], first: Priority) -> list[int]:
-    del first
+def first_two(queue: Sequence[Entry], first: Priority, turns: Turns) -> list[int]:
+    del first, turns
     return list(range(min(2, len(queue))))
+
+
+def planned(queue: Sequence[Entry]) -> PlannedPack | None:
+    return plan_from(queue, first_two, first="interactive", max_tokens=6, turns=new_turns(6))
 
 
 def test_nothing_is_planned_while_everything_fits() -> None:
     queue = [entry(0, "a"), entry(1, "b")]
 
-    assert plan_from(queue, first_two, first="interactive", max_tokens=6) is None
+    assert planned(queue) is None
 
 
 def test_a_plan_holds_while_only_others_come_behind_it() -> None:
     queue = [entry(0, "a"), entry(1, "b"), entry(2, "c")]
-    plan = plan_from(queue, first_two, first="interactive", max_tokens=6)
+    plan = planned(queue)
 
     assert plan is not None
     assert plan.entries == (queue[0], queue[1])
@@ -40,13 +44,25 @@ def test_a_plan_holds_while_only_others_come_behind_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["a member came", "one has gone", "other class", "other budget", "a turn came"]
+    "change",
+    [
+        "a member came",
+        "one has gone",
+        "other class",
+        "other budget",
+        "a turn came",
+        "another caller came",
+    ],
 )
 def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
     second = entry(1, "b", "bulk" if change == "a turn came" else "interactive")
     queue = [entry(0, "a"), second, entry(2, "c")]
-    plan = plan_from(queue, first_two, first="interactive", max_tokens=6)
-    now = {"a member came": [*queue, entry(3, "a")], "a turn came": [*queue, entry(3, "d")]}
+    plan = planned(queue)
+    now = {
+        "a member came": [*queue, entry(3, "a")],
+        "a turn came": [*queue, entry(3, "d")],
+        "another caller came": [*queue, entry(3, "d", caller="other")],
+    }
 
     assert plan is not None
     assert not plan.is_valid(
