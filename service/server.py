@@ -21,10 +21,6 @@ from service.app import create_app
 from service.settings import Settings
 from service.state import AppState
 
-# Longer than the pools of the trainers' HTTP clients keep a connection (aiohttp: 15 s): else they
-# send into sockets that we have just closed, and retry what may have counted.
-KEEP_ALIVE_SECONDS = 120
-
 _MAX_OPEN_FILES = 65_536
 _SHARE_OF_DRAIN = 0.8
 """After this share of the drain's time whoever still waits is answered: go elsewhere."""
@@ -76,7 +72,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=max(1, round(settings.idle_timeout_seconds)),
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
         backlog=2048,
     )

@@ -1,6 +1,7 @@
 """Everything that can be set, each with its bounds and why one would change it.
 
-Precedence: flags, environment, TOML file, defaults. The models' are in `engine_settings`.
+Precedence: flags, environment, TOML file, defaults. The models' are in `engine_settings`,
+the connections' in `connection_settings`.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsError
 from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
 from rm_core.types import ModelName
+from service.connection_settings import ConnectionSettings, Seconds
 from service.engine_settings import EngineSettings
 from service.named_models import beside
 from service.setting_sources import (
@@ -67,10 +69,7 @@ def model_of_kind(kind: RewardKind) -> ModelName | None:
     return None if name in {"selected", "whitened"} else name
 
 
-Seconds = Annotated[float, Field(gt=0.0, le=3600.0)]
-
-
-class Settings(EngineSettings):
+class Settings(ConnectionSettings, EngineSettings):
     """The service's settings; frozen once loaded."""
 
     tau: float | None = Field(
@@ -110,16 +109,6 @@ class Settings(EngineSettings):
         default=None,
         description="Keep the engine's caches apart by API key, as the speed of an answer tells "
         "that somebody scored the text before; by default where there is more than one key.",
-    )
-    max_body_bytes: int = Field(
-        default=8 * 1024 * 1024,
-        ge=1024,
-        le=1024**3,
-        description="Largest request body, or largest line of an NDJSON body.",
-    )
-    body_timeout_seconds: Seconds = Field(
-        default=30.0,
-        description="How long a body may take to arrive; more for slow links.",
     )
     max_items: int = Field(
         default=1024,

@@ -8,7 +8,6 @@ import pytest
 import uvicorn
 
 from service.server import (
-    KEEP_ALIVE_SECONDS,
     DrainingServer,
     address_to_try,
     command_to_try,
@@ -53,10 +52,6 @@ async def test_a_second_sigterm_changes_nothing_and_a_second_ctrl_c_ends_at_once
     assert leaving.force_exit
     assert leaving.should_exit
     assert not leaving.drained
-
-
-def test_connections_are_kept_longer_than_the_trainers_clients_keep_them():
-    assert KEEP_ALIVE_SECONDS > 90
 
 
 def test_the_port_file_is_whole_or_not_there(tmp_path):
