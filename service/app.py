@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
+from service.access.api_keys import ApiKeys
+from service.access.rotation import Rotation
+from service.access.scopes import RouteScope
 from service.batching.limits import SchedulerLimits
 from service.batching.scheduler import Scheduler
 from service.dialects import registry
-from service.http.auth import ApiKeys, api_key_dependency
+from service.http.auth import RequireKey, require_scope
 from service.http.middleware import RequestContext
-from service.http.openapi import install_openapi
+from service.http.openapi import SCOPE_PROBLEM, install_openapi
 from service.http.provenance import Provenance, read_secret
 from service.observability.cache_metrics import CacheCollector
 from service.observability.metrics import Metrics
@@ -37,7 +41,22 @@ from service.streams.service import StreamService
 
 _LAG_PERIOD_SECONDS = 0.25
 _SCORING_ROUTES = (score.ROUTE, compare.ROUTE, PPO_ROUTE)
-_GUARDED = (score, compare, ppo, streams, info, models, metrics, documentation)
+
+_ROUTERS: Mapping[RouteScope, tuple[APIRouter, ...]] = {
+    "open": (health.router,),
+    "score": (
+        score.router,
+        compare.router,
+        ppo.router,
+        streams.router,
+        info.router,
+        models.router,
+        documentation.router,
+    ),
+    "admin": (streams.changes,),
+    "metrics": (metrics.router,),
+}
+"""Every route by the scope that it asks of a key, beside the dialects': they are `score`."""
 
 _DESCRIPTION = """\
 Rewards for RLHF from a safety and a helpfulness reward model.
@@ -61,8 +80,6 @@ def create_app(
             not, or a file of keys or the secret can't be read.
     """
     instruments = Metrics()
-    keys = ApiKeys(settings.read_api_keys())
-    per_key = settings.cache_per_key
     state = AppState(
         settings=settings,
         scorer=scorer,
@@ -70,7 +87,7 @@ def create_app(
         metrics=instruments,
         rule=RewardRule.of(scorer.profiles, tau=settings.tau),
         clock=clock,
-        caches_per_key=keys.are_several if per_key is None else per_key,
+        keys=ApiKeys.of(settings),
     )
     registry.require_reward(settings, state.rule.names)
     routes = (*_SCORING_ROUTES, *registry.paths(settings))
@@ -89,19 +106,42 @@ def create_app(
         openapi_url=None,
     )
     app.state.rewardd = state
-    app.include_router(health.router)
-    asks_for_key = api_key_dependency(keys, instruments, keep_apart=state.caches_per_key)
-    guarded = APIRouter(dependencies=[Depends(asks_for_key)])
-    for module in _GUARDED:
-        guarded.include_router(module.router)
-    guarded.include_router(registry.dialect_router(settings))
-    app.include_router(guarded)
+    for scope, routers in _ROUTERS.items():
+        for router in routers:
+            _mount(app, scope, router)
+    _mount(app, "score", registry.dialect_router(settings))
     install_handlers(app, registry.refusal_members)
-    install_openapi(app, key_required=keys.are_required)
+    install_openapi(app, key_required=state.keys.are_required)
+    app.add_middleware(
+        RequireKey,
+        state=state,
+        open_operations=_operations(_ROUTERS["open"]),
+        members=registry.refusal_members,
+    )
     app.add_middleware(RequestContext, state=state)
     # The outermost: it signs the request's id and what the last safety net says.
     app.add_middleware(Provenance, profiles=scorer.profiles, secret=secret)
     return app
+
+
+def _mount(app: FastAPI, scope: RouteScope, router: APIRouter) -> None:
+    """Serve a router's routes to the keys that carry the scope."""
+    app.include_router(
+        router,
+        dependencies=[Depends(require_scope(scope))],
+        responses={} if scope == "open" else SCOPE_PROBLEM,
+    )
+
+
+def _operations(routers: Iterable[APIRouter]) -> set[tuple[str, str]]:
+    """Method and path of each of their routes."""
+    return {
+        (method, route.path)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
 
 
 def scheduler_limits(settings: Settings) -> SchedulerLimits:
@@ -128,8 +168,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     state.scheduler.start()
     lag = asyncio.create_task(_measure_lag(state.metrics), name="rewardd-loop-lag")
+    rotation = Rotation(state.keys, state.metrics)
+    state.on_hangup.append(rotation.read_now)
     try:
-        yield
+        async with rotation.going_on():
+            yield
     finally:
         lag.cancel()
         await state.scheduler.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rm_core.checkpoint.files import ADAPTER_CONFIG, inspect_files, resolve_directory
 from rm_core.errors import ConfigurationError
+from service.access.api_keys import ApiKeys
 from service.dialects import registry
 from service.http.provenance import read_secret
 from service.settings import Settings
@@ -32,7 +33,7 @@ def check_settings(settings: Settings) -> None:
     for source in sources.values():
         _check_checkpoint(source.name)
     registry.require_reward(settings, tuple(sources))
-    settings.read_api_keys()
+    ApiKeys.of(settings)
     if settings.hmac_secret_file is not None:
         read_secret(settings.hmac_secret_file)
     if settings.port_file is not None and not settings.port_file.parent.is_dir():

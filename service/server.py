@@ -101,6 +101,7 @@ class DrainingServer(uvicorn.Server):
             return
         handled = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.signal(number, self.handle_exit) for number in handled}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._handle_hangup)
         try:
             yield
         finally:
@@ -117,6 +118,11 @@ class DrainingServer(uvicorn.Server):
             self.force_exit = True
             self.should_exit = True
             self.drained = False
+
+    def _handle_hangup(self, *_: object) -> None:
+        """Have files read again that may have changed."""
+        for call in self._state.on_hangup:
+            self._loop.call_soon_threadsafe(call)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Bind, then tell the port."""
@@ -135,7 +141,7 @@ class DrainingServer(uvicorn.Server):
             port=port,
             url=url,
             docs=f"{url}/docs",
-            try_it=command_to_try(url, with_key=bool(self._settings.read_api_keys())),
+            try_it=command_to_try(url, with_key=self._state.keys.are_required),
         )
         if self._settings.port_file is not None:
             write_atomically(self._settings.port_file, f"{port}\n")

@@ -98,11 +98,12 @@ class Settings(ConnectionSettings, EngineSettings):
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),
         description="Keys that callers may present (Authorization: Bearer, X-API-Key, or the "
-        "password of HTTP Basic); none: open to whoever reaches the port.",
+        "password of HTTP Basic), for every scope; none: open to whoever reaches the port.",
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="The same from a file, one key a line: keeps them out of the environment.",
+        description="The same from a file, one a line as KEY [scopes=score,admin,metrics] "
+        "[name=NAME]: keeps them out of the environment, and is read again when it changes.",
     )
 
     cache_per_key: bool | None = Field(
@@ -311,25 +312,3 @@ class Settings(ConnectionSettings, EngineSettings):
             raise ConfigurationError(str(exc)) from exc
         except ValidationError as exc:
             raise ConfigurationError(explained(exc, cls.model_fields)) from None
-
-    def read_api_keys(self) -> tuple[bytes, ...]:
-        """All accepted keys, of the setting and of the file; empty: no key is asked for.
-
-        Raises:
-            ConfigurationError: the file can't be read, or holds no key.
-        """
-        keys = [key.get_secret_value() for key in self.api_keys]
-        if self.api_keys_file is not None:
-            try:
-                lines = self.api_keys_file.read_text("utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as exc:
-                raise ConfigurationError(
-                    f"api_keys_file {self.api_keys_file} can't be read: {type(exc).__name__}"
-                ) from None
-            found = [line.strip() for line in lines if line.strip()]
-            if not found:
-                raise ConfigurationError(f"api_keys_file {self.api_keys_file} holds no key")
-            keys += found
-        if any(not key.strip() for key in keys):
-            raise ConfigurationError("an API key is empty; remove it or give it a value")
-        return tuple(key.encode() for key in keys)

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
+from service.access.api_keys import ApiKeys
 from service.batching.scheduler import Scheduler
 from service.observability.metrics import Metrics
 from service.settings import Settings
@@ -24,10 +25,10 @@ class AppState:
         metrics: this app's own registry and instruments.
         rule: calibrations and τ, from the checkpoints and the settings.
         clock: monotonic seconds; deadlines are on this clock.
-        caches_per_key: whether callers of different API keys meet nothing of each other's in the
-            engine's caches.
+        keys: the API keys that are accepted.
         streams: durable statistics; there from the app's start to its end.
         draining: True once the process was asked to stop; requests are still answered.
+        on_hangup: what SIGHUP calls, in this order, on the event loop.
     """
 
     settings: Settings
@@ -36,9 +37,16 @@ class AppState:
     metrics: Metrics
     rule: RewardRule
     clock: Callable[[], float]
-    caches_per_key: bool
+    keys: ApiKeys
     streams: StreamService = field(init=False)
     draining: bool = False
+    on_hangup: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def caches_per_key(self) -> bool:
+        """Whether callers of different API keys meet nothing of each other's in the caches."""
+        wanted = self.settings.cache_per_key
+        return self.keys.are_several if wanted is None else wanted
 
 
 async def get_state(request: Request) -> AppState:

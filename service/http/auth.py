@@ -1,73 +1,75 @@
-"""API keys: every route asks for one, if any are set, except those that say otherwise.
+"""API keys on the wire: who calls is known before anything is said of a path, a method or a body.
 
 A key comes as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password of HTTP Basic
 (RFC 7617) with any user name: trainers that can be given an address and nothing else are given
 `http://any:KEY@host:8000/…`, which their HTTP libraries send as Basic.
+
+Two steps. `RequireKey` surrounds the router and refuses whoever has no key, unless method and path
+are, byte by byte, those of an open route: paths that don't exist, wrong methods and wrong bodies
+look alike to strangers. `require_scope` is a dependency of every mounted route; it is told the
+scope where the route is mounted, so there is no path for it to be fooled by.
 """
 
 import base64
 import binascii
-import hashlib
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 
 from fastapi import Request
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
-from service.observability.metrics import Metrics
+from service.access.keys_file import ApiKey
+from service.access.scopes import RouteScope
 from service.problems import Problem
+from service.state import AppState
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rewardd", Basic realm="rewardd"'}
 
 
-class ApiKeys:
-    """The accepted keys, kept as digests.
+class RequireKey:
+    """Middleware that refuses callers without an accepted key, if any keys are set.
 
     Args:
-        keys: any number; none means that nobody needs one.
+        app: what it surrounds.
+        state: of the service.
+        open_operations: method and path of what asks for no key.
+        members: further members of a refusal's body, by the path that was asked for.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        self._digests = tuple(hashlib.sha256(key).digest() for key in keys)
+    def __init__(
+        self,
+        app: ASGIApp,
+        state: AppState,
+        open_operations: Collection[tuple[str, str]],
+        members: Callable[[str, Problem], Mapping[str, Any]],
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._open = frozenset(open_operations)
+        self._members = members
 
-    @property
-    def are_required(self) -> bool:
-        """Whether callers need a key."""
-        return bool(self._digests)
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Let one request through, or refuse it."""
+        if scope["type"] == "http" and self._asks(scope):
+            try:
+                key = self._key_of(Request(scope))
+            except Problem as problem:
+                more = self._members(scope["path"], problem)
+                await problem.as_response(more)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["api_key"] = key
+        await self._app(scope, receive, send)
 
-    @property
-    def are_several(self) -> bool:
-        """Whether there are callers to be kept apart."""
-        return len(set(self._digests)) > 1
+    def _asks(self, scope: Connection) -> bool:
+        if not self._state.keys.are_required:
+            return False
+        return (scope["method"], scope["path"]) not in self._open
 
-    def accept(self, given: bytes) -> bytes | None:
-        """The digest of `given` if it is one of the keys, else None.
-
-        Takes the same time whichever it is or nearly is.
-        """
-        digest = hashlib.sha256(given).digest()
-        accepted = False
-        for known in self._digests:  # no early exit
-            accepted |= hmac.compare_digest(digest, known)
-        return digest if accepted else None
-
-
-def api_key_dependency(
-    keys: ApiKeys, metrics: Metrics, *, keep_apart: bool
-) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that refuses callers without a key; a dependency sees no paths to be fooled by.
-
-    Args:
-        keys: the accepted keys.
-        metrics: counts refusals.
-        keep_apart: whether callers of different keys have different `cache_scope_of`.
-    """
-
-    async def require_api_key(request: Request) -> None:
-        if not keys.are_required:
-            return
+    def _key_of(self, request: Request) -> ApiKey:
         given = _given(request)
         if given is None:
-            metrics.auth_failures.labels("missing").inc()
+            self._state.metrics.auth_failures.labels("missing").inc()
             raise Problem(
                 401,
                 "missing_api_key",
@@ -75,29 +77,65 @@ def api_key_dependency(
                 "http://any:KEY@host.",
                 headers=_CHALLENGE,
             )
-        digest = keys.accept(given)
-        if digest is None:
-            metrics.auth_failures.labels("invalid").inc()
+        key = self._state.keys.find(given)
+        if key is None:
+            self._state.metrics.auth_failures.labels("invalid").inc()
             raise Problem(
                 401, "invalid_api_key", "This API key is not accepted.", headers=_CHALLENGE
             )
-        request.state.caller = digest
-        if keep_apart:
-            request.state.cache_scope = digest
-
-    return require_api_key
+        return key
 
 
-def cache_scope_of(request: Request) -> bytes:
-    """What of the caches a request may meet, see `rm_core.types.EncodedItem`; b"": all of them."""
-    scope: bytes = getattr(request.state, "cache_scope", b"")
-    return scope
+def require_scope(wanted: RouteScope) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses callers whose key doesn't carry the scope.
+
+    Args:
+        wanted: what the routes ask for that depend on it.
+    """
+
+    async def check_scope(request: Request) -> None:
+        state: AppState = request.app.state.rewardd
+        if wanted == "open" or not state.keys.are_required:
+            return
+        key = api_key_of(request)
+        if key is None or wanted not in key.scopes:
+            state.metrics.auth_failures.labels("scope").inc()
+            raise Problem(
+                403,
+                "insufficient_scope",
+                f"This API key doesn't carry the scope {wanted}; use one that does, or have it "
+                "added to the key's line in the server's file of keys.",
+                headers={
+                    "WWW-Authenticate": 'Bearer realm="rewardd", error="insufficient_scope", '
+                    f'scope="{wanted}"'
+                },
+            )
+
+    return check_scope
+
+
+def api_key_of(request: Request) -> ApiKey | None:
+    """The accepted key that a request came with; None without keys."""
+    key: ApiKey | None = getattr(request.state, "api_key", None)
+    return key
+
+
+def named_caller(scope: Connection) -> dict[str, str]:
+    """The name of the key that a request came with, under "caller"; nothing where it has none."""
+    key: ApiKey | None = scope.get("state", {}).get("api_key")
+    return {} if key is None or key.name is None else {"caller": key.name}
 
 
 def caller_of(request: Request) -> bytes:
     """Whose request it is: the digest of its API key, whichever way it came; b"" without keys."""
-    caller: bytes = getattr(request.state, "caller", b"")
-    return caller
+    key = api_key_of(request)
+    return b"" if key is None else key.digest
+
+
+def cache_scope_of(request: Request) -> bytes:
+    """What of the caches a request may meet, see `rm_core.types.EncodedItem`; b"": all of them."""
+    state: AppState = request.app.state.rewardd
+    return caller_of(request) if state.caches_per_key else b""
 
 
 def _given(request: Request) -> bytes | None:

@@ -13,6 +13,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.auth import named_caller
 from service.observability.logs import where
 from service.problems import internal_problem
 from service.state import AppState
@@ -109,6 +110,7 @@ class _Exchange:
             status=self.status,
             seconds=round(seconds, 6),
             aborted=self.aborted,
+            **named_caller(self._scope),
         )
 
 

@@ -48,7 +48,6 @@ def problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
 
 COMMON_PROBLEMS = problems(
     s400="The body is not strict JSON.",
-    s401="An API key is needed.",
     s408="The body took too long to arrive.",
     s413="The body, the number of items or of tokens is too large.",
     s415="The body is not JSON, or compressed.",
@@ -58,6 +57,13 @@ COMMON_PROBLEMS = problems(
     s504="The time in X-Request-Timeout-Ms passed.",
 )
 """What every route that scores may answer."""
+
+
+SCOPE_PROBLEM = problems(
+    s401="An API key is needed.",
+    s403="The API key doesn't carry the scope that this route asks for.",
+)
+"""What every route may answer that asks for a key."""
 
 
 def request_body(

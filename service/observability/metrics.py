@@ -64,7 +64,11 @@ class Metrics:
             "rm_auth_failures",
             "Requests refused for their API key.",
             "reason",
-            start=("missing", "invalid"),
+            start=("missing", "invalid", "scope"),
+        )
+        self.keys_file_broken = self._gauge(
+            "rm_api_keys_file_broken",
+            "1 while the file of API keys can't be used and the keys from before count.",
         )
         self.loop_lag = self._histogram(
             "rm_event_loop_lag_seconds",

@@ -15,6 +15,8 @@ from service.streams.service import state_problems
 from service.streams.stream_table import STREAM_NAME_PATTERN, Stream, is_name
 
 router = APIRouter(tags=["streams"])
+changes = APIRouter(tags=["streams"])
+"""Routes that change streams."""
 
 State = Annotated[AppState, Depends(get_state)]
 Name = Annotated[
@@ -58,7 +60,7 @@ async def read_stream(name: Name, state: State) -> Response:
         return json_reply(stream_json(await state.streams.store.get(name)))
 
 
-@router.put(
+@changes.put(
     "/streams/{name}",
     summary="Create, restore or configure a stream",
     response_model=None,
@@ -90,7 +92,7 @@ async def restore_stream(name: Name, request: Request, state: State) -> Response
     return json_reply(stream_json(stream))
 
 
-@router.delete(
+@changes.delete(
     "/streams/{name}",
     summary="Reset a stream",
     response_model=None,

@@ -55,7 +55,6 @@ KNOWN_TEXT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("self._tokens[priority] - saved_tokens(self._cached[priority])", "self._tokens[priority]"),
     ],
     SCOPES: [
-        ("request.state.cache_scope = digest", "pass"),
-        ("len(set(self._digests)) > 1", "len(self._digests) > 1"),
+        ("caller_of(request) if state.caches_per_key else", "caller_of(request) if False else"),
     ],
 }

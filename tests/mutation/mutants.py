@@ -5,6 +5,7 @@ Where a module moves, its path and its tests' paths change in the table of targe
 
 from dataclasses import dataclass
 
+from tests.mutation.access_mutants import ACCESS_MUTATIONS
 from tests.mutation.adapter_mutants import ADAPTER_MUTATIONS
 from tests.mutation.attention_mutants import ATTENTION_MUTATIONS
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
@@ -103,6 +104,7 @@ INTERVALS = _target(
 THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_threshold.py")
 
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
+    **ACCESS_MUTATIONS,
     **REWARD_MUTATIONS,
     **TEXT_MUTATIONS,
     **CHECKPOINT_MUTATIONS,
@@ -275,9 +277,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     AUTH: [
         ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
         ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
-        ("accepted |= hmac", "accepted = hmac"),
-        ("return digest if accepted else None", "return digest"),
-        ("return bool(self._digests)", "return len(self._digests) > 1"),
     ],
     PPO_HANDLER: [
         (

@@ -98,25 +98,6 @@ def test_settings_are_frozen_and_keep_keys_to_themselves():
         settings.port = 3
 
 
-def test_keys_come_from_the_setting_and_the_file(tmp_path: Path):
-    file = tmp_path / "keys"
-    file.write_text("one\n\n  two  \n")
-
-    settings = Settings.load(api_keys=("zero",), api_keys_file=file)
-
-    assert settings.read_api_keys() == (b"zero", b"one", b"two")
-
-
-@pytest.mark.parametrize("text", [None, "\n \n"])
-def test_a_key_file_without_keys_never_opens_the_service(tmp_path: Path, text):
-    file = tmp_path / "keys"
-    if text is not None:
-        file.write_text(text)
-
-    with pytest.raises(ConfigurationError):
-        Settings.load(api_keys_file=file).read_api_keys()
-
-
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

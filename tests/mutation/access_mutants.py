@@ -1,0 +1,56 @@
+"""Mistakes by which a caller may do what its key does not say."""
+
+from tests.mutation.target import Target, target
+
+ACCESS = "service/access"
+TEST_ACCESS = "tests/service/access"
+
+GUARD = target("service/http/auth.py", "tests/service/http/test_auth.py")
+KEYS = target(f"{ACCESS}/api_keys.py", f"{TEST_ACCESS}/test_api_keys.py")
+KEYS_FILE = target(f"{ACCESS}/keys_file.py", f"{TEST_ACCESS}/test_keys_file.py")
+ROTATION = target(f"{ACCESS}/rotation.py", f"{TEST_ACCESS}/test_rotation.py")
+APP = target("service/app.py", "tests/service/http/test_auth.py")
+
+ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
+    GUARD: [
+        (
+            """(scope["method"], scope["path"]) not in self._open""",
+            """scope["path"] not in {p for _, p in self._open}""",
+        ),
+        ("key is None or wanted not in key.scopes", "key is not None and not key.scopes"),
+        ("if not self._state.keys.are_required:", "if self._state.keys.num_keys < 2:"),
+        ("""{"caller": key.name}""", "{}"),
+    ],
+    KEYS: [
+        ("found = key if hmac", "found = found or key if hmac"),
+        (
+            "if hmac.compare_digest(digest, key.digest) else found",
+            "if digest == key.digest else found",
+        ),
+        ("bool(self._fixed) or file is not None", "bool(self._fixed)"),
+        ("len(self._ever) > 1", "len(self._keys) > 1"),
+        (
+            "tuple(dict.fromkeys((*self._fixed, *found)))",
+            "tuple(dict.fromkeys((*self._keys, *found)))",
+        ),
+        ("if key.digest in of_setting and", "if key in self._fixed and"),
+    ],
+    KEYS_FILE: [
+        ("""content.removeprefix(_BOM).split(b"\\n")""", "content.removeprefix(_BOM).splitlines()"),
+        ("content.removeprefix(_BOM)", "content"),
+        ("os.O_RDONLY | os.O_NONBLOCK", "os.O_RDONLY | os.O_RDWR"),
+        ("if len(found) < len(named):", "if not found:"),
+        ("if len(options) < len(words):", "if not words and options:"),
+        (
+            "if keys.setdefault(key.digest, key) != key:",
+            "if keys.setdefault(key.digest, key) is None:",
+        ),
+    ],
+    ROTATION: [
+        ("self._metrics.keys_file_broken.set(1)", "pass"),
+        ("self._metrics.keys_file_broken.set(0)", "pass"),
+    ],
+    APP: [
+        (""""admin": (streams.changes,),""", """"score": (streams.changes,),"""),
+    ],
+}
