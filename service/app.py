@@ -38,6 +38,7 @@ from service.routes import (
 from service.settings import Settings
 from service.state import AppState
 from service.streams.service import StreamService
+from service.watchdog.engine_watch import EngineWatch
 
 _LAG_PERIOD_SECONDS = 0.25
 _SCORING_ROUTES = (score.ROUTE, compare.ROUTE, PPO_ROUTE)
@@ -66,7 +67,11 @@ Errors are RFC 9457 problem documents that point at item and field and never rep
 
 
 def create_app(
-    settings: Settings, scorer: Scorer, *, clock: Callable[[], float] = time.monotonic
+    settings: Settings,
+    scorer: Scorer,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    watch: EngineWatch | None = None,
 ) -> FastAPI:
     """The service around a loaded scorer.
 
@@ -74,16 +79,19 @@ def create_app(
         settings: frozen settings.
         scorer: the loaded models; the caller closes them.
         clock: monotonic seconds, on which deadlines and waits are measured.
+        watch: of the engine's calls; by default one that ends no process.
 
     Raises:
         ConfigurationError: no model is loaded, a dialect is to return the reward of one that is
             not, or a file of keys or the secret can't be read.
     """
     instruments = Metrics()
+    watch = engine_watch(settings) if watch is None else watch
     state = AppState(
         settings=settings,
         scorer=scorer,
-        scheduler=Scheduler(scorer, scheduler_limits(settings), instruments, clock),
+        scheduler=Scheduler(scorer, scheduler_limits(settings), instruments, clock, watch),
+        watch=watch,
         metrics=instruments,
         rule=RewardRule.of(scorer.profiles, tau=settings.tau),
         clock=clock,
@@ -160,6 +168,11 @@ def scheduler_limits(settings: Settings) -> SchedulerLimits:
     )
 
 
+def engine_watch(settings: Settings) -> EngineWatch:
+    """What watches the engine, by the settings."""
+    return EngineWatch(limits=settings.watch_limits(compiled=settings.compile_layers))
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.rewardd
@@ -167,21 +180,25 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.settings.state_dir, state.metrics.registry, state.scorer
     )
     state.scheduler.start()
-    lag = asyncio.create_task(_measure_lag(state.metrics), name="rewardd-loop-lag")
+    lag = asyncio.create_task(_measure_lag(state), name="rewardd-loop-lag")
+    watchdog = state.watch.watchdog
+    watchdog.attend(state.scheduler, asyncio.get_running_loop(), lambda: state.num_unanswered)
     rotation = Rotation(state.keys, state.metrics)
     state.on_hangup.append(rotation.read_now)
     try:
         async with rotation.going_on():
             yield
     finally:
+        watchdog.leave()
         lag.cancel()
         await state.scheduler.close()
         await state.streams.close()
 
 
-async def _measure_lag(instruments: Metrics) -> None:
+async def _measure_lag(state: AppState) -> None:
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _LAG_PERIOD_SECONDS
-        await asyncio.sleep(_LAG_PERIOD_SECONDS)
-        instruments.loop_lag.observe(max(0.0, loop.time() - due))
+        with state.watch.event_loop():
+            await asyncio.sleep(_LAG_PERIOD_SECONDS)
+        state.metrics.loop_lag.observe(max(0.0, loop.time() - due))

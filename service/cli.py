@@ -160,9 +160,14 @@ def run(settings: "Settings") -> int:
     import torch
 
     from rm_core.engine import load_engine
+    from service.app import engine_watch
     from service.observability.logs import quiet_libraries
     from service.server import serve as serve_scorer
+    from service.watchdog.warm_up import warm_up
 
+    watch = engine_watch(settings)
+    if settings.watchdog:
+        watch.watchdog.start()
     quiet_libraries()
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
@@ -173,7 +178,7 @@ def run(settings: "Settings") -> int:
     # them than cores in the process they all sleep between operations: waking them costs a small
     # forward half its speed. So the models are loaded by a thread that ends, and only the device
     # thread has workers.
-    with ThreadPoolExecutor(1) as loader:
+    with ThreadPoolExecutor(1, thread_name_prefix="rewardd-loading") as loader, watch.load():
         engine = loader.submit(
             load_engine,
             models,
@@ -181,11 +186,12 @@ def run(settings: "Settings") -> int:
             device=settings.device,
             overrides=settings.contract_overrides(),
         ).result()
+        loader.submit(warm_up, engine, watch).result()
     for role, model in engine.describe().items():
         log.info("loaded", role=role, **{key: model[key] for key in LOGGED})
         for note in model["notes"]:
             log.warning("checkpoint", role=role, note=note)
     try:
-        return serve_scorer(settings, engine, sockets=sockets)
+        return serve_scorer(settings, engine, sockets=sockets, watch=watch)
     finally:
         engine.close()

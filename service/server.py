@@ -17,9 +17,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from rm_core.types import Scorer
-from service.app import create_app
+from service.app import create_app, engine_watch
 from service.settings import Settings
 from service.state import AppState
+from service.watchdog.engine_watch import EngineWatch
 
 _MAX_OPEN_FILES = 65_536
 _SHARE_OF_DRAIN = 0.8
@@ -28,20 +29,30 @@ _SHARE_OF_DRAIN = 0.8
 _log = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, scorer: Scorer, *, sockets: list[socket.socket] | None = None) -> int:
+def serve(
+    settings: Settings,
+    scorer: Scorer,
+    *,
+    sockets: list[socket.socket] | None = None,
+    watch: EngineWatch | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: frozen settings.
         scorer: the loaded models.
         sockets: bound to the settings' address; None binds it now.
+        watch: of the engine's calls, with what it has learned of their times.
 
     Returns:
         The process's exit code: 0 if every accepted request was answered, 1 if the server could
         not start or the drain timeout cut requests off.
     """
     raise_open_files()
-    app = create_app(settings, scorer)
+    watch = engine_watch(settings) if watch is None else watch
+    if settings.watchdog:
+        watch.watchdog.start()
+    app = create_app(settings, scorer, watch=watch)
     server = DrainingServer(server_config(app, settings), settings, app.state.rewardd)
     try:
         server.run(sockets)

@@ -1,7 +1,7 @@
 """Everything that can be set, each with its bounds and why one would change it.
 
 Precedence: flags, environment, TOML file, defaults. The models' are in `engine_settings`,
-the connections' in `connection_settings`.
+the connections' in `connection_settings`, the watchdog's in `watchdog_settings`.
 """
 
 from collections.abc import Iterable
@@ -23,6 +23,7 @@ from service.setting_sources import (
     names_in_environment,
     read_config,
 )
+from service.watchdog_settings import WatchdogSettings
 
 DialectName = Literal[
     "openrlhf",
@@ -69,7 +70,7 @@ def model_of_kind(kind: RewardKind) -> ModelName | None:
     return None if name in {"selected", "whitened"} else name
 
 
-class Settings(ConnectionSettings, EngineSettings):
+class Settings(ConnectionSettings, EngineSettings, WatchdogSettings):
     """The service's settings; frozen once loaded."""
 
     tau: float | None = Field(
@@ -190,13 +191,6 @@ class Settings(ConnectionSettings, EngineSettings):
         description="What a full queue answers, with Retry-After. 503 suits clients that give up "
         "at once on any 4xx and retry the rest.",
     )
-    forward_timeout_seconds: float = Field(
-        default=600.0,
-        gt=0.0,
-        le=86400.0,
-        description="A forward pass that takes longer makes /health/ready fail.",
-    )
-
     drain_timeout_seconds: float = Field(
         default=45.0,
         ge=0.0,

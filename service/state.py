@@ -12,6 +12,7 @@ from service.batching.scheduler import Scheduler
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.streams.service import StreamService
+from service.watchdog.engine_watch import EngineWatch
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class AppState:
         settings: frozen settings.
         scorer: the loaded models.
         scheduler: the queue before them.
+        watch: of the engine's calls.
         metrics: this app's own registry and instruments.
         rule: calibrations and τ, from the checkpoints and the settings.
         clock: monotonic seconds; deadlines are on this clock.
@@ -29,11 +31,13 @@ class AppState:
         streams: durable statistics; there from the app's start to its end.
         draining: True once the process was asked to stop; requests are still answered.
         on_hangup: what SIGHUP calls, in this order, on the event loop.
+        num_unanswered: requests that have no reply yet.
     """
 
     settings: Settings
     scorer: Scorer
     scheduler: Scheduler
+    watch: EngineWatch
     metrics: Metrics
     rule: RewardRule
     clock: Callable[[], float]
@@ -41,6 +45,7 @@ class AppState:
     streams: StreamService = field(init=False)
     draining: bool = False
     on_hangup: list[Callable[[], None]] = field(default_factory=list)
+    num_unanswered: int = 0
 
     @property
     def caches_per_key(self) -> bool:
@@ -64,8 +69,15 @@ def reasons_not_ready(state: AppState) -> list[str]:
     reasons = []
     if state.draining:
         reasons.append("the service is stopping")
-    if not state.scheduler.is_alive:
-        reasons.append("the device thread has ended; restart the service")
-    if state.scheduler.forward_seconds > state.settings.forward_timeout_seconds:
-        reasons.append("the forward pass hangs; restart the service")
+    if (dead := reason_dead(state)) is not None:
+        reasons.append(dead)
     return reasons
+
+
+def reason_dead(state: AppState) -> str | None:
+    """Why nothing will be scored any more, and what comes of it; None while all is well."""
+    cause = state.watch.watchdog.cause
+    if cause is None:
+        return None
+    then = "the process ends" if state.settings.watchdog else "the watchdog is off"
+    return f"{cause}; {then}: restart the service"

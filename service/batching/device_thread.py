@@ -3,7 +3,6 @@
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,7 +26,6 @@ class DeviceThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._lock = threading.Lock()
         self._dead = False
-        self._busy_since: float | None = None
 
     def start(self) -> None:
         """Start the thread; once."""
@@ -37,12 +35,6 @@ class DeviceThread:
     def is_alive(self) -> bool:
         """Whether calls are still taken."""
         return self._thread.is_alive() and not self._dead
-
-    @property
-    def busy_seconds(self) -> float:
-        """How long the present call has run; 0 while idle."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run `call` in the thread.
@@ -77,23 +69,16 @@ class DeviceThread:
 
     def _do(self, job: _Job) -> bool:
         """Settle the job; False if the thread is to end."""
-        self._busy_since = time.monotonic()
         try:
             result = job[0]()
         except Exception as exc:
-            self._done(job, _fail, exc)
+            _post(job[1], _fail, job[2], exc)
         except BaseException:
-            self._done(job, _fail, EngineClosed("the device thread died"))
+            _post(job[1], _fail, job[2], EngineClosed("the device thread died"))
             return False
         else:
-            self._done(job, _succeed, result)
+            _post(job[1], _succeed, job[2], result)
         return True
-
-    def _done(
-        self, job: _Job, settle: Callable[["asyncio.Future[Any]", Any], None], value: object
-    ) -> None:
-        self._busy_since = None  # first, so that whoever is told finds the thread idle
-        _post(job[1], settle, job[2], value)
 
     def _refuse_rest(self) -> None:
         while True:

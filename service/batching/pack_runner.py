@@ -19,6 +19,7 @@ from service.batching.queue import Entry
 from service.observability.metrics import Metrics
 from service.problems import STATUS_BY_ERROR
 from service.results import ItemFailure, ScoreOutcome
+from service.watchdog.engine_watch import EngineWatch
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class PackRunner:
         cap: what is known of the device's memory.
         metrics: the app's instruments.
         clock: monotonic seconds.
+        watch: of the forward passes, and what it learns of their times.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class PackRunner:
         cap: TokenBudgetController,
         metrics: Metrics,
         clock: Callable[[], float],
+        watch: EngineWatch,
     ) -> None:
         self._scorer = scorer
         self._device = device
@@ -71,6 +74,7 @@ class PackRunner:
         self._cap = cap
         self._metrics = metrics
         self._clock = clock
+        self._watch = watch
 
     def _tokens(self, items: list[EncodedItem]) -> PackTokens:
         """Tokens of a forward of these items; what is cached is looked up anew."""
@@ -134,7 +138,7 @@ class PackRunner:
         items = [entry.item for entry in part]
         began = self._clock()
         try:
-            rewards = await self._device.run(lambda: self._scorer.forward(items))
+            rewards = await self._device.run(lambda: self._forward_watched(items, tokens))
             if len(rewards) != len(items):
                 raise InvariantViolation("the scorer gave another number of rewards than items")
         except (EngineClosed, asyncio.CancelledError):
@@ -155,6 +159,10 @@ class PackRunner:
             self._settle(entry, self._outcome(entry, reward))
         return True
 
+    def _forward_watched(self, items: list[EncodedItem], tokens: PackTokens) -> list[ItemRewards]:
+        with self._watch.forward(tokens.cost):
+            return self._scorer.forward(items)
+
     def _failed(
         self, part: list[Entry], reason: Literal["oom", "error"], failure: ItemFailure
     ) -> bool:
@@ -167,6 +175,7 @@ class PackRunner:
 
     def _measured(self, part: list[Entry], tokens: PackTokens, seconds: float) -> None:
         self._cap.succeeded(tokens.cost)
+        self._watch.pack_times.measured(tokens.cost, seconds)
         sequence_tokens = sum(entry.num_tokens for entry in part)
         # The queue counts tokens before sharing, less what was cached when they came: so its rate
         # does too.

@@ -6,7 +6,6 @@ except tokenising and the forward pass, so nothing needs a lock.
 """
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -26,8 +25,10 @@ from service.batching.queue import Entry, PendingRequest, Submission
 from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.batching.waiting import WaitingRequests
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
+from service.observability.logs import where
 from service.observability.metrics import Metrics
 from service.results import ItemFailure, ScoreOutcome
+from service.watchdog.engine_watch import EngineWatch
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Scheduler:
         limits: bounds of queue and packs.
         metrics: the app's instruments.
         clock: monotonic seconds.
+        watch: of the engine's calls; by default one that guards no process.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Scheduler:
         limits: SchedulerLimits,
         metrics: Metrics,
         clock: Callable[[], float],
+        watch: EngineWatch | None = None,
     ) -> None:
         self._scorer = scorer
+        self._watch = watch or EngineWatch()
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
@@ -71,7 +75,7 @@ class Scheduler:
             lambda: self._scorer.shares_prefixes,
         )
         self._concurrency = ConcurrencyTracker(clock)
-        self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics)
+        self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics, self._watch)
         self._waiting = WaitingRequests(
             self._admission,
             self._tokenizers,
@@ -81,12 +85,15 @@ class Scheduler:
             max_tokens=limits.max_request_tokens,
         )
         self._device = DeviceThread()
-        self._runner = PackRunner(scorer, self._device, self._admission, self._cap, metrics, clock)
+        self._runner = PackRunner(
+            scorer, self._device, self._admission, self._cap, metrics, clock, self._watch
+        )
         self._order = itertools.count()
         self._running: list[Entry] = []
         self._arrived = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._stopping = False
+        self._over = False
         metrics.watch_waiting(lambda: len(self._waiting), lambda: self._admission.waiting_bytes)
         metrics.watch_queue(
             lambda: len(self._queue),
@@ -103,10 +110,8 @@ class Scheduler:
         """Stop; whoever still waits gets EngineClosed."""
         if self._pump is not None:
             self._pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._pump
-        self._fail_all(EngineClosed("the service is stopping"))
-        self._tokenizers.close()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        self.fail_all(EngineClosed("the service is stopping"))
         await self._device.close(timeout_seconds)
 
     def stop_waiting(self) -> None:
@@ -120,12 +125,16 @@ class Scheduler:
     @property
     def is_alive(self) -> bool:
         """Whether entries still get to the device."""
-        return self._device.is_alive and self._pump is not None and not self._pump.done()
+        return self.death is None and not self._over
 
     @property
-    def forward_seconds(self) -> float:
-        """How long the present forward pass has run; 0 while idle."""
-        return self._device.busy_seconds
+    def death(self) -> str | None:
+        """Which of what feeds the device has ended; None while all of it lives."""
+        if not self._device.is_alive:
+            return "the device thread has ended"
+        if self._pump is None or self._pump.done():
+            return "the task that feeds the device has ended"
+        return None
 
     async def score(
         self,
@@ -186,7 +195,7 @@ class Scheduler:
 
     def _require_open(self) -> None:
         if not self.is_alive:
-            raise EngineClosed("the device thread has ended")
+            raise EngineClosed(self.death or "the engine was given up")
         if self._stopping:
             raise QueueFull("stopping", 1)
 
@@ -266,7 +275,10 @@ class Scheduler:
         """Take a request's waiting entries out of the queue; those on the device stay there."""
         self._runner.release(self._queue.remove(request))
 
-    def _fail_all(self, error: Exception) -> None:
+    def fail_all(self, error: Exception) -> None:
+        """Tell whoever waits, in the queue or for a thread, and whoever comes: it is over."""
+        self._over = True
+        self._tokenizers.abandon()
         waiting = self._queue.clear()
         self._runner.release(waiting)
         self._waiting.fail(error)
@@ -293,9 +305,10 @@ class Scheduler:
                 finally:
                     looking.cancel()
                 self._running = []
-        except EngineClosed as exc:
-            _log.error("device_thread_ended")
-            self._fail_all(exc)
+        except Exception as exc:
+            _log.error("engine_ended", error=type(exc).__name__, where=where(exc))
+            closed = isinstance(exc, EngineClosed)
+            self.fail_all(exc if closed else EngineClosed("packs can't be chosen any more"))
 
     async def _gather(self) -> None:
         """An idle device waits a little for company, if there is any to expect.
@@ -336,10 +349,14 @@ class Scheduler:
 
     async def _prepare(self, items: list[EncodedItem]) -> None:
         try:
-            await asyncio.to_thread(self._scorer.plan_ahead, items)
+            await asyncio.to_thread(self._plan_ahead, items)
         except Exception as exc:
             # The forward plans again, and what fails there has an entry to answer for it.
             _log.warning("planning_ahead_failed", error=type(exc).__name__, items=len(items))
+
+    def _plan_ahead(self, items: list[EncodedItem]) -> None:
+        with self._watch.plan():
+            self._scorer.plan_ahead(items)
 
     def _take_pack(self) -> list[Entry]:
         pack = self._queue.take()

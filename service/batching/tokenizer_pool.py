@@ -14,6 +14,7 @@ from rm_core.types import EncodedItem, RewardInput, Scorer, Truncation
 from service.observability.metrics import Metrics
 from service.problems import detail_of, status_of
 from service.results import ItemFailure
+from service.watchdog.engine_watch import EngineWatch
 
 # Small enough that threads share a request and a cancelled one stops soon.
 _DIALOGUES_PER_CALL = 16
@@ -43,11 +44,14 @@ class TokenizerPool:
         scorer: whose `encode` is thread-safe.
         threads: how many encode at the same time.
         metrics: counts failures.
+        watch: of the threads.
     """
 
-    def __init__(self, scorer: Scorer, threads: int, metrics: Metrics) -> None:
+    def __init__(self, scorer: Scorer, threads: int, metrics: Metrics, watch: EngineWatch) -> None:
         self._scorer = scorer
         self._metrics = metrics
+        self._watch = watch
+        self._calls: set[asyncio.Future[list[Tokenised | ItemFailure]]] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rewardd-tokenize")
         self._closed = False
 
@@ -59,7 +63,7 @@ class TokenizerPool:
         Cancelling the call stops what no thread has begun.
 
         Raises:
-            EngineClosed: the pool was closed before a thread had begun on it.
+            EngineClosed: the pool was closed before a thread had begun on it, or abandoned.
         """
         loop = asyncio.get_running_loop()
         calls = [
@@ -74,6 +78,7 @@ class TokenizerPool:
             )
             for start in range(0, len(dialogues), _DIALOGUES_PER_CALL)
         ]
+        self._calls.update(calls)
         try:
             parts = await asyncio.gather(*calls)
         except asyncio.CancelledError:
@@ -82,6 +87,8 @@ class TokenizerPool:
                 raise
             # Closing cancelled the calls, not the caller: it must hear why.
             raise EngineClosed("the service is stopping") from None
+        finally:
+            self._calls.difference_update(calls)
         return [outcome for part in parts for outcome in part]
 
     def close(self) -> None:
@@ -89,10 +96,16 @@ class TokenizerPool:
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def abandon(self) -> None:
+        """Take no more work, and wait for no thread: one of them may hang."""
+        self.close()
+        for call in self._calls:
+            call.cancel()
+
     def _encode(
         self, dialogues: Sequence[RewardInput], truncate: Truncation, cache_scope: bytes
     ) -> list[Tokenised | ItemFailure]:
-        with self._metrics.tokenize_seconds.time():
+        with self._metrics.tokenize_seconds.time(), self._watch.tokenize(dialogues):
             return [self._encode_one(dialogue, truncate, cache_scope) for dialogue in dialogues]
 
     def _encode_one(
@@ -110,7 +123,7 @@ class TokenizerPool:
             reason = "too_long" if isinstance(exc, InputTooLong) else "tokenize"
             self._metrics.failures.labels(reason).inc()
             return ItemFailure(exc.code, detail_of(exc), exc.field or "", status_of(exc))
-        except Exception as exc:
+        except BaseException as exc:  # a tokenizer in Rust that panics raises no Exception
             # The message may quote the text: only the kind of error is logged.
             _log.error("tokenizing_failed", error=type(exc).__name__)
             self._metrics.failures.labels("tokenize").inc()

@@ -9,7 +9,7 @@ from service.dialects.kserve import ALIAS, OUTPUT, VERSION
 from service.dialects.models import model_names
 from service.http.openapi import problems
 from service.problems import Problem, json_reply
-from service.state import AppState, get_state, reasons_not_ready
+from service.state import AppState, get_state, reason_dead, reasons_not_ready
 
 router = APIRouter(prefix="/v2", tags=["dialects"])
 
@@ -33,9 +33,16 @@ async def server() -> Response:
     return json_reply({"name": "rewardd", "version": __version__, "extensions": extensions})
 
 
-@router.get("/health/live", summary="KServe v2: is the process alive?", response_model=None)
-async def live() -> Response:
-    """200 as long as the event loop turns."""
+@router.get(
+    "/health/live",
+    summary="KServe v2: is the process alive?",
+    response_model=None,
+    responses=problems(s503="The engine is dead or hangs: restart the process."),
+)
+async def live(state: State) -> Response:
+    """200 as long as the event loop turns and the engine's threads live."""
+    if (dead := reason_dead(state)) is not None:
+        raise Problem(503, "not_alive", dead.capitalize() + ".")
     return json_reply({"live": True})
 
 

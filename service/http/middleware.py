@@ -46,8 +46,12 @@ class RequestContext:
             return
         exchange = _Exchange(scope, receive, send, self._state)
         with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
-            with self._state.metrics.in_flight.track_inprogress():
-                await self._answer(scope, exchange)
+            self._state.num_unanswered += 1
+            try:
+                with self._state.metrics.in_flight.track_inprogress():
+                    await self._answer(scope, exchange)
+            finally:
+                self._state.num_unanswered -= 1
             exchange.record()
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:

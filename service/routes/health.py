@@ -6,14 +6,21 @@ from fastapi import APIRouter, Depends, Response
 
 from service.http.openapi import problems
 from service.problems import Problem, json_reply
-from service.state import AppState, get_state, reasons_not_ready
+from service.state import AppState, get_state, reason_dead, reasons_not_ready
 
 router = APIRouter(prefix="/health", tags=["operations"])
 
 
-@router.get("/live", summary="Is the process alive?", response_model=None)
-async def live() -> Response:
-    """200 as long as the event loop turns; restart the process if it isn't."""
+@router.get(
+    "/live",
+    summary="Is the process alive?",
+    response_model=None,
+    responses=problems(s503="The engine is dead or hangs; `detail` says what. Restart it."),
+)
+async def live(state: Annotated[AppState, Depends(get_state)]) -> Response:
+    """200 as long as the event loop turns and the engine's threads live; else restart it."""
+    if (dead := reason_dead(state)) is not None:
+        raise Problem(503, "not_alive", dead.capitalize() + ".")
     return json_reply({"status": "alive"})
 
 

@@ -13,15 +13,18 @@ from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides
 from service.cli import run
 from service.settings import Settings
+from service.watchdog.watchdog import Watchdog
+from tests.fakes import FakeScorer
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """State goes to a directory of the test's own."""
+    """State goes to a directory of the test's own, and no watchdog guards the test's process."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Watchdog, "start", lambda _: None)
 
 
-class LoadedEngine:
+class LoadedEngine(FakeScorer):
     def describe(self) -> dict[str, Any]:
         return {}
 

@@ -55,21 +55,6 @@ async def test_a_call_that_kills_the_thread_tells_everyone():
     assert not device.is_alive
 
 
-async def test_the_time_of_the_present_call_can_be_watched():
-    device = DeviceThread()
-    device.start()
-    gate, begun = threading.Event(), threading.Event()
-
-    running = asyncio.create_task(device.run(lambda: (begun.set(), gate.wait(10))))
-    await asyncio.to_thread(begun.wait, 10)
-    assert device.busy_seconds > 0.0
-    gate.set()
-    await running
-
-    assert device.busy_seconds == 0.0
-    await device.close(1)
-
-
 async def test_closing_lets_the_present_call_finish():
     device = DeviceThread()
     device.start()

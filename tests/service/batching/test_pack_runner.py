@@ -16,6 +16,7 @@ from service.batching.pack_runner import NONFINITE, PackRunner, outcome_of
 from service.batching.queue import Entry, PendingRequest, Submission
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
+from service.watchdog.engine_watch import EngineWatch
 from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
 from tests.service.streams.store_calls import FakeClock
 
@@ -31,8 +32,15 @@ class Bench:
         self.cap = TokenBudgetController(max_tokens)
         self.clock = FakeClock()
         self.metrics = Metrics()
+        self.watch = EngineWatch()
         self.runner = PackRunner(
-            self.scorer, self.device, self.admission, self.cap, self.metrics, self.clock
+            self.scorer,
+            self.device,
+            self.admission,
+            self.cap,
+            self.metrics,
+            self.clock,
+            self.watch,
         )
 
     def pack(self, *responses: str, deadline: float | None = None) -> list[Entry]:

@@ -10,6 +10,7 @@ from rm_core.types import Dialogue, EncodedItem, RewardInput, Truncation
 from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
+from service.watchdog.engine_watch import EngineWatch
 from tests.fakes import ENCODE_ERROR_MARK, FakeScorer, RememberingScorer, fake_reward
 
 
@@ -33,7 +34,7 @@ def failed(metrics: Metrics, reason: str) -> float:
 
 @pytest.mark.parametrize("count", [0, 1, 16, 17, 50])
 async def test_encodings_come_back_in_order_whichever_thread_made_them(count: int) -> None:
-    pool = TokenizerPool(FakeScorer(), 4, Metrics())
+    pool = TokenizerPool(FakeScorer(), 4, Metrics(), EngineWatch())
 
     encoded = await pool.encode([Dialogue("p", "word " * n) for n in range(1, count + 1)], "error")
 
@@ -45,7 +46,7 @@ async def test_encodings_come_back_in_order_whichever_thread_made_them(count: in
 
 async def test_what_cannot_be_encoded_fails_alone_with_its_field_and_reason() -> None:
     metrics = Metrics()
-    pool = TokenizerPool(FakeScorer(max_length=4), 1, metrics)
+    pool = TokenizerPool(FakeScorer(max_length=4), 1, metrics, EngineWatch())
     texts = ["fine", " ", "one two three four", "fine too"]
 
     first, empty, long, last = await pool.encode([Dialogue("p", t) for t in texts], "error")
@@ -61,7 +62,7 @@ async def test_what_cannot_be_encoded_fails_alone_with_its_field_and_reason() ->
 
 
 async def test_a_long_text_is_cut_where_the_caller_allows_it() -> None:
-    pool = TokenizerPool(FakeScorer(max_length=4), 1, Metrics())
+    pool = TokenizerPool(FakeScorer(max_length=4), 1, Metrics(), EngineWatch())
 
     (cut,) = await pool.encode([Dialogue("p", "one two three four five")], "prompt")
 
@@ -73,7 +74,7 @@ async def test_a_long_text_is_cut_where_the_caller_allows_it() -> None:
 async def test_what_the_caches_hold_of_a_text_is_looked_up_with_it() -> None:
     scorer = RememberingScorer()
     scorer.kept_tokens = 2
-    pool = TokenizerPool(scorer, 1, Metrics())
+    pool = TokenizerPool(scorer, 1, Metrics(), EngineWatch())
     texts = [Dialogue("p", "new to all"), Dialogue("p", "known")]
     kept = [replace(scorer.encode(one), cache_scope=b"own") for one in texts[1:]]
     scorer.forward(kept)
@@ -92,7 +93,7 @@ async def test_what_the_caches_hold_of_a_text_is_looked_up_with_it() -> None:
 
 
 async def test_a_bug_of_the_tokenizer_is_told_without_the_text() -> None:
-    pool = TokenizerPool(FakeScorer(), 1, Metrics())
+    pool = TokenizerPool(FakeScorer(), 1, Metrics(), EngineWatch())
 
     with capture_logs() as logs:
         (failure,) = await pool.encode([Dialogue("p", f"secret {ENCODE_ERROR_MARK}")], "error")
@@ -106,7 +107,7 @@ async def test_a_bug_of_the_tokenizer_is_told_without_the_text() -> None:
 
 async def test_a_cancelled_call_stops_what_no_thread_has_begun() -> None:
     scorer = HeldScorer()
-    pool = TokenizerPool(scorer, 1, Metrics())
+    pool = TokenizerPool(scorer, 1, Metrics(), EngineWatch())
     call = asyncio.create_task(pool.encode([Dialogue("p", "r")] * 100, "error"))
     await asyncio.to_thread(scorer.started.wait, 10)
 
@@ -121,7 +122,7 @@ async def test_a_cancelled_call_stops_what_no_thread_has_begun() -> None:
 
 async def test_who_waits_for_a_thread_hears_that_the_pool_closed() -> None:
     scorer = HeldScorer()
-    pool = TokenizerPool(scorer, 1, Metrics())
+    pool = TokenizerPool(scorer, 1, Metrics(), EngineWatch())
     begun = asyncio.create_task(pool.encode([Dialogue("p", "begun")], "error"))
     await asyncio.to_thread(scorer.started.wait, 10)
     waiting = asyncio.create_task(pool.encode([Dialogue("p", "waiting")], "error"))
@@ -138,7 +139,7 @@ async def test_who_waits_for_a_thread_hears_that_the_pool_closed() -> None:
 
 async def test_cancelling_a_caller_while_the_pool_closes_stays_a_cancellation() -> None:
     scorer = HeldScorer()
-    pool = TokenizerPool(scorer, 1, Metrics())
+    pool = TokenizerPool(scorer, 1, Metrics(), EngineWatch())
     waiting = asyncio.create_task(pool.encode([Dialogue("p", "r")], "error"))
     await asyncio.to_thread(scorer.started.wait, 10)
 

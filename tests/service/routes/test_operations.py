@@ -7,27 +7,46 @@ from prometheus_client.parser import text_string_to_metric_families
 from rm_client.models_info import CacheInfo, CachesInfo
 from rm_core.types import CacheStats, EngineCacheStats
 
+HEALTH = ("/health/live", "/health/ready", "/health", "/v2/health/live", "/v2/health/ready")
 
-async def test_a_dead_device_is_not_ready_but_alive(service):
+
+async def test_a_dead_device_is_neither_ready_nor_alive(service):
     service.scorer.die = True
     body = {"prompt": "p", "response": "r"}
     replies = [await service.client.post("/score", json=body) for _ in range(2)]
 
     assert [reply.status_code for reply in replies] == [503, 503]
-    for path in ("/health/ready", "/health"):
-        ready = await service.client.get(path)
-        assert ready.status_code == 503
-        assert "device thread" in ready.json()["detail"]
-    assert (await service.client.get("/health/live")).status_code == 200
+    for path in HEALTH:
+        reply = await service.client.get(path)
+        assert reply.status_code == 503
+        assert "device thread has ended" in reply.json()["detail"]
 
 
-async def test_a_hanging_forward_is_not_ready(start):
+async def test_a_dead_scheduler_is_neither_ready_nor_alive_and_whoever_waits_is_told(service):
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    service.state.scheduler._queue.take = bug
+    body = {"prompt": "p", "response": "r"}
+    replies = [await service.client.post("/score", json=body) for _ in range(2)]
+
+    assert [reply.status_code for reply in replies] == [503, 503]
+    for path in HEALTH:
+        reply = await service.client.get(path)
+        assert reply.status_code == 503
+        assert "task that feeds the device has ended" in reply.json()["detail"]
+
+
+async def test_a_hanging_forward_is_neither_ready_nor_alive_while_it_hangs(start):
     async with start(forward_timeout_seconds=0.01) as service:
-        for path in ("/health/ready", "/health"):
+        for path in HEALTH:
             assert (await service.client.get(path)).status_code == 200
         async with service.holding():
             await asyncio.sleep(0.02)
-            assert (await service.client.get("/health/ready")).status_code == 503
+            for path in HEALTH:
+                reply = await service.client.get(path)
+                assert reply.status_code == 503
+                assert "thread rewardd-device has not ended within" in reply.json()["detail"]
 
 
 async def test_info_tells_models_rule_engine_and_limits(start):
