@@ -299,6 +299,11 @@ class PpoReply(Received):
 
     items: list[PpoItemReply | FailedReply]
     statistics: StatisticsReply
+    provenance: str = Field(
+        default="",
+        description="Whose rewards these are, as in X-Rewardd-Provenance: of a retry the models "
+        "that answered first.",
+    )
 
 
 class StreamSnapshot(Sent):

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from rm_core.rewards.rule import RewardRule
 from rm_core.types import Scorer
 from service.access.api_keys import ApiKeys
 from service.access.rotation import Rotation
@@ -38,6 +37,7 @@ from service.routes import (
 from service.settings import Settings
 from service.state import AppState
 from service.streams.service import StreamService
+from service.versions.version import ModelVersion
 from service.watchdog.engine_watch import EngineWatch
 
 _LAG_PERIOD_SECONDS = 0.25
@@ -87,19 +87,21 @@ def create_app(
     """
     instruments = Metrics()
     watch = engine_watch(settings) if watch is None else watch
+    version = ModelVersion.of(scorer, tau=settings.tau)
     state = AppState(
         settings=settings,
-        scorer=scorer,
+        version=version,
         scheduler=Scheduler(scorer, scheduler_limits(settings), instruments, clock, watch),
         watch=watch,
         metrics=instruments,
-        rule=RewardRule.of(scorer.profiles, tau=settings.tau),
         clock=clock,
         keys=ApiKeys.of(settings),
     )
-    registry.require_reward(settings, state.rule.names)
+    registry.require_reward(settings, version.rule.names)
     routes = (*_SCORING_ROUTES, *registry.paths(settings))
-    instruments.registry.register(CacheCollector(scorer.cache_stats))
+    instruments.registry.register(
+        CacheCollector(lambda: state.version.scorer.cache_stats())  # noqa: PLW0108 (is replaced)
+    )
     instruments.prepare(routes, scorer.profiles, settings.max_queue_items)
     secret_file = settings.hmac_secret_file
     secret = None if secret_file is None else read_secret(secret_file)
@@ -128,7 +130,7 @@ def create_app(
     )
     app.add_middleware(RequestContext, state=state)
     # The outermost: it signs the request's id and what the last safety net says.
-    app.add_middleware(Provenance, profiles=scorer.profiles, secret=secret)
+    app.add_middleware(Provenance, current=lambda: state.version.provenance, secret=secret)
     return app
 
 
@@ -176,9 +178,7 @@ def engine_watch(settings: Settings) -> EngineWatch:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.rewardd
-    state.streams = await StreamService.open(
-        state.settings.state_dir, state.metrics.registry, state.scorer
-    )
+    state.streams = await StreamService.open(state.settings.state_dir, state.metrics.registry)
     state.scheduler.start()
     lag = asyncio.create_task(_measure_lag(state), name="rewardd-loop-lag")
     watchdog = state.watch.watchdog

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from rm_core.rewards.rule import RewardRule
-from rm_core.types import Scorer
 from service.access.api_keys import ApiKeys
 from service.batching.scheduler import Scheduler
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.streams.service import StreamService
+from service.versions.version import ModelVersion
 from service.watchdog.engine_watch import EngineWatch
 
 
@@ -21,11 +20,10 @@ class AppState:
 
     Attributes:
         settings: frozen settings.
-        scorer: the loaded models.
+        version: the models that serve; a handler asks once a request.
         scheduler: the queue before them.
         watch: of the engine's calls.
         metrics: this app's own registry and instruments.
-        rule: calibrations and τ, from the checkpoints and the settings.
         clock: monotonic seconds; deadlines are on this clock.
         keys: the API keys that are accepted.
         streams: durable statistics; there from the app's start to its end.
@@ -35,11 +33,10 @@ class AppState:
     """
 
     settings: Settings
-    scorer: Scorer
+    version: ModelVersion
     scheduler: Scheduler
     watch: EngineWatch
     metrics: Metrics
-    rule: RewardRule
     clock: Callable[[], float]
     keys: ApiKeys
     streams: StreamService = field(init=False)

@@ -18,7 +18,6 @@ from rm_core.engine.packing.policy import (
     new_turns,
     select_pack,
 )
-from rm_core.types import EncodedItem
 from service.batching.prefetch import PlannedPack, plan_from
 from service.batching.queue import Entry, PendingRequest
 
@@ -91,17 +90,17 @@ class PackQueue:
         if planned and planned.is_valid(self._entries, first, self._cap.tokens):
             pack, self._turns = list(planned.entries), planned.turns
         else:
-            chosen = self._select(self._entries, first, self._turns)
-            pack = [self._entries[index] for index in chosen]
+            alike = self._of_one_scorer(first)
+            pack = [alike[index] for index in self._select(alike, first, self._turns)]
         taken = {id(entry) for entry in pack}
         self._entries = [entry for entry in self._entries if id(entry) not in taken]
         return pack
 
-    def plan(self) -> list[EncodedItem] | None:
+    def plan(self) -> list[Entry] | None:
         """Choose what will be taken next, if that is known and wasn't chosen before.
 
         Returns:
-            The pack's items, to be prepared; None where nothing new was chosen.
+            The pack, to be prepared; None where nothing new was chosen.
         """
         first = self._next_class(copy.copy(self._rotation))
         planned = self._planned
@@ -111,13 +110,13 @@ class PackQueue:
         if self.num_tokens <= self._cap.tokens and len(self) <= self._max_items:
             return None  # it all fits, and more may come
         self._planned = plan_from(
-            self._entries,
+            self._of_one_scorer(first),
             self._select,
             first=first,
             max_tokens=self._cap.tokens,
             turns=copy_turns(self._turns),
         )
-        return None if self._planned is None else [one.item for one in self._planned.entries]
+        return None if self._planned is None else list(self._planned.entries)
 
     def new_cost(self) -> SharedPrefixCost | PlainCost:
         """The empty pack of what waits; what is cached of it was looked up when it came."""
@@ -126,6 +125,16 @@ class PackQueue:
             shares_prefixes=self._shares_prefixes(),
             cached_tokens=lambda item: cached.get(id(item), 0),
         )
+
+    def _of_one_scorer(self, first: Priority) -> list[Entry]:
+        """What may go next: a pack is scored by one scorer, the one that its first class waits for.
+
+        Of the class that stands first the entry that came first says which, so that those who wait
+        for a scorer that was replaced are served in their order and not after all newcomers.
+        """
+        lead = next((entry for entry in self if entry.waiting.priority == first), None)
+        scorer = None if lead is None else lead.request.submission.scorer
+        return [entry for entry in self if entry.request.submission.scorer is scorer]
 
     def _select(self, queue: Sequence[Entry], first: Priority, turns: Turns) -> list[int]:
         budget = Budget(self._cap.tokens, self._max_items)

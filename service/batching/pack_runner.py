@@ -49,7 +49,7 @@ class PackRunner:
     """Takes packs to the device, in halves where they fail as a whole.
 
     Args:
-        scorer: the loaded models.
+        scorer: of entries whose request names none.
         device: the thread that runs them.
         admission: gets the places of finished entries back, and the device's rate.
         cap: what is known of the device's memory.
@@ -76,11 +76,15 @@ class PackRunner:
         self._clock = clock
         self._watch = watch
 
-    def _tokens(self, items: list[EncodedItem]) -> PackTokens:
-        """Tokens of a forward of these items; what is cached is looked up anew."""
-        scorer = self._scorer
+    def _tokens(self, part: list[Entry]) -> PackTokens:
+        """Tokens of a forward of these entries; what is cached is looked up anew."""
+        scorer = self._scorer_of(part[0])
         cost = new_cost(shares_prefixes=scorer.shares_prefixes, cached_tokens=scorer.cached_tokens)
-        return cost.tokens(items)
+        return cost.tokens([entry.item for entry in part])
+
+    def _scorer_of(self, entry: Entry) -> Scorer:
+        """Whose rewards an entry waits for; all of a pack wait for the same one's."""
+        return entry.request.submission.scorer or self._scorer
 
     async def run(self, pack: list[Entry]) -> None:
         """Give every entry of the pack its outcome; those nobody waits for are dropped.
@@ -95,12 +99,16 @@ class PackRunner:
                 part = self._unknown(self._still_wanted(parts.pop()))
                 if not part:
                     continue
-                tokens = self._tokens([entry.item for entry in part])
+                tokens = self._tokens(part)
                 too_large = self._cap.exceeded(tokens.cost, len(part))
                 if too_large or not await self._forward(part, tokens):
                     parts += halves(part)
         finally:
             self.release(entry for part in parts for entry in part)
+
+    def replace(self, scorer: Scorer) -> None:
+        """Use another scorer for entries whose request names none."""
+        self._scorer = scorer
 
     def release(self, entries: Iterable[Entry]) -> None:
         """Give back the entries' places in the queue."""
@@ -114,7 +122,7 @@ class PackRunner:
         """The part without texts whose equals an earlier pack scored while they waited."""
         unknown = []
         for entry in part:
-            rewards = self._scorer.cached_rewards(entry.item)
+            rewards = self._scorer_of(entry).cached_rewards(entry.item)
             if rewards is None:
                 unknown.append(entry)
             else:
@@ -135,10 +143,10 @@ class PackRunner:
 
     async def _forward(self, part: list[Entry], tokens: PackTokens) -> bool:
         """One forward pass; False if it failed and its halves are to be tried."""
-        items = [entry.item for entry in part]
+        items, scorer = [entry.item for entry in part], self._scorer_of(part[0])
         began = self._clock()
         try:
-            rewards = await self._device.run(lambda: self._forward_watched(items, tokens))
+            rewards = await self._device.run(lambda: self._forward_watched(scorer, items, tokens))
             if len(rewards) != len(items):
                 raise InvariantViolation("the scorer gave another number of rewards than items")
         except (EngineClosed, asyncio.CancelledError):
@@ -159,9 +167,11 @@ class PackRunner:
             self._settle(entry, self._outcome(entry, reward))
         return True
 
-    def _forward_watched(self, items: list[EncodedItem], tokens: PackTokens) -> list[ItemRewards]:
+    def _forward_watched(
+        self, scorer: Scorer, items: list[EncodedItem], tokens: PackTokens
+    ) -> list[ItemRewards]:
         with self._watch.forward(tokens.cost):
-            return self._scorer.forward(items)
+            return scorer.forward(items)
 
     def _failed(
         self, part: list[Entry], reason: Literal["oom", "error"], failure: ItemFailure

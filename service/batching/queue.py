@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rm_core.engine.packing.plan import DEFAULT_MIN_SHARED_TOKENS
 from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.errors import InvariantViolation
-from rm_core.types import EncodedItem, Truncation
+from rm_core.types import EncodedItem, Scorer, Truncation
 from service.results import ScoreOutcome
 
 
@@ -24,6 +24,7 @@ class Submission:
         num_bytes: of the body, which is kept while it waits.
         cache_scope: of its texts, see `EncodedItem`.
         caller: who is served in turn with others: a digest of the API key; b"" without keys.
+        scorer: whose rewards are asked for; None: those of the scheduler's own.
     """
 
     route: str
@@ -35,6 +36,7 @@ class Submission:
     num_bytes: int = 0
     cache_scope: bytes = b""
     caller: bytes = b""
+    scorer: Scorer | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,7 @@ except tokenising and the forward pass, so nothing needs a lock.
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -22,6 +23,7 @@ from service.batching.limits import SchedulerLimits
 from service.batching.pack_queue import PackQueue
 from service.batching.pack_runner import PackRunner
 from service.batching.queue import Entry, PendingRequest, Submission
+from service.batching.scorers_in_use import ScorersInUse
 from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.batching.waiting import WaitingRequests
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
@@ -40,7 +42,7 @@ class Scheduler:
     """The queue before one scorer.
 
     Args:
-        scorer: the loaded models.
+        scorer: the loaded models, until they are replaced.
         limits: bounds of queue and packs.
         metrics: the app's instruments.
         clock: monotonic seconds.
@@ -75,6 +77,7 @@ class Scheduler:
             lambda: self._scorer.shares_prefixes,
         )
         self._concurrency = ConcurrencyTracker(clock)
+        self._scorers = ScorersInUse()
         self._tokenizers = TokenizerPool(scorer, limits.tokenizer_threads, metrics, self._watch)
         self._waiting = WaitingRequests(
             self._admission,
@@ -113,6 +116,25 @@ class Scheduler:
             await asyncio.gather(self._pump, return_exceptions=True)
         self.fail_all(EngineClosed("the service is stopping"))
         await self._device.close(timeout_seconds)
+
+    def replace(self, scorer: Scorer) -> None:
+        """Let another scorer answer whoever comes from now on.
+
+        Requests that are there already keep the one that they came to, and no pack mixes the two.
+        """
+        self._scorer = scorer
+        self._tokenizers.replace(scorer)
+        self._runner.replace(scorer)
+
+    async def until_unused(self, scorer: Scorer) -> None:
+        """Wait until no request is left of a scorer that was replaced, nor any forward pass.
+
+        Raises:
+            EngineClosed: the device is gone.
+        """
+        await self._scorers.until_unused(scorer)
+        # What was cancelled may still run; the thread does one thing after the other.
+        await self._device.run(lambda: None)
 
     def stop_waiting(self) -> None:
         """Answer whoever waits, and whoever comes from now on; what the device has goes on."""
@@ -163,6 +185,14 @@ class Scheduler:
         if not dialogues:
             return []
         self._require_open()
+        if submission.scorer is None:
+            submission = replace(submission, scorer=self._scorer)
+        with self._scorers.member(submission.scorer):
+            return await self._admit(dialogues, submission, patience_seconds)
+
+    async def _admit(
+        self, dialogues: Sequence[RewardInput], submission: Submission, patience_seconds: float
+    ) -> list[ScoreOutcome]:
         if submission.waits:
             request = PendingRequest.of(submission, len(dialogues))
             begin_before = self._clock() + patience_seconds
@@ -182,7 +212,7 @@ class Scheduler:
         unqueued = len(dialogues)
         try:
             texts = await self._tokenizers.encode(
-                dialogues, submission.truncate, submission.cache_scope
+                dialogues, submission.truncate, submission.cache_scope, submission.scorer
             )
             self._require_open()
             if deadline is not None and self._clock() >= deadline:
@@ -340,23 +370,25 @@ class Scheduler:
     async def _look_ahead(self) -> None:
         """While the device works: choose and plan what it will take next, if that is known."""
         while True:
-            items = self._queue.plan()
-            if items is not None:
-                await self._prepare(items)
+            pack = self._queue.plan()
+            if pack is not None:
+                await self._prepare(pack)
             self._arrived.clear()
             await self._arrived.wait()
             await asyncio.sleep(_REPLAN_SECONDS)
 
-    async def _prepare(self, items: list[EncodedItem]) -> None:
+    async def _prepare(self, pack: list[Entry]) -> None:
+        scorer = pack[0].request.submission.scorer or self._scorer
+        items = [entry.item for entry in pack]
         try:
-            await asyncio.to_thread(self._plan_ahead, items)
+            await asyncio.to_thread(self._plan_ahead, scorer, items)
         except Exception as exc:
             # The forward plans again, and what fails there has an entry to answer for it.
             _log.warning("planning_ahead_failed", error=type(exc).__name__, items=len(items))
 
-    def _plan_ahead(self, items: list[EncodedItem]) -> None:
+    def _plan_ahead(self, scorer: Scorer, items: list[EncodedItem]) -> None:
         with self._watch.plan():
-            self._scorer.plan_ahead(items)
+            scorer.plan_ahead(items)
 
     def _take_pack(self) -> list[Entry]:
         pack = self._queue.take()

@@ -41,7 +41,7 @@ class TokenizerPool:
     """Encodes dialogues; a dialogue that can't be encoded fails alone.
 
     Args:
-        scorer: whose `encode` is thread-safe.
+        scorer: of those who name none; its `encode` is thread-safe.
         threads: how many encode at the same time.
         metrics: counts failures.
         watch: of the threads.
@@ -56,11 +56,21 @@ class TokenizerPool:
         self._closed = False
 
     async def encode(
-        self, dialogues: Sequence[RewardInput], truncate: Truncation, cache_scope: bytes = b""
+        self,
+        dialogues: Sequence[RewardInput],
+        truncate: Truncation,
+        cache_scope: bytes = b"",
+        scorer: Scorer | None = None,
     ) -> list[Tokenised | ItemFailure]:
         """Each dialogue as it was tokenised, or its failure, in order.
 
         Cancelling the call stops what no thread has begun.
+
+        Args:
+            dialogues: to be tokenised.
+            truncate: what to do with a text that is too long.
+            cache_scope: of the texts, see `EncodedItem`.
+            scorer: whose tokens they become; None: the pool's own.
 
         Raises:
             EngineClosed: the pool was closed before a thread had begun on it, or abandoned.
@@ -74,6 +84,7 @@ class TokenizerPool:
                     dialogues[start : start + _DIALOGUES_PER_CALL],
                     truncate,
                     cache_scope,
+                    self._scorer if scorer is None else scorer,
                 ),
             )
             for start in range(0, len(dialogues), _DIALOGUES_PER_CALL)
@@ -91,6 +102,10 @@ class TokenizerPool:
             self._calls.difference_update(calls)
         return [outcome for part in parts for outcome in part]
 
+    def replace(self, scorer: Scorer) -> None:
+        """Use another scorer for those who name none."""
+        self._scorer = scorer
+
     def close(self) -> None:
         """Stop taking work; what runs ends by itself."""
         self._closed = True
@@ -103,22 +118,26 @@ class TokenizerPool:
             call.cancel()
 
     def _encode(
-        self, dialogues: Sequence[RewardInput], truncate: Truncation, cache_scope: bytes
+        self,
+        dialogues: Sequence[RewardInput],
+        truncate: Truncation,
+        cache_scope: bytes,
+        scorer: Scorer,
     ) -> list[Tokenised | ItemFailure]:
         with self._metrics.tokenize_seconds.time(), self._watch.tokenize(dialogues):
-            return [self._encode_one(dialogue, truncate, cache_scope) for dialogue in dialogues]
+            return [self._encode_one(one, truncate, cache_scope, scorer) for one in dialogues]
 
     def _encode_one(
-        self, dialogue: RewardInput, truncate: Truncation, cache_scope: bytes
+        self, dialogue: RewardInput, truncate: Truncation, cache_scope: bytes, scorer: Scorer
     ) -> Tokenised | ItemFailure:
         try:
-            item = self._scorer.encode(dialogue, truncate=truncate)
+            item = scorer.encode(dialogue, truncate=truncate)
             if cache_scope:
                 item = replace(item, cache_scope=cache_scope)
-            rewards = self._scorer.cached_rewards(item)
+            rewards = scorer.cached_rewards(item)
             if rewards is not None:
                 return Tokenised(item, known=ScoredItem.of(item, rewards))
-            return Tokenised(item, self._scorer.cached_tokens(item))
+            return Tokenised(item, scorer.cached_tokens(item))
         except InputError as exc:
             reason = "too_long" if isinstance(exc, InputTooLong) else "tokenize"
             self._metrics.failures.labels(reason).inc()

@@ -106,7 +106,7 @@ class WaitingRequests:
         unqueued = len(part)
         try:
             of = request.submission
-            encoded = await self._tokenizers.encode(part, of.truncate, of.cache_scope)
+            encoded = await self._tokenizers.encode(part, of.truncate, of.cache_scope, of.scorer)
             for index, (dialogue, text) in enumerate(zip(part, encoded, strict=True), start):
                 if isinstance(text, ItemFailure):
                     request.settle(index, text)

@@ -32,6 +32,7 @@ from service.dialects.whitened import WhitenedCall, answer_whitened
 from service.http.auth import cache_scope_of, caller_of
 from service.http.body import parse_json, read_body, require_identity, require_json
 from service.http.deadline import deadline_of, while_connected
+from service.http.provenance import answers_from
 from service.ppo.preconditions import require_selection
 from service.problems import Problem, ProblemItem
 from service.results import ItemResult
@@ -39,6 +40,7 @@ from service.scoring.score_items import score_items
 from service.settings import DialectName, RewardKind, Settings, model_of_kind, reward_kinds
 from service.state import AppState
 from service.streams.stream_table import is_name
+from service.versions.version import ModelVersion
 
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -91,9 +93,11 @@ async def answer_dialect(
     deadline = deadline_of(request, state.clock)
     options = options_of(request, state)
     raw, body = await _read(request, state.settings, dialects)
+    version = state.version
+    answers_from(request, version.provenance)
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
     parsed = dialect.read(body, options)
-    kind = _reward_kind(request, state, parsed, options)
+    kind = _reward_kind(request, version, parsed, options)
     submission = dataclasses.replace(
         _submission(dialect, deadline, state.clock()),
         num_bytes=len(raw),
@@ -109,7 +113,7 @@ async def answer_dialect(
     ]
 
     async def score() -> list[ItemResult]:
-        scoring = score_items(state, places, [""] * len(places), submission)
+        scoring = score_items(state, places, [""] * len(places), submission, version)
         results = [only for (only,) in await while_connected(request, scoring)]
         return require_scored(results, kind, fallback=fallback)
 
@@ -118,9 +122,9 @@ async def answer_dialect(
         def read(stamp: Stamp) -> ParsedBody:
             return dialect.read(body, dataclasses.replace(options, stamp=stamp))
 
-        call = WhitenedCall(request, state, raw, options, fallback, parsed, read, score)
+        call = WhitenedCall(request, state, raw, options, fallback, parsed, read, score, version)
         return await answer_whitened(call)
-    found = text_rewards(await score(), kind, state.rule.names, fallback=fallback)
+    found = text_rewards(await score(), kind, version.rule.names, fallback=fallback)
     return reply_of(parsed, found)
 
 
@@ -142,7 +146,7 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
     name = request.path_params.get("name", "")
     reward: Any = query.get("reward", settings.dialect_reward)
     stream = query.get("stream", settings.dialect_stream)
-    rule = state.rule
+    rule = state.version.rule
     kinds = reward_kinds(rule.further)
     if reward not in kinds:
         raise _bad_parameter("reward", f"one of {', '.join(kinds)}")
@@ -163,14 +167,14 @@ def options_of(request: Request, state: AppState) -> DialectOptions:
 
 
 def _reward_kind(
-    request: Request, state: AppState, parsed: ParsedBody, options: DialectOptions
+    request: Request, version: ModelVersion, parsed: ParsedBody, options: DialectOptions
 ) -> RewardKind:
     """Which number is given: the address's, else that of the model that the body names."""
     if parsed.reward is None or "reward" in request.query_params:
         if model_of_kind(options.reward) is None:
-            require_selection(state.scorer.profiles)
+            require_selection(version.profiles)
         return options.reward
-    if parsed.reward not in state.rule.names:
+    if parsed.reward not in version.rule.names:
         raise Problem(
             404, "unknown_model", "No such model is loaded; GET /v1/models lists those that are."
         )

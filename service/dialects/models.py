@@ -18,7 +18,7 @@ DEFAULT_MODEL = "rewardd"
 
 def model_names(state: AppState) -> list[str]:
     """The names that are listed."""
-    return [DEFAULT_MODEL, *state.rule.names]
+    return [DEFAULT_MODEL, *state.version.rule.names]
 
 
 def reward_of_model(name: object, options: DialectOptions) -> RewardKind | None:
@@ -41,7 +41,7 @@ def model_card(state: AppState, name: str) -> dict[str, Any]:
         state: the running service.
         name: one of `model_names`.
     """
-    profiles = state.scorer.profiles
+    profiles = state.version.profiles
     concerned = [profiles[name]] if name in profiles else list(profiles.values())
     return {
         "id": name,

@@ -20,6 +20,7 @@ from service.dialects.base import DialectOptions, ParsedBody, Stamp
 from service.dialects.reply import reply_of
 from service.dialects.settlement import Settlement
 from service.errors import IdempotencyConflict, StateUnavailable
+from service.http.provenance import answers_from
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
 from service.results import ItemResult
 from service.state import AppState
@@ -32,6 +33,7 @@ from service.streams.idempotency import (
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.service import state_problems
 from service.streams.store import StateStore, Transaction
+from service.versions.version import ModelVersion
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +52,7 @@ class WhitenedCall:
         parsed: the body understood, for that reply.
         read: the same for the reply of another stamp.
         score: scores its texts; see `service.dialects.result.require_scored`.
+        version: of the models that score them.
     """
 
     request: Request
@@ -60,6 +63,7 @@ class WhitenedCall:
     parsed: ParsedBody
     read: Callable[[Stamp], ParsedBody]
     score: Callable[[], Awaitable[list[ItemResult]]]
+    version: ModelVersion
 
     @property
     def route(self) -> str:
@@ -98,10 +102,9 @@ async def _with_key(call: WhitenedCall, key: IdempotencyKey) -> Answer:
 
 async def _without_key(call: WhitenedCall) -> Response:
     streams = call.state.streams
-    models = "".join(profile.digest for profile in call.state.scorer.profiles.values())
-    # Settings may be others after a restart, and then it is another question.
+    # Models and settings may be others after a while, and then it is another question.
     set_to = f"{call.options.stream} {call.options.stops}"
-    digest = request_digest(f"{models}\n{set_to}\n{call.route}", call.body)
+    digest = request_digest(f"{call.version.identity}\n{set_to}\n{call.route}", call.body)
     claimed = await streams.store.claim(digest)
     if claimed is not None:
         answer, receipt = Answer(StoredReply(200, claimed.settlement), "resent"), claimed.receipt
@@ -133,12 +136,14 @@ async def _settle(
         nonlocal counted
         whitened: Sequence[float] = []
         if samples:
-            update = StreamUpdate(call.options.stream, streams.initial)
+            update = StreamUpdate(call.options.stream, call.version.initial)
             counted = update_stream(transaction, update, ShapingOptions(beta=0.0), samples)
             whitened = [sample.whitened for sample in counted.shaping.outcomes]
-        settlement = Settlement.of(call.options.stamp, results, whitened, call.fallback)
+        settlement = Settlement.of(
+            call.options.stamp, results, whitened, call.fallback, call.version
+        )
         # What can't be written must not have counted.
-        reply_of(parsed, settlement.text_rewards(parsed.places, call.state.rule))
+        reply_of(parsed, settlement.text_rewards(parsed.places, call.version.rule))
         return StoredReply(200, settlement.to_bytes())
 
     applied = await streams.store.apply(work, key=key, unanswered=digest)
@@ -156,11 +161,12 @@ def _reply(call: WhitenedCall, answer: Answer) -> Response:
     settlement = Settlement.from_bytes(answer.reply.body)
     same = settlement.stamp == call.options.stamp
     parsed = call.parsed if same else call.read(settlement.stamp)
-    rule = call.state.rule
+    rule = call.version.rule
     if any(one and one.rewards.keys() != rule.calibrations.keys() for one in settlement.scored):
         raise IdempotencyConflict(
             "this Idempotency-Key was used while other models were loaded; use a new key"
         )
+    answers_from(call.request, settlement.provenance or call.version.provenance)
     reply = reply_of(parsed, settlement.text_rewards(parsed.places, rule))
     if answer.outcome != "new":
         reply.headers[REPLAYED_HEADER] = "true"

@@ -6,19 +6,16 @@ replies shall stay small.
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rm_core.errors import ConfigurationError
-from rm_core.types import ModelName, ModelProfile
 
 PROVENANCE_HEADER = "X-Rewardd-Provenance"
 SIGNATURE_HEADER = "X-Rewardd-Signature"
-DIGEST_CHARACTERS = 16
-"""Of a sha256, in hex: 64 bits tell checkpoints apart; /v1/info has all of it."""
-
 _REQUEST_ID = b"x-request-id"
 _PUBLIC = ("/health", "/metrics", "/docs", "/openapi.json")
 
@@ -43,19 +40,6 @@ def read_secret(path: Path) -> bytes:
     return secret
 
 
-def provenance_of(profiles: Mapping[ModelName, ModelProfile]) -> str:
-    """The header's value: an RFC 9651 dictionary, weights by model, the template a parameter."""
-    return ", ".join(
-        f'{name}="{profile.digest[:DIGEST_CHARACTERS]}"'
-        + (
-            f';template="{profile.template_hash[:DIGEST_CHARACTERS]}"'
-            if profile.template_hash is not None
-            else ""
-        )
-        for name, profile in profiles.items()
-    )
-
-
 def signature(secret: bytes, *, status: int, request_id: str, provenance: str, body: bytes) -> str:
     """The signature header's value: HMAC-SHA256 over what the reply claims.
 
@@ -66,22 +50,28 @@ def signature(secret: bytes, *, status: int, request_id: str, provenance: str, b
     return "v1=" + hmac.new(secret, head + body, hashlib.sha256).hexdigest()
 
 
+def answers_from(request: Request, provenance: str) -> None:
+    """Say in the reply's header whose rewards it holds: not always those that serve at its end."""
+    request.state.provenance = provenance
+
+
 class Provenance:
     """Middleware that says in each reply which checkpoints answer, and signs it.
 
+    Where nobody said otherwise (`answers_from`) they are those that serve when it begins.
     A reply that is streamed (NDJSON) is not signed: its headers leave before its body is known.
 
     Args:
         app: what it surrounds, which names requests by X-Request-ID.
-        profiles: the loaded models.
+        current: whose rewards replies hold that say nothing of their own.
         secret: signs the replies; None: they are not signed.
     """
 
     def __init__(
-        self, app: ASGIApp, profiles: Mapping[ModelName, ModelProfile], secret: bytes | None = None
+        self, app: ASGIApp, current: Callable[[], str], secret: bytes | None = None
     ) -> None:
         self._app = app
-        self._provenance = provenance_of(profiles)
+        self._current = current
         self._secret = secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,30 +80,32 @@ class Provenance:
             await self._app(scope, receive, send)
             return
         held: Message | None = None
+        provenance = ""
 
         async def stamped(message: Message) -> None:
-            nonlocal held
+            nonlocal held, provenance
             if message["type"] == "http.response.start":
-                held = self._with_header(message, PROVENANCE_HEADER, self._provenance)
+                provenance = scope.get("state", {}).get("provenance") or self._current()
+                held = self._with_header(message, PROVENANCE_HEADER, provenance)
                 if self._secret is not None:
                     return  # until the body is known
                 message, held = held, None
             elif held is not None and self._secret is not None:
                 start, held = held, None
                 if not message.get("more_body", False):
-                    start = self._signed(start, message.get("body", b""), self._secret)
+                    start = self._signed(start, message.get("body", b""), provenance, self._secret)
                 await send(start)
             await send(message)
 
         await self._app(scope, receive, stamped)
 
-    def _signed(self, start: Message, body: bytes, secret: bytes) -> Message:
+    def _signed(self, start: Message, body: bytes, provenance: str, secret: bytes) -> Message:
         given = dict(start.get("headers", ()))
         value = signature(
             secret,
             status=start["status"],
             request_id=given.get(_REQUEST_ID, b"").decode("latin-1"),
-            provenance=self._provenance,
+            provenance=provenance,
             body=body,
         )
         return self._with_header(start, SIGNATURE_HEADER, value)

@@ -33,6 +33,7 @@ from service.state import AppState
 from service.streams.idempotency import Answer
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.store import Transaction
+from service.versions.version import ModelVersion
 
 PPO_ROUTE = "/ppo_reward"
 
@@ -53,6 +54,7 @@ async def answer_ppo(
     body: bytes,
     key: IdempotencyKey | None,
     *,
+    version: ModelVersion,
     deadline: float | None,
     cache_scope: bytes = b"",
     caller: bytes = b"",
@@ -63,6 +65,7 @@ async def answer_ppo(
         state: the running service.
         body: the request's bytes.
         key: its idempotency key, if it brought one.
+        version: of the models that score it.
         deadline: when the answer is useless, on the clock of `state.clock`.
         cache_scope: what of the caches its texts may meet.
         caller: whose texts they are; see `Submission`.
@@ -80,8 +83,8 @@ async def answer_ppo(
         parsed = parse_request(body, max_items=max_items)
     else:
         parsed = await asyncio.to_thread(parse_request, body, max_items=max_items)
-    require_selection(state.scorer.profiles)
-    require_models(parsed.options.expect_version, state.scorer.profiles)
+    require_selection(version.profiles)
+    require_models(parsed.options.expect_version, version.profiles)
     submission = Submission(
         PPO_ROUTE,
         "bulk",
@@ -90,13 +93,13 @@ async def answer_ppo(
         cache_scope=cache_scope,
         caller=caller,
     )
-    places = await _scored(state, parsed, submission)
+    places = await _scored(state, parsed, submission, version)
     failures = [place for place in places if isinstance(place, ItemFailure)]
     nonfinite = sum(failure.code == "nonfinite_reward" for failure in failures)
     streams.metrics.updates("nonfinite", nonfinite)
     require_one_success(failures, len(places))
     options = parsed.options
-    update = _stream_update(options, streams.initial)
+    update = _stream_update(options, version.initial)
     result: StreamUpdateResult | None = None
 
     def work(transaction: Transaction) -> StoredReply:
@@ -104,7 +107,7 @@ async def answer_ppo(
         samples = [place for place in places if isinstance(place, PpoSample)]
         result = update_stream(transaction, update, options.shaping, samples)
         warnings = estimator_warnings(options, result.shaping, streams.told_of_estimator)
-        return StoredReply(200, render(options, places, result, warnings))
+        return StoredReply(200, render(options, places, result, warnings, version.provenance))
 
     applied = await streams.store.apply(work, key=key)
     if applied.replayed or result is None:
@@ -144,7 +147,7 @@ def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
 
 
 async def _scored(
-    state: AppState, parsed: ParsedRequest, submission: Submission
+    state: AppState, parsed: ParsedRequest, submission: Submission, version: ModelVersion
 ) -> list[PpoSample | ItemFailure]:
     """Score the items that are sound; the others keep their failures and their places."""
     results = await score_items(
@@ -157,6 +160,7 @@ async def _scored(
         ],
         [item_pointer(index, alone=False) for index in range(len(parsed.items))],
         submission,
+        version,
     )
     return [
         _place(index, place, only)

@@ -20,8 +20,18 @@ def render(
     places: Sequence[PpoSample | ItemFailure],
     result: StreamUpdateResult,
     warnings: Sequence[str] = (),
+    provenance: str = "",
 ) -> bytes:
-    """The reply's bytes, strict JSON; `warnings` are of the request as a whole."""
+    """The reply's bytes, strict JSON.
+
+    Args:
+        options: of the request.
+        places: its items, each with its rewards or its failure.
+        result: what became of its stream, and the shaped rewards.
+        warnings: of the request as a whole.
+        provenance: which models gave the rewards; it stands here and not in a header alone, as a
+            retry is given these bytes whatever models serve by then.
+    """
     outcomes = {outcome.sample.index: outcome for outcome in result.shaping.outcomes}
     duplicates = result.added.duplicates if result.added else frozenset()
     items = [
@@ -30,8 +40,15 @@ def render(
         else _item(outcomes[place.index], counted=place.index in duplicates)
         for place in places
     ]
-    reply = {"items": items, "statistics": _statistics(options, result, warnings)}
+    statistics = _statistics(options, result, warnings)
+    reply = {"items": items, "statistics": statistics, "provenance": provenance}
     return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def provenance_in(reply: bytes) -> str:
+    """Which models gave the rewards of a reply that `render` wrote; "" where it doesn't say."""
+    told = orjson.loads(reply)
+    return str(told.get("provenance", "")) if isinstance(told, dict) else ""
 
 
 def _item(outcome: ShapedSample, *, counted: bool) -> dict[str, Any]:

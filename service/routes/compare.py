@@ -10,6 +10,7 @@ from service.http.auth import cache_scope_of, caller_of
 from service.http.body import item_pointer, read_items, require_one_success
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
+from service.http.provenance import answers_from
 from service.problems import json_reply
 from service.results import ItemFailure
 from service.schemas.score import CompareEnvelope, ScorableWireItem
@@ -51,6 +52,8 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
     """
     deadline = deadline_of(request, state.clock)
     envelope, items, alone = await read_items(request, state.settings, CompareEnvelope, CompareItem)
+    version = state.version
+    answers_from(request, version.provenance)
     asked = [
         one if isinstance(one, ItemFailure) else ScorableWireItem.of(one, envelope) for one in items
     ]
@@ -68,6 +71,7 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
                 cache_scope=cache_scope_of(request),
                 caller=caller_of(request),
             ),
+            version,
         ),
     )
     compared = [

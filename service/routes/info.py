@@ -32,13 +32,14 @@ _SHOWN = (
 @router.get("/info", summary="Models, contract, limits", response_model=None)
 async def info(state: Annotated[AppState, Depends(get_state)]) -> Response:
     """Which weights answer, how they read a text, which path the engine takes, and the limits."""
+    version = state.version
     return json_reply(
         {
             "service": {"name": "rewardd", "version": __version__},
-            "models": models_json(state.scorer.profiles),
-            "engine": state.scorer.describe(),
-            "selection": selection_json(state.rule, state.scorer.profiles),
-            "caches": caches_json(state.scorer.cache_stats(), per_key=state.caches_per_key),
+            "models": models_json(version.profiles),
+            "engine": version.scorer.describe(),
+            "selection": selection_json(version.rule, version.profiles),
+            "caches": caches_json(version.scorer.cache_stats(), per_key=state.caches_per_key),
             "dialects": registry.describe(state.settings),
             "limits": {name: getattr(state.settings, name) for name in _SHOWN},
         }

@@ -10,7 +10,9 @@ from service.http.auth import cache_scope_of, caller_of
 from service.http.body import read_body, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, problems, request_body
+from service.http.provenance import answers_from
 from service.ppo.handler import PPO_ROUTE, answer_ppo
+from service.ppo.reply import provenance_in
 from service.state import AppState, get_state
 from service.streams.idempotency import KEY_HEADER, REPLAYED_HEADER, idempotency_key
 from service.streams.service import state_problems
@@ -106,6 +108,7 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
         timeout_seconds=settings.body_timeout_seconds,
     )
     key = idempotency_key(request, PPO_ROUTE, body)
+    version = state.version
     streams = state.streams
     with state_problems():
         try:
@@ -117,6 +120,7 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
                         state,
                         body,
                         key,
+                        version=version,
                         deadline=deadline,
                         cache_scope=cache_scope_of(request),
                         caller=caller_of(request),
@@ -129,6 +133,7 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
     if key is not None:
         streams.metrics.idempotency(answer.outcome)
     replayed = {} if answer.outcome == "new" else {REPLAYED_HEADER: "true"}
+    answers_from(request, provenance_in(answer.reply.body) if replayed else version.provenance)
     return Response(
         answer.reply.body,
         status_code=answer.reply.status,

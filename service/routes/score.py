@@ -26,6 +26,7 @@ from service.http.body import (
 from service.http.deadline import deadline_of, while_connected
 from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
+from service.http.provenance import answers_from
 from service.problems import Problem, ProblemItem, json_reply, problem_from
 from service.results import ItemFailure, ItemResult
 from service.schemas.score import ScoreEnvelope
@@ -122,7 +123,8 @@ async def score(
 
     An item that can't be scored has an `error` in its place; the others are not affected. If none
     can be, the reply is a 422. A single item may stand alone and is then answered alone.
-    NDJSON in, gzipped or not, gives NDJSON out: one line per line, in order, each with its `index`;
+    NDJSON in, gzipped or not, gives NDJSON out: one line per line, in order, each with its `index`
+    (and, if the models were replaced since the header left, with its `provenance`);
     read while you send, and resume after a break by sending the rest with `first_index`. Lines wait
     for room in the queue, and X-Request-Timeout-Ms does not apply to them.
 
@@ -135,6 +137,8 @@ async def score(
     envelope, items, alone = await read_items(
         request, state.settings, ScoreEnvelope, score_item_model
     )
+    version = state.version
+    answers_from(request, version.provenance)
     asked = [with_detail(item, envelope) for item in items]
     pointers = [item_pointer(index, alone=alone) for index in range(len(items))]
     results = await while_connected(
@@ -150,6 +154,7 @@ async def score(
                 cache_scope=cache_scope_of(request),
                 caller=caller_of(request),
             ),
+            version,
         ),
     )
     _require_success(results)
@@ -171,14 +176,19 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
     submission = Submission(
         ROUTE, "bulk", cache_scope=cache_scope_of(request), caller=caller_of(request)
     )
+    told = state.version.provenance
+    answers_from(request, told)
 
     async def score_line(line: bytes) -> dict[str, Any]:
         try:
-            return await _score_line(state, line, submission)
+            reply, provenance = await _score_line(state, line, submission)
         except Problem as exc:
             problem = exc
         except RewardError as exc:
             problem = problem_from(exc)
+        else:
+            # The header left before the models were replaced: what it can't say, the line does.
+            return reply if provenance == told else {**reply, "provenance": provenance}
         first = problem.errors[0] if problem.errors else None
         item = ProblemItem(first.pointer if first else "", problem.code, problem.detail)
         if first is not None and problem.code == "invalid_items":
@@ -194,7 +204,10 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
     )
 
 
-async def _score_line(state: AppState, line: bytes, of_all: Submission) -> dict[str, Any]:
+async def _score_line(
+    state: AppState, line: bytes, of_all: Submission
+) -> tuple[dict[str, Any], str]:
+    """A line's reply, and whose rewards it holds."""
     envelope, _ = unwrap(_lone_item(parse_json(line)), form=ScoreEnvelope, max_items=1)
     items = validate_items(envelope.items, score_item_model, alone=True)
     asked = [with_detail(item, envelope) for item in items]
@@ -202,7 +215,8 @@ async def _score_line(state: AppState, line: bytes, of_all: Submission) -> dict[
     give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
     while True:
         try:
-            results = await score_items(state, asked, [""], submission)
+            version = state.version
+            results = await score_items(state, asked, [""], submission, version)
         except Problem as exc:
             # A file has time: its lines wait for room where a lone request would be refused.
             if exc.code != "overloaded" or state.clock() >= give_up:
@@ -210,7 +224,7 @@ async def _score_line(state: AppState, line: bytes, of_all: Submission) -> dict[
             await asyncio.sleep(_ROOM_POLL_SECONDS)
         else:
             _require_success(results)
-            return item_json(items[0], results[0], state.metrics, envelope)
+            return item_json(items[0], results[0], state.metrics, envelope), version.provenance
 
 
 def _lone_item(value: object) -> object:

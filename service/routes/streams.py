@@ -119,7 +119,7 @@ async def reset_stream(
             await state.streams.store.forget(name)
             state.streams.metrics.forgotten_stream(name)
             return Response(status_code=204)
-        stream = await state.streams.store.reset(name, state.streams.initial)
+        stream = await state.streams.store.reset(name, state.version.initial)
     state.streams.metrics.stream(stream)
     return json_reply(stream_json(stream))
 

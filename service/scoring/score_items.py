@@ -5,9 +5,10 @@ concern the whole request, to problems.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from rm_core.rewards.rule import ScoredItem, apply_reward_rule
+from rm_core.rewards.rule import RewardRule, ScoredItem, apply_reward_rule
 from rm_core.types import RewardInput
 from service.batching.queue import Submission
 from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
@@ -15,6 +16,7 @@ from service.http.body import require_at_most
 from service.problems import Problem, overloaded
 from service.results import ItemFailure, ItemResult, ScoreOutcome
 from service.state import AppState
+from service.versions.version import ModelVersion
 
 
 async def score_dialogues(
@@ -86,6 +88,7 @@ async def score_items(
     items: Sequence[ScorableItem | ItemFailure],
     pointers: Sequence[str],
     submission: Submission,
+    version: ModelVersion | None = None,
 ) -> list[list[ItemResult]]:
     """Score all responses of all items together and apply the reward rule to them.
 
@@ -94,6 +97,7 @@ async def score_items(
         items: wire items, or what is wrong with one.
         pointers: where each stands in the body.
         submission: how their texts wait and are read.
+        version: of the models; None: those that serve now.
 
     Returns:
         Per item its responses' rewards or failures, the latter with pointers into the body; an
@@ -109,6 +113,8 @@ async def score_items(
     flat = [dialogue for own in dialogues for dialogue in own]
     if not submission.waits:  # who waits is served in parts
         require_at_most(len(flat), state.settings.max_items)
+    version = version or state.version
+    submission = replace(submission, scorer=version.scorer)
     outcomes = iter(await score_dialogues(state, flat, submission))
     placed: list[list[ScoredItem | ItemFailure]] = []
     for item, pointer, own in zip(items, pointers, dialogues, strict=True):
@@ -116,7 +122,7 @@ async def score_items(
             placed.append([item])
         else:
             placed.append([_place(next(outcomes), item, i, pointer) for i in range(len(own))])
-    return _apply_rule(state, items, placed, submission.route)
+    return _apply_rule(state, version.rule, items, placed, submission.route)
 
 
 def _place(
@@ -129,6 +135,7 @@ def _place(
 
 def _apply_rule(
     state: AppState,
+    rule: RewardRule,
     items: Sequence[ScorableItem | ItemFailure],
     placed: Sequence[Sequence[ScoredItem | ItemFailure]],
     route: str,
@@ -140,7 +147,7 @@ def _apply_rule(
             if isinstance(outcome, ScoredItem) and not isinstance(item, ItemFailure):
                 scored.append(outcome)
                 tags.append(item.is_safety)
-    responses = apply_reward_rule(state.rule, scored, tags)
+    responses = apply_reward_rule(rule, scored, tags)
     state.metrics.selected(route, [own.selected for own in responses if own.selected is not None])
     remaining = iter(responses)
     return [

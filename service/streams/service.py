@@ -1,6 +1,6 @@
 """What the routes with durable state share: the store, twins in flight, metrics, problems."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from rm_core.errors import ConfigurationError, InputError
 from rm_core.rewards import Statistics, from_baseline, merge
 from rm_core.rewards.rule import RewardRule
-from rm_core.types import Scorer
+from rm_core.types import ModelName, ModelProfile
 from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
 from service.problems import Problem, ProblemItem
 from service.streams.database import STATE_FILE
@@ -27,14 +27,12 @@ class StreamService:
     Attributes:
         store: statistics and ledger.
         metrics: the instruments of whitening, idempotency and PPO.
-        initial: what a new stream starts from: the checkpoints' baseline, or nothing.
         in_flight: keyed requests at work.
         told_of_estimator: streams that were warned of their KL estimator.
     """
 
     store: StateStore
     metrics: RewardMetrics
-    initial: Statistics
     in_flight: InFlight = field(default_factory=InFlight)
     told_of_estimator: OncePerStream = field(default_factory=OncePerStream)
 
@@ -43,7 +41,6 @@ class StreamService:
         cls,
         state_dir: Path | None,
         registry: CollectorRegistry,
-        scorer: Scorer,
         *,
         limits: StoreLimits | None = None,
     ) -> "StreamService":
@@ -58,14 +55,14 @@ class StreamService:
         metrics.recovered(store.recovery)
         for stream in await store.get_all():
             metrics.stream(stream)
-        return cls(store, metrics, baseline_statistics(scorer))
+        return cls(store, metrics)
 
     async def close(self) -> None:
         """Finish what was begun and close the file."""
         await self.store.close()
 
 
-def baseline_statistics(scorer: Scorer) -> Statistics:
+def baseline_statistics(profiles: Mapping[ModelName, ModelProfile]) -> Statistics:
     """What a new stream starts from: the baselines of the models that the rule selects among.
 
     With two models the selected rewards are a mixture whose shares nobody knows beforehand: both
@@ -73,12 +70,15 @@ def baseline_statistics(scorer: Scorer) -> Statistics:
     and the distance between their means. A model without a baseline leaves its share unknown, and
     the other's alone would put it on a wrong scale for long: then there is none.
 
+    Args:
+        profiles: the loaded models.
+
     Raises:
         ConfigurationError: a checkpoint's baseline is out of range.
     """
     merged = Statistics()
-    for role in RewardRule.of(scorer.profiles).roles:
-        baseline = scorer.profiles[role].baseline
+    for role in RewardRule.of(profiles).roles:
+        baseline = profiles[role].baseline
         if baseline is None:
             return Statistics()
         try:

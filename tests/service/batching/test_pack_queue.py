@@ -61,7 +61,7 @@ def test_the_next_pack_is_planned_once_and_only_where_not_all_fits() -> None:
     assert planned is not None
     assert waiting.queue.plan() is None
 
-    assert [entry.item for entry in waiting.queue.take()] == planned
+    assert waiting.queue.take() == planned
     assert waiting.queue.take() == [third]
 
 

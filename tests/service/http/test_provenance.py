@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from rm_core.errors import ConfigurationError
-from rm_core.types import ModelProfile
 from service.app import create_app
-from service.http.provenance import provenance_of, signature
+from service.http.provenance import signature
 from service.settings import Settings
 from tests.service.scripted import ScriptedScorer, serving
 
@@ -57,14 +56,6 @@ async def test_every_reply_says_which_weights_answer(tmp_path, path, body):
         assert info["models"][role]["digest"].startswith(said[role].strip('"'))
         assert len(said[role]) == 18
     assert "X-Rewardd-Signature" not in reply.headers
-
-
-def test_the_template_is_a_parameter_of_the_weights():
-    profile = ModelProfile("safety", "n", "ab" * 32, "cd" * 32, 512)
-
-    assert provenance_of({"safety": profile}) == (
-        'safety="abababababababab";template="cdcdcdcdcdcdcdcd"'
-    )
 
 
 @pytest.mark.parametrize(("path", "body"), [("/score", ITEM), ("/rm", ITEM), ("/score", {})])

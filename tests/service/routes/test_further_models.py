@@ -65,7 +65,8 @@ BODIES = {
 
 def without_further(value):
     if isinstance(value, dict):
-        return {key: without_further(own) for key, own in value.items() if key != "rewards"}
+        further = ("rewards", "provenance")
+        return {key: without_further(own) for key, own in value.items() if key not in further}
     return [without_further(own) for own in value] if isinstance(value, list) else value
 
 

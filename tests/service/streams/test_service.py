@@ -20,13 +20,13 @@ SAFETY, HELPFULNESS = Baseline(1.0, 2.0, 50.0), Baseline(-1.0, 1.0, 150.0)
 def test_one_models_baseline_is_the_start() -> None:
     scorer = ScriptedScorer(model_names=("helpfulness",), baselines={"helpfulness": HELPFULNESS})
 
-    assert baseline_statistics(scorer) == from_baseline(-1.0, 1.0, 150.0)
+    assert baseline_statistics(scorer.profiles) == from_baseline(-1.0, 1.0, 150.0)
 
 
 def test_two_baselines_are_mixed_so_that_the_spread_covers_both() -> None:
     scorer = ScriptedScorer(baselines={"safety": SAFETY, "helpfulness": HELPFULNESS})
 
-    start = baseline_statistics(scorer)
+    start = baseline_statistics(scorer.profiles)
 
     assert start == merge(from_baseline(1.0, 2.0, 50.0), from_baseline(-1.0, 1.0, 150.0))
     assert (start.count, start.mean) == (200.0, -0.5)
@@ -35,8 +35,10 @@ def test_two_baselines_are_mixed_so_that_the_spread_covers_both() -> None:
 
 
 def test_without_both_baselines_there_is_none() -> None:
-    assert baseline_statistics(ScriptedScorer()) == Statistics()
-    assert baseline_statistics(ScriptedScorer(baselines={"safety": SAFETY})) == Statistics()
+    assert baseline_statistics(ScriptedScorer().profiles) == Statistics()
+    assert (
+        baseline_statistics(ScriptedScorer(baselines={"safety": SAFETY}).profiles) == Statistics()
+    )
 
 
 def test_a_baseline_out_of_range_names_its_checkpoint() -> None:
@@ -45,7 +47,7 @@ def test_a_baseline_out_of_range_names_its_checkpoint() -> None:
     )
 
     with pytest.raises(ConfigurationError, match="safety checkpoint's baseline"):
-        baseline_statistics(scorer)
+        baseline_statistics(scorer.profiles)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,7 @@ def test_the_states_errors_are_problems(error: Exception, status: int, code: str
 
 async def test_the_limits_hold_for_the_state_that_is_opened(tmp_path: Path) -> None:
     limits = StoreLimits(max_streams=3)
-    opened = await StreamService.open(
-        tmp_path, CollectorRegistry(), ScriptedScorer(), limits=limits
-    )
+    opened = await StreamService.open(tmp_path, CollectorRegistry(), limits=limits)
     await opened.close()
 
     assert opened.store.limits == limits
@@ -83,12 +83,12 @@ async def test_streams_show_in_the_metrics_from_the_start(tmp_path: Path) -> Non
         transaction.save(Stream("run", statistics_of([1.0, 3.0]), num_samples=2, version=1))
         return StoredReply(200, b"")
 
-    first = await StreamService.open(tmp_path, CollectorRegistry(), ScriptedScorer())
+    first = await StreamService.open(tmp_path, CollectorRegistry())
     await first.store.apply(create)
     await first.close()
 
     registry = CollectorRegistry()
-    again = await StreamService.open(tmp_path, registry, ScriptedScorer())
+    again = await StreamService.open(tmp_path, registry)
     text = generate_latest(registry).decode()
     await again.close()
 

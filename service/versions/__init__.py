@@ -1,0 +1,1 @@
+"""The models that answer, as one thing: weights, calibration, threshold, baseline, name."""
