@@ -185,9 +185,9 @@ class Scheduler:
         if not dialogues:
             return []
         self._require_open()
-        if submission.scorer is None:
-            submission = replace(submission, scorer=self._scorer)
-        with self._scorers.member(submission.scorer):
+        scorer = submission.scorer or self._scorer
+        with self._scorers.member(scorer):
+            submission = replace(submission, scorer=scorer)
             return await self._admit(dialogues, submission, patience_seconds)
 
     async def _admit(

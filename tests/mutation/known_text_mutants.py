@@ -41,7 +41,7 @@ KNOWN_TEXT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("cached_tokens=lambda item: cached.get(id(item), 0)", "cached_tokens=lambda item: 0"),
     ],
     PACK_RUNNER: [
-        ("rewards = self._scorer.cached_rewards(entry.item)", "rewards = None"),
+        ("rewards = self._scorer_of(entry).cached_rewards(entry.item)", "rewards = None"),
         ("self._admission.discount(-entry.cached_tokens", "self._admission.discount(0"),
         ("cached_tokens=scorer.cached_tokens", "cached_tokens=lambda _: 80"),
     ],
