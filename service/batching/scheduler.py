@@ -15,11 +15,12 @@ import structlog
 from rm_core.engine.packing.policy import QueuedSequence, TokenBudgetController
 from rm_core.errors import EngineClosed
 from rm_core.rewards.rule import ScoredItem
-from rm_core.types import EncodedItem, RewardInput, Scorer
+from rm_core.types import RewardInput, Scorer
 from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
 from service.batching.device_thread import DeviceThread
 from service.batching.limits import SchedulerLimits
+from service.batching.look_ahead import LookAhead
 from service.batching.pack_queue import PackQueue
 from service.batching.pack_runner import PackRunner
 from service.batching.queue import Entry, PendingRequest, Submission
@@ -33,9 +34,6 @@ from service.results import ItemFailure, ScoreOutcome
 from service.watchdog.engine_watch import EngineWatch
 
 _log = structlog.get_logger(__name__)
-
-_REPLAN_SECONDS = 0.005
-"""Arrivals come in bursts; choosing again after each would keep the event loop busy."""
 
 
 class Scheduler:
@@ -94,6 +92,7 @@ class Scheduler:
         self._order = itertools.count()
         self._running: list[Entry] = []
         self._arrived = asyncio.Event()
+        self._ahead = LookAhead(self._queue, self._arrived, self._watch)
         self._pump: asyncio.Task[None] | None = None
         self._stopping = False
         self._over = False
@@ -125,6 +124,7 @@ class Scheduler:
         self._scorer = scorer
         self._tokenizers.replace(scorer)
         self._runner.replace(scorer)
+        self._watch.pack_times.forget()
 
     async def until_unused(self, scorer: Scorer) -> None:
         """Wait until no request is left of a scorer that was replaced, nor any forward pass.
@@ -329,7 +329,7 @@ class Scheduler:
                     await self._arrived.wait()
                     await self._gather()
                 self._running = self._take_pack()
-                looking = asyncio.create_task(self._look_ahead(), name="rewardd-lookahead")
+                looking = asyncio.create_task(self._ahead.go_on(), name="rewardd-lookahead")
                 try:
                     await self._runner.run(self._running)
                 finally:
@@ -366,29 +366,6 @@ class Scheduler:
                     await self._arrived.wait()
         except TimeoutError:
             self._concurrency.reset()
-
-    async def _look_ahead(self) -> None:
-        """While the device works: choose and plan what it will take next, if that is known."""
-        while True:
-            pack = self._queue.plan()
-            if pack is not None:
-                await self._prepare(pack)
-            self._arrived.clear()
-            await self._arrived.wait()
-            await asyncio.sleep(_REPLAN_SECONDS)
-
-    async def _prepare(self, pack: list[Entry]) -> None:
-        scorer = pack[0].request.submission.scorer or self._scorer
-        items = [entry.item for entry in pack]
-        try:
-            await asyncio.to_thread(self._plan_ahead, scorer, items)
-        except Exception as exc:
-            # The forward plans again, and what fails there has an entry to answer for it.
-            _log.warning("planning_ahead_failed", error=type(exc).__name__, items=len(items))
-
-    def _plan_ahead(self, scorer: Scorer, items: list[EncodedItem]) -> None:
-        with self._watch.plan():
-            scorer.plan_ahead(items)
 
     def _take_pack(self) -> list[Entry]:
         pack = self._queue.take()

@@ -72,18 +72,6 @@ def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
     )
 
 
-async def test_the_next_pack_is_planned_while_the_device_works() -> None:
-    async with Rig(max_pack_items=3) as rig:
-        async with rig.holding(prompt="x"):
-            waiting = rig.send("a", "b", "c", "d")
-            await until(lambda: rig.scorer.planned)
-            planned_while_held = list(rig.scorer.planned)
-        right(await waiting, "a", "b", "c", "d")
-
-    assert planned_while_held == [["a", "b", "c"]]
-    assert rig.scorer.forwards == [["held"], ["a", "b", "c"], ["d"]]
-
-
 async def test_a_member_that_comes_late_still_meets_its_group() -> None:
     async with Rig(max_pack_items=3) as rig:
         async with rig.holding(prompt="x"):
