@@ -17,6 +17,16 @@ MAX_RATIO = 256
 FREE_BYTES = 8 * 1024 * 1024
 """Inflated bytes that any body may have, so that short repetitive ones pass."""
 
+FREE_LINES = 4096
+"""Lines that any body may have, blank ones too."""
+
+MAX_LINES_PER_BYTE = 2
+"""Most lines per compressed byte beyond those.
+
+A line costs work however short it is, and `{}` again and again inflates to 300 a byte. Lines that
+differ in a number alone take two bytes each.
+"""
+
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
 
@@ -42,11 +52,12 @@ async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
     Raises:
         BrokenBody: it is not gzip ("invalid_gzip"), it ends too early ("truncated_gzip"), or it
-            grows beyond `FREE_BYTES` and `MAX_RATIO` times its size ("compression_bomb").
+            grows beyond `FREE_BYTES` and `MAX_RATIO` times its size, or beyond `FREE_LINES` and
+            `MAX_LINES_PER_BYTE` times its size ("compression_bomb").
     """
     member = zlib.decompressobj(_GZIP_ONLY)
     in_member = False
-    num_read = num_inflated = 0
+    num_read = num_inflated = num_lines = 0
     async for chunk in chunks:
         num_read += len(chunk)
         data = chunk
@@ -61,6 +72,13 @@ async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                     "compression_bomb",
                     f"The body inflates to more than {MAX_RATIO} times its size; send it "
                     "uncompressed.",
+                )
+            num_lines += piece.count(b"\n")
+            if num_lines > FREE_LINES + MAX_LINES_PER_BYTE * num_read:
+                raise BrokenBody(
+                    "compression_bomb",
+                    f"The body inflates to more than {MAX_LINES_PER_BYTE} lines for each of its "
+                    "bytes; send it uncompressed.",
                 )
             if piece:
                 yield piece

@@ -5,7 +5,15 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from service.http import gzip as module
-from service.http.gzip import FREE_BYTES, MAX_RATIO, PIECE_BYTES, BrokenBody, inflate
+from service.http.gzip import (
+    FREE_BYTES,
+    FREE_LINES,
+    MAX_LINES_PER_BYTE,
+    MAX_RATIO,
+    PIECE_BYTES,
+    BrokenBody,
+    inflate,
+)
 
 
 async def arriving(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -52,7 +60,7 @@ async def test_whatever_the_pieces_the_text_comes_out(
 
 
 async def test_pieces_are_small_however_large_the_chunk(text: bytes) -> None:
-    pieces = await inflated(gzip.compress(b"\n" * 4_000_000 + text))
+    pieces = await inflated(gzip.compress(b" " * 4_000_000 + text))
 
     assert max(map(len, pieces)) <= PIECE_BYTES
 
@@ -108,6 +116,33 @@ async def test_a_bomb_ends_soon_after_its_allowance() -> None:
 
 
 async def test_a_short_repetitive_body_is_no_bomb() -> None:
-    body = gzip.compress(b"\n" * (FREE_BYTES - 1))
+    body = gzip.compress(b"x" * (FREE_BYTES - 1))
 
     assert len(b"".join(await inflated(body))) == FREE_BYTES - 1
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"\n"], ids=["tiny", "blank"])
+async def test_a_bomb_of_lines_ends_soon_after_its_allowance(line: bytes) -> None:
+    bomb = gzip.compress(line * 2_000_000)
+    assert len(line) * 2_000_000 < FREE_BYTES + MAX_RATIO * len(bomb)  # no bomb by its bytes
+
+    found: list[bytes] = []
+    with pytest.raises(BrokenBody) as caught:
+        await collect(found, bomb)
+
+    assert caught.value.code == "compression_bomb"
+    assert "lines" in caught.value.detail
+    assert b"".join(found).count(b"\n") <= FREE_LINES + MAX_LINES_PER_BYTE * len(bomb)
+
+
+@pytest.mark.parametrize("level", [1, 9])
+async def test_lines_that_differ_in_a_number_alone_are_no_bomb(level: int) -> None:
+    lines = b"".join(b'{"prompt":"p","response":"r%d"}\n' % i for i in range(100_000))
+
+    assert b"".join(await inflated(gzip.compress(lines, level))) == lines
+
+
+async def test_so_many_equal_lines_are_let_pass_in_any_body() -> None:
+    lines = b'{"prompt":"Is 27 prime?","response":"No."}\n' * FREE_LINES
+
+    assert b"".join(await inflated(gzip.compress(lines))) == lines
