@@ -41,6 +41,7 @@ from service.versions.version import ModelVersion
 from service.watchdog.engine_watch import EngineWatch
 
 _LAG_PERIOD_SECONDS = 0.25
+_DEVICE_LEAVE_SECONDS = 5.0
 _SCORING_ROUTES = (score.ROUTE, compare.ROUTE, PPO_ROUTE)
 
 _ROUTERS: Mapping[RouteScope, tuple[APIRouter, ...]] = {
@@ -191,7 +192,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         watchdog.leave()
         lag.cancel()
-        await state.scheduler.close()
+        await state.scheduler.close(0.0 if state.device_abandoned else _DEVICE_LEAVE_SECONDS)
         await state.streams.close()
 
 

@@ -33,3 +33,8 @@ class ConnectionSettings(BaseSettings):
         "it above what the clients' pools keep connections for (aiohttp: 15 s): else they send "
         "into sockets that were just closed, and retry what may have counted.",
     )
+    line_timeout_seconds: Seconds = Field(
+        default=120.0,
+        description="How long an NDJSON stream may go on without a whole line coming in or one "
+        "being taken; more for clients that write lines as they think of them.",
+    )

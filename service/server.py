@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import resource
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn, cast
 
 import structlog
 import uvicorn
@@ -18,13 +21,18 @@ from fastapi import FastAPI
 
 from rm_core.types import Scorer
 from service.app import create_app, engine_watch
+from service.edge.drain import Connection, Drain
+from service.edge.hang_ups import HangUps, WatchedConnection
 from service.settings import Settings
 from service.state import AppState
 from service.watchdog.engine_watch import EngineWatch
 
+# Exit codes; see docs/guides/operations.md.
+_ALL_ANSWERED = 0
+_NOT_STARTED_OR_CUT_OFF = 1
+_INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
 _MAX_OPEN_FILES = 65_536
-_SHARE_OF_DRAIN = 0.8
-"""After this share of the drain's time whoever still waits is answered: go elsewhere."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +54,7 @@ def serve(
 
     Returns:
         The process's exit code: 0 if every accepted request was answered, 1 if the server could
-        not start or the drain timeout cut requests off.
+        not start or the drain timeout cut requests off, 130 if a second SIGINT did.
     """
     raise_open_files()
     watch = engine_watch(settings) if watch is None else watch
@@ -56,10 +64,20 @@ def serve(
     server = DrainingServer(server_config(app, settings), settings, app.state.rewardd)
     try:
         server.run(sockets)
-    except SystemExit as exc:  # uvicorn's way to say that it could not start
+    except SystemExit:  # uvicorn's way to say that it could not start
         _log.error("server_did_not_start", host=settings.host, port=settings.port)
-        return int(exc.code or 1) if isinstance(exc.code, int) else 1
-    return 0 if server.drained else 1
+        return _NOT_STARTED_OR_CUT_OFF
+    if server.exit_code != _ALL_ANSWERED:
+        # The device may be in a forward pass, which an interpreter that ends would trip over.
+        leave_now(server.exit_code)
+    return server.exit_code
+
+
+def leave_now(code: int) -> NoReturn:
+    """End the process without waiting for its threads; what they are at is of no use any more."""
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def raise_open_files() -> None:
@@ -72,11 +90,12 @@ def raise_open_files() -> None:
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the app."""
+    connection = functools.partial(WatchedConnection, hang_ups=HangUps())
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", connection),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -84,7 +103,6 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=max(1, round(settings.idle_timeout_seconds)),
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_seconds)),
         backlog=2048,
     )
 
@@ -96,13 +114,17 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn's.
         settings: delays and the port file.
         state: whose readiness falls with the first signal.
+
+    Attributes:
+        exit_code: the process's, once the server has ended.
     """
 
     def __init__(self, config: uvicorn.Config, settings: Settings, state: AppState) -> None:
         super().__init__(config)
         self._settings = settings
         self._state = state
-        self.drained = True
+        self._at_once = asyncio.Event()
+        self.exit_code = _ALL_ANSWERED
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -123,12 +145,15 @@ class DrainingServer(uvicorn.Server):
         """Begin to drain; a second Ctrl-C ends at once, a second SIGTERM changes nothing."""
         if not self._state.draining:
             self._state.draining = True
-            loop = self._loop
-            loop.call_soon_threadsafe(self._leave_soon, loop)
+            self._loop.call_soon_threadsafe(self._leave_soon)
         elif sig == signal.SIGINT:
-            self.force_exit = True
-            self.should_exit = True
-            self.drained = False
+            self.exit_code = _INTERRUPTED
+            self._loop.call_soon_threadsafe(self._leave_at_once)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal, and until what was accepted is answered."""
+        self._loop = asyncio.get_running_loop()  # which signals need from the first moment on
+        await super().serve(sockets)
 
     def _handle_hangup(self, *_: object) -> None:
         """Have files read again that may have changed."""
@@ -137,7 +162,6 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Bind, then tell the port."""
-        self._loop = asyncio.get_running_loop()
         try:
             await super().startup(sockets)
         except OSError as error:  # another server took the port while the models were loaded
@@ -159,21 +183,31 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port and wait for what was accepted, as long as the settings allow."""
-        began = self._state.clock()
-        await super().shutdown(sockets)
-        if self._state.clock() - began > self._settings.drain_timeout_seconds:
-            self.drained = False
-        _log.info("stopped", drained=self.drained)
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        drain = Drain(
+            cast("set[Connection]", self.server_state.connections),
+            self.server_state.tasks,
+            self._state,
+            self._settings.drain_timeout_seconds,
+        )
+        drained = await drain.run(self._at_once)
+        if not drained and self.exit_code == _ALL_ANSWERED:
+            self.exit_code = _NOT_STARTED_OR_CUT_OFF
+        self._state.device_abandoned = self.exit_code != _ALL_ANSWERED
+        await self.lifespan.shutdown()
+        _log.info("stopped", drained=drained)
 
-    def _leave_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _leave_soon(self) -> None:
         _log.info("draining", seconds=self._settings.drain_timeout_seconds)
-        delay, timeout = self._settings.drain_delay_seconds, self._settings.drain_timeout_seconds
-        loop.call_later(delay, self._leave)
-        # A queue may be longer than the drain: those who wait in it shall have an answer, not a
-        # connection that is cut.
-        loop.call_later(delay + _SHARE_OF_DRAIN * timeout, self._state.scheduler.stop_waiting)
+        self._loop.call_later(self._settings.drain_delay_seconds, self._leave)
 
     def _leave(self) -> None:
+        self.should_exit = True
+
+    def _leave_at_once(self) -> None:
+        _log.warning("interrupted")
+        self._at_once.set()
         self.should_exit = True
 
 

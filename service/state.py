@@ -1,5 +1,6 @@
 """What the running service holds; one object, made by `create_app`, kept on `app.state.rewardd`."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ class AppState:
         draining: True once the process was asked to stop; requests are still answered.
         on_hangup: what SIGHUP calls, in this order, on the event loop.
         num_unanswered: requests that have no reply yet.
+        last_call: set when the port closes; NDJSON streams then end in order.
+        device_abandoned: True once nobody waits any more for what the device is at.
     """
 
     settings: Settings
@@ -43,6 +46,8 @@ class AppState:
     draining: bool = False
     on_hangup: list[Callable[[], None]] = field(default_factory=list)
     num_unanswered: int = 0
+    last_call: asyncio.Event = field(default_factory=asyncio.Event)
+    device_abandoned: bool = False
 
     @property
     def caches_per_key(self) -> bool:

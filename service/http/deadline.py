@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from service.http.peer import peer_of
 from service.problems import Problem
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
@@ -44,7 +45,10 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         ClientDisconnect: the caller is gone; `work` has been cancelled and has ended.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    peer = peer_of(request.scope)
+    # A second request of the connection would keep `receive` from telling of the first one's end.
+    waiting = _disconnected(request) if peer is None else peer.gone.wait()
+    gone: asyncio.Future[Any] = asyncio.ensure_future(waiting)
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():

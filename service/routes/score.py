@@ -24,7 +24,7 @@ from service.http.body import (
     validate_items,
 )
 from service.http.deadline import deadline_of, while_connected
-from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse
+from service.http.ndjson import NDJSON_MEDIA_TYPE, NdjsonResponse, StreamBounds
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, request_body
 from service.http.provenance import answers_from
 from service.problems import Problem, ProblemItem, json_reply, problem_from
@@ -198,7 +198,9 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
     return NdjsonResponse(
         request,
         score_line,
-        max_line_bytes=state.settings.max_body_bytes,
+        StreamBounds(
+            state.settings.max_body_bytes, state.settings.line_timeout_seconds, state.last_call
+        ),
         compressed=compressed,
         first_index=first_index,
     )
@@ -219,7 +221,8 @@ async def _score_line(
             results = await score_items(state, asked, [""], submission, version)
         except Problem as exc:
             # A file has time: its lines wait for room where a lone request would be refused.
-            if exc.code != "overloaded" or state.clock() >= give_up:
+            over = state.clock() >= give_up or state.last_call.is_set()
+            if exc.code != "overloaded" or over:
                 raise
             await asyncio.sleep(_ROOM_POLL_SECONDS)
         else:

@@ -142,7 +142,7 @@ async def test_a_drain_answers_whoever_waits_before_it_ends(tmp_path: Path) -> N
     assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
     for number, reply in enumerate(replies):
         assert reply in refused or reply.json()["rewards"] == [float(number)]
-    assert at.server.drained
+    assert at.server.exit_code == 0
 
 
 async def test_what_is_sent_to_a_dialect_is_bounded_in_bytes(tmp_path: Path) -> None:
