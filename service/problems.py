@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from rm_core import errors
 
@@ -216,13 +217,26 @@ def install_handlers(
         code, detail = _HTTP_PROBLEMS.get(
             exc.status_code, ("http_error", "The request was refused.")
         )
-        problem = Problem(exc.status_code, code, detail, headers=dict(exc.headers or {}))
+        headers = dict(exc.headers or {})
+        if exc.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(request))
+        problem = Problem(exc.status_code, code, detail, headers=headers)
         return answer(request, problem)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(errors.RewardError, on_domain_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path that was asked for answers; the router's own 405 names its first route's."""
+
+    def answers(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return list(filter(answers, _METHODS))
 
 
 def internal_problem() -> Problem:
@@ -240,6 +254,7 @@ _INTERNAL_DETAIL = (
     "Something failed on our side; the request was not at fault. "
     "The log holds the details under this response's X-Request-ID."
 )
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _HTTP_PROBLEMS = {
     404: ("not_found", "There is no such path; GET /openapi.json lists them all."),
     405: ("method_not_allowed", "This path doesn't answer that method; see the Allow header."),

@@ -39,6 +39,7 @@ from service.results import ItemResult
 from service.scoring.score_items import score_items
 from service.settings import DialectName, RewardKind, Settings, model_of_kind, reward_kinds
 from service.state import AppState
+from service.streams.idempotency import given_key
 from service.streams.stream_table import is_name
 from service.versions.version import ModelVersion
 
@@ -92,6 +93,7 @@ async def answer_dialect(
     """
     deadline = deadline_of(request, state.clock)
     options = options_of(request, state)
+    given_key(request)  # one that can't be a key is told of, also where nothing is counted
     raw, body = await _read(request, state.settings, dialects)
     version = state.version
     answers_from(request, version.provenance)

@@ -167,7 +167,7 @@ State = Annotated[AppState, Depends(get_state)]
 )
 async def seed_session(request: Request, state: State) -> Response:
     """An empty object: no session is kept here."""
-    await _body(request, state)
+    validate(SeedBody, await _body(request, state))
     return json_reply({})
 
 

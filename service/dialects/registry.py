@@ -6,7 +6,6 @@ from operator import or_
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import TypeAdapter
 
 from rm_core.errors import ConfigurationError
 from rm_core.types import ModelName
@@ -28,11 +27,12 @@ from service.dialects import (
 )
 from service.dialects.handler import Dialect, answer_dialect
 from service.dialects.reply import WARNINGS_HEADER
-from service.http.openapi import COMMON_PROBLEMS, REFERENCE, TIMEOUT_PARAMETER
+from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, body_schema, problems
 from service.problems import Problem
 from service.settings import RewardKind, Settings, model_of_kind, reward_kinds
 from service.state import AppState, get_state
 from service.streams.idempotency import KEY_HEADER, REPLAYED_HEADER
+from service.streams.stream_table import STREAM_NAME_PATTERN
 
 # Where several share a path the first whose keys a body has answers, else the last.
 DIALECTS: tuple[Dialect, ...] = (
@@ -82,7 +82,7 @@ _PARAMETERS: list[dict[str, Any]] = [
         "name": "stream",
         "in": "query",
         "description": "Whose statistics whiten it, if it is whitened.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": STREAM_NAME_PATTERN},
     },
     {
         "name": "rendered",
@@ -201,7 +201,7 @@ def _mount(
         summary=dialects[-1].summary,
         description=_DESCRIPTION,
         response_model=None,
-        responses={200: _REPLY, **COMMON_PROBLEMS},
+        responses={200: _REPLY, **COMMON_PROBLEMS, **_NO_SUCH_MODEL},
         openapi_extra={
             "parameters": [*(named if "{name}" in path else []), *parameters],
             "requestBody": _body(dialects),
@@ -231,9 +231,12 @@ _REPLY: dict[str, Any] = {
 }
 
 
+_NO_SUCH_MODEL = problems(s404="The address or the body names a model that isn't loaded.")
+
+
 def _body(dialects: Sequence[Dialect]) -> Mapping[str, Any]:
     union = reduce(or_, (dialect.body for dialect in dialects))
-    schema = TypeAdapter(union).json_schema(ref_template=REFERENCE)
+    schema = body_schema(union)
     examples = {dialect.name: {"value": dict(dialect.example)} for dialect in dialects}
     content: dict[str, Any] = {"application/json": {"schema": schema, "examples": examples}}
     if any(dialect.parse is not None for dialect in dialects):  # JSON, and bytes after it

@@ -11,7 +11,7 @@ from service.http.peer import peer_of
 from service.problems import Problem
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
-_MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000
+MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000
 
 T = TypeVar("T")
 
@@ -26,11 +26,11 @@ def deadline_of(request: Request, clock: Callable[[], float]) -> float | None:
     if given is None:
         return None
     value = int(given) if given.isascii() and given.isdigit() and len(given) <= 12 else 0
-    if not 1 <= value <= _MAX_TIMEOUT_MS:
+    if not 1 <= value <= MAX_TIMEOUT_MS:
         raise Problem(
             400,
             "invalid_timeout",
-            f"X-Request-Timeout-Ms must be a whole number from 1 to {_MAX_TIMEOUT_MS}.",
+            f"X-Request-Timeout-Ms must be a whole number from 1 to {MAX_TIMEOUT_MS}.",
         )
     return clock() + value / 1000.0
 

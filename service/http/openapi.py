@@ -1,22 +1,26 @@
 """The OpenAPI document: what handlers that read their own body can't tell FastAPI."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from rm_client.models_problem import ProblemReply
-from service.http.deadline import TIMEOUT_HEADER
+from service.http.deadline import MAX_TIMEOUT_MS, TIMEOUT_HEADER
+from service.problems import PROBLEM_MEDIA_TYPE
 
 REFERENCE = "#/components/schemas/{model}"
 """Where a model's schema stands in the document."""
 
-PROBLEM: dict[str, Any] = {
-    "model": ProblemReply,
-    "content": {"application/problem+json": {}},
+# A reference by hand: FastAPI would validate nothing by the model, document it as application/json,
+# and build it anew for each status of each route, which is most of what making the app takes.
+_PROBLEM: dict[str, Any] = {
+    "content": {
+        PROBLEM_MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model=ProblemReply.__name__)}}
+    }
 }
-"""Documentation of an error reply."""
 
 TIMEOUT_PARAMETER: dict[str, Any] = {
     "name": TIMEOUT_HEADER.title(),
@@ -24,7 +28,7 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
     "required": False,
     "description": "Milliseconds after which the answer is useless; then 504, and work that was "
     "not begun never is.",
-    "schema": {"type": "integer", "minimum": 1},
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
 }
 
 _KEY_SCHEMES: dict[str, Any] = {
@@ -41,7 +45,7 @@ _KEY_SCHEMES: dict[str, Any] = {
 def problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
     """Documentation of error replies, by status ("s422='no item succeeded'")."""
     return {
-        int(status.removeprefix("s")): {**PROBLEM, "description": text}
+        int(status.removeprefix("s")): {**_PROBLEM, "description": text}
         for status, text in descriptions.items()
     }
 
@@ -79,11 +83,18 @@ def request_body(
         examples: by name, each with "summary" and "value".
         more: further media types' documentation.
     """
-    schema = model.model_json_schema(ref_template=REFERENCE)
-    return {
-        "required": True,
-        "content": {"application/json": {"schema": schema, "examples": examples}, **(more or {})},
-    }
+    content = {"application/json": {"schema": body_schema(model), "examples": examples}}
+    return {"required": True, "content": content | (more or {})}
+
+
+@cache
+def _schema(form: Any) -> dict[str, Any]:
+    return TypeAdapter(form).json_schema(ref_template=REFERENCE)
+
+
+def body_schema(form: Any) -> dict[str, Any]:
+    """The JSON schema of a model, or of a union of models: a copy that its caller may change."""
+    return dict(_schema(form))
 
 
 def install_openapi(app: FastAPI, *, key_required: bool) -> None:
@@ -100,9 +111,13 @@ def install_openapi(app: FastAPI, *, key_required: bool) -> None:
             document = generate()
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
+            problem = ProblemReply.model_json_schema(ref_template=REFERENCE, mode="serialization")
+            # Dialects' clients find members of their own in it (RFC 9457, section 3.2).
+            problem["additionalProperties"] = True
+            _take_definitions(schemas, problem)
+            schemas.setdefault(ProblemReply.__name__, problem)
             for schema in _body_schemas(document):
-                for name, definition in schema.pop("$defs", {}).items():
-                    schemas.setdefault(name, definition)
+                _take_definitions(schemas, schema)
             # FastAPI's own idea of a 422, which this service never sends.
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
@@ -113,6 +128,11 @@ def install_openapi(app: FastAPI, *, key_required: bool) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _take_definitions(schemas: dict[str, Any], schema: dict[str, Any]) -> None:
+    for name, definition in schema.pop("$defs", {}).items():
+        schemas.setdefault(name, definition)
 
 
 def _body_schemas(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

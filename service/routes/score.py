@@ -95,13 +95,18 @@ _NDJSON_BODY = {
         "example": '{"prompt": "Is 27 prime?", "response": "No: 27 = 3 × 9."}\n',
     }
 }
+_NDJSON_REPLY = {
+    NDJSON_MEDIA_TYPE: {
+        "schema": {"type": "string", "description": "One result or error a line, in order."}
+    }
+}
 
 
 @router.post(
     ROUTE,
     summary="Score responses",
     response_model=None,
-    responses={200: {"model": ScoreReply}, **COMMON_PROBLEMS},
+    responses={200: {"model": ScoreReply, "content": _NDJSON_REPLY}, **COMMON_PROBLEMS},
     openapi_extra={
         "parameters": [TIMEOUT_PARAMETER],
         "requestBody": request_body(ScoreRequest, _EXAMPLES, more=_NDJSON_BODY),

@@ -35,6 +35,16 @@ def idempotency_key(request: Request, route: str, body: bytes) -> IdempotencyKey
     """The request's key with the digest of what it asks; None if it brings none.
 
     Raises:
+        Problem: as of `given_key`.
+    """
+    key = given_key(request)
+    return None if key is None else IdempotencyKey(key, request_digest(route, body))
+
+
+def given_key(request: Request) -> str | None:
+    """The request's Idempotency-Key as it stands there; None if it brings none.
+
+    Raises:
         Problem: 400, the key is empty, too long or not printable ASCII, or there are several.
     """
     given = request.headers.getlist(KEY_HEADER)
@@ -49,7 +59,7 @@ def idempotency_key(request: Request, route: str, body: bytes) -> IdempotencyKey
             f"{KEY_HEADER} must be one value of 1 to {MAX_KEY_CHARACTERS} printable ASCII "
             "characters, such as a UUID.",
         )
-    return IdempotencyKey(key, request_digest(route, body))
+    return key
 
 
 def request_digest(route: str, body: bytes) -> bytes:

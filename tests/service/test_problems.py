@@ -110,3 +110,13 @@ def test_a_key_that_is_a_text_is_not_repeated():
     value = {"prompt": "p", "response": "r", "a long secret sentence": 1, "x" * 500: 2}
 
     assert found(ResponseItem, value) == [("/x/(unnamed)", "unknown_field")] * 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("OPTIONS", "/streams/run", "DELETE, GET, PUT"), ("GET", "/score", "POST")],
+)
+async def test_a_refused_method_is_told_all_that_its_path_answers(service, method, path, allowed):
+    reply = await service.client.request(method, path)
+
+    assert (reply.status_code, reply.headers["allow"]) == (405, allowed)

@@ -31,6 +31,14 @@ async def test_a_wrong_option_in_the_address_is_told(client, query):
     assert query.partition("=")[0] in reply.json()["detail"]
 
 
+@pytest.mark.parametrize("key", ["", "k" * 256])
+async def test_a_key_that_is_none_is_told_of_where_nothing_is_counted_too(client, key):
+    sample = {"prompt": "p", "response": "r"}
+    reply = await client.post("/rm", json=sample, headers={"Idempotency-Key": key})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_idempotency_key")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'"x"', b"[" * 100_000, b"\xff"])
 async def test_a_body_that_is_no_object_is_refused(client, content):
     for tongue in TONGUES:

@@ -93,3 +93,9 @@ async def test_an_agent_goes_from_session_to_reward(client):
 
     assert (seeded.status_code, seeded.json()) == (200, {})
     assert mode.json() == "stateless"
+
+
+async def test_a_session_is_begun_by_an_object_alone(client):
+    refused = await client.post("/seed_session", json=[None, None])
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
