@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.server_process import server_process
+from tests.server_process import ServerProcess, server_process
 
 
 @contextmanager
@@ -25,14 +25,26 @@ def real_server(
     """A `rewardd serve` process on a free port; gives its address."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("REWARDD_")}
     environment = {**inherited, "REWARDD_TORCH_THREADS": "1", **environment}
-    with server_process(
-        directory, "rewardd", "serve", *flags, environment=environment, python=python
-    ) as server:
-        give_up = time.monotonic() + 120
-        while httpx.get(f"{server.url}/health/ready").status_code != 200:
-            assert time.monotonic() < give_up, f"not ready in time:\n{server.log.read_text()}"
-            time.sleep(0.05)
-        yield server.url
+    command = ("rewardd", "serve", *flags)
+    with server_process(directory, *command, environment=environment, python=python) as server:
+        yield _ready(server)
+
+
+@contextmanager
+def modelless_server(directory: Path, **environment: str) -> Iterator[str]:
+    """The same service around a scorer without models, which starts in a third of the time."""
+    variables = {**os.environ, **environment}
+    command = "tests.integration.fake_server"
+    with server_process(directory, command, environment=variables) as server:
+        yield _ready(server)
+
+
+def _ready(server: ServerProcess) -> str:
+    give_up = time.monotonic() + 120
+    while httpx.get(f"{server.url}/health/ready").status_code != 200:
+        assert time.monotonic() < give_up, f"not ready in time:\n{server.log.read_text()}"
+        time.sleep(0.05)
+    return server.url
 
 
 @dataclass(frozen=True)

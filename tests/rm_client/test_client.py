@@ -35,7 +35,7 @@ from tests.rm_client.examples import ITEM, scored
 from tests.rm_client.servers import (
     Seen,
     hang,
-    real_server,
+    modelless_server,
     reply,
     scripted_server,
 )
@@ -200,11 +200,8 @@ def test_a_stream_of_items_is_read_no_further_than_what_is_under_way() -> None:
         results.close()
 
 
-def test_a_key_opens_a_guarded_server(
-    ask: Ask, checkpoints: dict[str, Path], tmp_path: Path
-) -> None:
-    flags = ("--helpfulness-model", str(checkpoints["helpfulness"]))
-    with real_server(tmp_path, *flags, REWARDD_API_KEYS='["right"]') as url:
+def test_a_key_opens_a_guarded_server(ask: Ask, tmp_path: Path) -> None:
+    with modelless_server(tmp_path, REWARDD_API_KEYS='["right"]') as url:
         assert ask(url, "score", [ITEM], api_key="right").items
         assert ask(url, "ready") is True
         for options in ({}, {"api_key": "wrong"}):

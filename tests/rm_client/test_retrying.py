@@ -24,7 +24,7 @@ from tests.rm_client.servers import (
     drop,
     forward,
     hang,
-    real_server,
+    modelless_server,
     reply,
     scripted_server,
     trickle,
@@ -131,12 +131,11 @@ def test_a_reply_that_is_lost_after_the_commit_counts_once(ask: Ask, server_url:
 
 
 def test_a_server_killed_after_its_commit_and_started_anew_counts_once(
-    ask: Ask, checkpoints: dict[str, Path], tmp_path: Path
+    ask: Ask, tmp_path: Path
 ) -> None:
-    flags = ("--helpfulness-model", str(checkpoints["helpfulness"]))
     items = [{**ITEM, "response": f"answer {number}"} for number in range(5)]
     with ExitStack() as first, ExitStack() as second:
-        url = first.enter_context(real_server(tmp_path, *flags))
+        url = first.enter_context(modelless_server(tmp_path))
 
         def commit_and_die(handler: Any, seen: Seen) -> None:
             forward(url, lose_reply=True)(handler, seen)
@@ -144,7 +143,7 @@ def test_a_server_killed_after_its_commit_and_started_anew_counts_once(
 
         def refuse_then_return(handler: Any, seen: Seen) -> None:
             (tmp_path / "port").unlink()
-            revived = second.enter_context(real_server(tmp_path, *flags))
+            revived = second.enter_context(modelless_server(tmp_path))
             forward(revived, lose_reply=False)(handler, seen)
 
         with scripted_server(commit_and_die, drop, refuse_then_return) as server:
