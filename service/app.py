@@ -118,6 +118,8 @@ def create_app(
     )
     app.state.rewardd = state
     for scope, routers in _ROUTERS.items():
+        if scope == "metrics" and settings.metrics_port is not None:
+            continue  # see create_metrics_app
         for router in routers:
             _mount(app, scope, router)
     _mount(app, "score", registry.dialect_router(settings))
@@ -132,6 +134,22 @@ def create_app(
     app.add_middleware(RequestContext, state=state)
     # The outermost: it signs the request's id and what the last safety net says.
     app.add_middleware(Provenance, current=lambda: state.version.provenance, secret=secret)
+    return app
+
+
+def create_metrics_app(state: AppState) -> FastAPI:
+    """The app of `metrics_port`: /metrics, to the keys that the service accepts for it.
+
+    Args:
+        state: of the service.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.rewardd = state
+    for router in _ROUTERS["metrics"]:
+        _mount(app, "metrics", router)
+    install_handlers(app)
+    app.add_middleware(RequireKey, state=state)
+    app.add_middleware(RequestContext, state=state)
     return app
 
 

@@ -6,6 +6,7 @@ the serving extra.
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -98,6 +99,7 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
 ) -> None:
     """Serve rewards over HTTP; every setting also has its environment variable, REWARDD_NAME."""
     from service.observability.logs import configure_logging
+    from service.observability.printed import prints_logged
     from service.settings import Settings
 
     try:
@@ -116,7 +118,8 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
             log_level=log_level,
         )
         configure_logging(settings.log_level)
-        code = run(settings)
+        with prints_logged() if settings.log_prints else nullcontext():
+            code = run(settings)
     except RewardError as exc:
         configure_logging("error")  # wrong settings say nothing of a level
         tell_failure(str(exc))
@@ -151,11 +154,12 @@ def run(settings: "Settings") -> int:
     """
     import structlog
 
-    from service.preflight import bound_sockets, check_settings
+    from service.preflight import bound_metrics_sockets, bound_sockets, check_settings
 
     # torch takes seconds to import and models minutes to load; what is wrong is told before.
     check_settings(settings)
     sockets = bound_sockets(settings.host, settings.port)
+    metrics_sockets = bound_metrics_sockets(settings)
 
     import torch
 
@@ -192,6 +196,8 @@ def run(settings: "Settings") -> int:
         for note in model["notes"]:
             log.warning("checkpoint", role=role, note=note)
     try:
-        return serve_scorer(settings, engine, sockets=sockets, watch=watch)
+        return serve_scorer(
+            settings, engine, sockets=sockets, metrics_sockets=metrics_sockets, watch=watch
+        )
     finally:
         engine.close()

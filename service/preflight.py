@@ -76,6 +76,23 @@ def bound_sockets(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def bound_metrics_sockets(settings: Settings) -> list[socket.socket] | None:
+    """Sockets on the metrics' own port, held but not listening; None if it has none.
+
+    Raises:
+        ConfigurationError: the address is not this machine's, or the port is not to be had.
+    """
+    if settings.metrics_port is None:
+        return None
+    try:
+        return bound_sockets(settings.metrics_host or settings.host, settings.metrics_port)
+    except ConfigurationError as error:
+        told = str(error).replace("--port", "REWARDD_METRICS_PORT")
+        raise ConfigurationError(
+            f"metrics_port: {told.replace('--host', 'REWARDD_METRICS_HOST')}"
+        ) from error
+
+
 def _bound(family: int, kind: int, protocol: int, address: object) -> socket.socket:
     held = socket.socket(family, kind, protocol)
     try:

@@ -20,9 +20,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from rm_core.types import Scorer
-from service.app import create_app, engine_watch
+from service.app import create_app, create_metrics_app, engine_watch
 from service.edge.drain import Connection, Drain
 from service.edge.hang_ups import HangUps, WatchedConnection
+from service.metrics_server import serving_metrics
 from service.settings import Settings
 from service.state import AppState
 from service.watchdog.engine_watch import EngineWatch
@@ -42,6 +43,7 @@ def serve(
     scorer: Scorer,
     *,
     sockets: list[socket.socket] | None = None,
+    metrics_sockets: list[socket.socket] | None = None,
     watch: EngineWatch | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT.
@@ -50,6 +52,7 @@ def serve(
         settings: frozen settings.
         scorer: the loaded models.
         sockets: bound to the settings' address; None binds it now.
+        metrics_sockets: the same for the metrics' own port, if the settings have one.
         watch: of the engine's calls, with what it has learned of their times.
 
     Returns:
@@ -62,6 +65,7 @@ def serve(
         watch.watchdog.start()
     app = create_app(settings, scorer, watch=watch)
     server = DrainingServer(server_config(app, settings), settings, app.state.rewardd)
+    server.metrics_sockets = metrics_sockets
     try:
         server.run(sockets)
     except SystemExit:  # uvicorn's way to say that it could not start
@@ -125,6 +129,19 @@ class DrainingServer(uvicorn.Server):
         self._state = state
         self._at_once = asyncio.Event()
         self.exit_code = _ALL_ANSWERED
+        self.metrics_sockets: list[socket.socket] | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, and /metrics on its own port beside it if the settings have one."""
+        settings = self._settings
+        if settings.metrics_port is None:
+            await super().serve(sockets)
+            return
+        address = (settings.metrics_host or settings.host, settings.metrics_port)
+        config = server_config(create_metrics_app(self._state), settings)
+        bound = self.metrics_sockets or [socket.create_server(address)]
+        async with serving_metrics(config, bound):
+            await super().serve(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

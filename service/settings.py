@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsError
 
 from rm_client.models_base import MAX_STOPS, StopToken
 from rm_core.errors import ConfigurationError
 from rm_core.types import ModelName
+from service.access_settings import AccessSettings
 from service.connection_settings import ConnectionSettings, Seconds
 from service.engine_settings import EngineSettings
 from service.named_models import beside
@@ -70,7 +71,7 @@ def model_of_kind(kind: RewardKind) -> ModelName | None:
     return None if name in {"selected", "whitened"} else name
 
 
-class Settings(ConnectionSettings, EngineSettings, WatchdogSettings):
+class Settings(AccessSettings, ConnectionSettings, EngineSettings, WatchdogSettings):
     """The service's settings; frozen once loaded."""
 
     tau: float | None = Field(
@@ -95,22 +96,6 @@ class Settings(ConnectionSettings, EngineSettings, WatchdogSettings):
         default=Path("rewardd-state"),
         description="Where the streams' statistics live, in a directory that git ignores; a local "
         "disk, since SQLite's write-ahead log is unsafe on network file systems.",
-    )
-    api_keys: tuple[SecretStr, ...] = Field(
-        default=(),
-        description="Keys that callers may present (Authorization: Bearer, X-API-Key, or the "
-        "password of HTTP Basic), for every scope; none: open to whoever reaches the port.",
-    )
-    api_keys_file: Path | None = Field(
-        default=None,
-        description="The same from a file, one a line as KEY [scopes=score,admin,metrics] "
-        "[name=NAME]: keeps them out of the environment, and is read again when it changes.",
-    )
-
-    cache_per_key: bool | None = Field(
-        default=None,
-        description="Keep the engine's caches apart by API key, as the speed of an answer tells "
-        "that somebody scored the text before; by default where there is more than one key.",
     )
     max_items: int = Field(
         default=1024,
@@ -217,6 +202,11 @@ class Settings(ConnectionSettings, EngineSettings, WatchdogSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least grave event to log."
+    )
+    log_prints: bool = Field(
+        default=True,
+        description="Make events of what libraries print where the log is JSON; false leaves it on "
+        "standard output and error as it is, with the last words of C code that crashes.",
     )
 
     disabled_dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(

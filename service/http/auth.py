@@ -41,8 +41,8 @@ class RequireKey:
         self,
         app: ASGIApp,
         state: AppState,
-        open_operations: Collection[tuple[str, str]],
-        members: Callable[[str, Problem], Mapping[str, Any]],
+        open_operations: Collection[tuple[str, str]] = (),
+        members: Callable[[str, Problem], Mapping[str, Any]] = lambda *_: {},
     ) -> None:
         self._app = app
         self._state = state

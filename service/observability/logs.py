@@ -3,11 +3,14 @@
 What can't be printed is escaped in both, so that no caller can forge a line or move a cursor.
 """
 
+import contextlib
+import json
 import logging
+import math
 import sys
 import threading
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -34,14 +37,14 @@ def configure_logging(level: Level) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _drop_exception_text,
-                line_for_people if for_people else structlog.processors.JSONRenderer(),
+                line_for_people if for_people else structlog.processors.JSONRenderer(_json),
             ],
         )
     )
@@ -55,6 +58,24 @@ def configure_logging(level: Level) -> None:
     if not for_people:
         sys.excepthook = _log_crash
         threading.excepthook = _log_crash_of_thread
+        sys.unraisablehook = _log_unraisable
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines; one that can't be made is told by another, not by a traceback on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's own name)
+        """Say which logger's line was lost, and why; its values may be anybody's text."""
+        error = sys.exc_info()[1]
+        line = {
+            "event": "log_line_lost",
+            "level": "error",
+            "logger": record.name,
+            "error": type(error).__name__,
+        }
+        with contextlib.suppress(OSError, ValueError):  # nobody reads the log any more
+            self.stream.write(json.dumps(line) + self.terminator)
+            self.flush()
 
 
 def quiet_libraries() -> None:
@@ -108,6 +129,34 @@ def _log_crash(kind: type[BaseException], error: BaseException, _: TracebackType
 def _log_crash_of_thread(found: threading.ExceptHookArgs) -> None:
     if found.exc_value is not None:
         _log_crash(found.exc_type, found.exc_value, None)
+
+
+def _log_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    # As in a destructor; the object that it came from may hold a text.
+    if found.exc_value is not None:
+        structlog.get_logger(__name__).error(
+            "error_ignored", error=found.exc_type.__name__, where=where(found.exc_value)
+        )
+
+
+def _json(event: structlog.typing.EventDict, **options: Any) -> str:
+    """The event as strict JSON in ASCII: what is no finite number is written in words."""
+    try:
+        return json.dumps(event, allow_nan=False, **options)
+    except ValueError:
+        pass
+    try:
+        return json.dumps(_finite(event), allow_nan=False, **options)
+    except RecursionError:  # which logging lets through
+        raise ValueError("a value holds itself") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def where(error: BaseException) -> list[str]:

@@ -1,13 +1,23 @@
 """The end of a process in which no Python runs any more."""
 
 import faulthandler
+import sys
 import time
 from collections.abc import Callable
 
 GRACE_SECONDS = 5.0
 """How much later than the watchdog's own end; where Python runs, the orderly one comes first."""
 
-STDERR = 2
+
+def stderr_descriptor() -> int:
+    """Where what is written is seen at once: descriptor 2 may be a pipe that Python has to empty.
+
+    See `service.observability.printed`, whose `sys.stderr` names the descriptor behind the pipe.
+    """
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return 2
 
 
 class LastResort:
@@ -40,4 +50,6 @@ class LastResort:
 
     def _set(self, ends_at: float) -> None:
         self._ends_at = ends_at
-        faulthandler.dump_traceback_later(ends_at - self._clock(), exit=True, file=STDERR)
+        faulthandler.dump_traceback_later(
+            ends_at - self._clock(), exit=True, file=stderr_descriptor()
+        )

@@ -8,9 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from rm_core.types import EncodedItem, ItemRewards
 from service.observability.logs import configure_logging
+from service.observability.printed import prints_logged
 from service.server import serve
 from service.settings import Settings
 from tests.fakes import FakeScorer
@@ -27,4 +29,6 @@ class SlowScorer(FakeScorer):
 if __name__ == "__main__":
     settings = Settings.load()
     configure_logging(settings.log_level)
-    sys.exit(serve(settings, SlowScorer()))
+    with prints_logged() if settings.log_prints else nullcontext():
+        code = serve(settings, SlowScorer())
+    sys.exit(code)

@@ -21,9 +21,12 @@ from tests.server_process import server_process
 def test_every_line_of_a_servers_output_is_json_where_nobody_looks(tmp_path: Path) -> None:
     checkpoint = save_checkpoint(tmp_path / "model", "llama", tokenizer=make_tokenizer())
     # Warnings shown and bars wanted: all that libraries could write past the log.
-    given = {**os.environ, "PYTHONWARNINGS": "always", "TRANSFORMERS_VERBOSITY": "info"}
+    online = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    given = {**online, "PYTHONWARNINGS": "always", "TRANSFORMERS_VERBOSITY": "info"}
+    calls = tmp_path / "calls"  # to other machines: nobody is asked for a local checkpoint
     command = ("rewardd", "serve", "--helpfulness-model", str(checkpoint))
-    with server_process(tmp_path, *command, environment=given) as server:
+    audited = ("tests.chaos.audited", str(calls), *command)
+    with server_process(tmp_path, *audited, environment=given) as server:
         item = {"prompt": "p", "response": "r", "is_safety": True}
         assert httpx.post(f"{server.url}/score", json=item).status_code == 200
         assert httpx.post(f"{server.url}/score", content=b"{").status_code >= 400
@@ -32,6 +35,7 @@ def test_every_line_of_a_servers_output_is_json_where_nobody_looks(tmp_path: Pat
 
     events = [json.loads(line) for line in server.log.read_text().splitlines()]
 
+    assert calls.read_text() == ""
     names = [event["event"] for event in events]
     assert {"loading", "loaded", "listening", "request", "stopped"} <= set(names)
     (listening,) = (event for event in events if event["event"] == "listening")

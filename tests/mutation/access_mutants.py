@@ -11,6 +11,9 @@ KEYS_FILE = target(f"{ACCESS}/keys_file.py", f"{TEST_ACCESS}/test_keys_file.py")
 ROTATION = target(f"{ACCESS}/rotation.py", f"{TEST_ACCESS}/test_rotation.py")
 APP = target("service/app.py", "tests/service/http/test_auth.py")
 
+LOGS = target("service/observability/logs.py", "tests/service/observability/test_logs.py")
+PRINTED = target("service/observability/printed.py", "tests/service/observability/test_printed.py")
+
 ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     GUARD: [
         (
@@ -52,5 +55,18 @@ ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ],
     APP: [
         (""""admin": (streams.changes,),""", """"score": (streams.changes,),"""),
+    ],
+    LOGS: [
+        (
+            "allow_nan=False, **options)\n    except ValueError:\n        pass",
+            "**options)\n    except ValueError:\n        pass",
+        ),
+        ("except RecursionError:", "except KeyError:"),
+    ],
+    PRINTED: [
+        ("return self._named", "return super().fileno()"),
+        ("shown[-MAX_LINE_BYTES:]", "shown"),
+        ("""line.rstrip(b"\\r").rpartition(b"\\r")[2]""", "line"),
+        ("os.dup2(writing, descriptor)", "pass"),
     ],
 }

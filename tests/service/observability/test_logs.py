@@ -126,3 +126,32 @@ def test_where_names_the_frames():
         json.loads("{")
 
     assert where(caught.value)[-1].startswith("json.decoder:raw_decode:")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.5, {"x": -float("inf")}]])
+def test_what_json_has_no_number_for_is_written_in_words(capsys, value):
+    configure_logging("info")
+    structlog.get_logger("x").info("event", value=value, other=1)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    event = json.loads(capsys.readouterr().err, parse_constant=refuse)
+    assert event["other"] == 1
+
+
+def test_a_line_that_cannot_be_made_is_told_without_what_it_should_have_held(capsys):
+    configure_logging("info")
+    circular: list = ["a private text"]
+    circular.append(circular)
+    logging.getLogger("library").warning("%d", "a private text")
+    structlog.get_logger("x").warning("event", value=circular)
+
+    first, second = events(capsys)
+    assert first == {
+        "event": "log_line_lost",
+        "level": "error",
+        "logger": "library",
+        "error": "TypeError",
+    }
+    assert second["event"] == "log_line_lost"
