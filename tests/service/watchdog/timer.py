@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from service.watchdog.last_resort import stderr_descriptor
+
 
 class Timer:
     """faulthandler's, of which only what it is told is kept."""
@@ -15,7 +17,7 @@ class Timer:
         monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", self._cancel)
 
     def _later(self, seconds: float, **options: Any) -> None:
-        assert options == {"exit": True, "file": 2}
+        assert options == {"exit": True, "file": stderr_descriptor()}
         self.set.append(seconds)
 
     def _cancel(self) -> None:
