@@ -131,18 +131,6 @@ class DrainingServer(uvicorn.Server):
         self.exit_code = _ALL_ANSWERED
         self.metrics_sockets: list[socket.socket] | None = None
 
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, and /metrics on its own port beside it if the settings have one."""
-        settings = self._settings
-        if settings.metrics_port is None:
-            await super().serve(sockets)
-            return
-        address = (settings.metrics_host or settings.host, settings.metrics_port)
-        config = server_config(create_metrics_app(self._state), settings)
-        bound = self.metrics_sockets or [socket.create_server(address)]
-        async with serving_metrics(config, bound):
-            await super().serve(sockets)
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals while serving; uvicorn's own way ends the process by the signal."""
@@ -170,7 +158,19 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal, and until what was accepted is answered."""
         self._loop = asyncio.get_running_loop()  # which signals need from the first moment on
-        await super().serve(sockets)
+        async with self._metrics_beside():
+            await super().serve(sockets)
+
+    def _metrics_beside(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """/metrics on its own port, if the settings have one."""
+        settings = self._settings
+        if settings.metrics_port is None:
+            return contextlib.nullcontext()
+        address = (settings.metrics_host or settings.host, settings.metrics_port)
+        return serving_metrics(
+            server_config(create_metrics_app(self._state), settings),
+            self.metrics_sockets or [socket.create_server(address)],
+        )
 
     def _handle_hangup(self, *_: object) -> None:
         """Have files read again that may have changed."""
