@@ -6,7 +6,8 @@ RewardError
 ├─ InputError            one item's text or numbers can't be used (`field` says which part)
 │  ├─ EmptyText          nothing to score
 │  ├─ InvalidMessages    not a chat that ends with an assistant turn
-│  │  └─ NoChatTemplate  a chat for a model that reads texts alone
+│  │  ├─ NoChatTemplate  a chat for a model that reads texts alone
+│  │  └─ TemplateOverBounds  the chat template takes too long for it, or makes too long a text
 │  ├─ InputTooLong       more tokens than the model reads
 │  │  └─ ResponseNotFound   and it is not known where the prompt ends, which would be cut
 │  ├─ DetailUnavailable  rewards of tokens or steps, which this model or this text can't give
@@ -19,6 +20,7 @@ RewardError
 │  ├─ WrongNumLabels     not a scalar head
 │  ├─ MissingHead        the weights hold no trained head
 │  ├─ UnaccountedWeights  tensors that the model lacks, or has no place for
+│  ├─ UnsoundModel       a head of zeros or NaN, a template that leaves the text out
 │  ├─ UnsupportedModel   no way of running it gives the rewards of each text alone
 │  ├─ DigestMismatch     a file differs from the manifest
 │  ├─ WrongRole          a safety model where helpfulness was asked for, or the reverse
@@ -72,6 +74,10 @@ class NoChatTemplate(InvalidMessages):
     """Raised when messages come for a model that has no chat template, whatever they say."""
 
     code: ClassVar[str] = "no_chat_template"
+
+
+class TemplateOverBounds(InvalidMessages):
+    """Raised when a chat template takes too long for messages, or makes too long a text of them."""
 
 
 class InputTooLong(InputError):
@@ -151,6 +157,12 @@ class UnsupportedModel(CheckpointError):
     """Raised when no way of running a model gives each text the reward that it has alone."""
 
     code: ClassVar[str] = "unsupported_model"
+
+
+class UnsoundModel(CheckpointError):
+    """Raised when a model loads and its rewards are no numbers, all alike, or not its maker's."""
+
+    code: ClassVar[str] = "unsound_model"
 
 
 class DigestMismatch(CheckpointError):

@@ -16,9 +16,12 @@ from transformers import logging as transformers_logging
 
 from rm_core.checkpoint.files import refuse_tokenizer_code
 from rm_core.checkpoint.json_files import in_short, read_object
-from rm_core.errors import CheckpointError
+from rm_core.errors import CheckpointError, TemplateOverBounds
+from rm_core.text.template_bounds import bound_templates
 
 DEFAULT_TEMPLATE = "default"
+MAX_TEMPLATE_CHARACTERS = 1_000_000
+"""The longest that are published have 30,000."""
 PROCESSOR_FILES = ("chat_template.json", "processor_config.json", "preprocessor_config.json")
 """Where processors of several modalities keep a template that their tokenizer may lack."""
 
@@ -40,6 +43,7 @@ def load_tokenizer(name: str, directory: Path) -> Any:
             or it has chat templates and none of them is the default one.
     """
     refuse_tokenizer_code(directory)
+    bound_templates()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it tries in vain, it says at length
     try:
@@ -58,9 +62,14 @@ def load_tokenizer(name: str, directory: Path) -> Any:
 
 
 def _refuse_broken(name: str, tokenizer: Any) -> None:
-    """Refuse a chat template that can't be compiled: every request would fail by it."""
+    """Refuse a chat template that is no Jinja, or has no end: every request would fail."""
     try:
         tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    except TemplateOverBounds as error:
+        raise CheckpointError(
+            f"{name}: {error}, and they are one short question; mend chat_template.jinja, or fetch "
+            "the tokenizer's files again from whom you trust"
+        ) from error
     except Exception as error:  # a template may refuse this chat and render others
         if type(error).__name__ == "TemplateSyntaxError":
             raise CheckpointError(
@@ -95,6 +104,11 @@ def _template_of(name: str, directory: Path, own: Any) -> str | None:
         raise CheckpointError(
             f"{name} has a chat template that is a {type(template).__name__} and no text; save it "
             "as chat_template.jinja"
+        )
+    if template is not None and len(template) > MAX_TEMPLATE_CHARACTERS:
+        raise CheckpointError(
+            f"{name} has a chat template of {len(template)} characters, and rewardd reads up to "
+            f"{MAX_TEMPLATE_CHARACTERS}; fetch chat_template.jinja again"
         )
     return template
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rm_core.errors import ConfigurationError, InvalidMessages
+from rm_core.errors import ConfigurationError, InvalidMessages, TemplateOverBounds
 from rm_core.types import Message
 
 CLOCK = "strftime_now"
@@ -107,10 +107,12 @@ class ChatTemplate:
         """Messages as one text, without a generation prompt.
 
         Raises:
-            InvalidMessages: the template refuses them.
+            InvalidMessages: the template refuses them, or goes beyond its bounds.
         """
         try:
             return self._apply(messages, self._stopped)
+        except TemplateOverBounds as error:
+            raise TemplateOverBounds(str(error), field="prompt") from None
         except Exception as error:
             said = own_words(self._source, error) or type(error).__name__
             raise InvalidMessages(
