@@ -7,33 +7,31 @@ the other's. This module is where peft's errors become ours.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rm_core.checkpoint.asked_code import refuse_code
 from rm_core.checkpoint.files import (
     ADAPTER_CONFIG,
     inspect_files,
-    refuse_code,
     refuse_pickled,
     refuse_tokenizer_code,
     resolve_directory,
+    verify_held,
     weights_digest,
 )
 from rm_core.checkpoint.heads import give_bias
+from rm_core.checkpoint.held_files import HeldFiles
 from rm_core.checkpoint.json_files import in_short, read_object
-from rm_core.checkpoint.manifest import (
-    RewardModelManifest,
-    file_digest,
-    read_manifest,
-    verify_files,
-)
+from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest
+from rm_core.checkpoint.own_memory import let_go_of_files
 from rm_core.checkpoint.shared_trunks import on_same_tensors
 from rm_core.checkpoint.stored_heads import heads_of
-from rm_core.checkpoint.weights import Stored, stored_tensors
+from rm_core.checkpoint.weights import Stored, stored_tensors, weight_files
 from rm_core.errors import (
     CheckpointError,
     CheckpointNotFound,
@@ -47,7 +45,6 @@ from rm_core.errors import (
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 """What peft puts before the name that a tensor has in the base."""
-
 HEAD = f"{PREFIX}score.weight"
 HEAD_BIAS = f"{PREFIX}score.bias"
 ADAPTER_NAME = "default"
@@ -94,6 +91,10 @@ KEEPS_BASE = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base as it was; the others (PiSSA, OLoRA …) change its weights."""
 
 
+Hold = Callable[[Path, Sequence[Path]], HeldFiles]
+"""Opens a checkpoint's files: its directory, and which of them hold its weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """An adapter directory that was inspected and may be loaded.
@@ -125,20 +126,25 @@ class Base:
 
     Attributes:
         name: as the adapter gives it.
-        directory: where it is.
+        files: that it has, held open.
         config: the content of its config.json.
         digest: sha256 of its weights, hex.
     """
 
     name: str
-    directory: Path
+    files: HeldFiles
     config: dict[str, Any]
     digest: str
 
     @property
     def identity(self) -> tuple[str, str]:
         """Equal for directories of equal weights and configuration."""
-        return self.digest, file_digest(self.directory / "config.json")
+        return self.digest, self.files.digest_of(self.directory / "config.json")
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are loaded from."""
+        return self.files.path
 
 
 class SharedBases:
@@ -197,12 +203,13 @@ def inspect_adapter(directory: Path) -> Adapter:
     return Adapter(directory, base, revision, options, has_bias)
 
 
-def inspect_base(adapter: Adapter, manifest: RewardModelManifest | None) -> Base:
+def inspect_base(adapter: Adapter, manifest: RewardModelManifest | None, hold: Hold) -> Base:
     """Find and look at the base of an adapter, with every check that a checkpoint gets.
 
     Args:
         adapter: whose base it is.
         manifest: the adapter's reward_model.json; where that tells the base's digest, it must hold.
+        hold: opens the files of its directory.
 
     Raises:
         CheckpointError: one subclass for each way that the base can be wrong.
@@ -214,10 +221,13 @@ def inspect_base(adapter: Adapter, manifest: RewardModelManifest | None) -> Base
             f"{adapter.directory} is an adapter, and its base is not to be had: {error}; set "
             f"base_model_name_or_path in its {ADAPTER_CONFIG} to where the base is"
         ) from error
-    base = Base(adapter.base, directory, inspect_files(directory), weights_digest(directory))
-    own_manifest = read_manifest(directory)
+    inspect_files(directory)
+    files = hold(directory, weight_files(directory))
+    own_manifest = read_manifest(files.path)
     if own_manifest is not None:
-        verify_files(directory, own_manifest)
+        verify_held(files, own_manifest)
+    digest = weights_digest(files.path, files.digest_of)
+    base = Base(adapter.base, files, inspect_files(files.path), digest)
     expected = None if manifest is None else manifest.base_model.get("weights_sha256")
     if expected is not None and expected != base.digest:
         raise DigestMismatch(
@@ -227,11 +237,11 @@ def inspect_base(adapter: Adapter, manifest: RewardModelManifest | None) -> Base
     return base
 
 
-def adapter_digest(adapter: Adapter, base: Base) -> str:
+def adapter_digest(files: HeldFiles, base: Base) -> str:
     """One sha256 over the adapter's weights and settings and its base's weights, hex."""
     parts = (
-        weights_digest(adapter.directory),
-        file_digest(adapter.directory / ADAPTER_CONFIG),
+        weights_digest(files.path, files.digest_of),
+        files.digest_of(files.path / ADAPTER_CONFIG),
         base.digest,
     )
     return hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -283,6 +293,7 @@ def attach(adapter: Adapter, model: Any) -> Any:
             f"{adapter.directory} and {adapter.base} don't fit: {', '.join(wrong[:5])} is in only "
             "one of them"
         )
+    let_go_of_files(wrapped)
     model = wrapped.get_base_model()
     model.score = model.score.modules_to_save[ADAPTER_NAME]
     return model.requires_grad_(False).eval()

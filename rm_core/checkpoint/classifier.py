@@ -23,6 +23,7 @@ from rm_core.checkpoint.heads import (
     give_bias,
     read_head_bias,
 )
+from rm_core.checkpoint.held_files import HeldFiles
 from rm_core.checkpoint.labels import keep_label, label_index, label_names
 from rm_core.checkpoint.shared_trunks import SharedTrunks, TrunkFiles, on_same_tensors
 from rm_core.checkpoint.source import ModelSource
@@ -82,6 +83,7 @@ def load_classifier(
     device: torch.device | str = "cpu",
     labels: Sequence[str] = (),
     trunks: Trunks | None = None,
+    files: HeldFiles | None = None,
 ) -> Classifier:
     """A full checkpoint's model with the head that its files hold, linear or with hidden layers.
 
@@ -93,6 +95,8 @@ def load_classifier(
         device: where the weights go.
         labels: what the manifest calls the labels, in order; none: as config.json does.
         trunks: where other checkpoints' trunks are looked for; None: nothing is shared.
+        files: what holds the directory's files open, which shared trunks may be asked later; None:
+            nobody.
 
     Raises:
         MissingHead: there is no reward head where transformers looks for it.
@@ -119,8 +123,8 @@ def load_classifier(
         model, loading = load()
     else:
         read_as = (dtype, torch.device(device), source.layer, count)
-        files = TrunkFiles(_without_score(stored), config, read_as)
-        model, loading = trunks.take(files, load)
+        trunk = TrunkFiles(_without_score(stored), config, read_as, files)
+        model, loading = trunks.take(trunk, load)
         model, loading = _with_own_score(model, loading, stored, dtype)
     missing, placed = loading.missing, set[str]()
     if deep is not None:
@@ -211,6 +215,28 @@ def check_architecture(
         raise MissingHead(
             f"{name} is {kind}, not a sequence classification model, so transformers loads it "
             f"without a reward head; {way_on(name, directory, stored, known=VALUE_HEADS)}"
+        )
+
+
+def check_base_architecture(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a base of adapters that is neither a language model nor a reward model.
+
+    Raises:
+        MissingHead: it is neither.
+        WrongNumLabels: it is a classifier of more than one label.
+    """
+    architectures = architectures_of(name, config)
+    if any(own.endswith(("ForCausalLM", "LMHeadModel")) for own in architectures):
+        return
+    if not any(own.endswith(CLASSIFIES) for own in architectures):
+        raise MissingHead(
+            f"{name} is {', '.join(architectures) or 'of no named architecture'}, neither a "
+            "causal language model nor a sequence classifier; an adapter is served on one of these"
+        )
+    count = num_labels_of(name, config)
+    if count != 1:
+        raise WrongNumLabels(
+            f"{name} has {count} labels; a reward model has exactly 1 (num_labels: 1)"
         )
 
 

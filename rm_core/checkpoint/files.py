@@ -8,8 +8,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from rm_core.checkpoint.asked_code import refuse_code
+from rm_core.checkpoint.held_files import DigestOf, HeldFiles
 from rm_core.checkpoint.json_files import read_object
-from rm_core.checkpoint.manifest import file_digest
+from rm_core.checkpoint.manifest import (
+    MANIFEST_NAME,
+    RewardModelManifest,
+    file_digest,
+    verify_files,
+)
 from rm_core.checkpoint.weights import weight_files
 from rm_core.errors import CheckpointError, CheckpointNotFound, UnsafeCheckpoint
 
@@ -17,7 +24,6 @@ ALLOWED_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What a hub download may bring: weights, configuration, tokenizer; never code or pickles."""
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.gguf")
-FORBIDDEN_CONFIG_KEYS = ("auto_map", "trust_remote_code", "custom_pipelines")
 QUANTISERS = {
     "bitsandbytes": "bitsandbytes",
     "load_in_4bit": "bitsandbytes",
@@ -95,6 +101,11 @@ def inspect_files(directory: Path) -> dict[str, Any]:
     config = read_object(path)
     refuse_code(path, config)
     refuse_tokenizer_code(directory)
+    if config.get("configuration_files"):
+        raise CheckpointError(
+            f"{path} names configurations for other releases of transformers "
+            "(configuration_files), and rewardd reads config.json alone; remove the key"
+        )
     if config.get("transformers_weights"):
         raise CheckpointError(
             f"{path} names a weight file of its own (transformers_weights); call that file "
@@ -124,37 +135,22 @@ def refuse_pickled(directory: Path) -> None:
 
 
 def refuse_tokenizer_code(directory: Path) -> None:
-    """Refuse a tokenizer whose configuration asks for code.
+    """Refuse a tokenizer whose configuration asks for code, or for files of another directory.
 
     Raises:
         UnsafeCheckpoint: it does.
     """
     path = directory / "tokenizer_config.json"
-    if path.is_file():
-        refuse_code(path, read_object(path))
-
-
-def refuse_code(path: Path, config: dict[str, Any]) -> None:
-    """Refuse a configuration that asks for code of the checkpoint's own.
-
-    Args:
-        path: of the file, for the message.
-        config: its content.
-
-    Raises:
-        UnsafeCheckpoint: it does.
-    """
-    asked = [key for key in FORBIDDEN_CONFIG_KEYS if config.get(key)]
-    # A slash names a kernel repository on the hub, whose code would run (CVE-2026-4372).
-    asked += [
-        key
-        for key, value in config.items()
-        if "attn_implementation" in key and isinstance(value, str) and "/" in value
-    ]
-    if asked:
+    if not path.is_file():
+        return
+    config = read_object(path)
+    refuse_code(path, config)
+    versions = config.get("fast_tokenizer_files") or []
+    wrong = [name for name in versions if not isinstance(name, str) or "/" in name]
+    if wrong:
         raise UnsafeCheckpoint(
-            f"{path} asks for code of its own ({', '.join(asked)}); rewardd runs no remote code. "
-            "Where transformers knows the model itself (its model_type), remove the key from a copy"
+            f"{path} names {wrong[0]!r} among its fast_tokenizer_files, which is no file beside "
+            "it; remove the key"
         )
 
 
@@ -186,14 +182,30 @@ def refuse_quantised(path: Path, config: dict[str, Any]) -> None:
     )
 
 
-def weights_digest(directory: Path) -> str:
+def verify_held(files: HeldFiles, manifest: RewardModelManifest) -> None:
+    """Compare every file that a manifest names with its digest, and hide all others.
+
+    Raises:
+        DigestMismatch: see `verify_files`.
+        UnsafeCheckpoint: likewise.
+    """
+    known = {name: files.digest_of(files.path / name) for name in files.names}
+    verify_files(files.source, manifest, known)
+    files.keep_only({*manifest.files, MANIFEST_NAME})
+
+
+def weights_digest(directory: Path, digest_of: DigestOf = file_digest) -> str:
     """One sha256 over the safetensors files of a checkpoint, hex: the identity of its weights.
 
     Files that nobody reads don't count; those of an adapter are all its own.
+
+    Args:
+        directory: of the checkpoint.
+        digest_of: gives each file's.
     """
     adapter = (directory / ADAPTER_CONFIG).is_file()
     paths = sorted(directory.glob("*.safetensors")) if adapter else weight_files(directory)
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(file_digest(path).encode())
+        digest.update(digest_of(path).encode())
     return digest.hexdigest()

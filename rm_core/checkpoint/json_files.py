@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rm_core.checkpoint.regular_files import read_small
 from rm_core.errors import CheckpointError
 
+MAX_JSON_BYTES = 64 * 1024 * 1024
+"""Most bytes of a configuration or of an index of shards; those of huge models have 10 MiB."""
 MAX_QUOTED = 300
 """Characters that are told of another library's message."""
 
@@ -15,9 +18,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: it can't be read, or holds something else.
+        UnsafeCheckpoint: it is no regular file.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = read_small(path)
+        if len(content) > MAX_JSON_BYTES:
+            raise ValueError(f"it has more than {MAX_JSON_BYTES >> 20} MiB")
+        value = json.loads(content.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(value, dict):

@@ -4,6 +4,7 @@ Weights come from safetensors only and no code of the checkpoint ever runs: the 
 before transformers sees them.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import torch
 from rm_core.checkpoint.accounting import TensorAccount
 from rm_core.checkpoint.adapters import (
     MERGE,
-    Base,
     SharedBases,
     adapter_digest,
     attach,
@@ -22,24 +22,29 @@ from rm_core.checkpoint.adapters import (
     is_adapter,
 )
 from rm_core.checkpoint.classifier import (
-    CLASSIFIES,
     Classifier,
     Trunks,
-    architectures_of,
+    check_base_architecture,
     load_base,
     load_classifier,
-    num_labels_of,
 )
 from rm_core.checkpoint.files import (
     inspect_files,
     refuse_quantised,
     resolve_directory,
+    verify_held,
     weights_digest,
 )
-from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
+from rm_core.checkpoint.golden import GoldenReward, read_golden
+from rm_core.checkpoint.held_files import HeldFiles
+from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest
+from rm_core.checkpoint.open_files import NO_CAUTION, Caution, OpenFiles, refuse_elsewhere
+from rm_core.checkpoint.own_memory import let_go_of_files
+from rm_core.checkpoint.soundness import refuse_deaf, refuse_unsound_head
 from rm_core.checkpoint.source import ModelSource, digest_of_part
 from rm_core.checkpoint.tokenizer import load_tokenizer, pad_disagreement, pad_tokens
-from rm_core.errors import CheckpointError, MissingHead, WrongNumLabels, WrongRole
+from rm_core.checkpoint.weights import weight_files
+from rm_core.errors import CheckpointError, WrongRole
 from rm_core.text.contract import (
     NO_OVERRIDES,
     ContractOverrides,
@@ -66,6 +71,7 @@ class RewardModel:
         accounts: what became of each tensor in the files; of an adapter, of its base's.
         notes: what an operator should know of how the files fit together and how texts are read,
             as sentences.
+        golden: raw rewards that its maker saw, where it is read as they were made; else none.
     """
 
     model: Any
@@ -75,6 +81,7 @@ class RewardModel:
     base: str | None = None
     accounts: tuple[TensorAccount, ...] = ()
     notes: tuple[str, ...] = ()
+    golden: tuple[GoldenReward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class _Parts:
     directory: Path
     label: int | None = None
     layer: int | None = None
+    golden: tuple[GoldenReward, ...] = ()
 
 
 def load_reward_model(
@@ -100,8 +108,9 @@ def load_reward_model(
     overrides: ContractOverrides = NO_OVERRIDES,
     bases: SharedBases | None = None,
     trunks: Trunks | None = None,
+    caution: Caution = NO_CAUTION,
 ) -> RewardModel:
-    """Load a reward model.
+    """Load a reward model: the bytes that are served are those that its digest is of.
 
     Args:
         source: a directory, or a name on the hub (fetched unless HF_HUB_OFFLINE is set): a full
@@ -114,6 +123,7 @@ def load_reward_model(
         overrides: of how the checkpoint reads texts.
         bases: where adapters find bases that others have loaded; None shares nothing.
         trunks: where full checkpoints find equal trunks that others have loaded; likewise.
+        caution: where it must lie, and where it is tried first.
 
     Raises:
         CheckpointError: one subclass for each way that a checkpoint can be wrong.
@@ -122,11 +132,28 @@ def load_reward_model(
     source = ModelSource.of(source)
     name = source.name
     directory = resolve_directory(name)
-    if is_adapter(directory):
-        _refuse_part_of_adapter(source)
-        parts, manifest = _load_adapter(directory, name, role, device, dtype, bases)
-    else:
-        parts, manifest = _load_full(directory, source, role, device, dtype, trunks)
+    if caution.within is not None:
+        refuse_elsewhere(directory, caution.within)
+    with ExitStack() as stack:
+        open_files = OpenFiles(stack, caution, keep_open=trunks is not None)
+        if is_adapter(directory):
+            _refuse_part_of_adapter(source)
+            parts, manifest = _load_adapter(directory, name, role, device, dtype, bases, open_files)
+        else:
+            parts, manifest = _load_full(directory, source, role, device, dtype, trunks, open_files)
+        let_go_of_files(parts.model)
+        refuse_unsound_head(name, parts.model)
+        return _as_read(source, role, parts, manifest, overrides)
+
+
+def _as_read(
+    source: ModelSource,
+    role: ModelName,
+    parts: _Parts,
+    manifest: RewardModelManifest | None,
+    overrides: ContractOverrides,
+) -> RewardModel:
+    """A loaded checkpoint with the way that it reads texts."""
     contract = _contract(parts.tokenizer, parts.model.config, manifest)
     contract = overrides.applied_to(contract, parts.tokenizer)
     pad_token_id = getattr(parts.model.config.get_text_config(), "pad_token_id", None)
@@ -140,14 +167,26 @@ def load_reward_model(
         pad_token_id=pad_token_id,
         embedding_rows=_embedding_rows(parts.model),
     )
+    refuse_deaf(source.name, encoder)
     profile = _profile(source, role, parts, contract, manifest)
     notes: tuple[str, ...] = ()
     if parts.base is None and contract.read == "last_non_pad":
         pads = pad_tokens(parts.model.config, parts.directory, parts.tokenizer)
         note = pad_disagreement(pads, read=pad_token_id)
-        notes = () if note is None else (f"{name}: {note}",)
+        notes = () if note is None else (f"{source.name}: {note}",)
     notes += encoder.notes(is_assumed=manifest is None)
-    return RewardModel(parts.model, encoder, profile, manifest, parts.base, parts.accounts, notes)
+    is_as_made = parts.label is None and overrides == NO_OVERRIDES
+    is_as_made = is_as_made and parts.layer == (None if manifest is None else manifest.layer)
+    return RewardModel(
+        parts.model,
+        encoder,
+        profile,
+        manifest,
+        parts.base,
+        parts.accounts,
+        notes,
+        parts.golden if is_as_made else (),
+    )
 
 
 def _load_full(
@@ -157,18 +196,32 @@ def _load_full(
     device: torch.device | str,
     dtype: torch.dtype,
     trunks: Trunks | None,
+    open_files: OpenFiles,
 ) -> tuple[_Parts, RewardModelManifest | None]:
+    inspect_files(directory)
+    files = open_files(directory, weight_files(directory))
+    directory = files.path
     config = inspect_files(directory)
     refuse_quantised(directory / "config.json", config)
-    manifest = _verified_manifest(directory, source.name, None if source.label else role)
+    manifest = _verified_manifest(files, source.name, None if source.label else role)
+    open_files.try_all(source.name, files, weights=weight_files(directory))
     if manifest is not None and source.layer is None:
         source = replace(source, layer=manifest.layer)
     labels = () if manifest is None else tuple(manifest.labels)
     loaded = load_classifier(
-        source, directory, config, dtype, device=device, labels=labels, trunks=trunks
+        source,
+        directory,
+        config,
+        dtype,
+        device=device,
+        labels=labels,
+        trunks=trunks,
+        files=files,
     )
     tokenizer = load_tokenizer(source.name, directory)
-    digest = digest_of_part(weights_digest(directory), label=loaded.label, layer=loaded.layer)
+    whole = weights_digest(directory, files.digest_of)
+    digest = digest_of_part(whole, label=loaded.label, layer=loaded.layer)
+    files.refuse_changed()
     return _Parts(
         loaded.model.eval(),
         tokenizer,
@@ -178,6 +231,7 @@ def _load_full(
         directory,
         loaded.label,
         loaded.layer,
+        read_golden(directory),
     ), manifest
 
 
@@ -203,12 +257,19 @@ def _load_adapter(
     device: torch.device | str,
     dtype: torch.dtype,
     bases: SharedBases | None,
+    open_files: OpenFiles,
 ) -> tuple[_Parts, RewardModelManifest | None]:
-    adapter = inspect_adapter(directory)
-    manifest = _verified_manifest(directory, name, role)
-    base = inspect_base(adapter, manifest)
+    inspect_adapter(directory)
+    files = open_files(directory, sorted(directory.glob("*.safetensors")))
+    adapter = inspect_adapter(files.path)
+    manifest = _verified_manifest(files, name, role)
+    base = inspect_base(adapter, manifest, open_files)
+    weights = weight_files(base.directory)
+    open_files.try_all(name, base.files, weights=weights, adapter=files)
+    if adapter.has_tokenizer:
+        open_files.try_all(name, files, weights=())
     refuse_quantised(base.directory / "config.json", base.config)
-    _check_base(base)
+    check_base_architecture(base.name, base.config)
     shared = SharedBases() if bases is None else bases
     accounts: list[TensorAccount] = []
 
@@ -219,36 +280,25 @@ def _load_adapter(
 
     model = shared.take((base.identity, dtype, torch.device(device)), load)
     model = attach(adapter, model)
-    where = directory if adapter.has_tokenizer else base.directory
+    where = adapter.directory if adapter.has_tokenizer else base.directory
     tokenizer = load_tokenizer(name, where)
-    digest = adapter_digest(adapter, base)
-    return _Parts(model, tokenizer, digest, base.name, tuple(accounts), where), manifest
-
-
-def _check_base(base: Base) -> None:
-    """Refuse a base that is neither a language model nor a reward model."""
-    architectures = architectures_of(base.name, base.config)
-    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-        return
-    if not any(name.endswith(CLASSIFIES) for name in architectures):
-        raise MissingHead(
-            f"{base.name} is {', '.join(architectures) or 'of no named architecture'}, neither a "
-            "causal language model nor a sequence classifier; an adapter is served on one of these"
-        )
-    count = num_labels_of(base.name, base.config)
-    if count != 1:
-        raise WrongNumLabels(
-            f"{base.name} has {count} labels; a reward model has exactly 1 (num_labels: 1)"
-        )
+    digest = adapter_digest(files, base)
+    files.refuse_changed()
+    base.files.refuse_changed()
+    golden = read_golden(adapter.directory)
+    return (
+        _Parts(model, tokenizer, digest, base.name, tuple(accounts), where, golden=golden),
+        manifest,
+    )
 
 
 def _verified_manifest(
-    directory: Path, name: str, role: ModelName | None
+    files: HeldFiles, name: str, role: ModelName | None
 ) -> RewardModelManifest | None:
     """The manifest, if there is one; None for the role: a label's, which the manifest's is not."""
-    manifest = read_manifest(directory)
+    manifest = read_manifest(files.path)
     if manifest is not None:
-        verify_files(directory, manifest)
+        verify_held(files, manifest)
         if role in ROLES and manifest.role != role:
             raise WrongRole(
                 f"{name} is a {manifest.role} reward model, but it was given as the {role} model"

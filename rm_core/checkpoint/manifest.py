@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from rm_core.errors import DigestMismatch, InvalidManifest
+from rm_core.checkpoint.regular_files import opened, read_small, refuse_outside
+from rm_core.checkpoint.source import refuse_absurd
+from rm_core.errors import DigestMismatch, InvalidManifest, UnsafeCheckpoint
 from rm_core.text.contract import PositionContract
 from rm_core.types import (
     ROLES,
@@ -133,10 +136,7 @@ class RewardModelManifest:
 def _check_calibration(manifest: RewardModelManifest) -> None:
     calibrations: list[RewardModelManifest | LabelManifest] = [manifest, *manifest.labels.values()]
     for own in calibrations:
-        if not (math.isfinite(own.temperature) and own.temperature > 0):
-            raise ValueError("temperature must be a finite number above 0")
-        if not math.isfinite(own.bias):
-            raise ValueError("bias must be a finite number")
+        refuse_absurd(own.temperature, own.bias)
     layer: object = manifest.layer  # as the file has it
     if layer is not None and (not isinstance(layer, int) or isinstance(layer, bool) or layer < 1):
         raise ValueError("layer must be a whole number from 1")
@@ -150,8 +150,9 @@ def _labels(value: dict[str, Any]) -> dict[str, LabelManifest]:
 
 def _baseline(value: dict[str, Any]) -> Baseline:
     baseline = Baseline(**value)
-    if not (baseline.std > 0 and baseline.weight >= 0):
-        raise ValueError("baseline needs std > 0 and weight >= 0")
+    numbers = (baseline.mean, baseline.std, baseline.weight)
+    if not (baseline.std > 0 and baseline.weight >= 0 and all(map(math.isfinite, numbers))):
+        raise ValueError("baseline needs finite numbers, std > 0 and weight >= 0")
     return baseline
 
 
@@ -250,28 +251,35 @@ def read_manifest(directory: Path) -> RewardModelManifest | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(read_small(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidManifest(f"{path} is not readable JSON: {error}") from error
     return RewardModelManifest.from_json(value)
 
 
-def verify_files(directory: Path, manifest: RewardModelManifest) -> None:
+def verify_files(
+    directory: Path,
+    manifest: RewardModelManifest,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Compare every file that the manifest names with its digest.
 
+    Args:
+        directory: of the checkpoint.
+        manifest: what it says of itself.
+        known: digests of files that were read already, by name.
+
     Raises:
+        UnsafeCheckpoint: a file that it names is not in the directory, or no regular file.
         DigestMismatch: a file is missing or differs, or a weight, tokenizer or config file is there
             that the manifest does not know.
     """
     for name, expected in manifest.files.items():
-        path = directory / name
-        if not path.is_file():
-            raise DigestMismatch(f"{name} is in {MANIFEST_NAME} but not in {directory}")
-        found = file_digest(path)
+        found = known.get(name) or _digest_within(directory, name)
         if found != expected:
             raise DigestMismatch(
                 f"{directory / name} has sha256 {found[:12]}…, {MANIFEST_NAME} says "
-                f"{expected[:12]}…; fetch the checkpoint again, or train it again"
+                f"{str(expected)[:12]}…; fetch the checkpoint again, or train it again"
             )
     for path in directory.iterdir():
         if path.suffix in {".json", ".safetensors", ".jinja"} and path.name not in {
@@ -283,7 +291,26 @@ def verify_files(directory: Path, manifest: RewardModelManifest) -> None:
             )
 
 
+def _digest_within(directory: Path, name: str) -> str:
+    """The digest of a file that a manifest names, which may be in its own directory alone."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise UnsafeCheckpoint(
+            f"{MANIFEST_NAME} names {name!r} among its files, which is not in {directory}; it was "
+            "not opened. Fetch the checkpoint again from whom you trust"
+        )
+    path = directory / name
+    if not path.exists():
+        raise DigestMismatch(f"{name} is in {MANIFEST_NAME} but not in {directory}")
+    refuse_outside(path, directory)
+    return file_digest(path)
+
+
 def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, hex."""
-    with path.open("rb") as file:
+    """The sha256 of a file's bytes, hex.
+
+    Raises:
+        UnsafeCheckpoint: it is no regular file.
+    """
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from rm_core.checkpoint.held_files import HeldFiles, Stamp, stamp_of
 from rm_core.checkpoint.weights import Stored, StoredTensor, raw_blocks
 
 NOT_OF_THE_TRUNK = frozenset(
@@ -44,11 +44,13 @@ class TrunkFiles:
         tensors: every tensor but the head's, by name.
         config: the content of config.json.
         read_as: what else decides the trunk in memory: dtype, layer, number of labels.
+        files: the files that the tensors lie in, held open for as long as this may be asked.
     """
 
     tensors: Stored
     config: Mapping[str, Any]
     read_as: tuple[object, ...]
+    files: HeldFiles | None = None
 
     @property
     def headers(self) -> str:
@@ -58,12 +60,18 @@ class TrunkFiles:
         return json.dumps([said, tensors, [str(part) for part in self.read_as]], sort_keys=True)
 
     @property
-    def places(self) -> tuple[tuple[str, Path], ...]:
-        """Where the tensors lie: equal places hold equal tensors."""
-        return tuple(sorted((t.name, t.path.resolve()) for t in self.tensors.values()))
+    def places(self) -> tuple[tuple[str, Stamp], ...]:
+        """Where the tensors lie: the same bytes of the same file hold equal tensors."""
+        return tuple(sorted((t.name, stamp_of(t.path.stat())) for t in self.tensors.values()))
 
     def digest(self) -> str:
-        """The sha256 over names and contents, hex."""
+        """The sha256 over names and contents, hex.
+
+        Raises:
+            CheckpointError: a file can't be read, or changed since it was loaded.
+        """
+        if self.files is not None:
+            self.files.refuse_changed()
         whole = hashlib.sha256()
         for name in sorted(self.tensors):
             whole.update(f"{name}\0{_content(self.tensors[name])}\0".encode())

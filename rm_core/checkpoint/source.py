@@ -1,11 +1,15 @@
 """What of a checkpoint is read: all of it, one of its labels, or its first layers."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from rm_core.errors import ConfigurationError
+
+LEAST_TEMPERATURE = 1e-6
+"""Of a calibration; its inverse is the largest. Fits on labels and pairs give 0.01 to 100."""
+
+MAX_BIAS = 1e6
 
 LABEL_MARK = "#"
 """Stands between a checkpoint's name and that of a label: `DIRECTORY#verbosity`."""
@@ -25,7 +29,7 @@ class ModelSource:
         bias: see temperature.
 
     Raises:
-        ConfigurationError: a layer below 1, or a calibration that is no finite map.
+        ConfigurationError: a layer below 1, or a calibration that is none; see `refuse_absurd`.
     """
 
     name: str
@@ -39,11 +43,10 @@ class ModelSource:
             raise ConfigurationError(
                 f"{self.name}: layer {self.layer} can't be read; they count from 1"
             )
-        warmth = 1.0 if self.temperature is None else self.temperature
-        if not (math.isfinite(warmth) and warmth > 0 and math.isfinite(self.bias or 0.0)):
-            raise ConfigurationError(
-                f"{self.name}: temperature must be a finite number above 0, and bias a finite one"
-            )
+        try:
+            refuse_absurd(1.0 if self.temperature is None else self.temperature, self.bias or 0.0)
+        except ValueError as error:
+            raise ConfigurationError(f"{self.name}: {error}") from None
 
     @classmethod
     def of(cls, given: "str | ModelSource") -> "ModelSource":
@@ -62,6 +65,20 @@ class ModelSource:
     def told(self) -> str:
         """As it is written: the name, and the label behind it."""
         return self.name if self.label is None else f"{self.name}{LABEL_MARK}{self.label}"
+
+
+def refuse_absurd(temperature: float, bias: float) -> None:
+    """Refuse a calibration that makes of rewards what is no use: all alike, or beyond numbers.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not LEAST_TEMPERATURE <= temperature <= 1 / LEAST_TEMPERATURE:
+        raise ValueError(
+            f"temperature must be a number from {LEAST_TEMPERATURE:g} to {1 / LEAST_TEMPERATURE:g}"
+        )
+    if not abs(bias) <= MAX_BIAS:
+        raise ValueError(f"bias must be a number of at most {MAX_BIAS:g}, with either sign")
 
 
 def digest_of_part(digest: str, *, label: int | None, layer: int | None) -> str:

@@ -18,6 +18,7 @@ from transformers import logging as transformers_logging
 from rm_core.checkpoint.accounting import told
 from rm_core.checkpoint.inner_layer import InnerLayer, inner_layer
 from rm_core.checkpoint.json_files import in_short
+from rm_core.checkpoint.own_memory import let_go_of_files
 from rm_core.checkpoint.padding import without_unknown_pad
 from rm_core.errors import CheckpointError
 
@@ -79,6 +80,7 @@ def from_pretrained(
             f"transformers {transformers_version} can't load {name} ({in_short(error)}); "
             f"{_advice(error)}"
         ) from error
+    let_go_of_files(model)
     mismatched = [
         f"{key} {tuple(found)} for {tuple(wanted)}"
         for key, found, wanted in sorted(loading.get("mismatched_keys") or ())

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rm_core.checkpoint.json_files import in_short, read_object
-from rm_core.errors import CheckpointError, CheckpointNotFound
+from rm_core.errors import CheckpointError, CheckpointNotFound, UnsafeCheckpoint
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -73,7 +73,8 @@ def shards_of(index: Path) -> tuple[Path, ...]:
     """The files that an index of shards names, sorted.
 
     Raises:
-        CheckpointError: the index is damaged, or names a file that isn't beside it.
+        UnsafeCheckpoint: the index names a file of another directory.
+        CheckpointError: the index is damaged, or names a file that isn't there.
     """
     names = read_object(index).get("weight_map")
     if not isinstance(names, dict) or not names:
@@ -81,7 +82,12 @@ def shards_of(index: Path) -> tuple[Path, ...]:
     paths = []
     for name in sorted({str(name) for name in names.values()}):
         path = index.parent / name
-        if path.name != name or not path.is_file():
+        if path.name != name or name.startswith("."):
+            raise UnsafeCheckpoint(
+                f"{index} names {name!r}, which is not in {index.parent}; it was not opened: put "
+                "the shard beside the index, and name it so"
+            )
+        if not path.is_file():
             raise CheckpointError(
                 f"{index} names {name}, which is not in {index.parent}; fetch the missing shard"
             )

@@ -10,8 +10,10 @@ import torch
 
 from rm_core.checkpoint.adapters import SharedBases
 from rm_core.checkpoint.load import RewardModel, load_reward_model
+from rm_core.checkpoint.open_files import NO_CAUTION, Caution
 from rm_core.checkpoint.shared_trunks import SharedTrunks
 from rm_core.checkpoint.source import ModelSource
+from rm_core.engine.golden import refuse_unsound_rewards
 from rm_core.engine.options import AS_LOADED, EngineOptions
 from rm_core.engine.prepare import averages, on_base_of, prepare_trunks, text_identity
 from rm_core.engine.reward_cache import RewardCache
@@ -226,6 +228,7 @@ def load_engine(
     *,
     device: str = "auto",
     overrides: Mapping[ModelName, ContractOverrides] | None = None,
+    caution: Caution = NO_CAUTION,
 ) -> Engine:
     """Load checkpoints and decide how each is run.
 
@@ -235,6 +238,8 @@ def load_engine(
         options: how they are run.
         device: "auto" takes CUDA where there is one, else the CPU.
         overrides: of how models read texts, by their names.
+        caution: where all of them must lie, and where each is tried before it is loaded; what was
+            tried so is then judged by its rewards, too.
 
     Raises:
         CheckpointError: a checkpoint can't be used.
@@ -254,18 +259,22 @@ def load_engine(
     given = {name: source for name, source in models.items() if source is not None}
     trunks = SharedTrunks[Any]() if len(given) > 1 else None
     load = partial(
-        load_reward_model, device=where, dtype=load_as, bases=SharedBases(), trunks=trunks
+        load_reward_model,
+        device=where,
+        dtype=load_as,
+        bases=SharedBases(),
+        trunks=trunks,
+        caution=caution,
     )
     loaded: dict[ModelName, RewardModel] = {}
     for name, source in given.items():
         loaded[name] = load(source, name, overrides=(overrides or {}).get(name, NO_OVERRIDES))
         hold_once(loaded[name].model, [other.model for other in loaded.values()])
     del load, trunks  # what they hold of models is in the engine's hands now
-    return Engine(
-        loaded,
-        options,
-        precision=wanted if reduce else "float32",
-    )
+    engine = Engine(loaded, options, precision=wanted if reduce else "float32")
+    if caution.trial is not None:
+        refuse_unsound_rewards(engine, loaded)
+    return engine
 
 
 def _device(name: str) -> torch.device:

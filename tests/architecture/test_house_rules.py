@@ -103,6 +103,11 @@ TESTED_IN = {
     "rm_core/text/rendering.py": "rm_core/text/test_template.py",
     "rm_core/engine/forward/token_types.py": "rm_core/text/test_pairs.py",
     "service/setting_sources.py": "service/test_settings.py",
+    # What opens a checkpoint's files, and what tries it in a process of its own.
+    "rm_core/checkpoint/regular_files.py": "rm_core/checkpoint/test_held_files.py",
+    "rm_core/checkpoint/own_memory.py": "rm_core/checkpoint/test_held_files.py",
+    "rm_core/checkpoint/open_files.py": "chaos/test_poisoned_checkpoints.py",
+    "rm_core/checkpoint/trial_process.py": "chaos/test_poisoned_checkpoints.py",
     # Functions that frameworks load by path.
     "rm_client/adapters/areal.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/environment.py": "rm_client/adapters/test_by_path.py",

@@ -14,8 +14,10 @@ import torch
 from safetensors import safe_open
 
 from rm_core.checkpoint.atomic import recover_directory, written_whole
+from rm_core.checkpoint.golden import write_golden
 from rm_core.checkpoint.heads import head_of
 from rm_core.checkpoint.manifest import MANIFEST_NAME, RewardModelManifest, write_manifest
+from rm_core.engine.golden import golden_rewards
 from rm_core.errors import CheckpointError, ConfigurationError
 from training.calibration.calibrate import CalibrationResult
 from training.config import TrainingConfig
@@ -89,6 +91,8 @@ def publish(
     check_output(output)
     with written_whole(output, advice="make room, and train again with --resume") as partial:
         _write_model(trained, partial, figures)
+        if trained.adapter is None:
+            write_golden(partial, golden_rewards(trained.model, trained.encoder, config.head))
         _write_json(partial / DATA_REPORT_NAME, report.to_json())
         manifest = calibration.applied_to(_manifest_of(trained, config, report, figures, baselines))
         (partial / "README.md").write_text(

@@ -22,6 +22,7 @@ from rewardd.checkpoints.convert.tokenizer import load_tokenizer, settle_padding
 from rewardd.checkpoints.convert.verify import Agreement
 from rm_core.checkpoint.atomic import written_whole
 from rm_core.checkpoint.files import weights_digest
+from rm_core.checkpoint.golden import write_golden
 from rm_core.checkpoint.manifest import RewardModelManifest, write_manifest
 from rm_core.errors import CheckpointError, ConfigurationError
 from rm_core.text.contract import (
@@ -206,7 +207,9 @@ def _verified(
         texts = [text for _, text in probes]
         expected = verify.source_rewards(source, texts, reader.padding.token_id)
         if target == "rewardd":
-            found = verify.engine_rewards(directory, role, [probe for probe, _ in probes])
+            dialogues = [probe for probe, _ in probes]
+            found = verify.engine_rewards(directory, role, dialogues)
+            write_golden(directory, verify.golden_of(dialogues, found))
         elif FORMS[target].is_causal:
             again = read_source(str(directory), target, ReadOptions(), allow_pickle=False)
             found = verify.source_rewards(again, texts, reader.padding.token_id)

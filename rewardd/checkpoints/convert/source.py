@@ -18,7 +18,9 @@ from rewardd.checkpoints.convert.weights import (
     find_weights,
     open_weights,
 )
-from rm_core.checkpoint.files import ADAPTER_CONFIG, refuse_code, refuse_tokenizer_code
+from rm_core.checkpoint.asked_code import refuse_code
+from rm_core.checkpoint.files import ADAPTER_CONFIG, refuse_tokenizer_code
+from rm_core.checkpoint.held_files import refuse_strange_files
 from rm_core.checkpoint.json_files import read_object
 from rm_core.checkpoint.manifest import RewardModelManifest
 from rm_core.errors import CheckpointError, CheckpointNotFound, WrongNumLabels
@@ -257,8 +259,9 @@ def look(name: str, directory: Path, *, allow_pickle: bool) -> Found:
 
     Raises:
         CheckpointError: a file is damaged.
-        UnsafeCheckpoint: a configuration asks for code.
+        UnsafeCheckpoint: a configuration asks for code, or a file is none of the directory's.
     """
+    refuse_strange_files(directory)
     refuse_tokenizer_code(directory)
     return Found(
         name=name,

@@ -14,6 +14,7 @@ from rewardd.checkpoints.convert.source import LoraParts, Source
 from rewardd.checkpoints.convert.value_heads import VALUE_HEADS
 from rm_core.checkpoint.adapters import is_adapter
 from rm_core.checkpoint.classifier import HEAD as HEAD_MODULE
+from rm_core.checkpoint.golden import GoldenReward
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.engine.engine import Engine
 from rm_core.engine.forward.token_types import padded_token_types
@@ -214,6 +215,20 @@ def engine_rewards(directory: Path, role: Role, dialogues: Sequence[Dialogue]) -
         engine = Engine({role: load_reward_model(str(directory), role)})
     items = [engine.encode(dialogue) for dialogue in dialogues]
     return [found[role][0] for found in engine.forward(items)]
+
+
+def golden_of(dialogues: Sequence[Dialogue], rewards: Sequence[float]) -> list[GoldenReward]:
+    """What the converted checkpoint must give again: to dialogues of one prompt and one response.
+
+    Args:
+        dialogues: that were scored.
+        rewards: of them, as the server gives them.
+    """
+    return [
+        GoldenReward(dialogue.prompt, dialogue.response, reward)
+        for dialogue, reward in zip(dialogues, rewards, strict=True)
+        if isinstance(dialogue.prompt, str)
+    ]
 
 
 def plain_rewards(directory: Path, texts: Sequence[Encoded]) -> list[float]:
