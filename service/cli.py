@@ -16,7 +16,12 @@ from rm_core.errors import RewardError
 from rm_core.types import DType
 
 if TYPE_CHECKING:
+    import socket
+
+    from rm_core.checkpoint.trial import Trial
+    from rm_core.engine import Engine
     from service.settings import Settings
+    from service.watchdog.engine_watch import EngineWatch
 
 LOGGED = (
     "architecture",
@@ -154,6 +159,35 @@ def run(settings: "Settings") -> int:
     """
     import structlog
 
+    # The child that tries checkpoints imports its libraries while this process imports its own.
+    trial = settings.trial()
+    try:
+        engine, sockets, metrics_sockets, watch = _loaded(settings, trial)
+    finally:
+        if trial is not None:
+            trial.close()
+
+    from service.server import serve as serve_scorer
+
+    log = structlog.get_logger(__name__)
+    for role, model in engine.describe().items():
+        log.info("loaded", role=role, **{key: model[key] for key in LOGGED})
+        for note in model["notes"]:
+            log.warning("checkpoint", role=role, note=note)
+    try:
+        return serve_scorer(
+            settings, engine, sockets=sockets, metrics_sockets=metrics_sockets, watch=watch
+        )
+    finally:
+        engine.close()
+
+
+def _loaded(
+    settings: "Settings", trial: "Trial | None"
+) -> "tuple[Engine, list[socket.socket], list[socket.socket] | None, EngineWatch]":
+    """The models, once everything that could keep the server from starting was looked at."""
+    import structlog
+
     from service.preflight import bound_metrics_sockets, bound_sockets, check_settings
 
     # torch takes seconds to import and models minutes to load; what is wrong is told before.
@@ -163,10 +197,10 @@ def run(settings: "Settings") -> int:
 
     import torch
 
+    from rm_core.checkpoint.open_files import Caution
     from rm_core.engine import load_engine
     from service.app import engine_watch
     from service.observability.logs import quiet_libraries
-    from service.server import serve as serve_scorer
     from service.watchdog.warm_up import warm_up
 
     watch = engine_watch(settings)
@@ -189,15 +223,7 @@ def run(settings: "Settings") -> int:
             settings.engine_options(),
             device=settings.device,
             overrides=settings.contract_overrides(),
+            caution=Caution(trial=trial),
         ).result()
         loader.submit(warm_up, engine, watch).result()
-    for role, model in engine.describe().items():
-        log.info("loaded", role=role, **{key: model[key] for key in LOGGED})
-        for note in model["notes"]:
-            log.warning("checkpoint", role=role, note=note)
-    try:
-        return serve_scorer(
-            settings, engine, sockets=sockets, metrics_sockets=metrics_sockets, watch=watch
-        )
-    finally:
-        engine.close()
+    return engine, sockets, metrics_sockets, watch

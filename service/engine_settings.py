@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rm_core.checkpoint.source import ModelSource
+from rm_core.checkpoint.trial import Trial, TrialLimits
 from rm_core.engine.options import DEFAULT_REWARD_CACHE_BYTES, EngineOptions
 from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides, Rendering
@@ -116,6 +117,28 @@ class EngineSettings(BaseSettings):
         description="The day that chat templates which write today's date are told, such as "
         "2024-07-26; by default they write today's, and rewards change from day to day.",
     )
+
+    checkpoint_trial_seconds: float = Field(
+        default=15.0,
+        ge=0.0,
+        le=3600.0,
+        description="Processor time that a checkpoint may take in a process of its own that tries "
+        "its configuration, tokenizer and chat template before they are loaded here. Then its "
+        "rewards are looked at as well. 0 tries nothing, for checkpoints that you made yourself.",
+    )
+    checkpoint_trial_memory_bytes: int = Field(
+        default=4 * 2**30,
+        ge=2**28,
+        le=2**40,
+        description="Memory that it may take there, beyond what the libraries do.",
+    )
+
+    def trial(self) -> Trial | None:
+        """Where checkpoints are tried, started with it; None where they aren't."""
+        if not self.checkpoint_trial_seconds:
+            return None
+        limits = TrialLimits(self.checkpoint_trial_seconds, self.checkpoint_trial_memory_bytes)
+        return Trial(limits).start()
 
     def contract_overrides(self) -> dict[str, ContractOverrides]:
         """What these settings change of how the models read texts, by the models' names."""

@@ -1,11 +1,13 @@
 """`rewardd inspect`: what a checkpoint is, and whether it is sound."""
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from rm_core.checkpoint.trial import Trial
 from training.cli.errors import exit_on_error
 
 if TYPE_CHECKING:
@@ -33,10 +35,13 @@ def inspect(
     Nothing is changed and no pickle is opened. Where the head has a name or form that the server
     doesn't read, it says which tensor looks like it and the `rewardd convert` that helps.
     """
-    with exit_on_error(_console):
+    with exit_on_error(_console), ExitStack() as stack:
+        # Started before the imports that take as long as its own.
+        trial = stack.enter_context(Trial()) if load else None
+
         from rewardd.checkpoints.inspect.checkpoint import inspect_checkpoint
 
-        inspection = inspect_checkpoint(checkpoint, load=load)
+        inspection = inspect_checkpoint(checkpoint, load=load, trial=trial)
     if as_json:
         typer.echo(json.dumps(inspection.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -7,6 +7,7 @@ import pytest
 
 import rm_core.engine
 import service.server
+from rm_core.checkpoint.open_files import NO_CAUTION
 from rm_core.checkpoint.source import ModelSource
 from rm_core.engine.options import EngineOptions
 from rm_core.errors import ConfigurationError
@@ -19,9 +20,10 @@ from tests.fakes import FakeScorer
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """State goes to a directory of the test's own, and no watchdog guards the test's process."""
+    """State goes to a directory of the test's own, nothing is tried, and nobody guards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Watchdog, "start", lambda _: None)
+    monkeypatch.setenv("REWARDD_CHECKPOINT_TRIAL_SECONDS", "0")
 
 
 class LoadedEngine(FakeScorer):
@@ -93,6 +95,7 @@ def test_what_the_settings_say_of_loading_reaches_the_engine(
             "brief": ModelSource("models/brief", bias=1.5),
         },
         "device": "cuda:1",
+        "caution": NO_CAUTION,
         "options": EngineOptions(
             dtype="bfloat16",
             compile_layers=True,

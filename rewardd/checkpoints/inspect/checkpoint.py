@@ -1,5 +1,6 @@
 """Puts the report on a checkpoint together; what is wrong in one part does not hide the others."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 
 from rewardd.checkpoints.convert import deepspeed_chat, value_heads
@@ -23,8 +24,11 @@ from rm_core.checkpoint.classifier import way_on
 from rm_core.checkpoint.files import refuse_quantised, resolve_directory
 from rm_core.checkpoint.load import load_reward_model
 from rm_core.checkpoint.manifest import RewardModelManifest, read_manifest, verify_files
+from rm_core.checkpoint.open_files import Caution, OpenFiles
+from rm_core.checkpoint.trial import Trial
 from rm_core.checkpoint.weights import stored_tensors, stray_files
 from rm_core.engine.engine import Engine
+from rm_core.engine.golden import refuse_unsound_rewards
 from rm_core.errors import MissingHead, UnsafeCheckpoint
 from rm_core.types import ROLES
 from training.modeling.reward_model import quiet_transformers
@@ -43,18 +47,20 @@ HEAD_NAMES: dict[LayoutName, str] = {
     "deepspeed-chat": deepspeed_chat.HEAD_WEIGHT,
 }
 CAUSAL = ("ForCausalLM", "LMHeadModel")
-NOT_FOR_THE_SERVER = {"not_finite", "head_not_finite", "head_is_zero", "template_changed"}
+NOT_FOR_THE_SERVER = {"not_finite", "template_changed"}
 """Problems that keep nothing from being loaded, so that what else is wrong is told too."""
 SERVED: tuple[LayoutName, ...] = ("rewardd", "transformers")
 
 
-def inspect_checkpoint(name: str, *, load: bool = True) -> Inspection:
+def inspect_checkpoint(name: str, *, load: bool = True, trial: Trial | None = None) -> Inspection:
     """Look at a checkpoint without changing it; pickles are not opened.
 
     Args:
         name: a directory, or a hub name.
         load: also load it as the server does and tell the engine's path, and look through every
             tensor; without it only headers and the head are read.
+        trial: where it is tried first; what does not get through is looked at no further. None: it
+            isn't.
 
     Raises:
         CheckpointNotFound: there is no such directory, here or on the hub.
@@ -64,6 +70,8 @@ def inspect_checkpoint(name: str, *, load: bool = True) -> Inspection:
     with inspection.problems(), quiet_transformers():
         found = look(name, directory, allow_pickle=False)
         inspection.architecture = next(iter(architectures_of(found.config)), None)
+        if trial is not None:
+            _try(found, trial)
         with inspection.problems():
             _inspect_weights(found, inspection, finite=load)
         with inspection.problems():
@@ -73,8 +81,23 @@ def inspect_checkpoint(name: str, *, load: bool = True) -> Inspection:
             with inspection.problems():
                 _inspect_reading(found, inspection)
             if load and inspection.layout in SERVED and not _is_damaged(inspection):
-                _inspect_serving(found, inspection)
+                _inspect_serving(found, inspection, trial)
     return inspection
+
+
+def _try(found: Found, trial: Trial) -> None:
+    """Read it in a process of its own before this one does; an adapter's base is tried later.
+
+    Raises:
+        CheckpointError: it does not get through.
+    """
+    model = found.model
+    weights = () if model is None or model.pickled or found.adapter is not None else model.paths
+    with ExitStack() as stack:
+        open_files = OpenFiles(stack, Caution(trial=trial), keep_open=False)
+        files = open_files(found.directory, weights)
+        links = [files.path / path.name for path in weights]
+        open_files.try_all(found.name, files, weights=links)
 
 
 def _is_damaged(inspection: Inspection) -> bool:
@@ -189,11 +212,11 @@ def _without_head(found: Found) -> str:
     return f"it has no reward head: {way_on(found.name, found.directory, stored)}"
 
 
-def _inspect_serving(found: Found, inspection: Inspection) -> None:
+def _inspect_serving(found: Found, inspection: Inspection, trial: Trial | None) -> None:
     """Load it as the server does: whether that works, and which way it would run."""
     told = inspection.manifest or {}
     role = next((role for role in ROLES if role == told.get("role")), ROLES[0])
-    loaded = load_reward_model(found.name, role)
+    loaded = load_reward_model(found.name, role, caution=Caution(trial=trial))
     left = {entry.name: entry.reason for entry in loaded.accounts if entry.fate == "left over"}
     inspection.tensors = TensorFacts(
         used=len(loaded.accounts) - len(left),
@@ -206,7 +229,9 @@ def _inspect_serving(found: Found, inspection: Inspection) -> None:
             "file_not_read",
             f"{file} is none of the weights that transformers reads, and rewardd doesn't either",
         )
-    described = Engine({role: loaded}).describe()[role]
+    engine = Engine({role: loaded})
+    refuse_unsound_rewards(engine, {role: loaded})
+    described = engine.describe()[role]
     shown = (
         "path",
         "path_reason",

@@ -1,13 +1,22 @@
 """`rewardd inspect`: a report for people, one for programs, and a status for scripts."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from rewardd.checkpoints import inspect_cli
 from rewardd.cli import app
 from tests.models import save_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child is started, which takes seconds; tests/chaos has a checkpoint tried."""
+    monkeypatch.setattr(inspect_cli, "Trial", nullcontext)
 
 
 def test_a_sound_checkpoint_is_described_and_ends_well(tmp_path: Path) -> None:
