@@ -36,13 +36,15 @@ class RequestTooLarge(Exception):
     Args:
         num_tokens: of the request.
         max_tokens: the bound.
+        at_least: whether not all of its texts were counted.
     """
 
     code: ClassVar[str] = "too_many_tokens"
 
-    def __init__(self, num_tokens: int, max_tokens: int) -> None:
+    def __init__(self, num_tokens: int, max_tokens: int, *, at_least: bool = False) -> None:
+        number = f"at least {num_tokens}" if at_least else num_tokens
         super().__init__(
-            f"The request holds {num_tokens} tokens; one request takes at most {max_tokens}. "
+            f"The request holds {number} tokens; one request takes at most {max_tokens}. "
             "Send it in parts."
         )
 
@@ -53,13 +55,15 @@ class DetailTooLarge(Exception):
     Args:
         num_rewards: of the request, over all responses and models.
         max_rewards: the bound.
+        at_least: whether not all of its texts were counted.
     """
 
     code: ClassVar[str] = "too_many_rewards"
 
-    def __init__(self, num_rewards: int, max_rewards: int) -> None:
+    def __init__(self, num_rewards: int, max_rewards: int, *, at_least: bool = False) -> None:
+        number = f"at least {num_rewards}" if at_least else num_rewards
         super().__init__(
-            f"The reply would hold {num_rewards} rewards of tokens or steps; one reply holds at "
+            f"The reply would hold {number} rewards of tokens or steps; one reply holds at "
             f"most {max_rewards}. Send fewer or shorter responses in one request."
         )
 

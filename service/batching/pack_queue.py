@@ -5,6 +5,7 @@ is, and its choice is made ahead of time where that is possible. Belongs to one 
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from rm_core.engine.packing.cost import PlainCost, SharedPrefixCost, new_cost
@@ -18,8 +19,9 @@ from rm_core.engine.packing.policy import (
     new_turns,
     select_pack,
 )
+from rm_core.engine.packing.turns import ArrivalRounds
 from service.batching.prefetch import PlannedPack, plan_from
-from service.batching.queue import Entry, PendingRequest
+from service.batching.queue import Entry, Flow, PendingRequest
 
 
 class PackQueue:
@@ -46,6 +48,7 @@ class PackQueue:
         self._turns = new_turns(cap.configured)
         self._entries: list[Entry] = []
         self._planned: PlannedPack | None = None
+        self._rounds: defaultdict[Flow, ArrivalRounds] = defaultdict(ArrivalRounds)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,6 +65,13 @@ class PackQueue:
     def oldest_admitted_at(self) -> float | None:
         """When the entry came that has waited longest; None where none waits."""
         return min((entry.admitted_at for entry in self._entries), default=None)
+
+    def round_of(self, request: PendingRequest) -> int:
+        """When a request's turn comes among its caller's: all its entries wait for the same."""
+        if request.round is None:
+            of = request.submission
+            request.round = self._rounds[of.flow].next(of.body)
+        return request.round
 
     def put(self, entry: Entry) -> None:
         """Let an entry wait behind all others."""
@@ -94,6 +104,10 @@ class PackQueue:
             pack = [alike[index] for index in self._select(alike, first, self._turns)]
         taken = {id(entry) for entry in pack}
         self._entries = [entry for entry in self._entries if id(entry) not in taken]
+        for entry in pack:
+            self._rounds[entry.request.submission.flow].reached(entry.waiting.round)
+        if not self._entries:
+            self._rounds.clear()
         return pack
 
     def plan(self) -> list[Entry] | None:

@@ -114,9 +114,9 @@ class PackRunner:
         """Give back the entries' places in the queue."""
         for entry in entries:
             of = entry.request.submission
-            self._admission.release_items(1, waited=of.waits)
-            self._admission.release_tokens(entry.num_tokens, of.priority, waited=of.waits)
-            self._admission.discount(-entry.cached_tokens, of.priority)
+            self._admission.discount(-entry.cached_tokens, of.flow)
+            self._admission.release_tokens(entry.num_tokens, of.flow, waited=of.waits)
+            self._admission.release_items(1, of.flow, waited=of.waits)
 
     def _unknown(self, part: list[Entry]) -> list[Entry]:
         """The part without texts whose equals an earlier pack scored while they waited."""
@@ -187,10 +187,11 @@ class PackRunner:
         self._cap.succeeded(tokens.cost)
         self._watch.pack_times.measured(tokens.cost, seconds)
         sequence_tokens = sum(entry.num_tokens for entry in part)
-        # The queue counts tokens before sharing, less what was cached when they came: so its rate
-        # does too.
+        # The queue counts tokens before sharing, less what was cached when they came: so does what
+        # is learned of a pack's time.
         cached = sum(entry.cached_tokens for entry in part)
-        self._admission.measured(sequence_tokens - saved_tokens(cached), seconds)
+        waited = sequence_tokens - saved_tokens(cached)
+        self._admission.pack_rate.measured(waited, tokens.cost, seconds)
         self._metrics.pack_items.observe(len(part))
         self._metrics.pack_tokens.observe(tokens.computed)
         self._metrics.forward_seconds.observe(seconds)

@@ -52,8 +52,10 @@ class PlannedPack:
 
     def _goes_before(self, newcomer: Entry) -> bool:
         """Whether a newcomer of the first class might come before some of the pack."""
-        mixed = any(entry.waiting.priority != self.first for entry in self.entries)
-        return mixed or newcomer.waiting.caller not in self.left
+        new, pack = newcomer.waiting, [entry.waiting for entry in self.entries]
+        if new.caller not in self.left or any(one.priority != self.first for one in pack):
+            return True
+        return any(one.caller == new.caller and one.round > new.round for one in pack)
 
 
 def plan_from(

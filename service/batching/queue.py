@@ -1,13 +1,27 @@
 """What waits in the queue: requests, and their sequences one by one."""
 
 import asyncio
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rm_core.engine.packing.plan import DEFAULT_MIN_SHARED_TOKENS
 from rm_core.engine.packing.policy import Priority, QueuedSequence
 from rm_core.errors import InvariantViolation
 from rm_core.types import EncodedItem, Scorer, Truncation
 from service.results import ScoreOutcome
+
+
+class Flow(NamedTuple):
+    """Whose work, and of which class: what takes turns with others in packs.
+
+    Attributes:
+        caller: see `Submission`.
+        priority: see `Submission`.
+    """
+
+    caller: bytes
+    priority: Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,8 @@ class Submission:
         cache_scope: of its texts, see `EncodedItem`.
         caller: who is served in turn with others: a digest of the API key; b"" without keys.
         scorer: whose rewards are asked for; None: those of the scheduler's own.
+        body: number of the NDJSON body that it is a line of; its caller's bodies have their turns
+            in line. None: it has a turn of its own.
     """
 
     route: str
@@ -37,6 +53,12 @@ class Submission:
     cache_scope: bytes = b""
     caller: bytes = b""
     scorer: Scorer | None = None
+    body: int | None = None
+
+    @property
+    def flow(self) -> Flow:
+        """Whose work it is, and of which class."""
+        return Flow(self.caller, self.priority)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +71,7 @@ class PendingRequest:
         unfinished: how many have none.
         done: set when all have one, or when waiting makes no sense any more.
         begun: whether the device has taken any of its entries.
+        round: among its caller's requests of the class; None before any entry waits.
     """
 
     submission: Submission
@@ -56,12 +79,19 @@ class PendingRequest:
     unfinished: int
     done: asyncio.Future[None]
     begun: bool = False
+    round: int | None = None
 
     @classmethod
     def of(cls, submission: Submission, num_dialogues: int) -> "PendingRequest":
         """A request none of whose dialogues has its outcome; needs a running loop."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         return cls(submission, [None] * num_dialogues, num_dialogues, done)
+
+    @property
+    def turn(self) -> Hashable:
+        """What it takes turns as with other requests of its flow."""
+        body = self.submission.body
+        return id(self) if body is None else ("body", body)
 
     @property
     def is_over(self) -> bool:

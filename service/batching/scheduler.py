@@ -7,6 +7,7 @@ except tokenising and the forward pass, so nothing needs a lock.
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from rm_core.types import RewardInput, Scorer
 from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
 from service.batching.device_thread import DeviceThread
-from service.batching.limits import SchedulerLimits
+from service.batching.limits import RequestSize, SchedulerLimits
 from service.batching.look_ahead import LookAhead
 from service.batching.pack_queue import PackQueue
 from service.batching.pack_runner import PackRunner
@@ -27,7 +28,7 @@ from service.batching.queue import Entry, PendingRequest, Submission
 from service.batching.scorers_in_use import ScorersInUse
 from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.batching.waiting import WaitingRequests
-from service.errors import DeadlineExceeded, DetailTooLarge, QueueFull, RequestTooLarge
+from service.errors import DeadlineExceeded, QueueFull
 from service.observability.logs import where
 from service.observability.metrics import Metrics
 from service.results import ItemFailure, ScoreOutcome
@@ -64,8 +65,9 @@ class Scheduler:
             limits.max_queue_items,
             limits.max_queue_tokens,
             limits.max_pack_tokens,
-            limits.bulk_every_packs,
-            limits.max_waiting_bytes,
+            max_pack_items=limits.max_pack_items,
+            bulk_every_packs=limits.bulk_every_packs,
+            max_waiting_bytes=limits.max_waiting_bytes,
         )
         self._cap = TokenBudgetController(limits.max_pack_tokens)
         self._queue = PackQueue(
@@ -83,7 +85,7 @@ class Scheduler:
             self._concurrency,
             self._append,
             self._settle_known,
-            max_tokens=limits.max_request_tokens,
+            limits,
         )
         self._device = DeviceThread()
         self._runner = PackRunner(
@@ -170,7 +172,7 @@ class Scheduler:
         Args:
             dialogues: what to score.
             submission: how they wait and are read; its deadline is on the scheduler's clock.
-            patience_seconds: from now until the first item is begun.
+            patience_seconds: from now until the first item is begun; inf: as long as it takes.
 
         Returns:
             One outcome per dialogue, in order.
@@ -204,11 +206,11 @@ class Scheduler:
     async def _score(
         self, dialogues: Sequence[RewardInput], submission: Submission, patience_seconds: float
     ) -> list[ScoreOutcome]:
-        priority, deadline = submission.priority, submission.deadline
+        flow, deadline = submission.flow, submission.deadline
         now = self._clock()
-        if deadline is not None and now + self._admission.wait_seconds(priority) >= deadline:
+        if deadline is not None and now + self._admission.wait_seconds(flow) >= deadline:
             raise DeadlineExceeded("admit")
-        self._admission.admit_items(len(dialogues), priority, patience_seconds)
+        self._admission.admit_items(len(dialogues), flow, patience_seconds)
         unqueued = len(dialogues)
         try:
             texts = await self._tokenizers.encode(
@@ -220,7 +222,7 @@ class Scheduler:
             request = self._enqueue(dialogues, texts, submission)
             unqueued = len(dialogues) - request.unfinished
         finally:
-            self._admission.release_items(unqueued)
+            self._admission.release_items(unqueued, flow)
         return await self._finish(request, now + patience_seconds)
 
     def _require_open(self) -> None:
@@ -236,14 +238,9 @@ class Scheduler:
         submission: Submission,
     ) -> PendingRequest:
         encoded = [text for text in texts if isinstance(text, Tokenised)]
-        tokens = sum(text.item.num_tokens for text in encoded)
-        if tokens > self._limits.max_request_tokens:
-            raise RequestTooLarge(tokens, self._limits.max_request_tokens)
-        places = sum(text.item.num_extra_positions for text in encoded)
-        if places > self._limits.max_reply_rewards:
-            raise DetailTooLarge(places, self._limits.max_reply_rewards)
+        RequestSize(self._limits).add(text.item for text in encoded)
         unknown = sum(text.item.num_tokens for text in encoded if text.known is None)
-        self._admission.admit_tokens(unknown, submission.priority)
+        self._admission.admit_tokens(unknown, submission.flow)
         request = PendingRequest.of(submission, len(dialogues))
         for index, text in enumerate(texts):
             if isinstance(text, ItemFailure):
@@ -267,17 +264,18 @@ class Scheduler:
         # who are kept apart share nothing, so that neither gains by the other's company.
         of = request.submission
         group = hash((of.cache_scope, dialogue.group_key))
-        priority = of.priority
-        waiting = QueuedSequence(text.item, next(self._order), group, priority, of.caller)
+        order, turn = next(self._order), self._queue.round_of(request)
+        waiting = QueuedSequence(text.item, order, group, of.priority, of.caller, turn)
         self._queue.put(Entry(request, index, waiting, self._clock(), text.cached_tokens))
-        self._admission.discount(text.cached_tokens, priority)
+        self._admission.discount(text.cached_tokens, of.flow)
         self._arrived.set()
 
     async def _finish(self, request: PendingRequest, begin_before: float) -> list[ScoreOutcome]:
         """Wait until every entry has its outcome, or until waiting makes no sense."""
         loop = asyncio.get_running_loop()
-        now = self._clock()
-        timers = [loop.call_later(begin_before - now, self._give_up_waiting, request)]
+        now, timers = self._clock(), []
+        if begin_before < math.inf:
+            timers.append(loop.call_later(begin_before - now, self._give_up_waiting, request))
         if (deadline := request.submission.deadline) is not None:
             timers.append(loop.call_later(deadline - now, self._expire, request))
         try:
@@ -295,7 +293,7 @@ class Scheduler:
 
     def _give_up_waiting(self, request: PendingRequest) -> None:
         if not request.begun:
-            retry_after = self._admission.retry_after(request.submission.priority)
+            retry_after = self._admission.retry_after(request.submission.flow)
             request.fail(QueueFull("queue_wait", retry_after))
 
     def _expire(self, request: PendingRequest) -> None:

@@ -11,9 +11,9 @@ from rm_core.rewards.rule import ScoredItem
 from rm_core.types import RewardInput
 from service.batching.admission import Admission
 from service.batching.concurrency import ConcurrencyTracker
+from service.batching.limits import RequestSize, SchedulerLimits
 from service.batching.queue import PendingRequest
 from service.batching.tokenizer_pool import Tokenised, TokenizerPool
-from service.errors import RequestTooLarge
 from service.results import ItemFailure
 
 Enqueue = Callable[[PendingRequest, int, RewardInput, Tokenised], None]
@@ -21,10 +21,10 @@ Settle = Callable[[PendingRequest, int, ScoredItem], None]
 
 
 class WaitingRequests:
-    """Feeds requests into the queue in order of arrival.
+    """Feeds requests into the queue, in turn.
 
     A request of many texts stands in line anew for every few of them: one large request doesn't
-    hold up all the small ones behind it.
+    hold up all the small ones behind it. The lines of an NDJSON body have one turn together.
 
     Args:
         admission: whose lines they stand in.
@@ -32,7 +32,7 @@ class WaitingRequests:
         concurrency: counts a request from its first place on.
         enqueue: takes a text that has place and tokens: request, index, text, encoding.
         settle: takes a text whose rewards are known.
-        max_tokens: the most that one text may have.
+        limits: of requests; of those in dialects, which are served in parts, of each text.
     """
 
     def __init__(
@@ -42,19 +42,18 @@ class WaitingRequests:
         concurrency: ConcurrencyTracker,
         enqueue: Enqueue,
         settle: Settle,
-        *,
-        max_tokens: int,
+        limits: SchedulerLimits,
     ) -> None:
         self._admission = admission
         self._tokenizers = tokenizers
         self._concurrency = concurrency
         self._enqueue = enqueue
         self._settle = settle
-        self._max_tokens = max_tokens
+        self._limits = limits
         self._unfed: set[PendingRequest] = set()
 
     def __len__(self) -> int:
-        return len(self._admission.places) + len(self._admission.budget)
+        return self._admission.num_waiting
 
     @contextlib.asynccontextmanager
     async def feeding(
@@ -66,7 +65,8 @@ class WaitingRequests:
             QueueFull: the bodies that wait are as many bytes as may be.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._admission.waiting_body(request.submission.num_bytes))
+            if request.submission.body is None:  # an NDJSON body holds its lines within its window
+                stack.enter_context(self._admission.waiting_body(request.submission.num_bytes))
             self._unfed.add(request)
             task = asyncio.create_task(self._feed(request, dialogues, stack))
             try:
@@ -87,20 +87,22 @@ class WaitingRequests:
         stack: contextlib.ExitStack,
     ) -> None:
         at_once = self._admission.places_at_once
+        of = request.submission
+        size = RequestSize(self._limits)
         try:
             for start in range(0, len(dialogues), at_once):
                 part = dialogues[start : start + at_once]
-                await self._admission.places.join(len(part))
+                await self._admission.wait_for_items(len(part), of.flow, request.turn)
                 if start == 0:
                     stack.enter_context(self._concurrency.member())
-                await self._feed_part(request, part, start)
+                await self._feed_part(request, part, start, size)
         except Exception as exc:
             request.fail(exc)  # whoever waits for the outcomes tells the caller
         finally:
             self._unfed.discard(request)
 
     async def _feed_part(
-        self, request: PendingRequest, part: Sequence[RewardInput], start: int
+        self, request: PendingRequest, part: Sequence[RewardInput], start: int, size: RequestSize
     ) -> None:
         """Tokenise and queue texts that have their places."""
         unqueued = len(part)
@@ -111,13 +113,13 @@ class WaitingRequests:
                 if isinstance(text, ItemFailure):
                     request.settle(index, text)
                     continue
-                if text.item.num_tokens > self._max_tokens:
-                    raise RequestTooLarge(text.item.num_tokens, self._max_tokens)
+                own = RequestSize(self._limits) if of.body is None else size
+                own.add([text.item], more_may_come=len(request.outcomes) > 1)
                 if text.known is not None:
                     self._settle(request, index, text.known)
                     continue
-                await self._admission.budget.join(text.item.num_tokens)
+                await self._admission.wait_for_tokens(text.item.num_tokens, of.flow, request.turn)
                 unqueued -= 1
                 self._enqueue(request, index, dialogue, text)
         finally:
-            self._admission.release_items(unqueued, waited=True)
+            self._admission.release_items(unqueued, request.submission.flow, waited=True)

@@ -1,7 +1,8 @@
 """POST /score: rewards and scores of responses, as JSON or line by line."""
 
-import asyncio
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ router = APIRouter(tags=["rewards"])
 
 ROUTE = "/score"
 
-_ROOM_POLL_SECONDS = 0.1
+_bodies = itertools.count()
 
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "responses": {
@@ -178,8 +179,16 @@ def _require_success(results: Sequence[Sequence[ItemResult]]) -> None:
 
 def _stream(request: Request, state: AppState, first_index: int) -> Response:
     compressed = require_encoding(request, *GZIP) in GZIP
+    # A file has time: its lines wait in line for room where a lone request would be refused, and
+    # for as long as their caller does.
     submission = Submission(
-        ROUTE, "bulk", cache_scope=cache_scope_of(request), caller=caller_of(request)
+        ROUTE,
+        "bulk",
+        patience_seconds=math.inf,
+        waits=True,
+        cache_scope=cache_scope_of(request),
+        caller=caller_of(request),
+        body=next(_bodies),
     )
     told = state.version.provenance
     answers_from(request, told)
@@ -219,20 +228,10 @@ async def _score_line(
     items = validate_items(envelope.items, score_item_model, alone=True)
     asked = [with_detail(item, envelope) for item in items]
     submission = dataclasses.replace(of_all, truncate=envelope.truncate)
-    give_up = state.clock() + state.settings.max_bulk_queue_wait_seconds
-    while True:
-        try:
-            version = state.version
-            results = await score_items(state, asked, [""], submission, version)
-        except Problem as exc:
-            # A file has time: its lines wait for room where a lone request would be refused.
-            over = state.clock() >= give_up or state.last_call.is_set()
-            if exc.code != "overloaded" or over:
-                raise
-            await asyncio.sleep(_ROOM_POLL_SECONDS)
-        else:
-            _require_success(results)
-            return item_json(items[0], results[0], state.metrics, envelope), version.provenance
+    version = state.version
+    results = await score_items(state, asked, [""], submission, version)
+    _require_success(results)
+    return item_json(items[0], results[0], state.metrics, envelope), version.provenance
 
 
 def _lone_item(value: object) -> object:

@@ -31,7 +31,6 @@ TESTED_IN = {
     # What loading refuses before any library reads the files.
     "rm_core/checkpoint/files.py": "rm_core/checkpoint/test_load.py",
     "service/errors.py": "service/batching/test_admission.py",
-    "service/batching/limits.py": "service/batching/test_scheduler_bounds.py",
     "service/state.py": "service/routes/test_operations.py",
     "training/errors.py": "training/data/test_prepare.py",
     # Parts that show where they are put together.

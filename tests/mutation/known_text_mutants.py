@@ -11,7 +11,7 @@ PACK_QUEUE = target(f"{BATCHING}/pack_queue.py", f"{TEST_BATCHING}/test_known_te
 PACK_RUNNER = target(f"{BATCHING}/pack_runner.py", f"{TEST_BATCHING}/test_known_texts.py")
 WAITING = target(f"{BATCHING}/waiting.py", f"{TEST_BATCHING}/test_known_texts.py")
 TOKENIZERS = target(f"{BATCHING}/tokenizer_pool.py", f"{TEST_BATCHING}/test_tokenizer_pool.py")
-WAIT = target(f"{BATCHING}/admission.py", f"{TEST_BATCHING}/test_admission.py")
+WAIT = target(f"{BATCHING}/wait_estimate.py", f"{TEST_BATCHING}/test_admission.py")
 SCOPES = target("service/http/auth.py", "tests/service/routes/test_known_texts.py")
 
 KNOWN_TEXT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
@@ -52,7 +52,7 @@ KNOWN_TEXT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("item = replace(item, cache_scope=cache_scope)", "pass"),
     ],
     WAIT: [
-        ("self._tokens[priority] - saved_tokens(self._cached[priority])", "self._tokens[priority]"),
+        ("held - saved_tokens(self._cached.get(one, 0))", "held"),
     ],
     SCOPES: [
         ("caller_of(request) if state.caches_per_key else", "caller_of(request) if False else"),

@@ -11,6 +11,7 @@ from tests.mutation.attention_mutants import ATTENTION_MUTATIONS
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
 from tests.mutation.deterministic_mutants import DETERMINISTIC_MUTATIONS
+from tests.mutation.fairness_mutants import FAIRNESS_MUTATIONS
 from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
 from tests.mutation.prefix_cache_mutants import PREFIX_CACHE_MUTATIONS
 from tests.mutation.product_mutants import PRODUCT_MUTATIONS
@@ -41,9 +42,6 @@ PATHS = _target(f"{PACKING}/paths.py", f"{TEST_PACKING}/test_paths.py")
 COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
 POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
 PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
-
-LINE = _target(f"{SERVICE}/batching/line.py", f"{TEST_SERVICE}/batching/test_line.py")
-ADMISSION = _target(f"{SERVICE}/batching/admission.py", f"{TEST_SERVICE}/batching/test_waiting.py")
 
 _STORE_TESTS = (f"{TEST_STATE}/test_store.py", f"{TEST_STATE}/test_store_bounds.py")
 STORE = _target(f"{STATE}/store.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
@@ -112,6 +110,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **PREFIX_CACHE_MUTATIONS,
     **PRODUCT_MUTATIONS,
     **DETERMINISTIC_MUTATIONS,
+    **FAIRNESS_MUTATIONS,
     **ATTENTION_MUTATIONS,
     **BATCH_MUTATIONS,
     **KNOWN_TEXT_MUTATIONS,
@@ -151,11 +150,11 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     POLICY: [
         ("self._since_bulk + 1 >= self.every", "self._since_bulk + 1 > self.every"),
         ("self._since_bulk + 1 if bulk_waits else 0", "self._since_bulk + 1"),
-        ("(entry.priority != first, entry.order)", "(False, entry.order)"),
+        ("sorted(lanes, key=lambda one: one != first)", "list(lanes)"),
         ("or misses >= MAX_MISSES", ""),
         ("elif _exceeds_any_pack(members, waiting, budget, new_pack):", "elif False:"),
         ("    if len(members) > budget.max_items:\n        return True\n", ""),
-        ("filling.take_fitting(members[1:])", "pass"),
+        ("filling.take_fitting([index for index in (*own, *others) if index != lead])", "pass"),
         (
             "len(members) > self.budget.max_items:\n            return False",
             "len(members) > len(self.waiting):\n            return False",
@@ -227,22 +226,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("        self._told.add(stream)\n", ""),
         ("len(self._told) >= self._max_streams", "False"),
     ],
-    LINE: [
-        ("if not self._waiting and self._take(amount):", "if self._take(amount):"),
-        ("                self._give_back(amount)\n", "                pass\n"),
-        (
-            "                self.serve()  # the one behind may want less\n",
-            "                pass\n",
-        ),
-    ],
-    ADMISSION: [
-        ("self.max_items - self._owed_items", "self.max_items"),
-        ("held == 0 or held + count", "held + count"),
-        (
-            "self._waiters_items + count > _share(self.max_items)",
-            "self.items + count > self.max_items",
-        ),
-    ],
     UNANSWERED: [
         (" if row[1] not in self._being_answered", ""),
         ("now - self._limits.max_age_seconds", "now - 2 * self._limits.max_age_seconds"),
@@ -283,9 +266,12 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             '("prompt", dialogue.prompt) if item.group is None else item.group',
             '("prompt", dialogue.prompt)',
         ),
-        ('"bulk", parsed.options.truncate, deadline', '"bulk", "error", deadline'),
-        ('"bulk", parsed.options.truncate', '"interactive", parsed.options.truncate'),
-        ("parsed.options.truncate, deadline", "parsed.options.truncate"),
+        (
+            "        parsed.options.truncate,\n        deadline,\n",
+            '        "error",\n        deadline,\n',
+        ),
+        ('        "bulk",\n', '        "interactive",\n'),
+        ("        deadline,\n        cache_scope", "        cache_scope"),
         ("        start = Statistics()\n", "        start = initial\n"),
         ("start, whiten.update, whiten.half_life", "start, True, whiten.half_life"),
         ("whiten.update, whiten.half_life", "whiten.update, None"),

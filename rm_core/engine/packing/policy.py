@@ -36,6 +36,7 @@ class QueuedSequence(Generic[Item]):
         group: sequences of one prompt have equal groups and are packed together where possible.
         priority: its class.
         caller: whose it is; callers of a class are served in turn.
+        round: what stands before the order of arrival among a caller's; see `ArrivalRounds`.
     """
 
     item: Item
@@ -43,6 +44,7 @@ class QueuedSequence(Generic[Item]):
     group: Hashable
     priority: Priority = "interactive"
     caller: Hashable = None
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +60,16 @@ class Budget:
     max_items: int
 
 
-Turns = Mapping[Priority, DeficitRoundRobin]
+Turns = Mapping[Priority, DeficitRoundRobin[Hashable]]
 """The turns of the callers of each class."""
 
-_ROUNDS_PER_PACK = 8
+ROUNDS_PER_PACK = 8
 """Callers who all have much waiting are in every pack, up to so many of them."""
 
 
 def new_turns(max_pack_tokens: int) -> Turns:
     """Turns of callers of whom nobody has been served yet, for packs of so many tokens."""
-    quantum = max(1, max_pack_tokens // _ROUNDS_PER_PACK)
+    quantum = max(1, max_pack_tokens // ROUNDS_PER_PACK)
     return {"interactive": DeficitRoundRobin(quantum), "bulk": DeficitRoundRobin(quantum)}
 
 
@@ -152,10 +154,10 @@ def select_pack(
     """
     if not waiting:
         return []
-    orders = [entry.order for entry in waiting]
+    places = [(entry.round, entry.order) for entry in waiting]
     groups: dict[Hashable, list[int]] = defaultdict(list)
     lanes: _Lanes = {"interactive": defaultdict(list), "bulk": defaultdict(list)}
-    for index in sorted(range(len(waiting)), key=orders.__getitem__):
+    for index in sorted(range(len(waiting)), key=places.__getitem__):
         entry = waiting[index]
         groups[entry.group].append(index)
         lanes[entry.priority][entry.caller].append(index)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rm_core.rewards.rule import ScoredItem
+from service.batching.queue import Submission
 from service.errors import QueueFull, RequestTooLarge
 from service.results import ItemFailure
 from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, RememberingScorer
@@ -163,13 +164,15 @@ async def test_a_pack_holds_more_of_what_is_cached_and_the_metrics_tell_what_was
         async with rig.holding(prompt="x"):
             sent = [rig.send(f"r{n}", prompt="word " * 80) for n in range(9)]
             await rig.until_queued(9)
-            assert rig.scheduler._admission._cached["interactive"] == 9 * 80 + len("px")
+            assert rig.scheduler._admission._estimate._cached[
+                Submission("/score").flow
+            ] == 9 * 80 + len("px")
         await asyncio.gather(*sent)
 
         assert [len(pack) for pack in scorer.forwards] == [1, 9]
         assert rig.value("rm_tokens_total", kind="prefix_cached") == 80
         assert rig.value("rm_tokens_total", kind="real") == 2 + 9
-        assert rig.scheduler._admission._cached["interactive"] == 0
+        assert rig.scheduler._admission._estimate._cached == {}
 
 
 async def test_a_pack_that_was_cheap_by_a_cache_now_empty_goes_in_halves():

@@ -1,10 +1,13 @@
-"""First come, first served; and who leaves takes nothing along."""
+"""Callers in turn, of each his requests; and who leaves takes nothing along."""
 
 import asyncio
 
 import pytest
 
 from service.batching.line import Line
+from service.batching.queue import Flow
+
+FLOW = Flow(b"", "bulk")
 
 
 class Store:
@@ -13,20 +16,30 @@ class Store:
     def __init__(self, amount: int) -> None:
         self.left = amount
         self.line = Line(self.take, self.give)
+        self.taken: list[tuple[bytes, int]] = []
 
-    def take(self, amount: int) -> bool:
+    def take(self, amount: int, flow: Flow) -> bool:
         if amount > self.left:
             return False
         self.left -= amount
+        self.taken.append((flow.caller, amount))
         return True
 
-    def give(self, amount: int) -> None:
+    def give(self, amount: int, flow: Flow = FLOW) -> None:
         self.left += amount
         self.line.serve()
 
 
-async def joined(store: Store, *amounts: int) -> list["asyncio.Task[None]"]:
-    tasks = [asyncio.create_task(store.line.join(amount)) for amount in amounts]
+async def joined(
+    store: Store, *amounts: int, caller: bytes = b"", request: object = None
+) -> list["asyncio.Task[None]"]:
+    """Requests of so much each, or one request that stands there several times."""
+    tasks = [
+        asyncio.create_task(
+            store.line.join(amount, Flow(caller, "bulk"), object() if request is None else request)
+        )
+        for amount in amounts
+    ]
     await asyncio.sleep(0)
     return tasks
 
@@ -34,7 +47,7 @@ async def joined(store: Store, *amounts: int) -> list["asyncio.Task[None]"]:
 async def test_who_finds_enough_does_not_wait() -> None:
     store = Store(3)
 
-    await store.line.join(3)
+    await store.line.join(3, FLOW, None)
 
     assert (store.left, len(store.line), store.line.first_wants) == (0, 0, 0)
 
@@ -87,3 +100,47 @@ async def test_what_came_in_the_moment_of_leaving_is_given_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await first
     assert store.left == 2
+
+
+async def test_callers_are_served_in_turn_however_long_one_stands_there() -> None:
+    store = Store(0)
+    flood = await joined(store, *[1] * 30, caller=b"flood")
+    polite = await joined(store, *[1] * 5, caller=b"polite")
+
+    store.give(10)
+    await asyncio.gather(*polite)
+
+    assert store.taken == [(b"flood", 1), (b"polite", 1)] * 5
+    store.give(25)
+    await asyncio.gather(*flood)
+
+
+async def test_the_requests_of_one_caller_get_equal_amounts() -> None:
+    """Eight bodies, of which the first stands there with all its lines, and one large request."""
+    store = Store(0)
+    waiting = [await joined(store, *[1] * 20, request=body) for body in range(8)]
+    waiting.append(await joined(store, 20, request="large"))
+    store.give(64)
+    await asyncio.sleep(0)
+
+    served = [sum(task.done() for task in tasks) for tasks in waiting]
+    assert sum(served) == 45  # the large one took 20 of the 64, and the others have as much now
+    assert (served[-1], min(served[:-1]), max(served[:-1])) == (1, 5, 6)
+    store.give(1000)
+    await asyncio.gather(*(task for tasks in waiting for task in tasks))
+    assert len(store.line) == 0
+
+
+async def test_who_had_much_waits_until_the_others_had_as_much() -> None:
+    store = Store(0)
+    (first,) = await joined(store, 10, caller=b"a")
+    others = await joined(store, *[1] * 12, caller=b"b")
+    store.give(10)
+    await first
+    (again,) = await joined(store, 1, caller=b"a")
+    store.give(10)
+    await asyncio.sleep(0)
+
+    assert (again.done(), sum(task.done() for task in others)) == (False, 10)
+    store.give(3)
+    await asyncio.gather(again, *others)

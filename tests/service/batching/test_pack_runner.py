@@ -51,8 +51,8 @@ class Bench:
         item = self.scorer.encode(Dialogue("p", response))
         done = asyncio.get_running_loop().create_future()
         request = PendingRequest(Submission("/score", deadline=deadline), [None], 1, done)
-        self.admission.admit_items(1, "interactive", 1e9)
-        self.admission.admit_tokens(item.num_tokens, "interactive")
+        self.admission.admit_items(1, request.submission.flow, 1e9)
+        self.admission.admit_tokens(item.num_tokens, request.submission.flow)
         return Entry(request, 0, QueuedSequence(item, 0, "p"), self.clock())
 
     def all_given_back(self) -> bool:

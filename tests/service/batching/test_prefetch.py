@@ -13,10 +13,22 @@ from service.batching.queue import Entry, PendingRequest, Submission
 from tests.service.rig import Rig, right, until
 
 
-def entry(order: int, group: str, priority: Priority = "interactive", caller: str = "") -> Entry:
+def entry(
+    order: int,
+    group: str,
+    priority: Priority = "interactive",
+    *,
+    caller: str = "",
+    at: int | None = None,
+) -> Entry:
     request: Any = PendingRequest(Submission("/score", priority), [None], 1, done=None)  # type: ignore[arg-type]
     item = EncodedItem({"safety": Encoded((1, 2, 3), 2)})
-    return Entry(request, 0, QueuedSequence(item, order, group, priority, caller), 0.0)
+    return Entry(
+        request,
+        0,
+        QueuedSequence(item, order, group, priority, caller, order if at is None else at),
+        0.0,
+    )
 
 
 def first_two(queue: Sequence[Entry], first: Priority, turns: Turns) -> list[int]:
@@ -52,6 +64,7 @@ def test_a_plan_holds_while_only_others_come_behind_it() -> None:
         "other budget",
         "a turn came",
         "another caller came",
+        "a body's first line came",
     ],
 )
 def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
@@ -62,6 +75,7 @@ def test_a_plan_is_void_when_another_pack_would_be_chosen(change: str) -> None:
         "a member came": [*queue, entry(3, "a")],
         "a turn came": [*queue, entry(3, "d")],
         "another caller came": [*queue, entry(3, "d", caller="other")],
+        "a body's first line came": [*queue, entry(3, "d", at=0)],
     }
 
     assert plan is not None

@@ -47,7 +47,7 @@ async def test_a_request_with_too_many_tokens_is_refused():
 
 async def test_a_queue_that_is_too_slow_refuses_with_an_estimate():
     async with Rig() as rig:
-        rig.scheduler._admission.measured(tokens=10, seconds=10.0)
+        rig.scheduler._admission.pack_rate.measured(tokens=10, cost=10, seconds=10.0)
         async with rig.holding("word " * 99):
             with pytest.raises(QueueFull) as refused:
                 await rig.score("another", patience_seconds=60.0)

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm_core.engine.packing.turns import DeficitRoundRobin
+from rm_core.engine.packing.turns import ArrivalRounds, DeficitRoundRobin
 
 quanta = st.integers(1, 50)
 costs = st.integers(1, 200)
@@ -111,3 +111,32 @@ def test_a_huge_debt_costs_no_time():
     turns.charge("b", 10**15 + 1)
 
     assert turns.next(["a", "b"]) == "a"
+
+
+def test_bodies_that_came_with_all_their_lines_go_on_evenly_with_one_that_comes_later():
+    rounds = ArrivalRounds()
+    first = [rounds.next("first") for _ in range(64)]
+    rounds.reached(first[9])
+    second = [rounds.next("second") for _ in range(3)]
+
+    assert first == list(range(64))
+    assert second == [9, 10, 11]
+    assert rounds.next("first") == 64
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.integers(1, 7))
+def test_rounds_keep_each_kinds_order_and_have_one_of_each(kinds, at_once):
+    rounds, waiting, served = ArrivalRounds(), [], []
+    for order, kind in enumerate(kinds):
+        waiting.append((rounds.next(kind), order, kind))
+        if order % at_once == 0:
+            waiting.sort()
+            served.append(waiting.pop(0))
+            rounds.reached(served[-1][0])
+    served += sorted(waiting)
+
+    for kind in "abc":
+        own = [(at, order) for at, order, of in served if of == kind]
+        assert own == sorted(own)
+        assert len({at for at, _ in own}) == len(own)
+    assert [at for at, _, _ in served] == sorted(at for at, _, _ in served)
