@@ -140,7 +140,9 @@ class _PpoFields(Sent):
         default=None, description="False if the response was cut before its EOS."
     )
     id: Identifier | None = Field(
-        default=None, description="An id counts once in its stream, also across requests."
+        default=None,
+        description="An id counts once in its stream, also across requests; with another text it "
+        "is a conflict, that item's error `item_id_conflict`.",
     )
     group: Identifier | None = Field(
         default=None,

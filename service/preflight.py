@@ -14,7 +14,12 @@ from service.access.api_keys import ApiKeys
 from service.dialects import registry
 from service.http.provenance import read_secret
 from service.settings import Settings
-from service.streams.database import STATE_FILE, check_database, make_state_directory
+from service.streams.database import (
+    STATE_FILE,
+    check_database,
+    has_been_here,
+    make_state_directory,
+)
 
 
 def check_settings(settings: Settings) -> None:
@@ -145,6 +150,8 @@ def _check_state(directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
+        if has_been_here(directory / STATE_FILE):
+            return  # a disk that fails is the streams' fault alone: see GET /health/state
         raise ConfigurationError(
             f"state_dir {directory} can't be written ({_reason(error)}); name another with "
             "--state-dir"

@@ -28,13 +28,13 @@ class ServerProcess:
 def server_process(
     directory: Path, *command: str, environment: Mapping[str, str], python: str = sys.executable
 ) -> Iterator[ServerProcess]:
-    """Run `python -m COMMAND` until the context ends; port file, log and state in `directory`."""
+    """Run `python -m COMMAND` until the context ends; port file and log in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     port_file, log = directory / "port", directory / "log"
     own = {
         "REWARDD_PORT": "0",
         "REWARDD_PORT_FILE": str(port_file),
-        "REWARDD_STATE_DIR": str(directory / "state"),
+        "REWARDD_STATE_DIR": environment.get("REWARDD_STATE_DIR", str(directory / "state")),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -4,7 +4,7 @@ The caller brings the stream's statistics and the ids that it has counted, and t
 be merged.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,6 +68,7 @@ class PpoSample:
         finished: what the caller said; None: nothing.
         id: counts once in its stream; None: always counts.
         group: which samples belong together in group mode.
+        text: digest of what was scored; None where nobody compares it.
     """
 
     index: int
@@ -76,6 +77,7 @@ class PpoSample:
     finished: bool | None
     id: str | int | None
     group: Hashable
+    text: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,16 @@ class NewSamples:
     Attributes:
         statistics: of the samples that count.
         num_samples: how many they are.
-        new_ids: their ids, each once.
+        new_items: their ids, each once, and the digests of their texts.
         duplicates: indices of samples whose id was counted before, here or in the stream.
+        conflicts: indices of those whose id was counted with another text; they are no duplicates.
     """
 
     statistics: Statistics = field(default_factory=Statistics)
     num_samples: int = 0
-    new_ids: tuple[str, ...] = ()
+    new_items: Mapping[str, bytes | None] = field(default_factory=dict)
     duplicates: frozenset[int] = frozenset()
+    conflicts: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,30 +186,37 @@ def has_finite_logit(scored_response: ScoredResponse) -> bool:
 
 
 def new_samples(
-    samples: Sequence[PpoSample], counted: set[str], *, half_life: float | None = None
+    samples: Sequence[PpoSample],
+    counted: Mapping[str, bytes | None],
+    *,
+    half_life: float | None = None,
 ) -> NewSamples:
     """What the samples, the oldest first, add to a stream that has counted these ids already.
 
     Args:
         samples: of one request, with finite logits.
-        counted: ids of the stream.
+        counted: ids of the stream, and the digest of each one's text; None: any text may be it.
         half_life: the stream's, in samples; None forgets nothing.
     """
-    seen = set(counted)
+    seen = dict(counted)
     values: list[float] = []
-    new_ids: list[str] = []
+    new_items: dict[str, bytes | None] = {}
     duplicates: set[int] = set()
+    conflicts: set[int] = set()
     for sample in samples:
         if sample.id is not None:
             own = id_text(sample.id)
             if own in seen:
-                duplicates.add(sample.index)
+                known = seen[own]
+                is_other = None not in (known, sample.text) and known != sample.text
+                (conflicts if is_other else duplicates).add(sample.index)
                 continue
-            seen.add(own)
-            new_ids.append(own)
+            seen[own] = new_items[own] = sample.text
         values.append(sample.scored_response.logit)
     statistics = statistics_of(values, half_life=half_life)
-    return NewSamples(statistics, len(values), tuple(new_ids), frozenset(duplicates))
+    return NewSamples(
+        statistics, len(values), new_items, frozenset(duplicates), frozenset(conflicts)
+    )
 
 
 def shape_samples(

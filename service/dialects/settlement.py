@@ -1,40 +1,41 @@
 """What the ledger keeps of a whitened request, from which its reply can be written again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from rm_core.rewards.calibration import Calibration
-from rm_core.rewards.rule import RewardRule, ScoredItem, ScoredResponse, apply_reward_rule
-from service.dialects.base import ParsedText, Stamp, TextReward
+from rm_core.rewards.rule import ScoredItem, ScoredResponse
+from rm_core.types import ModelName
+from service.dialects.base import Stamp, TextReward
 from service.dialects.result import text_rewards
+from service.errors import IdempotencyConflict
 from service.results import ItemFailure, ItemResult
 from service.versions.version import ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Raw rewards and whitened ones of a request's texts; the reply is a function of body and this.
+    """Every number of a request's texts; the reply is a function of body and this.
 
-    Models that are replaced change nothing of it: it is read by the rule that it was settled by.
+    Whatever models, calibrations or settings are there when it is written again: it is what was
+    counted.
 
     Attributes:
         stamp: of the reply.
-        scored: raw rewards of each text; None where it failed.
+        names: of the models that were loaded.
+        responses: what was found of each text; None where it failed.
         whitened: of each text that didn't.
         fallback: the reward of those that failed; None: none did.
-        rule: calibrations and τ of the models that gave the rewards; None: an older rewardd wrote
-            this and said nothing of them.
-        provenance: which models these were, as replies tell it; "" where `rule` is None.
+        provenance: which models these were, as replies tell it.
     """
 
     stamp: Stamp
-    scored: tuple[ScoredItem | None, ...]
+    names: tuple[ModelName, ...]
+    responses: tuple[ScoredResponse | None, ...]
     whitened: tuple[float, ...]
     fallback: float | None = None
-    rule: RewardRule | None = None
     provenance: str = ""
 
     @classmethod
@@ -47,57 +48,59 @@ class Settlement:
         version: ModelVersion,
     ) -> "Settlement":
         """That of texts which were just scored and whitened."""
-        scored = tuple(one.scored if isinstance(one, ScoredResponse) else None for one in results)
-        return cls(stamp, scored, tuple(whitened), fallback, version.rule, version.provenance)
+        responses = tuple(one if isinstance(one, ScoredResponse) else None for one in results)
+        names, provenance = version.rule.names, version.provenance
+        return cls(stamp, names, responses, tuple(whitened), fallback, provenance)
 
     def to_bytes(self) -> bytes:
         """As it stands in the ledger."""
-        texts = [
-            None if one is None else [dict(one.rewards), one.num_tokens, one.warnings]
-            for one in self.scored
-        ]
-        kept = [self.stamp.reply_id, self.stamp.created, texts, self.whitened, self.fallback]
-        if self.rule is not None:
-            own = {name: [c.temperature, c.bias] for name, c in self.rule.calibrations.items()}
-            kept += [[own, self.rule.tau], self.provenance]
-        return orjson.dumps(kept)
+        texts = [None if one is None else _kept(one) for one in self.responses]
+        stamp, numbers = self.stamp, [texts, self.whitened, self.fallback]
+        return orjson.dumps([stamp.reply_id, stamp.created, self.names, *numbers, self.provenance])
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> "Settlement":
-        """From the ledger."""
-        reply_id, created, texts, whitened, fallback, *models = orjson.loads(kept)
-        scored = tuple(None if one is None else _scored_item(*one) for one in texts)
-        settled = cls(Stamp(reply_id, created), scored, tuple(whitened), fallback)
-        if not models:
-            return settled
-        (calibrations, tau), provenance = models
-        own = {name: Calibration(*values) for name, values in calibrations.items()}
-        return replace(settled, rule=RewardRule(own, tau), provenance=provenance)
+        """From the ledger.
 
-    def text_rewards(self, places: Sequence[ParsedText], current: RewardRule) -> list[TextReward]:
-        """The rewards of the body's texts.
-
-        Args:
-            places: of the body that was settled.
-            current: of the loaded models, for what an older rewardd wrote.
+        Raises:
+            IdempotencyConflict: it is an earlier release's, which knew less of its models.
         """
-        rule = current if self.rule is None else self.rule
-        tags = [
-            not isinstance(place, ItemFailure) and place.is_safety
-            for place, one in zip(places, self.scored, strict=True)
-            if one is not None
-        ]
-        responses = iter(apply_reward_rule(rule, [one for one in self.scored if one], tags))
-        results: list[ItemResult] = [
-            _FAILED if one is None else next(responses) for one in self.scored
-        ]
+        found = orjson.loads(kept)
+        if len(found) != 7:
+            raise IdempotencyConflict(
+                "this Idempotency-Key was used with an earlier rewardd, which did not keep by what "
+                "calibration it answered; use a new key"
+            )
+        reply_id, created, names, texts, whitened, fallback, provenance = found
+        responses = tuple(None if one is None else _response(*one) for one in texts)
+        stamp = Stamp(reply_id, created)
+        return cls(stamp, tuple(names), responses, tuple(whitened), fallback, provenance)
+
+    def text_rewards(self) -> list[TextReward]:
+        """The rewards of the body's texts."""
+        results: list[ItemResult] = [_FAILED if one is None else one for one in self.responses]
         return text_rewards(
-            results, "whitened", rule.names, fallback=self.fallback, whitened=self.whitened
+            results, "whitened", self.names, fallback=self.fallback, whitened=self.whitened
         )
 
 
-def _scored_item(rewards: dict[str, float], num_tokens: int, warnings: list[str]) -> ScoredItem:
-    return ScoredItem(rewards, num_tokens, tuple(warnings))
+def _kept(one: ScoredResponse) -> list[Any]:
+    scored = one.scored
+    numbers = [dict(scored.rewards), dict(one.calibrated), dict(one.scores)]
+    return [*numbers, one.selected, one.logit, scored.num_tokens, scored.warnings]
+
+
+def _response(
+    rewards: dict[str, float],
+    calibrated: dict[str, float],
+    scores: dict[str, float],
+    selected: Any,
+    logit: float,
+    num_tokens: int,
+    warnings: list[str],
+) -> ScoredResponse:
+    scored = ScoredItem(rewards, num_tokens, tuple(warnings))
+    return ScoredResponse(scored, calibrated, scores, selected, logit)
 
 
 _FAILED: Any = ItemFailure("unscorable", "This text could not be scored.")

@@ -5,22 +5,21 @@ which policies do write; but one that follows an equal request whose reply never
 for its retry.
 """
 
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 from fastapi import Request, Response
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from rm_core.rewards.ppo import PpoSample, ShapingOptions
 from rm_core.rewards.rule import ScoredResponse
 from service.dialects.base import DialectOptions, ParsedBody, Stamp
 from service.dialects.reply import reply_of
 from service.dialects.settlement import Settlement
-from service.errors import IdempotencyConflict, StateUnavailable
+from service.errors import IdempotencyConflict
+from service.http.auth import caller_of
 from service.http.provenance import answers_from
+from service.http.receipt import receipted
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
 from service.results import ItemResult
 from service.state import AppState
@@ -32,7 +31,8 @@ from service.streams.idempotency import (
 )
 from service.streams.ledger_table import IdempotencyKey, StoredReply
 from service.streams.service import state_problems
-from service.streams.store import StateStore, Transaction
+from service.streams.transaction import Transaction
+from service.streams.unanswered_table import Unanswered
 from service.versions.version import ModelVersion
 
 _log = structlog.get_logger(__name__)
@@ -102,25 +102,26 @@ async def _with_key(call: WhitenedCall, key: IdempotencyKey) -> Answer:
 
 async def _without_key(call: WhitenedCall) -> Response:
     streams = call.state.streams
-    # Models and settings may be others after a while, and then it is another question.
+    # Settings may be others after a restart, and then it is another question.
     set_to = f"{call.options.stream} {call.options.stops}"
-    digest = request_digest(f"{call.version.identity}\n{set_to}\n{call.route}", call.body)
-    claimed = await streams.store.claim(digest)
-    if claimed is not None:
-        answer, receipt = Answer(StoredReply(200, claimed.settlement), "resent"), claimed.receipt
-        streams.metrics.idempotency("resent")
+    digest = request_digest(f"{set_to}\n{call.route}", call.body, caller=caller_of(call.request))
+    unanswered = await streams.store.claim(digest)
+    if unanswered is not None:
+        answer = Answer(StoredReply(200, unanswered.settlement), "resent")
     else:
-        answer, receipt = await _settle(call, digest=digest)
-    return Receipt(_reply(call, answer), streams.store, receipt)
+        answer, unanswered = await _settle(call, digest=digest)
+    if answer.outcome == "resent":
+        streams.metrics.idempotency("resent")
+    return await receipted(lambda: _reply(call, answer), streams.store, unanswered)
 
 
 async def _settle(
     call: WhitenedCall, *, key: IdempotencyKey | None = None, digest: bytes | None = None
-) -> tuple[Answer, int]:
+) -> tuple[Answer, Unanswered | None]:
     """Score, count, and keep what the reply is made of, all of it or nothing.
 
     Returns:
-        The settlement, and the receipt by which a keyless one is known.
+        The settlement, and by what a keyless one is known that counted something.
     """
     parsed = call.parsed
     results = await call.score()
@@ -143,61 +144,26 @@ async def _settle(
             call.options.stamp, results, whitened, call.fallback, call.version
         )
         # What can't be written must not have counted.
-        reply_of(parsed, settlement.text_rewards(parsed.places, call.version.rule))
+        reply_of(parsed, settlement.text_rewards())
         return StoredReply(200, settlement.to_bytes())
 
     applied = await streams.store.apply(work, key=key, unanswered=digest)
     if applied.replayed:
-        return Answer(applied.reply, "replayed"), applied.receipt
+        return Answer(applied.reply, "replayed" if key else "resent"), applied.unanswered
     streams.metrics.committed(applied)
     if counted is not None and counted.added is not None:
         streams.metrics.updates("applied", counted.added.num_samples)
     else:
         streams.metrics.updates("frozen", len(samples))
-    return Answer(applied.reply), applied.receipt
+    return Answer(applied.reply), applied.unanswered
 
 
 def _reply(call: WhitenedCall, answer: Answer) -> Response:
     settlement = Settlement.from_bytes(answer.reply.body)
     same = settlement.stamp == call.options.stamp
     parsed = call.parsed if same else call.read(settlement.stamp)
-    rule = call.version.rule
-    if any(one and one.rewards.keys() != rule.calibrations.keys() for one in settlement.scored):
-        raise IdempotencyConflict(
-            "this Idempotency-Key was used while other models were loaded; use a new key"
-        )
-    answers_from(call.request, settlement.provenance or call.version.provenance)
-    reply = reply_of(parsed, settlement.text_rewards(parsed.places, rule))
+    answers_from(call.request, settlement.provenance)
+    reply = reply_of(parsed, settlement.text_rewards())
     if answer.outcome != "new":
         reply.headers[REPLAYED_HEADER] = "true"
     return reply
-
-
-class Receipt(Response):
-    """A reply that tells the store whether it left us.
-
-    It did not where the caller is known to be gone before it is written, or where writing fails.
-    What becomes of it on its way nobody here can know.
-
-    Args:
-        reply: what is sent.
-        store: told of it.
-        receipt: of the settlement.
-    """
-
-    def __init__(self, reply: Response, store: StateStore, receipt: int) -> None:
-        super().__init__(reply.body, reply.status_code, reply.headers)
-        self._store = store
-        self._receipt = receipt
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        left = False
-        try:
-            if await Request(scope, receive).is_disconnected():
-                raise ClientDisconnect
-            await super().__call__(scope, receive, send)
-            left = True
-        finally:
-            with contextlib.suppress(StateUnavailable):
-                await self._store.settle(self._receipt, answered=left)

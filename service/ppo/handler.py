@@ -5,6 +5,7 @@ arithmetic and the reply's JSON on the store's thread, inside the transaction th
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rm_client.models_ppo import PpoItem, ppo_item_model
@@ -21,6 +22,7 @@ from service.http.body import (
     validate_items,
 )
 from service.ppo.estimator_warning import estimator_warnings
+from service.ppo.item_identity import digest_of_text, without_conflicts
 from service.ppo.preconditions import require_models, require_selection
 from service.ppo.reply import render
 from service.ppo.stream_update import StreamUpdate, StreamUpdateResult, update_stream
@@ -30,9 +32,10 @@ from service.schemas.ppo import PpoEnvelope, kl_input
 from service.schemas.score import ScorableWireItem
 from service.scoring.score_items import score_items
 from service.state import AppState
-from service.streams.idempotency import Answer
+from service.streams.idempotency import Answer, request_digest
 from service.streams.ledger_table import IdempotencyKey, StoredReply
-from service.streams.store import Transaction
+from service.streams.transaction import Transaction
+from service.streams.unanswered_table import Unanswered
 from service.versions.version import ModelVersion
 
 PPO_ROUTE = "/ppo_reward"
@@ -58,8 +61,8 @@ async def answer_ppo(
     deadline: float | None,
     cache_scope: bytes = b"",
     caller: bytes = b"",
-) -> Answer:
-    """Answer one request: from the ledger if it is known, else by scoring and counting it.
+) -> tuple[Answer, Unanswered | None]:
+    """Answer one request: from what is kept if it was counted already, else by counting it.
 
     Args:
         state: the running service.
@@ -70,14 +73,22 @@ async def answer_ppo(
         cache_scope: what of the caches its texts may meet.
         caller: whose texts they are; see `Submission`.
 
+    Returns:
+        The answer, and what a request without a key counted: the caller has it settled.
+
     Raises:
         Problem: the request as a whole can't be answered.
         UnknownStream, IdempotencyConflict, TooManyStreams, StateUnavailable: see
             `service.streams.store`.
     """
-    streams = state.streams
-    if key is not None and (known := await streams.store.replay(key)) is not None:
-        return Answer(known, "replayed")
+    store = state.streams.store
+    digest: bytes | None = None
+    if key is None:
+        digest = request_digest(PPO_ROUTE, body, caller=caller)
+        if (lost := await store.claim(digest)) is not None:
+            return Answer(StoredReply(200, lost.settlement), "resent"), lost
+    elif (known := await store.replay(key)) is not None:
+        return Answer(known, "replayed"), None
     max_items = state.settings.max_items
     if len(body) <= _PARSE_ON_LOOP_BYTES:
         parsed = parse_request(body, max_items=max_items)
@@ -94,11 +105,23 @@ async def answer_ppo(
         caller=caller,
     )
     places = await _scored(state, parsed, submission, version)
+    return await _counted(state, version, parsed.options, places, key, digest)
+
+
+async def _counted(
+    state: AppState,
+    version: ModelVersion,
+    options: PpoEnvelope,
+    places: Sequence[PpoSample | ItemFailure],
+    key: IdempotencyKey | None,
+    digest: bytes | None,
+) -> tuple[Answer, Unanswered | None]:
+    """Shape what was scored, and count it in the same transaction."""
+    streams = state.streams
     failures = [place for place in places if isinstance(place, ItemFailure)]
     nonfinite = sum(failure.code == "nonfinite_reward" for failure in failures)
     streams.metrics.updates("nonfinite", nonfinite)
     require_one_success(failures, len(places))
-    options = parsed.options
     update = _stream_update(options, version.initial)
     result: StreamUpdateResult | None = None
 
@@ -107,15 +130,16 @@ async def answer_ppo(
         samples = [place for place in places if isinstance(place, PpoSample)]
         result = update_stream(transaction, update, options.shaping, samples)
         warnings = estimator_warnings(options, result.shaping, streams.told_of_estimator)
-        return StoredReply(200, render(options, places, result, warnings, version.provenance))
+        answered = without_conflicts(places, result.added)
+        return StoredReply(200, render(options, answered, result, warnings, version.provenance))
 
-    applied = await streams.store.apply(work, key=key)
+    applied = await streams.store.apply(work, key=key, unanswered=digest)
     if applied.replayed or result is None:
         # A twin in another process, or one that we did not meet, was first.
-        return Answer(applied.reply, "replayed")
+        return Answer(applied.reply, "resent" if key is None else "replayed"), applied.unanswered
     streams.metrics.committed(applied)
     _observe(state, options, result)
-    return Answer(applied.reply)
+    return Answer(applied.reply), applied.unanswered
 
 
 def parse_request(body: bytes, *, max_items: int) -> ParsedRequest:
@@ -184,7 +208,8 @@ def _place(
     item, kl = place
     (dialogue,) = ScorableWireItem(item).dialogues()
     group = ("prompt", dialogue.prompt) if item.group is None else item.group
-    return PpoSample(index, result, kl, item.finished, item.id, group)
+    text = None if item.id is None else digest_of_text(item)
+    return PpoSample(index, result, kl, item.finished, item.id, group, text)
 
 
 def _stream_update(options: PpoEnvelope, initial: Statistics) -> StreamUpdate:
@@ -215,6 +240,7 @@ def _observe(state: AppState, options: PpoEnvelope, result: StreamUpdateResult) 
     if added is not None:
         metrics.updates("applied", added.num_samples)
         metrics.updates("duplicate", len(added.duplicates))
+        metrics.updates("conflict", len(added.conflicts))
     else:
         frozen = options.whiten.mode == "frozen" or (stream is not None and stream.frozen)
         metrics.updates("frozen" if frozen else "not_requested", len(shaping.outcomes))

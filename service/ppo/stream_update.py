@@ -16,8 +16,8 @@ from rm_core.rewards.ppo import (
 )
 from service.errors import UnknownStream
 from service.ppo.preconditions import require_stream
-from service.streams.store import Transaction
 from service.streams.stream_table import Stream
+from service.streams.transaction import Transaction
 
 _STREAM_MODES = frozenset({"running", "frozen"})
 
@@ -48,7 +48,8 @@ class StreamUpdateResult:
     Attributes:
         stream: as the request left it; None in modes without one.
         added: what was merged; None where nothing was to be.
-        shaping: the shaped samples and the statistics that whitened them.
+        shaping: the shaped samples, those in conflict left out, and the statistics that whitened
+            them.
     """
 
     stream: Stream | None
@@ -80,6 +81,7 @@ def update_stream(
     added: NewSamples | None = None
     if options.mode == "running" and update.update and not stream.frozen:
         stream, added = _merge(transaction, stream, samples)
+        samples = [sample for sample in samples if sample.index not in added.conflicts]
     return StreamUpdateResult(stream, added, shape_samples(samples, options, stream.statistics))
 
 
@@ -92,4 +94,4 @@ def _merge(
     if added.num_samples == 0:
         return stream, added
     merged = stream.merged(added.statistics, num_samples=added.num_samples, now=transaction.now)
-    return transaction.save(merged, added.new_ids), added
+    return transaction.save(merged, added.new_items), added

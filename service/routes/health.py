@@ -1,4 +1,4 @@
-"""GET /health, /health/live and /health/ready; the only routes that never ask for a key."""
+"""GET /health, /health/live, /ready and /state; the only routes that never ask for a key."""
 
 from typing import Annotated
 
@@ -47,3 +47,22 @@ async def ready(state: Annotated[AppState, Depends(get_state)]) -> Response:
 async def health(state: Annotated[AppState, Depends(get_state)]) -> Response:
     """What GET /health/ready says, where other servers' clients look for it."""
     return await ready(state)
+
+
+@router.get(
+    "/state",
+    summary="Can the routes answer that count rewards?",
+    response_model=None,
+    responses=problems(s503="They can't; `detail` says why. The others answer all the same."),
+)
+async def state_health(state: Annotated[AppState, Depends(get_state)]) -> Response:
+    """200 while streams can be read and written: the readiness of what needs statistics.
+
+    That is /ppo_reward, /streams, and the dialects' `reward=whitened`. GET /health/ready speaks of
+    what needs none.
+    """
+    await state.streams.store.try_again()
+    fault = state.streams.store.fault
+    if fault is not None:
+        raise Problem(503, f"state_{fault.kind}", f"{fault.error()}.".capitalize())
+    return json_reply({"status": "usable"})

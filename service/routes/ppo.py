@@ -11,11 +11,20 @@ from service.http.body import read_body, require_json
 from service.http.deadline import deadline_of, while_connected
 from service.http.openapi import COMMON_PROBLEMS, TIMEOUT_PARAMETER, problems, request_body
 from service.http.provenance import answers_from
+from service.http.receipt import receipted
 from service.ppo.handler import PPO_ROUTE, answer_ppo
 from service.ppo.reply import provenance_in
 from service.state import AppState, get_state
-from service.streams.idempotency import KEY_HEADER, REPLAYED_HEADER, idempotency_key
+from service.streams.idempotency import (
+    KEY_HEADER,
+    REPLAYED_HEADER,
+    Answer,
+    idempotency_key,
+)
+from service.streams.ledger_table import IdempotencyKey
 from service.streams.service import state_problems
+from service.streams.unanswered_table import Unanswered
+from service.versions.version import ModelVersion
 
 router = APIRouter(tags=["rewards"])
 
@@ -97,7 +106,8 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
     """Select, whiten, subtract the KL penalty: LLaMA-2's reward (arXiv 2307.09288 §3.2.3).
 
     An item that can't be scored has an `error` in its place, never enters the statistics, and
-    leaves its neighbours alone. Without a key, a request whose caller goes away may have counted.
+    leaves its neighbours alone. Without a key, an equal request that follows one whose reply never
+    left is its retry: it gets that reply and counts once.
     """
     settings = state.settings
     require_json(request)
@@ -108,35 +118,54 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
         timeout_seconds=settings.body_timeout_seconds,
     )
     key = idempotency_key(request, PPO_ROUTE, body)
-    version = state.version
-    streams = state.streams
+    version, streams = state.version, state.streams
     with state_problems():
         try:
-            answer = await while_connected(
-                request,
-                streams.in_flight.once(
-                    key,
-                    lambda: answer_ppo(
-                        state,
-                        body,
-                        key,
-                        version=version,
-                        deadline=deadline,
-                        cache_scope=cache_scope_of(request),
-                        caller=caller_of(request),
-                    ),
-                ),
+            answer, unanswered = await while_connected(
+                request, _answer(request, state, version, body, key, deadline)
             )
         except IdempotencyConflict:
             streams.metrics.idempotency("conflict")
             raise
-    if key is not None:
+    if key is not None or answer.outcome == "resent":
         streams.metrics.idempotency(answer.outcome)
     replayed = {} if answer.outcome == "new" else {REPLAYED_HEADER: "true"}
     answers_from(request, provenance_in(answer.reply.body) if replayed else version.provenance)
-    return Response(
-        answer.reply.body,
-        status_code=answer.reply.status,
-        media_type="application/json",
-        headers=replayed,
-    )
+
+    def write() -> Response:
+        return Response(
+            answer.reply.body,
+            status_code=answer.reply.status,
+            media_type="application/json",
+            headers=replayed,
+        )
+
+    return await receipted(write, streams.store, unanswered)
+
+
+async def _answer(
+    request: Request,
+    state: AppState,
+    version: ModelVersion,
+    body: bytes,
+    key: IdempotencyKey | None,
+    deadline: float | None,
+) -> tuple[Answer, Unanswered | None]:
+    """Answer once, whatever twins of the key are at work; only one without a key has a count."""
+    unanswered: Unanswered | None = None
+
+    async def work() -> Answer:
+        nonlocal unanswered
+        answer, unanswered = await answer_ppo(
+            state,
+            body,
+            key,
+            version=version,
+            deadline=deadline,
+            cache_scope=cache_scope_of(request),
+            caller=caller_of(request),
+        )
+        return answer
+
+    answer = await state.streams.in_flight.once(key, work)
+    return answer, unanswered

@@ -62,9 +62,17 @@ def given_key(request: Request) -> str | None:
     return key
 
 
-def request_digest(route: str, body: bytes) -> bytes:
-    """What tells a request from others: 32 bytes of its route and its body."""
-    return hashlib.sha256(route.encode("utf-8", "surrogatepass") + b"\n" + body).digest()
+def request_digest(route: str, body: bytes, *, caller: bytes = b"") -> bytes:
+    """What tells a request from others: 32 bytes of its route and its body.
+
+    Args:
+        route: what was asked beside the body.
+        body: its bytes.
+        caller: digest of whose request it is, where nobody's else may be its retry.
+    """
+    digest = hashlib.sha256(caller)
+    digest.update(route.encode("utf-8", "surrogatepass") + b"\n" + body)
+    return digest.digest()
 
 
 class InFlight:

@@ -6,6 +6,8 @@ Knows SQL and nothing of threads or HTTP; `service.streams.store` decides what s
 import sqlite3
 from dataclasses import dataclass
 
+from service.streams.row_check import FUNCTION, require_intact, row_check
+
 MAX_KEY_CHARACTERS = 255
 
 SCHEMA = """
@@ -17,11 +19,19 @@ CREATE TABLE ledger (
   response   BLOB NOT NULL,
   stream_id  INTEGER,
   created    REAL NOT NULL,
-  end_offset INTEGER NOT NULL
+  end_offset INTEGER NOT NULL,
+  row_check  BLOB NOT NULL
 );
 CREATE INDEX ledger_created ON ledger (created);
 CREATE INDEX ledger_stream ON ledger (stream_id, seq);
 """
+
+CELLS = "key, digest, status, response, stream_id, created, end_offset"
+"""What a row's check is made of, in order."""
+MIGRATION_TO_3 = (
+    "ALTER TABLE ledger ADD COLUMN row_check BLOB",
+    f"UPDATE ledger SET row_check = {FUNCTION}({CELLS})",  # noqa: S608 (a constant of this file)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +79,20 @@ class LedgerRow:
 
 
 def find(connection: sqlite3.Connection, key: str) -> LedgerRow | None:
-    """The row of a key, or None."""
+    """The row of a key, or None.
+
+    Raises:
+        StateDamaged: it is not what was written.
+    """
     row = connection.execute(
-        "SELECT digest, status, response FROM ledger WHERE key = ?", (key,)
+        f"SELECT {CELLS}, row_check FROM ledger WHERE key = ?",  # noqa: S608
+        (key,),
     ).fetchone()
-    return None if row is None else LedgerRow(row[0], StoredReply(row[1], row[2]))
+    if row is None:
+        return None
+    *cells, check = row
+    require_intact(check, *cells)
+    return LedgerRow(cells[1], StoredReply(cells[2], cells[3]))
 
 
 def insert(
@@ -87,10 +106,10 @@ def insert(
     """Remember a reply; `end_offset` runs on, so that the bytes held are one subtraction away."""
     last = connection.execute("SELECT end_offset FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
     end_offset = (last[0] if last else 0) + len(reply.body)
+    cells = (key.key, key.digest, reply.status, reply.body, stream_id, float(now), end_offset)
     connection.execute(
-        "INSERT INTO ledger (key, digest, status, response, stream_id, created, end_offset)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (key.key, key.digest, reply.status, reply.body, stream_id, now, end_offset),
+        f"INSERT INTO ledger ({CELLS}, row_check) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (*cells, row_check(*cells)),
     )
 
 

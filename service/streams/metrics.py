@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rm_core.rewards.ppo import ShapedSample
 from service.streams.database import Recovery
+from service.streams.faults import FAULT_KINDS, Fault
 from service.streams.idempotency import IdempotencyOutcome
-from service.streams.store import Applied
 from service.streams.stream_table import Stream
+from service.streams.transaction import Applied
 
 MAX_LABELLED_STREAMS = 32
 
@@ -21,7 +22,7 @@ _KL_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _REWARD_EDGES = tuple(edge / 2 for edge in range(-10, 11))
 _PENALTY_EDGES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _COMMIT_EDGES = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
-_UPDATE_RESULTS = ("applied", "duplicate", "frozen", "nonfinite", "not_requested")
+_UPDATE_RESULTS = ("applied", "duplicate", "conflict", "frozen", "nonfinite", "not_requested")
 _IDEMPOTENCY_RESULTS = (*get_args(IdempotencyOutcome), "conflict", "evicted")
 
 
@@ -81,6 +82,16 @@ class RewardMetrics:
             "result",
             get_args(Recovery),
         )
+        self._faults = counter(
+            "rm_state_faults_total", "Faults of the state that began.", "kind", FAULT_KINDS
+        )
+        self._fault = Gauge(
+            "rm_state_fault",
+            "1 while the stateful routes can't answer for this reason.",
+            ("kind",),
+            registry=registry,
+        )
+        self.state_fault(None)
         self._idempotency = counter(
             "rm_idempotency_total", "Keyed requests, by outcome.", "result", _IDEMPOTENCY_RESULTS
         )
@@ -115,6 +126,13 @@ class RewardMetrics:
         """The state file was opened."""
         self._recoveries.labels(recovery).inc()
 
+    def state_fault(self, fault: Fault | None) -> None:
+        """The state can't be used any more; None: it can again."""
+        for kind in FAULT_KINDS:
+            self._fault.labels(kind).set(float(fault is not None and fault.kind == kind))
+        if fault is not None:
+            self._faults.labels(fault.kind).inc()
+
     def stream(self, stream: Stream) -> None:
         """A stream as it now stands."""
         if stream.name not in self._labelled:
@@ -135,7 +153,7 @@ class RewardMetrics:
                 gauge.remove(name)
 
     def updates(self, result: str, num_items: int) -> None:
-        """What scored items did to their stream: one of the five results."""
+        """What scored items did to their stream: one of the six results."""
         self._updates.labels(result).inc(num_items)
         if result == "applied":
             self._applied.inc(num_items)

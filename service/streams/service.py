@@ -17,7 +17,8 @@ from service.streams.database import STATE_FILE
 from service.streams.idempotency import InFlight
 from service.streams.metrics import RewardMetrics
 from service.streams.notices import OncePerStream
-from service.streams.store import StateStore, StoreLimits
+from service.streams.store import StateStore
+from service.streams.transaction import StoreLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,20 @@ class StreamService:
     ) -> "StreamService":
         """Open the state in `state_dir` (None: in memory) and count how that went.
 
+        A state that was there and can't be used is a fault of the store: what needs no statistics
+        is served all the same.
+
         Raises:
-            ConfigurationError: the state file can't be opened.
+            ConfigurationError: the state file can't be made, or is nobody's of ours.
         """
-        store = StateStore(None if state_dir is None else state_dir / STATE_FILE, limits=limits)
-        await store.open()
         metrics = RewardMetrics(registry)
-        metrics.recovered(store.recovery)
-        for stream in await store.get_all():
-            metrics.stream(stream)
+        path = None if state_dir is None else state_dir / STATE_FILE
+        store = StateStore(path, limits=limits, on_fault=metrics.state_fault)
+        await store.open()
+        if store.fault is None:
+            metrics.recovered(store.recovery)
+            for stream in await store.get_all():
+                metrics.stream(stream)
         return cls(store, metrics)
 
     async def close(self) -> None:

@@ -5,120 +5,30 @@ a request which is sent again after any crash either finds its reply or finds no
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rm_core.rewards import Statistics
-from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams, UnknownStream
+from service.errors import IdempotencyConflict, StateUnavailable, UnknownStream
 from service.streams import ledger_table as ledger
 from service.streams import stream_table as streams
 from service.streams import unanswered_table
-from service.streams.database import Recovery, open_database
-from service.streams.ledger_table import IdempotencyKey, LedgerLimits, StoredReply
+from service.streams.database import Recovery
+from service.streams.faults import Fault, FaultWatch
+from service.streams.ledger_table import IdempotencyKey, StoredReply
+from service.streams.state_clock import StateClock
+from service.streams.state_file import StateFile
 from service.streams.stream_table import Stream
-from service.streams.unanswered_table import Claimed, UnansweredLimits, UnansweredRequests
+from service.streams.transaction import Applied, StoreLimits, Transaction
+from service.streams.unanswered_table import Unanswered, UnansweredRequests
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """Bounds of everything that the file holds.
-
-    Attributes:
-        ledger: of the replies.
-        unanswered: of keyless requests whose reply did not leave.
-        max_streams: the most streams.
-        max_ids_per_stream: how many counted item ids a stream remembers, newest first.
-    """
-
-    ledger: LedgerLimits = field(default_factory=LedgerLimits)
-    unanswered: UnansweredLimits = field(default_factory=UnansweredLimits)
-    max_streams: int = 10_000
-    max_ids_per_stream: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of one request.
-
-    Attributes:
-        reply: the bytes to send.
-        replayed: True where they come from the ledger and nothing was changed.
-        saved: the stream as the request left it; None where it changed none.
-        committed_at: unix time, seconds.
-        ids_forgotten: item ids that went to keep the bound.
-        replies_evicted: ledger rows that went to keep the bound.
-        commit_seconds: how long the commit took, the disk included.
-        ledger_entries: replies remembered afterwards.
-        receipt: of a keyless request, until `settle`; 0 for others.
-    """
-
-    reply: StoredReply
-    replayed: bool = False
-    saved: Stream | None = None
-    committed_at: float = 0.0
-    ids_forgotten: int = 0
-    replies_evicted: int = 0
-    commit_seconds: float = 0.0
-    ledger_entries: int = 0
-    receipt: int = 0
-
-
-class Transaction:
-    """What a request may do to the state, before its commit; lives on the store's thread only."""
-
-    def __init__(self, connection: sqlite3.Connection, limits: StoreLimits, now: float) -> None:
-        self._connection = connection
-        self._limits = limits
-        self.now = now
-        self.used: Stream | None = None
-        self.saved: Stream | None = None
-        self.ids_forgotten = 0
-
-    def stream(self, name: str) -> Stream | None:
-        """The stream of that name, or None."""
-        self.used = streams.find(self._connection, name)
-        return self.used
-
-    @property
-    def used_id(self) -> int | None:
-        """Of the stream that the request read or wrote; None where it did neither."""
-        return None if self.used is None else self.used.id
-
-    def counted(self, stream: Stream, ids: Sequence[str]) -> set[str]:
-        """Which of these item ids the stream has counted."""
-        return streams.counted(self._connection, stream, ids)
-
-    def save(self, stream: Stream, new_ids: Sequence[str] = ()) -> Stream:
-        """Write the stream and the ids it has just counted.
-
-        Raises:
-            TooManyStreams: the stream is new and the file holds as many as it may.
-        """
-        if not stream.id:
-            self._require_room()
-            stream = replace(stream, created=self.now, updated=self.now)
-            stream = streams.save(self._connection, stream)
-        stream, forgotten = streams.count_items(
-            self._connection, stream, new_ids, max_ids=self._limits.max_ids_per_stream
-        )
-        self.ids_forgotten += forgotten
-        self.used = self.saved = streams.save(self._connection, stream)
-        return self.saved
-
-    def _require_room(self) -> None:
-        if streams.number_of(self._connection) >= self._limits.max_streams:
-            raise TooManyStreams(
-                f"there are {self._limits.max_streams} streams, the most that are kept",
-                field="stream",
-            )
 
 
 class StateStore:
@@ -130,7 +40,9 @@ class StateStore:
     Args:
         path: the database file; None keeps the state in memory.
         limits: bounds.
-        clock: unix time in seconds.
+        clock: unix time in seconds, which streams tell.
+        monotonic: seconds that nobody sets, by which keys and lost replies grow old.
+        on_fault: told of every fault that begins, and None when one ends; on the store's thread.
     """
 
     def __init__(
@@ -139,20 +51,31 @@ class StateStore:
         *,
         limits: StoreLimits | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_fault: Callable[[Fault | None], None] = lambda _: None,
     ) -> None:
         self.limits = limits if limits is not None else StoreLimits()
-        self._path = path
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
-        self._connection: sqlite3.Connection | None = None
+        self._faults = FaultWatch(on_fault, monotonic)
+        self._file = StateFile(path, StateClock(clock, monotonic), self._faults)
         self._unanswered = UnansweredRequests(self.limits.unanswered)
-        self.recovery: Recovery = "clean"
+
+    @property
+    def recovery(self) -> Recovery:
+        """What was found when the file was opened."""
+        return self._file.recovery
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why the state can't be used; None while it can."""
+        return self._faults.fault
 
     async def open(self) -> None:
-        """Open or create the file.
+        """Open or create the file; one that was there and can't be used is a `fault`.
 
         Raises:
-            ConfigurationError: it can't be opened, is no state file of ours, or is newer than us.
+            ConfigurationError: it can't be made, is no state file of ours, or is newer than us.
         """
         await self._run(self.open_now)
 
@@ -168,16 +91,31 @@ class StateStore:
         key: IdempotencyKey | None = None,
         unanswered: bytes | None = None,
     ) -> Applied:
-        """Run `work` in one transaction with its ledger row; see `apply_now`."""
-        return await self._run(self.apply_now, work, key, unanswered)
+        """Run `work` in one transaction with its ledger row; see `apply_now`.
 
-    async def claim(self, digest: bytes) -> Claimed | None:
+        Where the caller is cancelled meanwhile, a keyless reply is lost that nobody will send.
+        """
+        return await self._run(
+            self.apply_now, work, key, unanswered, orphaned=lambda applied: applied.unanswered
+        )
+
+    async def claim(self, digest: bytes) -> Unanswered | None:
         """What the oldest equal request left whose reply was lost; the caller's until `settle`."""
-        return await self._run(self.claim_now, digest)
+        return await self._run(self.claim_now, digest, orphaned=lambda claimed: claimed)
 
-    async def settle(self, receipt: int, *, answered: bool) -> None:
+    async def settle(self, unanswered: Unanswered, *, answered: bool) -> None:
         """Say that a keyless request's reply has left, or never will."""
-        await self._run(self.settle_now, receipt, answered)
+        await self._run(self.settle_now, unanswered, answered)
+
+    async def lose(self, unanswered: Unanswered) -> None:
+        """Say that a reply which had left was lost on its way after all."""
+        await self._run(self.lose_now, unanswered)
+
+    async def try_again(self) -> None:
+        """See whether a fault has ended, where that may be; at most once a second."""
+        if self._faults.may_probe():
+            with contextlib.suppress(StateUnavailable):
+                await self._run(self._file.try_to_write)
 
     async def replay(self, key: IdempotencyKey) -> StoredReply | None:
         """The remembered reply of a key, if there is one.
@@ -220,14 +158,11 @@ class StateStore:
 
     def open_now(self) -> None:
         """See `open`."""
-        self._connection, self.recovery = open_database(self._path)
+        self._file.open()
 
     def close_now(self) -> None:
         """See `close`."""
-        if self._connection is not None:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.close()
-            self._connection = None
+        self._file.close()
 
     def apply_now(
         self,
@@ -241,65 +176,76 @@ class StateStore:
             work: reads and changes the state and gives the reply; runs on the store's thread. An
                 exception of its own undoes everything.
             key: the request's idempotency key, if it came with one.
-            unanswered: digest of a request without one, whose reply is kept until `settle`.
+            unanswered: digest of a request without one; what it counted is kept until `settle`.
 
         Raises:
             IdempotencyConflict: the key stands for another body.
             StateUnavailable: the file can't be written.
         """
-        now = self._clock()
-        with self._transaction() as connection:
+        kept: Unanswered | None = None
+        with self._file.transaction() as (connection, now):
             if key is not None and (known := self._known(connection, key)) is not None:
                 return Applied(known, replayed=True)
-            transaction = Transaction(connection, self.limits, now)
+            if unanswered is not None:
+                # An equal one may have lost its reply while this one was at work.
+                lost = self._unanswered.claim(connection, unanswered, now=now)
+                if lost is not None:
+                    return Applied(StoredReply(200, lost.settlement), True, unanswered=lost)
+            transaction = Transaction(connection, self.limits, self._clock())
             reply = work(transaction)
             evicted = 0
             if key is not None:
                 ledger.insert(connection, key, reply, stream_id=transaction.used_id, now=now)
                 evicted = ledger.evict(connection, self.limits.ledger, now=now)
-            receipt = 0
-            if unanswered is not None:
-                receipt = self._unanswered.insert(
+            if unanswered is not None and transaction.saved is not None:
+                kept = self._unanswered.insert(
                     connection, unanswered, reply.body, stream_id=transaction.used_id, now=now
                 )
             remembered = ledger.entries(connection)
             began = time.perf_counter()
-        if receipt:
-            self._unanswered.being_answered(receipt)
+        if kept is not None:
+            self._unanswered.being_answered(kept.receipt)
         return Applied(
             reply,
             saved=transaction.saved,
-            committed_at=now,
+            committed_at=transaction.now,
             ids_forgotten=transaction.ids_forgotten,
             replies_evicted=evicted,
             commit_seconds=time.perf_counter() - began,
             ledger_entries=remembered,
-            receipt=receipt,
+            unanswered=kept,
         )
 
     def replay_now(self, key: IdempotencyKey) -> StoredReply | None:
         """See `replay`."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return self._known(connection, key)
 
-    def claim_now(self, digest: bytes) -> Claimed | None:
+    def claim_now(self, digest: bytes) -> Unanswered | None:
         """See `claim`."""
-        with self._reading() as connection:
-            return self._unanswered.claim(connection, digest, now=self._clock())
+        with self._file.reading() as connection:
+            return self._unanswered.claim(connection, digest, now=self._file.now())
 
-    def settle_now(self, receipt: int, answered: bool) -> None:
+    def settle_now(self, unanswered: Unanswered, answered: bool) -> None:
         """See `settle`."""
-        with self._reading() as connection:
-            self._unanswered.settle(connection, receipt, answered=answered)
+        with self._file.reading() as connection:
+            self._unanswered.settle(connection, unanswered.receipt, answered=answered)
+
+    def lose_now(self, lost: Unanswered) -> None:
+        """See `lose`."""
+        with self._file.transaction() as (connection, now):
+            self._unanswered.insert(
+                connection, lost.digest, lost.settlement, stream_id=lost.stream_id, now=now
+            )
 
     def get_now(self, name: str) -> Stream:
         """See `get`."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return self._existing(connection, name)
 
     def get_all_now(self) -> list[Stream]:
         """See `get_all`."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return streams.find_all(connection)
 
     def put_now(
@@ -314,7 +260,7 @@ class StateStore:
             frozen: whether updates are refused.
         """
         now = self._clock()
-        with self._transaction() as connection:
+        with self._file.transaction() as (connection, _):
             found = streams.find(connection, name)
             transaction = Transaction(connection, self.limits, now)
             if found is None:
@@ -333,14 +279,14 @@ class StateStore:
     def reset_now(self, name: str, statistics: Statistics) -> Stream:
         """See `reset`."""
         now = self._clock()
-        with self._transaction() as connection:
+        with self._file.transaction() as (connection, _):
             found = self._existing(connection, name)
             self._clear(connection, found)
             return streams.save(connection, found.set_back(statistics, now=now))
 
     def forget_now(self, name: str) -> None:
         """See `forget`."""
-        with self._transaction() as connection:
+        with self._file.transaction() as (connection, _):
             found = self._existing(connection, name)
             self._clear(connection, found)
             streams.delete(connection, found)
@@ -367,29 +313,28 @@ class StateStore:
         ledger.forget_stream(connection, stream.id)
         unanswered_table.forget_stream(connection, stream.id)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+    async def _run(
+        self,
+        call: Callable[..., Result],
+        *arguments: Any,
+        orphaned: Callable[[Result], Unanswered | None] = lambda _: None,
+    ) -> Result:
+        """Wait for a call on the store's thread.
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        if self._connection is None:
-            raise StateUnavailable("the state is closed; the server is stopping")
+        A caller that is cancelled stops waiting; the transaction still ends one way or the other,
+        and what it keeps for a reply that nobody will send is given free.
+        """
+        future = self._thread.submit(call, *arguments)
+
+        def give_free(ended: "Future[Result]") -> None:
+            if ended.cancelled() or ended.exception() is not None:
+                return
+            if (kept := orphaned(ended.result())) is not None:
+                with contextlib.suppress(RuntimeError):  # the store has been closed meanwhile
+                    self._thread.submit(self.settle_now, kept, answered=False)
+
         try:
-            yield self._connection
-        except sqlite3.Error as exc:
-            raise StateUnavailable(
-                "the state file can't be used now; see the server's log, then try again"
-            ) from exc
-
-    async def _run(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        # A caller that is cancelled stops waiting; the transaction still ends one way or the other.
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(give_free)
+            raise

@@ -7,11 +7,12 @@ shares a transaction.
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rm_core.rewards import Statistics, decay, merge
+from service.streams.row_check import FUNCTION, Cell, require_intact, row_check
 
 STREAM_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 DEFAULT_STREAM = "default"
@@ -19,10 +20,15 @@ DEFAULT_STREAM = "default"
 EMPTY = Statistics()
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_COLUMNS = (
-    "id, name, count, mean, m2, num_samples, version, generation, half_life, frozen, created,"
+CELLS = (
+    "name, count, mean, m2, num_samples, version, generation, half_life, frozen, created,"
     " updated, num_ids, degrees_of_freedom"
 )
+"""What a stream's check is made of, in order; its id stands in the name's index too."""
+ITEM_CELLS = "stream_id, item, position, text"
+"""The same of a counted item."""
+_COLUMNS = f"{CELLS}, id, row_check"
+_PLACES = ", ".join("?" * 14)
 
 SCHEMA = """
 CREATE TABLE stream (
@@ -39,19 +45,30 @@ CREATE TABLE stream (
   created     REAL NOT NULL,
   updated     REAL NOT NULL,
   num_ids     INTEGER NOT NULL,
-  degrees_of_freedom REAL
+  degrees_of_freedom REAL,
+  row_check   BLOB NOT NULL
 );
 CREATE TABLE counted_item (
   stream_id INTEGER NOT NULL,
   item      BLOB NOT NULL,
   position  INTEGER NOT NULL,
+  text      BLOB,
+  row_check BLOB NOT NULL,
   PRIMARY KEY (stream_id, item)
 ) WITHOUT ROWID;
 CREATE INDEX counted_item_position ON counted_item (stream_id, position);
 """
 
 # Null is what a file of the first version means: every value weighs 1.
-MIGRATION_TO_2 = "ALTER TABLE stream ADD COLUMN degrees_of_freedom REAL"
+MIGRATION_TO_2 = ("ALTER TABLE stream ADD COLUMN degrees_of_freedom REAL",)
+# Null is what an item's text is of which nobody kept what it was: any text may be it.
+MIGRATION_TO_3 = (
+    "ALTER TABLE stream ADD COLUMN row_check BLOB",
+    f"UPDATE stream SET row_check = {FUNCTION}({CELLS})",  # noqa: S608 (constants of this file)
+    "ALTER TABLE counted_item ADD COLUMN text BLOB",
+    "ALTER TABLE counted_item ADD COLUMN row_check BLOB",
+    f"UPDATE counted_item SET row_check = {FUNCTION}({ITEM_CELLS})",  # noqa: S608
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,11 @@ def is_name(name: str) -> bool:
 
 
 def find(connection: sqlite3.Connection, name: str) -> Stream | None:
-    """The stream of that name, or None."""
+    """The stream of that name, or None.
+
+    Raises:
+        StateDamaged: the row is not what was written.
+    """
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM stream WHERE name = ?",  # noqa: S608 (a constant of this file)
         (name,),
@@ -143,33 +164,17 @@ def number_of(connection: sqlite3.Connection) -> int:
 
 def save(connection: sqlite3.Connection, stream: Stream) -> Stream:
     """Insert or update the stream's row; the stream comes back with its id."""
-    values = (
-        stream.statistics.count,
-        stream.statistics.mean,
-        stream.statistics.m2,
-        stream.num_samples,
-        stream.version,
-        stream.generation,
-        stream.half_life,
-        int(stream.frozen),
-        stream.created,
-        stream.updated,
-        stream.num_ids,
-        stream.statistics.degrees_of_freedom,
-    )
+    cells = _cells(stream)
+    values = (*cells, row_check(*cells))
     if stream.id:
         connection.execute(
-            "UPDATE stream SET count=?, mean=?, m2=?, num_samples=?, version=?, generation=?,"
-            " half_life=?, frozen=?, created=?, updated=?, num_ids=?, degrees_of_freedom=?"
-            " WHERE id = ?",
+            f"UPDATE stream SET ({CELLS}, row_check) = ({_PLACES}) WHERE id = ?",  # noqa: S608
             (*values, stream.id),
         )
         return stream
     cursor = connection.execute(
-        "INSERT INTO stream (count, mean, m2, num_samples, version, generation, half_life, frozen,"
-        " created, updated, num_ids, degrees_of_freedom, name)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*values, stream.name),
+        f"INSERT INTO stream ({CELLS}, row_check) VALUES ({_PLACES})",  # noqa: S608
+        values,
     )
     return replace(stream, id=int(cursor.lastrowid or 0))
 
@@ -180,38 +185,59 @@ def delete(connection: sqlite3.Connection, stream: Stream) -> None:
     connection.execute("DELETE FROM stream WHERE id = ?", (stream.id,))
 
 
-def counted(connection: sqlite3.Connection, stream: Stream, ids: Iterable[str]) -> set[str]:
-    """Which of these item ids the stream has counted."""
+def counted(
+    connection: sqlite3.Connection, stream: Stream, ids: Iterable[str]
+) -> dict[str, bytes | None]:
+    """Which of these item ids the stream has counted, and the digest of each one's text.
+
+    Raises:
+        StateDamaged: a row is not what was written.
+    """
     if not stream.id:
-        return set()
-    return {
-        item
-        for item in ids
-        if connection.execute(
-            "SELECT 1 FROM counted_item WHERE stream_id = ? AND item = ?",
+        return {}
+    found: dict[str, bytes | None] = {}
+    for item in ids:
+        row = connection.execute(
+            f"SELECT {ITEM_CELLS}, row_check FROM counted_item"  # noqa: S608
+            " WHERE stream_id = ? AND item = ?",
             (stream.id, _item_digest(item)),
         ).fetchone()
-    }
+        if row is not None:
+            *cells, check = row
+            require_intact(check, *cells)
+            found[item] = cells[-1]
+    return found
 
 
 def count_items(
-    connection: sqlite3.Connection, stream: Stream, ids: Sequence[str], *, max_ids: int
+    connection: sqlite3.Connection,
+    stream: Stream,
+    items: Mapping[str, bytes | None],
+    *,
+    max_ids: int,
 ) -> tuple[Stream, int]:
     """Remember item ids that the stream had not counted; the oldest beyond `max_ids` go.
+
+    Args:
+        connection: in a transaction.
+        stream: saved.
+        items: digest of each id's text; None where nobody knows it.
+        max_ids: the most that are remembered.
 
     Returns:
         The stream with its new `num_ids` (not saved yet), and how many ids were forgotten.
     """
-    if not ids:
+    if not items:
         return stream, 0
+    rows = [
+        (stream.id, _item_digest(item), stream.num_ids + offset, text)
+        for offset, (item, text) in enumerate(items.items(), start=1)
+    ]
     connection.executemany(
-        "INSERT INTO counted_item (stream_id, item, position) VALUES (?, ?, ?)",
-        [
-            (stream.id, _item_digest(item), stream.num_ids + offset)
-            for offset, item in enumerate(ids, start=1)
-        ],
+        f"INSERT INTO counted_item ({ITEM_CELLS}, row_check) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+        [(*cells, row_check(*cells)) for cells in rows],
     )
-    num_ids = stream.num_ids + len(ids)
+    num_ids = stream.num_ids + len(items)
     forgotten = connection.execute(
         "DELETE FROM counted_item WHERE stream_id = ? AND position <= ?",
         (stream.id, num_ids - max_ids),
@@ -229,8 +255,29 @@ def _item_digest(item: str) -> bytes:
     return hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+def _cells(stream: Stream) -> tuple[Cell, ...]:
+    statistics, degrees = stream.statistics, stream.statistics.degrees_of_freedom
+    return (
+        stream.name,
+        float(statistics.count),
+        float(statistics.mean),
+        float(statistics.m2),
+        stream.num_samples,
+        stream.version,
+        stream.generation,
+        None if stream.half_life is None else float(stream.half_life),
+        int(stream.frozen),
+        float(stream.created),
+        float(stream.updated),
+        stream.num_ids,
+        None if degrees is None else float(degrees),
+    )
+
+
 def _stream(row: tuple[Any, ...]) -> Stream:
-    (id_, name, count, mean, m2, num_samples, version, generation, half_life, frozen, *rest) = row
+    *cells, id_, check = row
+    require_intact(check, *cells)
+    (name, count, mean, m2, num_samples, version, generation, half_life, frozen, *rest) = cells
     created, updated, num_ids, degrees_of_freedom = rest
     return Stream(
         name=name,

@@ -7,18 +7,32 @@ left after that lost its caller. Knows SQL and nothing of threads or HTTP.
 import sqlite3
 from dataclasses import dataclass
 
-# By itself in the file and added to one that lacks it: an older rewardd just doesn't look at it.
+from service.streams.row_check import FUNCTION, require_intact, row_check
+
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS unanswered (
+CREATE TABLE unanswered (
   receipt    INTEGER PRIMARY KEY AUTOINCREMENT,
   digest     BLOB NOT NULL,
   settlement BLOB NOT NULL,
   stream_id  INTEGER,
-  created    REAL NOT NULL
+  created    REAL NOT NULL,
+  row_check  BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS unanswered_digest ON unanswered (digest);
-CREATE INDEX IF NOT EXISTS unanswered_created ON unanswered (created);
+CREATE INDEX unanswered_digest ON unanswered (digest);
+CREATE INDEX unanswered_created ON unanswered (created);
 """
+
+CELLS = "digest, settlement, stream_id, created"
+"""What a row's check is made of, in order."""
+MIGRATION_TO_3 = (
+    # Files of the second version have it or not: it came without a version of its own.
+    "CREATE TABLE IF NOT EXISTS unanswered (receipt INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " digest BLOB NOT NULL, settlement BLOB NOT NULL, stream_id INTEGER, created REAL NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS unanswered_digest ON unanswered (digest)",
+    "CREATE INDEX IF NOT EXISTS unanswered_created ON unanswered (created)",
+    "ALTER TABLE unanswered ADD COLUMN row_check BLOB",
+    f"UPDATE unanswered SET row_check = {FUNCTION}({CELLS})",  # noqa: S608 (constants)
+)
 
 _EVICT_EVERY = 64
 
@@ -39,10 +53,19 @@ class UnansweredLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a request left whose reply did not; whoever claimed it sends the reply again."""
+class Unanswered:
+    """What was counted for a request without a key, until its reply has left.
 
+    Attributes:
+        digest: of the request.
+        settlement: what its reply is written from.
+        stream_id: of the stream that counted it.
+        receipt: by which the store knows it.
+    """
+
+    digest: bytes
     settlement: bytes
+    stream_id: int | None
     receipt: int
 
 
@@ -58,6 +81,7 @@ class UnansweredRequests:
     def __init__(self, limits: UnansweredLimits) -> None:
         self._limits = limits
         self._being_answered: set[int] = set()
+        self._to_delete: set[int] = set()
 
     def insert(
         self,
@@ -67,50 +91,61 @@ class UnansweredRequests:
         *,
         stream_id: int | None,
         now: float,
-    ) -> int:
-        """Remember that a request was counted.
-
-        Returns:
-            Its receipt, which `being_answered` wants to hear of after the commit.
-        """
+    ) -> Unanswered:
+        """Remember that a request was counted; `being_answered` wants to hear after the commit."""
+        cells = (digest, settlement, stream_id, float(now))
         cursor = connection.execute(
-            "INSERT INTO unanswered (digest, settlement, stream_id, created) VALUES (?, ?, ?, ?)",
-            (digest, settlement, stream_id, now),
+            f"INSERT INTO unanswered ({CELLS}, row_check) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+            (*cells, row_check(*cells)),
         )
         receipt = int(cursor.lastrowid or 0)
         self._evict(connection, newest=receipt, now=now)
-        return receipt
+        return Unanswered(digest, settlement, stream_id, receipt)
 
     def being_answered(self, receipt: int) -> None:
         """Nobody may claim this one until it is settled."""
         self._being_answered.add(receipt)
 
-    def claim(self, connection: sqlite3.Connection, digest: bytes, *, now: float) -> Claimed | None:
-        """What the oldest equal request left whose reply was lost; it is the caller's now."""
+    def claim(
+        self, connection: sqlite3.Connection, digest: bytes, *, now: float
+    ) -> Unanswered | None:
+        """What the oldest equal request left whose reply was lost; it is the caller's now.
+
+        Raises:
+            StateDamaged: the row is not what was written.
+        """
         rows = connection.execute(
-            "SELECT settlement, receipt FROM unanswered WHERE digest = ? AND created >= ?"
-            " ORDER BY receipt",
+            f"SELECT {CELLS}, row_check, receipt FROM unanswered"  # noqa: S608
+            " WHERE digest = ? AND created >= ? ORDER BY receipt",
             (digest, now - self._limits.max_age_seconds),
         )
-        lost = (Claimed(*row) for row in rows if row[1] not in self._being_answered)
-        found = next(lost, None)
-        if found is not None:
-            self.being_answered(found.receipt)
-        return found
+        row = next((row for row in rows if row[-1] not in self._being_answered), None)
+        if row is None:
+            return None
+        *cells, check, receipt = row
+        require_intact(check, *cells)
+        self.being_answered(receipt)
+        return Unanswered(digest, cells[1], cells[2], receipt)
 
     def settle(self, connection: sqlite3.Connection, receipt: int, *, answered: bool) -> None:
         """Forget a request whose reply has left; give one free whose reply was lost.
 
-        It survives a kill; a crash of the machine is not worth waiting for the disk.
+        It survives a kill; a crash of the machine is not worth waiting for the disk. What can't be
+        deleted now is nobody's all the same, and goes with the next.
         """
-        self._being_answered.discard(receipt)
         if not answered:
+            self._being_answered.discard(receipt)
             return
+        self._to_delete.add(receipt)
         connection.execute("PRAGMA synchronous = NORMAL")
         try:
-            connection.execute("DELETE FROM unanswered WHERE receipt = ?", (receipt,))
+            connection.executemany(
+                "DELETE FROM unanswered WHERE receipt = ?", [(one,) for one in self._to_delete]
+            )
         finally:
             connection.execute("PRAGMA synchronous = FULL")
+        self._being_answered -= self._to_delete
+        self._to_delete.clear()
 
     def _evict(self, connection: sqlite3.Connection, *, newest: int, now: float) -> None:
         """Delete what is too old, and from time to time what is too much, oldest first."""

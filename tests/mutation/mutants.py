@@ -16,6 +16,7 @@ from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
 from tests.mutation.prefix_cache_mutants import PREFIX_CACHE_MUTATIONS
 from tests.mutation.product_mutants import PRODUCT_MUTATIONS
 from tests.mutation.reward_mutants import REWARD_MUTATIONS
+from tests.mutation.state_mutants import STATE_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
 from tests.mutation.text_mutants import TEXT_MUTATIONS
@@ -32,7 +33,6 @@ class Mutant:
 
 # Folders, and what of them is tested where.
 PACKING, TEST_PACKING = "rm_core/engine/packing", "tests/rm_core/engine/packing"
-STATE, TEST_STATE = "service/streams", "tests/service/streams"
 SERVICE, TEST_SERVICE = "service", "tests/service"
 FORMATS, TEST_FORMATS = "training/data/formats", "tests/training/data/formats"
 CALIBRATION, TEST_CALIBRATION = "training/calibration", "tests/training/calibration"
@@ -43,15 +43,6 @@ COST = _target(f"{PACKING}/cost.py", f"{TEST_PACKING}/test_cost.py")
 POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
 PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
 
-_STORE_TESTS = (f"{TEST_STATE}/test_store.py", f"{TEST_STATE}/test_store_bounds.py")
-STORE = _target(f"{STATE}/store.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
-STREAMS = _target(f"{STATE}/stream_table.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
-LEDGER = _target(f"{STATE}/ledger_table.py", f"{TEST_STATE}/test_ledger_table.py", *_STORE_TESTS)
-NOTICES = _target(f"{STATE}/notices.py", f"{TEST_STATE}/test_notices.py")
-UNANSWERED = _target(f"{STATE}/unanswered_table.py", f"{TEST_STATE}/test_unanswered_table.py")
-DATABASE = _target(f"{STATE}/database.py", f"{TEST_STATE}/test_database.py")
-IDEMPOTENCY = _target(f"{STATE}/idempotency.py", f"{TEST_STATE}/test_idempotency.py")
-STREAM_SERVICE = _target(f"{STATE}/service.py", f"{TEST_STATE}/test_service.py")
 
 AUTH = _target(f"{SERVICE}/http/auth.py", f"{TEST_SERVICE}/http/test_auth.py")
 TENSORS = _target(
@@ -76,6 +67,9 @@ PPO_HANDLER = _target(
     *_PPO_ROUTE,
     f"{TEST_SERVICE}/ppo/test_handler.py",
     f"{TEST_SERVICE}/scoring/test_rule_applied.py",
+)
+ITEM_IDENTITY = _target(
+    f"{SERVICE}/ppo/item_identity.py", f"{TEST_SERVICE}/routes/test_ppo_once.py"
 )
 ESTIMATOR_WARNING = _target(
     f"{SERVICE}/ppo/estimator_warning.py", f"{TEST_SERVICE}/ppo/test_estimator_warning.py"
@@ -105,6 +99,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **ACCESS_MUTATIONS,
     **REWARD_MUTATIONS,
     **TEXT_MUTATIONS,
+    **STATE_MUTATIONS,
     **CHECKPOINT_MUTATIONS,
     **ADAPTER_MUTATIONS,
     **PREFIX_CACHE_MUTATIONS,
@@ -178,85 +173,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ),
         ("one is other", "one.input_ids == other.input_ids"),
     ],
-    STORE: [
-        ("if row.digest != key.digest:", "if False:"),
-        (
-            "            self._clear(connection, found)\n            return streams.save",
-            "            return streams.save",
-        ),
-        ("        streams.forget_items(connection, stream)\n", ""),
-        ("        ledger.forget_stream(connection, stream.id)\n", ""),
-        (">= self._limits.max_streams:", "> self._limits.max_streams:"),
-        ("version=found.version + 1, updated=now", "updated=now"),
-        ("version=1, half_life", "version=0, half_life"),
-        ("statistics is not None and statistics != found.statistics", "statistics is not None"),
-        ('"BEGIN IMMEDIATE"', '"BEGIN"'),
-        ('                    connection.execute("ROLLBACK")', "                    pass"),
-        ("self.used is None else self.used.id", "self.saved is None else self.saved.id"),
-        ("created=self.now, updated=self.now", "updated=self.now"),
-        ("stream, new_ids, max_ids=", "stream, (), max_ids="),
-        ("version=1, half_life=half_life, frozen", "version=1, frozen"),
-    ],
-    STREAMS: [
-        ("decay(self.statistics, num_samples, half_life=self.half_life)", "self.statistics"),
-        ("decay(self.statistics, num_samples,", "decay(self.statistics, batch.count,"),
-        ("        stream.statistics.degrees_of_freedom,\n", "        None,\n"),
-        ("self.num_samples + num_samples", "num_samples"),
-        ("            num_samples=0,\n", ""),
-        ("self.generation + 1", "self.generation"),
-        ("digest_size=16", "digest_size=2"),
-        ("AND position <= ?", "AND position < ?"),
-        ("stream.num_ids + offset)", "offset)"),
-        ("WHERE stream_id = ? AND item = ?", "WHERE stream_id <= ? AND item = ?"),
-        ('counted_item WHERE stream_id = ?"', 'counted_item WHERE stream_id = ? OR 1"'),
-        ("WHERE stream_id = ? AND position", "WHERE stream_id >= ? AND position"),
-        ("ORDER BY name", "ORDER BY id"),
-        (r"{1,64}\Z", "{1,64}$"),
-    ],
-    LEDGER: [
-        ("WHERE created < ? AND seq < ?", "WHERE created < ? AND seq <= ?"),
-        ("seq - limits.max_rows,", "seq - limits.max_rows - 1,"),
-        ("WHERE end_offset - length(response) < ?", "WHERE end_offset < ?"),
-        ("now - limits.max_age_seconds", "now - 2 * limits.max_age_seconds"),
-        ("(last[0] if last else 0) + len(reply.body)", "len(reply.body)"),
-        ('WHERE stream_id = ?"', 'WHERE stream_id = ? OR 1"'),
-        ("int(last - first + 1)", "int(last - first)"),
-    ],
-    NOTICES: [
-        ("        self._told.add(stream)\n", ""),
-        ("len(self._told) >= self._max_streams", "False"),
-    ],
-    UNANSWERED: [
-        (" if row[1] not in self._being_answered", ""),
-        ("now - self._limits.max_age_seconds", "now - 2 * self._limits.max_age_seconds"),
-        ("            self.being_answered(found.receipt)\n", "            pass\n"),
-        ("WHERE place > ? OR held > ?", "WHERE place > ? AND held > ?"),
-    ],
-    DATABASE: [
-        ("if current == version:", "if current != version:"),
-        ("owner == APPLICATION_ID and version", "version"),
-        ("PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
-        ('recovery = "wal_replayed"', 'recovery = "clean"'),
-        ("if version != 0 or num_tables:", "if version != 0:"),
-        ("if version == SCHEMA_VERSION:", "if version:"),
-    ],
-    IDEMPOTENCY: [
-        ('route.encode("utf-8", "surrogatepass") + b"\\n" + body', "body"),
-        ("body).digest()", "body).digest()[:2]"),
-        ("if digest != key.digest:", "if False:"),
-        ("if len(given) > 1 or not valid:", "if not valid:"),
-        ("1 <= len(key) <= MAX_KEY_CHARACTERS", "1 <= len(key) < MAX_KEY_CHARACTERS"),
-        ("if not future.cancelled():", "if future.done():"),
-    ],
-    STREAM_SERVICE: [
-        ("merged = merge(merged, own)", "merged = own"),
-        ("            return Statistics()\n", "            continue\n"),
-        ("            metrics.stream(stream)\n", "            pass\n"),
-        ("state_dir / STATE_FILE, limits=limits)", "state_dir / STATE_FILE)"),
-        ("metrics.recovered(store.recovery)", "pass"),
-        (', headers={"Retry-After": "1"}', ""),
-        ('pointer = f"/{exc.field}" if exc.field else ""', 'pointer = ""'),
-    ],
     AUTH: [
         ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
         ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
@@ -276,6 +192,9 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("start, whiten.update, whiten.half_life", "start, True, whiten.half_life"),
         ("whiten.update, whiten.half_life", "whiten.update, None"),
         ("clip=options.kl_clip", "clip=10.0"),
+    ],
+    ITEM_IDENTITY: [
+        ('"group", "is_safety"}', '"group", "is_safety", "response"}'),
     ],
     ESTIMATOR_WARNING: [
         ("options.beta > 0.0 and any(", "any("),

@@ -93,7 +93,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[StateStore]:
-    store = StateStore(tmp_path / "state.sqlite3", clock=clock)
+    store = StateStore(tmp_path / "state.sqlite3", clock=clock, monotonic=clock)
     await store.open()
     yield store
     await store.close()

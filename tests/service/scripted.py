@@ -41,6 +41,7 @@ class ScriptedScorer:
 
     model_names: tuple[ModelName, ...] = ("safety", "helpfulness")
     baselines: Mapping[ModelName, Baseline] = field(default_factory=dict)
+    temperature: float = 1.0
     asked: list[tuple[RewardInput, Truncation]] = field(default_factory=list)
     num_scored: int = 0
 
@@ -56,6 +57,7 @@ class ScriptedScorer:
                 template_hash=None,
                 max_length=100_000,
                 baseline=self.baselines.get(name),
+                temperature=self.temperature,
             )
             for name in self.model_names
         }

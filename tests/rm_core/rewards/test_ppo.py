@@ -30,6 +30,7 @@ def sample(
     finished: bool | None = None,
     id: str | int | None = None,  # noqa: A002
     group: Hashable = "g",
+    text: bytes | None = None,
 ) -> PpoSample:
     scored_response = ScoredResponse(
         ScoredItem({"helpfulness": logit}, 3),
@@ -38,7 +39,7 @@ def sample(
         "helpfulness",
         logit,
     )
-    return PpoSample(index, scored_response, kl, finished, id, group)
+    return PpoSample(index, scored_response, kl, finished, id, group, text)
 
 
 def options(**given: Any) -> ShapingOptions:
@@ -55,12 +56,30 @@ def test_an_id_counts_once_in_a_request_and_once_in_its_stream() -> None:
         sample(9.0, 5, id="7"),
     ]
 
-    taken = new_samples(samples, {"known"})
+    taken = new_samples(samples, {"known": None})
 
     assert taken.statistics == statistics_of([1.0, 2.0, 3.0])
     assert taken.num_samples == 3
-    assert taken.new_ids == ("x", "7")
+    assert list(taken.new_items) == ["x", "7"]
     assert taken.duplicates == {1, 3, 5}
+
+
+def test_an_id_with_another_text_adds_nothing_and_is_told_apart() -> None:
+    samples = [
+        sample(1.0, 0, id="x", text=b"one"),
+        sample(9.0, 1, id="x", text=b"two"),
+        sample(9.0, 2, id="x", text=b"one"),
+        sample(9.0, 3, id="known", text=b"two"),
+        sample(9.0, 4, id="unknown text", text=b"any"),
+        sample(9.0, 5, id="x"),
+    ]
+
+    taken = new_samples(samples, {"known": b"one", "unknown text": None})
+
+    assert taken.new_items == {"x": b"one"}
+    assert taken.duplicates == {2, 4, 5}
+    assert taken.conflicts == {1, 3}
+    assert taken.num_samples == 1
 
 
 def test_running_and_frozen_whiten_by_the_streams_statistics() -> None:
@@ -213,7 +232,7 @@ def test_every_reward_is_finite_in_float32_and_what_was_bounded_for_it_says_so(m
 def test_samples_of_a_request_age_by_those_that_follow_and_count_in_order() -> None:
     samples = [sample(8.0, 0, id="a"), sample(1.0, 1, id="a"), sample(2.0, 2), sample(6.0, 3)]
 
-    taken = new_samples(samples, set(), half_life=1.0)
+    taken = new_samples(samples, {}, half_life=1.0)
 
     # 8, 2, 6 weigh 1/4, 1/2, 1; the duplicate neither counts nor ages them
     assert taken.statistics.count == 1.75

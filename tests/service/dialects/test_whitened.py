@@ -9,11 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Response
-from starlette.types import Message
 
 from rm_core.types import EncodedItem, ItemRewards
-from service.dialects.whitened import Receipt
+from service.streams.unanswered_table import Unanswered
 from tests.service.dialects.bodies import TONGUES, Tongue
 from tests.service.rig import until
 from tests.service.scripted import ScriptedScorer, running, serving
@@ -170,10 +168,10 @@ async def killed_before_its_reply(directory: Path, path: str, **settings: Any) -
         store = app.state.rewardd.streams.store
         settle_now = store.settle_now
 
-        def killed(receipt: int, answered: bool) -> None:
+        def killed(unanswered: Unanswered, answered: bool) -> None:
             if not (directory / "second").exists():
                 shutil.copytree(directory / "first", directory / "second")
-            settle_now(receipt, answered)
+            settle_now(unanswered, answered)
 
         store.settle_now = killed
         return await client.post(path, json=BODY)
@@ -210,46 +208,28 @@ async def test_an_answered_body_is_another_sample_after_a_restart(tmp_path: Path
             assert await count(client) == expected
 
 
-async def test_other_models_answer_no_other_models_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        ScriptedScorer(model_names=("helpfulness",)),
+        ScriptedScorer(temperature=3.0),
+    ],
+    ids=["fewer models", "another calibration"],
+)
+async def test_a_replay_is_by_the_models_that_answered_whatever_is_loaded_now(
+    tmp_path: Path, other: ScriptedScorer
+) -> None:
     headers = {"Idempotency-Key": "a"}
+    path = PATH.replace("/rm?", "/rm?detail=1&")
     async with serving(tmp_path) as client:
-        await client.post(PATH, json=BODY, headers=headers)
-    scorer = ScriptedScorer(model_names=("helpfulness",))
-    async with serving(tmp_path, scorer) as client:
-        reply = await client.post(PATH, json=BODY, headers=headers)
+        first = await client.post(path, json=BODY, headers=headers)
+    async with serving(tmp_path, other, tau=0.9) as client:
+        again = await client.post(path, json=BODY, headers=headers)
+        counted = await count(client)
 
-    assert (reply.status_code, reply.json()["code"]) == (422, "idempotency_conflict")
-    assert "other models" in reply.json()["detail"]
-
-
-class Ledger:
-    """What a reply says of itself."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[int, bool]] = []
-
-    async def settle(self, receipt: int, *, answered: bool) -> None:
-        self.told.append((receipt, answered))
-
-
-async def test_a_reply_that_cannot_be_written_is_told_and_so_is_one_that_left() -> None:
-    ledger: Any = Ledger()
-
-    async def receive() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def broken(message: Message) -> None:
-        raise OSError("gone")
-
-    async def fine(message: Message) -> None:
-        pass
-
-    with pytest.raises(OSError, match="gone"):
-        await Receipt(Response(b"1"), ledger, 7)({"type": "http"}, receive, broken)
-    await Receipt(Response(b"1"), ledger, 8)({"type": "http"}, receive, fine)
-
-    assert ledger.told == [(7, False), (8, True)]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.content == first.content
+    assert counted == 1
 
 
 async def test_a_stream_that_is_set_back_forgets_what_was_not_answered(tmp_path: Path) -> None:
@@ -257,9 +237,9 @@ async def test_a_stream_that_is_set_back_forgets_what_was_not_answered(tmp_path:
         store = app.state.rewardd.streams.store
         settle, lost = store.settle, []
 
-        async def lose(receipt: int, *, answered: bool) -> None:
+        async def lose(unanswered: Unanswered, *, answered: bool) -> None:
             lost.append(answered)
-            await settle(receipt, answered=False)
+            await settle(unanswered, answered=False)
 
         store.settle = lose
         await client.post(PATH, json=BODY)

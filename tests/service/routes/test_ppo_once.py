@@ -64,3 +64,45 @@ async def test_writers_at_the_same_time_leave_what_their_order_of_commits_says(
             whiten(values, serial).values.tolist()
         )
     assert await count_of(client) == 256
+
+
+async def test_the_same_id_with_another_text_is_a_conflict_and_no_duplicate(
+    client: httpx.AsyncClient,
+) -> None:
+    await post(client, response_item(1.0, id="a"))
+
+    reply = (await post(client, response_item(5.0, id="a"), response_item(2.0, id="b"))).json()
+    alone = await post(client, response_item(5.0, id="a"))
+    same = (await post(client, response_item(1.0, id="a"))).json()
+
+    error = reply["items"][0]["error"]
+    assert (error["code"], error["pointer"]) == ("item_id_conflict", "/items/0/id")
+    assert reply["items"][1]["logit"] == 2.0
+    assert (reply["statistics"]["count"], reply["statistics"]["num_duplicates"]) == (2.0, 0)
+    assert (alone.status_code, alone.json()["errors"][0]["code"]) == (422, "item_id_conflict")
+    assert "already_counted" in same["items"][0]["warnings"]
+    assert await count_of(client) == 2
+
+
+async def test_two_texts_under_one_id_in_one_request_are_a_conflict(
+    client: httpx.AsyncClient,
+) -> None:
+    items = [response_item(value, id="a") for value in (1.0, 5.0, 1.0)]
+
+    reply = (await post(client, *items)).json()
+
+    assert ["error" in item for item in reply["items"]] == [False, True, False]
+    assert reply["items"][2]["warnings"][-1] == "already_counted"
+    assert await count_of(client) == 1
+
+
+async def test_what_another_policy_thinks_of_it_is_no_other_text(
+    client: httpx.AsyncClient,
+) -> None:
+    first = response_item(1.0, id="a", logprobs=[-1.0], ref_logprobs=[-1.0])
+    await post(client, first)
+    later = response_item(1.0, id="a", logprobs=[-2.0], ref_logprobs=[-1.0], finished=True)
+
+    reply = (await post(client, later)).json()
+
+    assert "already_counted" in reply["items"][0]["warnings"]

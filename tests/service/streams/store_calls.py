@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from rm_core.rewards import statistics_of
 from service.streams.ledger_table import IdempotencyKey, StoredReply
-from service.streams.store import Transaction
 from service.streams.stream_table import Stream
+from service.streams.transaction import Transaction
 
 
 class FakeClock:
@@ -26,7 +26,7 @@ def adding(
     def work(transaction: Transaction) -> StoredReply:
         stream = transaction.stream(name) or Stream(name)
         merged = stream.merged(statistics_of(values), num_samples=len(values), now=transaction.now)
-        transaction.save(merged, ids)
+        transaction.save(merged, dict.fromkeys(ids))
         return StoredReply(200, reply)
 
     return work

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -8,6 +9,10 @@ from rm_core.errors import ConfigurationError
 from rm_core.rewards import Statistics, statistics_of
 from service.streams import stream_table as streams
 from service.streams.database import APPLICATION_ID, SCHEMA_VERSION, open_database
+from service.streams.ledger_table import IdempotencyKey, StoredReply
+from service.streams.store import StateStore
+from service.streams.transaction import Transaction
+from tests.service.streams.store_calls import FakeClock
 
 
 def test_a_new_file_carries_its_version_and_name(tmp_path: Path) -> None:
@@ -81,6 +86,59 @@ def test_a_file_of_the_first_version_goes_on_with_all_that_it_holds(tmp_path: Pa
         connection.close()
     later = found.merged(statistics_of([2.0], half_life=100.0), num_samples=1, now=3.0)
     assert later.statistics.std == pytest.approx(2.0, rel=0.2)
+
+
+SECOND_VERSION = f"""
+{FIRST_VERSION}
+ALTER TABLE stream ADD COLUMN degrees_of_freedom REAL;
+CREATE TABLE unanswered (
+  receipt INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL, settlement BLOB NOT NULL,
+  stream_id INTEGER, created REAL NOT NULL
+);
+CREATE INDEX unanswered_digest ON unanswered (digest);
+CREATE INDEX unanswered_created ON unanswered (created);
+DELETE FROM counted_item;
+INSERT INTO counted_item VALUES (7, x'{{digest}}', 1);
+INSERT INTO ledger VALUES (3, 'a', zeroblob(32), 200, x'6869', 7, 90.5, 2);
+INSERT INTO unanswered VALUES (5, x'07', x'6869', 7, 91.5);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_file_of_the_second_version_goes_on_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    old = sqlite3.connect(path)
+    digest = hashlib.blake2b(b"x", digest_size=16).hexdigest()
+    old.executescript(SECOND_VERSION.format(digest=digest))
+    old.close()
+    clock = FakeClock()
+
+    for _ in range(2):
+        store = StateStore(path, clock=clock, monotonic=clock)
+        store.open_now()
+        assert store.fault is None
+        assert store.get_now("run").statistics == Statistics(4.0, 2.0, 12.0)
+        reply = store.replay_now(IdempotencyKey("a", bytes(32)))
+        assert reply == StoredReply(200, b"hi")  # its time is the file's, whatever the wall says
+        assert counted_by(store) == {"x": None}
+        lost = store.claim_now(b"\x07")
+        assert lost is not None  # five minutes at most have passed for the state
+        assert (lost.settlement, lost.receipt) == (b"hi", 5)
+        store.close_now()
+
+
+def counted_by(store: StateStore) -> dict[str, bytes | None]:
+    found: dict[str, bytes | None] = {}
+
+    def look(transaction: Transaction) -> StoredReply:
+        stream = transaction.stream("run")
+        assert stream is not None
+        found.update(transaction.counted(stream, ["x", "y"]))
+        return StoredReply(200, b"")
+
+    store.apply_now(look)
+    return found
 
 
 def test_somebody_elses_version_is_not_taken_for_ours(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from rm_core.rewards import statistics_of
 from service.streams.ledger_table import StoredReply
 from service.streams.metrics import MAX_LABELLED_STREAMS, RewardMetrics
-from service.streams.store import Applied
 from service.streams.stream_table import Stream
+from service.streams.transaction import Applied
 
 
 def exposition(registry: CollectorRegistry) -> str:

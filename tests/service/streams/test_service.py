@@ -10,8 +10,8 @@ from service.errors import IdempotencyConflict, StateUnavailable, TooManyStreams
 from service.problems import Problem
 from service.streams.ledger_table import StoredReply
 from service.streams.service import StreamService, baseline_statistics, state_problems
-from service.streams.store import StoreLimits, Transaction
 from service.streams.stream_table import Stream
+from service.streams.transaction import StoreLimits, Transaction
 from tests.service.scripted import ScriptedScorer
 
 SAFETY, HELPFULNESS = Baseline(1.0, 2.0, 50.0), Baseline(-1.0, 1.0, 150.0)

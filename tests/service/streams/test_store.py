@@ -10,8 +10,9 @@ from rm_core.errors import ConfigurationError
 from rm_core.rewards import Statistics, merge, statistics_of
 from service.errors import IdempotencyConflict, StateUnavailable, UnknownStream
 from service.streams.ledger_table import StoredReply
-from service.streams.store import StateStore, Transaction
+from service.streams.store import StateStore
 from service.streams.stream_table import Stream
+from service.streams.transaction import Transaction
 from tests.service.streams.store_calls import FakeClock, adding, key
 
 
@@ -58,7 +59,7 @@ async def test_an_item_id_counts_once_in_its_stream_and_apart_in_another(
     def ask(transaction: Transaction) -> StoredReply:
         for name in ("run", "other", "new"):
             stream = transaction.stream(name) or Stream(name)
-            asked.append(transaction.counted(stream, ["x", "y", "z", "\ud800"]))
+            asked.append(set(transaction.counted(stream, ["x", "y", "z", "\ud800"])))
         return StoredReply(200, b"")
 
     await store.apply(ask)

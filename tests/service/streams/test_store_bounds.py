@@ -4,7 +4,8 @@ import pytest
 
 from service.errors import TooManyStreams
 from service.streams.ledger_table import LedgerLimits, StoredReply
-from service.streams.store import StateStore, StoreLimits, Transaction
+from service.streams.store import StateStore
+from service.streams.transaction import StoreLimits, Transaction
 from tests.service.streams.store_calls import FakeClock, adding, key
 
 
@@ -20,7 +21,7 @@ async def test_counted_ids_are_bounded_and_the_oldest_go() -> None:
         for name in ("run", "later"):
             stream = transaction.stream(name)
             assert stream is not None
-            asked.append(transaction.counted(stream, ["a", "b", "c", "d"]))
+            asked.append(set(transaction.counted(stream, ["a", "b", "c", "d"])))
         return StoredReply(200, b"")
 
     await store.apply(ask)
@@ -42,7 +43,7 @@ async def test_counted_ids_are_bounded_and_the_oldest_go() -> None:
 async def test_the_ledger_is_bounded_and_counts_what_goes(
     limits: LedgerLimits, kept: set[str], clock: FakeClock
 ) -> None:
-    store = StateStore(None, limits=StoreLimits(ledger=limits), clock=clock)
+    store = StateStore(None, limits=StoreLimits(ledger=limits), clock=clock, monotonic=clock)
     await store.open()
 
     evicted = 0

@@ -47,7 +47,7 @@ def test_the_oldest_equal_request_is_claimed_once(connection: sqlite3.Connection
 
 def test_one_that_is_being_answered_is_nobodys(connection: sqlite3.Connection) -> None:
     requests = UnansweredRequests(LIMITS)
-    receipt = requests.insert(connection, b"a", b"settled", stream_id=None, now=0.0)
+    receipt = requests.insert(connection, b"a", b"settled", stream_id=None, now=0.0).receipt
     requests.being_answered(receipt)
 
     assert requests.claim(connection, b"a", now=0.0) is None

@@ -2,9 +2,10 @@
 
 A program of its own, single-threaded, so that it can fork: each life of the child opens the store,
 goes on with the first request that was not acknowledged (as a client that retries does), and is
-killed by SIGKILL, at a random instant or on its way into a chosen SQL statement.
+killed by SIGKILL, at a random instant or on its way into a chosen SQL statement. Every third
+request has no key, and its retry is known by its body alone.
 
-Usage: python crash_worker.py PATH sound|outside NUM_KILLS SEED
+Usage: python crash_worker.py PATH sound|outside NUM_AT_RANDOM NUM_AT_EACH_POINT SEED
 """
 
 import json
@@ -15,22 +16,29 @@ import signal
 import sys
 import time
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from rm_core.rewards import statistics_of
 from service.streams import ledger_table
 from service.streams.ledger_table import IdempotencyKey, StoredReply
-from service.streams.store import Applied, StateStore, Transaction
+from service.streams.store import StateStore
 from service.streams.stream_table import Stream
+from service.streams.transaction import Applied, Transaction
+from service.streams.unanswered_table import Unanswered
 
 STREAM = "run"
-CRASH_STATEMENTS = (
+CRASH_POINTS = (
     "BEGIN IMMEDIATE",
     "INSERT INTO counted_item",
     "UPDATE stream",
     "INSERT INTO ledger",
+    "INSERT INTO unanswered",
+    "INSERT OR REPLACE INTO identity",
     "COMMIT",
+    "reply",  # committed, and nobody has heard of it
+    "DELETE FROM unanswered WHERE receipt",  # answered, and that isn't noted yet
 )
 
 
@@ -62,7 +70,7 @@ def work_of(number: int) -> Any:
     def work(transaction: Transaction) -> StoredReply:
         stream = transaction.stream(STREAM) or Stream(STREAM)
         items = request_values(number)
-        seen = transaction.counted(stream, [item for item, _ in items if item is not None])
+        seen = set(transaction.counted(stream, [item for item, _ in items if item is not None]))
         values, new = [], []
         for item, value in items:
             if item in seen:
@@ -72,7 +80,7 @@ def work_of(number: int) -> Any:
                 new.append(item)
             values.append(value)
         merged = stream.merged(statistics_of(values), num_samples=len(values), now=transaction.now)
-        saved = transaction.save(merged, new)
+        saved = transaction.save(merged, dict.fromkeys(new))
         return StoredReply(200, json.dumps([number, saved.version, *saved.statistics]).encode())
 
     return work
@@ -92,15 +100,14 @@ class LedgerOutside(StateStore):
         finally:
             ledger_table.insert = insert
         for arguments, named in late:
-            with self._transaction() as connection:
+            with self._file.transaction() as (connection, _):
                 insert(connection, *arguments, **named)
         return applied
 
 
-def live(store: StateStore, first: int, num_requests: int, acks: int, crash: str | None) -> None:
+def live(store: StateStore, first: int, acks: int, crash: str | None, countdown: int) -> None:
     """One life: go on from request `first`, acknowledge each; die on the way into `crash`."""
     store.open_now()
-    countdown = random.Random().randrange(1, 6)
 
     def watch(statement: str) -> None:
         nonlocal countdown
@@ -109,37 +116,46 @@ def live(store: StateStore, first: int, num_requests: int, acks: int, crash: str
             if countdown == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    assert store._connection is not None
-    store._connection.set_trace_callback(watch)
-    for number in range(first, num_requests):
-        key = IdempotencyKey(f"request-{number}", bytes(32))
-        store.apply_now(work_of(number), key)
+    assert store._file.connection is not None
+    store._file.connection.set_trace_callback(watch)
+    for number in count(first):
+        unanswered = answer(store, number)
         if crash == "reply" and number > first:
             os.kill(os.getpid(), signal.SIGKILL)
         os.write(acks, number.to_bytes(4, "big"))
-    os._exit(0)
+        if unanswered is not None:
+            store.settle_now(unanswered, answered=True)
 
 
-def main(path: Path, kind: str, num_kills: int, seed: int) -> dict[str, Any]:
+def answer(store: StateStore, number: int) -> Unanswered | None:
+    """What the service does for request `number`, up to its reply."""
+    digest = number.to_bytes(32, "big")
+    if number % 3:
+        store.apply_now(work_of(number), IdempotencyKey(f"request-{number}", digest))
+        return None
+    return store.claim_now(digest) or store.apply_now(work_of(number), None, digest).unanswered
+
+
+def main(path: Path, kind: str, num_random: int, num_each: int, seed: int) -> dict[str, Any]:
     """Kill and restart; then finish in peace and compare with exact arithmetic."""
     chance = random.Random(seed)
     store_class = StateStore if kind == "sound" else LedgerOutside
-    acknowledged, kills, wal_replays = 0, 0, 0
-    unlimited = 10**9
-    while kills < num_kills:
-        crash = chance.choice([None, None, "reply", *CRASH_STATEMENTS])
+    acknowledged, wal_replays = 0, 0
+    crashes: list[str | None] = [*[None] * num_random, *CRASH_POINTS * num_each]
+    chance.shuffle(crashes)
+    for crash in crashes:
+        countdown, instant = chance.randrange(1, 6), chance.uniform(0.0, 0.03)
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reading)
-            live(store_class(path), acknowledged, unlimited, writing, crash)
+            live(store_class(path), acknowledged, writing, crash, countdown)
         os.close(writing)
         if crash is None:
-            time.sleep(chance.uniform(0.0, 0.03))
+            time.sleep(instant)
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), f"the child ended by itself: {status}"
-        kills += 1
         with os.fdopen(reading, "rb") as pipe:
             heard = pipe.read()
         acknowledged += len(heard) // 4
@@ -149,11 +165,11 @@ def main(path: Path, kind: str, num_kills: int, seed: int) -> dict[str, Any]:
     store = store_class(path)
     store.open_now()
     for number in range(acknowledged, acknowledged + 3):
-        store.apply_now(work_of(number), IdempotencyKey(f"request-{number}", bytes(32)))
+        answer(store, number)
     found = store.get_now(STREAM)
     store.close_now()
     return report(found, acknowledged + 3) | {
-        "kills": kills,
+        "kills": len(crashes),
         "requests": acknowledged + 3,
         "wal_replays": wal_replays,
     }
@@ -178,5 +194,6 @@ def report(found: Stream, num_requests: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    path, kind, num_kills, seed = sys.argv[1:]
-    sys.stdout.write(json.dumps(main(Path(path), kind, int(num_kills), int(seed))))
+    path, kind, *numbers = sys.argv[1:]
+    num_random, num_each, seed = map(int, numbers)
+    sys.stdout.write(json.dumps(main(Path(path), kind, num_random, num_each, seed)))
