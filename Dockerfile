@@ -1,14 +1,15 @@
 # rewardd: build a virtual environment, then carry only it into a bare runtime.
 #
 #   docker build -t rewardd .                                        CPU (`make image` adds the version)
-#   docker build -t rewardd:cuda --build-arg TORCH_INDEX= .          CUDA (PyPI's torch)
+#   docker build -t rewardd:cuda --build-arg TORCH=cuda --build-arg TORCH_INDEX= .   CUDA (PyPI's torch)
 #
 # Pin PYTHON_IMAGE by digest where builds must repeat to the byte.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
-# Extra package index for torch: the CPU build's by default. Empty: torch comes from PyPI (with CUDA
-# on Linux) or from whatever pip is configured for.
+# The build of torch, and where it comes from beside PyPI: cpu has an index of its own; for cuda leave
+# TORCH_INDEX empty. Empty with cpu: from whatever pip is configured for.
+ARG TORCH=cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # "train" trains and serves; "serve" makes a smaller image that only serves.
 ARG EXTRA=train
@@ -16,22 +17,22 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # The environment gets no pip of its own: the base image's one fills it from outside.
 RUN python3 -m venv --without-pip /opt/rewardd
-COPY constraints.txt pyproject.toml setup.py ./
-COPY rm_client/pyproject.toml rm_client/VERSION rm_client/README.md rm_client/
-# Torch and then the other dependencies, before our source: changing a line of ours rebuilds neither.
-RUN python3 -m pip --python /opt/rewardd/bin/python install -c constraints.txt \
-      ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} torch
-RUN touch README.md && mkdir rewardd rm_client/adapters \
- && touch rewardd/__init__.py rm_client/__init__.py rm_client/adapters/__init__.py \
- && python3 -m pip --python /opt/rewardd/bin/python install -q -c constraints.txt ./rm_client ".[${EXTRA}]" \
- && rm -rf build rm_client/build
+# Only files whose sha256 is written down, and nothing that they ask for beside them. Torch first and
+# our source last: changing a line of ours installs none of it again.
+COPY requirements requirements
+RUN python3 -m pip --python /opt/rewardd/bin/python install --require-hashes --no-deps --only-binary :all: \
+      ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -r requirements/torch-${TORCH}.txt
+RUN python3 -m pip --python /opt/rewardd/bin/python install -q --require-hashes --no-deps --only-binary :all: \
+      -r requirements/${EXTRA}.txt
+COPY pyproject.toml setup.py ./
 COPY README.md LICENSE ./
 COPY rm_core rm_core
 COPY service service
 COPY training training
 COPY rm_client rm_client
 COPY rewardd rewardd
-RUN python3 -m pip --python /opt/rewardd/bin/python install -q --no-deps --force-reinstall ./rm_client .
+RUN python3 -m pip --python /opt/rewardd/bin/python install -q --no-deps --no-build-isolation --no-index ./rm_client .
+RUN python3 -m pip --python /opt/rewardd/bin/python check
 
 FROM ${PYTHON_IMAGE} AS runtime
 ARG VERSION=unreleased

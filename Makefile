@@ -161,6 +161,33 @@ constraints: $(STAMP) ## Write constraints.txt anew from .venv
 	  | sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 	@touch $(STAMP)
+	@echo "Now make lock, so that the image installs the same"
+
+##@ Watch what it is made of
+# Tools with files of known sha256, in an environment of their own; all three need the network.
+TOOLS := .venv-tools
+
+$(TOOLS)/.installed: requirements/tools.txt
+	"$(PYTHON)" -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -q --require-hashes --no-deps -r requirements/tools.txt
+	@touch $@
+
+.PHONY: lock
+lock: $(TOOLS)/.installed ## Write requirements/ anew from constraints.txt: what the image installs, with hashes
+	$(TOOLS)/bin/python requirements/lock.py
+
+.PHONY: audit
+audit: $(TOOLS)/.installed ## Ask PyPI for known vulnerabilities of all that the images hold; one not looked up fails
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/train.txt -r requirements/torch-cuda.txt $(ARGS)
+
+.PHONY: sbom
+sbom: $(TOOLS)/.installed ## Write build/sbom-cpu.json and build/sbom-cuda.json: CycloneDX, of the train image
+	@mkdir -p build
+	for torch in cpu cuda; do \
+	  cat requirements/train.txt requirements/torch-$$torch.txt \
+	  | $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --of JSON -o build/sbom-$$torch.json -; \
+	done
 
 ##@ Run it
 .PHONY: serve

@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 
 _DRAIN_SECONDS = 5
+_LOOK_SECONDS = 0.01
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +37,10 @@ async def serving_metrics(
     config.timeout_graceful_shutdown = _DRAIN_SECONDS
     server = MetricsServer(config)
     serving = asyncio.create_task(server.serve(list(sockets)), name="rewardd-metrics")
+    while not server.started and not serving.done():  # noqa: ASYNC110 (uvicorn has no event)
+        await asyncio.sleep(_LOOK_SECONDS)
+    if serving.done():
+        await serving  # says why
     host, port = sockets[0].getsockname()[:2]
     _log.info("metrics_listening", host=host, port=port)
     try:

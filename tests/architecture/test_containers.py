@@ -16,8 +16,16 @@ USER = "10001:10001"
 OURS = ("train", "rewardd")
 
 
+class Compose(yaml.SafeLoader):
+    """YAML as Docker Compose reads it: `!reset` takes away what the file before says."""
+
+
+Compose.add_constructor("!reset", lambda *_: RESET)
+RESET = "reset"
+
+
 def compose(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text("utf-8"))
+    found: dict[str, Any] = yaml.load((ROOT / name).read_text("utf-8"), Compose)
     return found
 
 
@@ -38,6 +46,8 @@ def test_a_service_has_no_right_that_it_does_not_need(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["pids_limit"] > 0
+    assert re.search(r"\d+g", service["mem_limit"])
+    assert all({"nosuid", "nodev"} <= set(place.split(",")) for place in service["tmpfs"])
     assert not {"privileged", "cap_add", "pid", "ipc"} & set(service)
     assert service.get("network_mode") != "host"
 
@@ -51,6 +61,45 @@ def test_our_services_run_as_an_ordinary_user(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SERVICES if "ports" in SERVICES[name]])
 def test_ports_are_published_to_this_machine_only(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
+
+
+INTERNAL = compose("docker-compose.internal.yml")
+
+
+def test_the_internal_network_has_no_way_in_or_out_and_everyone_needs_a_key() -> None:
+    running = {name for name in SERVICES if SERVICES[name].get("network_mode") != "none"}
+
+    assert set(INTERNAL["services"]) == running
+    for service in INTERNAL["services"].values():
+        assert service["ports"] == RESET
+        assert service["networks"] == ["inside"]
+    assert INTERNAL["networks"]["inside"]["internal"] is True
+    server = INTERNAL["services"]["rewardd"]
+    assert server["environment"]["REWARDD_API_KEYS_FILE"] == "/run/secrets/api_keys"
+    assert server["secrets"] == ["api_keys"]
+    for secret in INTERNAL["secrets"].values():
+        assert re.fullmatch(r"\$\{[A-Z_]+:\?.+\}", secret["file"])  # asked for, never a default
+
+
+def test_the_override_for_the_internal_network_changes_no_hardening() -> None:
+    for service in INTERNAL["services"].values():
+        assert set(service) <= {"ports", "networks", "secrets", "environment", "volumes"}
+
+
+def test_prometheus_has_a_key_of_its_own_on_the_internal_network() -> None:
+    config = compose("deploy/prometheus.internal.yml")["scrape_configs"][0]
+    port = INTERNAL["services"]["rewardd"]["environment"]["REWARDD_METRICS_PORT"]
+
+    assert config["static_configs"] == [{"targets": [f"rewardd:{port}"]}]
+    assert config["authorization"]["credentials_file"] == "/run/secrets/metrics_key"
+    assert INTERNAL["services"]["prometheus"]["secrets"] == ["metrics_key"]
+
+
+def test_no_key_or_secret_stands_in_a_file_of_the_deployment() -> None:
+    files = ("docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.internal.yml")
+    named = [(ROOT / name).read_text("utf-8") for name in (*files, "Dockerfile")]
+
+    assert not re.search(r"(?i)REWARDD_API_KEYS\b|HF_TOKEN|password|secret_file", "".join(named))
 
 
 def test_only_the_training_writes_models_and_it_has_no_network() -> None:
@@ -77,7 +126,8 @@ def test_docker_waits_longer_than_the_drain() -> None:
 
 def test_every_setting_of_the_container_files_exists() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    files = ("docker-compose.yml", "docker-compose.gpu.yml", "Dockerfile", "Makefile")
+    files = ("docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.internal.yml")
+    files += ("Dockerfile", "Makefile")
     named = {
         setting
         for name in files
@@ -111,6 +161,7 @@ def test_the_gpu_override_reserves_a_gpu_for_both_and_changes_no_hardening() -> 
         (device,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
         assert set(service) <= {"image", "build", "deploy", "environment"}
+        assert service["build"]["args"]["TORCH"] == "cuda"
     assert override["rewardd"]["environment"]["REWARDD_DEVICE"] == "cuda"
 
 
