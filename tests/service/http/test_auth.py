@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from service.http.auth import RequireKey
 from tests.service.rig import until
 
-OPEN = {"/health", "/health/live", "/health/ready"}
+OPEN = {"/health", "/health/live", "/health/ready", "/health/state"}
 
 
 def paths(app):
