@@ -4,9 +4,12 @@ Everything heavy is imported inside the command, so that `rewardd --help` is qui
 the serving extra.
 """
 
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -123,7 +126,8 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
             log_level=log_level,
         )
         configure_logging(settings.log_level)
-        with prints_logged() if settings.log_prints else nullcontext():
+        prints = prints_logged() if settings.log_prints else contextlib.nullcontext()
+        with prints, ending_at_ctrl_c():
             code = run(settings)
     except RewardError as exc:
         configure_logging("error")  # wrong settings say nothing of a level
@@ -132,6 +136,22 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def ending_at_ctrl_c() -> Iterator[None]:
+    """Where nothing is served yet, or any more, the system itself ends the process at Ctrl-C.
+
+    A thread that loads can't be interrupted, and an interpreter that ends would wait for it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tell_failure(reason: str) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.chaos.attacked import AttackedServer
 from tests.chaos.callers import NDJSON, Caller, calling, head
 from tests.chaos.conftest import Chaos, Launch
+from tests.fakes import FakeScorer
+from tests.service.rig import until
+from tests.service.sockets import listening
 
 DRAIN_SECONDS = 3.0
 QUICK = {
@@ -230,3 +234,16 @@ async def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback(
     said = server.log.read_text()
     assert "Traceback" not in said
     assert {json.loads(one)["event"] for one in said.splitlines()} >= {"interrupted", "stopped"}
+
+
+async def test_without_a_last_call_a_file_without_an_end_takes_the_whole_drain(
+    tmp_path: Path,
+) -> None:
+    drain = {"drain_delay_seconds": 0.0, "drain_timeout_seconds": 1.0}
+    async with listening(tmp_path, FakeScorer(), **drain) as at:
+        at.state.last_call.set = lambda: None  # type: ignore[method-assign]
+        file = asyncio.create_task(endless_file(at.port))
+        await until(lambda: at.value("rm_sequences_total", route="/score") > 0)
+        at.server.handle_exit(signal.SIGTERM, None)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await file

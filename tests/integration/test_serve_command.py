@@ -99,3 +99,31 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path, *, terminal: bool) -> N
     assert process.wait(20) == 2
     sentence = line.removeprefix("rewardd serve: ") if terminal else json.loads(line)["reason"]
     assert sentence.startswith("no reward model is named; name a safety or helpfulness model:")
+
+
+def test_ctrl_c_while_models_are_loaded_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
+    program = (
+        "import time, rm_core.engine\n"
+        "def load(*_, **__):\n    print('begun', flush=True)\n    time.sleep(120)\n"
+        "rm_core.engine.load_engine = load\n"
+        "from rewardd.cli import main\n"
+        "main()\n"
+    )
+    checkpoint = save_checkpoint(tmp_path / "model", "llama", tokenizer=make_tokenizer())
+    flags = ["--helpfulness-model", str(checkpoint), "--port", "0"]
+    command = [sys.executable, "-c", program, "serve", *flags, "--state-dir", str(tmp_path)]
+    given = {**os.environ, "REWARDD_LOG_PRINTS": "false"}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            code = process.wait(60)  # loading takes two minutes
+        finally:
+            process.kill()
+
+    assert code == -signal.SIGINT  # which a shell reports as 130
+    assert "Traceback" not in (tmp_path / "log").read_text()

@@ -10,6 +10,7 @@ from tests.mutation.adapter_mutants import ADAPTER_MUTATIONS
 from tests.mutation.attention_mutants import ATTENTION_MUTATIONS
 from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
+from tests.mutation.connection_mutants import CONNECTION_MUTATIONS
 from tests.mutation.deterministic_mutants import DETERMINISTIC_MUTATIONS
 from tests.mutation.fairness_mutants import FAIRNESS_MUTATIONS
 from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
@@ -97,6 +98,7 @@ THRESHOLD = _target(f"{CALIBRATION}/threshold.py", f"{TEST_CALIBRATION}/test_thr
 
 _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **ACCESS_MUTATIONS,
+    **CONNECTION_MUTATIONS,
     **REWARD_MUTATIONS,
     **TEXT_MUTATIONS,
     **STATE_MUTATIONS,
