@@ -121,7 +121,12 @@ class WatchedConnection(HttpToolsProtocol):
         """Tell whoever works for the peer that it is gone."""
         self.flow.unwatch()
         super().connection_lost(exc)
-        self._peer.gone.set()
+        self._peer.end(by_reset=exc is not None)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._peer.asks()
+        super().on_message_begin()
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or to the end."""

@@ -17,12 +17,39 @@ class Peer:
 
     Attributes:
         gone: set once the connection has ended, whoever ended it.
+        was_reset: whether it ended by a reset: what was written may lie unread at the other end.
     """
 
     def __init__(self, cut: Callable[[], None], linger: Callable[[], None]) -> None:
         self.cut = cut
         self._linger = linger
         self.gone = asyncio.Event()
+        self.was_reset = False
+        self._when_lost: Callable[[], None] | None = None
+
+    def when_lost(self, tell: Callable[[], None], *, within_seconds: float) -> None:
+        """Call `tell` if the connection is reset soon: the answer just written has not been read.
+
+        A peer that asks again, or ends the connection in order, has read it. So has one that is
+        silent for so long, as far as can be known.
+        """
+        self._when_lost = tell
+        asyncio.get_running_loop().call_later(within_seconds, self._had_it, tell)
+
+    def asks(self) -> None:
+        """The next request begins: what was answered before has been read."""
+        self._when_lost = None
+
+    def end(self, *, by_reset: bool) -> None:
+        """The connection has ended."""
+        tell, self._when_lost, self.was_reset = self._when_lost, None, by_reset
+        self.gone.set()
+        if by_reset and tell is not None:
+            tell()
+
+    def _had_it(self, tell: Callable[[], None]) -> None:
+        if self._when_lost is tell:
+            self._when_lost = None
 
     def linger(self) -> None:
         """Close the connection after the present answer, though more of the request's body comes.

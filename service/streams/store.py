@@ -107,9 +107,10 @@ class StateStore:
         """Say that a keyless request's reply has left, or never will."""
         await self._run(self.settle_now, unanswered, answered)
 
-    async def lose(self, unanswered: Unanswered) -> None:
-        """Say that a reply which had left was lost on its way after all."""
-        await self._run(self.lose_now, unanswered)
+    def lose(self, unanswered: Unanswered) -> None:
+        """Say that a reply which had left was lost on its way after all; nobody waits for it."""
+        with contextlib.suppress(RuntimeError):  # the store has been closed meanwhile
+            self._thread.submit(self.lose_now, unanswered)
 
     async def try_again(self) -> None:
         """See whether a fault has ended, where that may be; at most once a second."""

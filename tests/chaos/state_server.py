@@ -30,11 +30,13 @@ def mislead_the_clock(offset_file: Path) -> None:
 
 
 def unprotect() -> None:
-    """Tell no fault, and let the state grow old by the wall clock."""
+    """Tell no fault, let the state grow old by the wall clock, take no request for a retry."""
     from service.streams.faults import Fault, FaultWatch
     from service.streams.state_clock import StateClock
+    from service.streams.unanswered_table import UnansweredRequests
 
     FaultWatch.begin = lambda _, error: Fault.of(error)  # type: ignore[method-assign]
+    UnansweredRequests.claim = lambda *_, **__: None  # type: ignore[method-assign]
     StateClock.now = lambda *_: time.time()  # type: ignore[method-assign]
 
 

@@ -25,6 +25,8 @@ STATE_FILE = _target(
 STATE_CLOCK = _target(f"{STATE}/state_clock.py", *_FILE_TESTS)
 MARKER = _target(f"{STATE}/marker.py", f"{TEST_STATE}/test_marker.py")
 ROW_CHECK = _target(f"{STATE}/row_check.py", f"{TEST_STATE}/test_row_check.py")
+PEER = _target("service/http/peer.py", "tests/service/http/test_peer.py")
+RECEIPT = _target("service/http/receipt.py", "tests/service/http/test_receipt.py")
 FAULTS = _target(f"{STATE}/faults.py", f"{TEST_STATE}/test_faults.py")
 STREAMS = _target(f"{STATE}/stream_table.py", *_STORE_TESTS, f"{TEST_STATE}/test_stream_table.py")
 LEDGER = _target(f"{STATE}/ledger_table.py", f"{TEST_STATE}/test_ledger_table.py", *_STORE_TESTS)
@@ -83,6 +85,19 @@ STATE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("cell + 0.0", "cell"),
         ('b"%b%d;" % (kind, len(value))', "kind"),
         ("if found != row_check(*cells):", "if False:"),
+    ],
+    PEER: [
+        ("        self._when_lost = None\n\n    def end", "        pass\n\n    def end"),
+        ("if by_reset and tell is not None:", "if tell is not None:"),
+        ("if self._when_lost is tell:", "if False:"),
+    ],
+    RECEIPT: [
+        ("left = peer is None or not peer.was_reset", "left = True"),
+        ("                peer.when_lost(", "                (lambda *_, **__: None)("),
+        (
+            "            await store.settle(unanswered, answered=False)\n        raise",
+            "            pass\n        raise",
+        ),
     ],
     FAULTS: [
         ("if known is None or known.kind != fault.kind:", "if True:"),

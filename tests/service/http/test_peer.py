@@ -1,3 +1,7 @@
+import asyncio
+
+import pytest
+
 from service.http.peer import Peer, peer_of, state_with
 
 
@@ -15,3 +19,31 @@ async def test_requests_of_a_connection_know_its_peer_and_keep_their_own_state()
 def test_an_app_without_a_socket_knows_no_peer():
     assert peer_of({}) is None
     assert peer_of({"state": {}}) is None
+
+
+@pytest.mark.parametrize(
+    ("between", "by_reset", "told"),
+    [
+        ("nothing", True, ["lost"]),
+        ("nothing", False, []),
+        ("the next request", True, []),
+        ("a while", True, []),
+    ],
+)
+async def test_an_answer_is_lost_where_its_connection_is_reset_soon(
+    between: str, by_reset: bool, told: list[str]
+):
+    peer = Peer(nothing, nothing)
+    heard: list[str] = []
+    peer.when_lost(lambda: heard.append("earlier"), within_seconds=60)
+    peer.when_lost(lambda: heard.append("lost"), within_seconds=0.0 if between == "a while" else 60)
+    if between == "the next request":
+        peer.asks()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    peer.end(by_reset=by_reset)
+    peer.end(by_reset=by_reset)
+
+    assert heard == told
+    assert peer.gone.is_set()

@@ -8,6 +8,7 @@ from fastapi import Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from service.http.peer import Peer, state_with
 from service.http.receipt import Receipt, receipted
 from service.streams.unanswered_table import Unanswered
 
@@ -20,6 +21,9 @@ class Store:
 
     async def settle(self, unanswered: Unanswered, *, answered: bool) -> None:
         self.told.append((unanswered.receipt, answered))
+
+    def lose(self, unanswered: Unanswered) -> None:
+        self.told.append((unanswered.receipt, False))
 
 
 def counted(receipt: int) -> Unanswered:
@@ -53,6 +57,19 @@ async def test_a_reply_that_cannot_be_written_is_told_and_so_is_one_that_left() 
     await Receipt(Response(b"1"), store, counted(9))({"type": "http"}, waiting, fine)
 
     assert store.told == [(7, False), (8, False), (9, True)]
+
+
+async def test_a_reply_whose_connection_is_reset_was_not_read() -> None:
+    store: Any = Store()
+    late, early = (Peer(lambda: None, lambda: None) for _ in range(2))
+    scopes = [{"type": "http", "state": state_with(peer, {})} for peer in (late, early)]
+
+    await Receipt(Response(b"1"), store, counted(7))(scopes[0], waiting, fine)
+    late.end(by_reset=True)
+    early.end(by_reset=True)
+    await Receipt(Response(b"1"), store, counted(8))(scopes[1], waiting, fine)
+
+    assert store.told == [(7, True), (7, False), (8, False)]
 
 
 async def test_what_no_reply_can_be_made_of_is_given_free() -> None:
