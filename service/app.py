@@ -40,7 +40,7 @@ from service.streams.service import StreamService
 from service.versions.version import ModelVersion
 from service.watchdog.engine_watch import EngineWatch
 
-_LAG_PERIOD_SECONDS = 0.25
+_LAG_PERIOD_SECONDS = 0.05
 _DEVICE_LEAVE_SECONDS = 5.0
 _SCORING_ROUTES = (score.ROUTE, compare.ROUTE, PPO_ROUTE)
 

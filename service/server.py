@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import os
 import resource
@@ -21,8 +22,11 @@ from fastapi import FastAPI
 
 from rm_core.types import Scorer
 from service.app import create_app, create_metrics_app, engine_watch
+from service.connections.limits import SCRAPERS_PLACES, ConnectionLimits
+from service.connections.table import Connections
 from service.edge.drain import Connection, Drain
-from service.edge.hang_ups import HangUps, WatchedConnection
+from service.edge.hang_ups import HangUps
+from service.edge.protocol import LimitedConnection
 from service.metrics_server import serving_metrics
 from service.settings import Settings
 from service.state import AppState
@@ -92,9 +96,22 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the app."""
-    connection = functools.partial(WatchedConnection, hang_ups=HangUps())
+def server_config(
+    app: FastAPI, settings: Settings, *, max_connections: int | None = None
+) -> uvicorn.Config:
+    """How uvicorn serves the app.
+
+    Args:
+        app: the app.
+        settings: frozen settings.
+        max_connections: another cap than the settings'.
+    """
+    state: AppState = app.state.rewardd
+    limits = ConnectionLimits.of(settings)
+    if max_connections is not None:
+        limits = dataclasses.replace(limits, connections=max_connections)
+    connections = Connections(limits, state.metrics, state.connections)
+    connection = functools.partial(LimitedConnection, connections=connections, hang_ups=HangUps())
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -106,7 +123,6 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=max(1, round(settings.idle_timeout_seconds)),
         backlog=2048,
     )
 
@@ -168,7 +184,9 @@ class DrainingServer(uvicorn.Server):
             return contextlib.nullcontext()
         address = (settings.metrics_host or settings.host, settings.metrics_port)
         return serving_metrics(
-            server_config(create_metrics_app(self._state), settings),
+            server_config(
+                create_metrics_app(self._state), settings, max_connections=SCRAPERS_PLACES
+            ),
             self.metrics_sockets or [socket.create_server(address)],
         )
 

@@ -8,6 +8,8 @@ from fastapi import Request
 
 from service.access.api_keys import ApiKeys
 from service.batching.scheduler import Scheduler
+from service.connections.metrics import ConnectionMetrics
+from service.connections.unfinished import UnfinishedBodies
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.streams.service import StreamService
@@ -29,6 +31,8 @@ class AppState:
         keys: the API keys that are accepted.
         streams: durable statistics; there from the app's start to its end.
         draining: True once the process was asked to stop; requests are still answered.
+        bodies: the requests' bodies that are still arriving, bounded together.
+        connections: the instruments of connections.
         on_hangup: what SIGHUP calls, in this order, on the event loop.
         num_unanswered: requests that have no reply yet.
         last_call: set when the port closes; NDJSON streams then end in order.
@@ -44,10 +48,18 @@ class AppState:
     keys: ApiKeys
     streams: StreamService = field(init=False)
     draining: bool = False
+    bodies: UnfinishedBodies = field(init=False)
+    connections: ConnectionMetrics = field(init=False)
     on_hangup: list[Callable[[], None]] = field(default_factory=list)
     num_unanswered: int = 0
     last_call: asyncio.Event = field(default_factory=asyncio.Event)
     device_abandoned: bool = False
+
+    def __post_init__(self) -> None:
+        self.bodies = UnfinishedBodies(self.settings)
+        self.connections = ConnectionMetrics(
+            self.metrics.registry, lambda: float(self.bodies.num_bytes)
+        )
 
     @property
     def caches_per_key(self) -> bool:

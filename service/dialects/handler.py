@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from rm_client.models_base import MAX_STOP_CHARACTERS, MAX_STOPS
 from service.batching.queue import Submission
+from service.connections.unfinished import UnfinishedBodies
 from service.dialects.base import (
     ClientTimeout,
     DialectOptions,
@@ -94,7 +95,7 @@ async def answer_dialect(
     deadline = deadline_of(request, state.clock)
     options = options_of(request, state)
     given_key(request)  # one that can't be a key is told of, also where nothing is counted
-    raw, body = await _read(request, state.settings, dialects)
+    raw, body = await _read(request, state.bodies, dialects)
     version = state.version
     answers_from(request, version.provenance)
     dialect = next((one for one in dialects if one.matches(body)), dialects[-1])
@@ -184,7 +185,7 @@ def _reward_kind(
 
 
 async def _read(
-    request: Request, settings: Settings, dialects: Sequence[Dialect]
+    request: Request, bodies: UnfinishedBodies, dialects: Sequence[Dialect]
 ) -> tuple[bytes, Mapping[str, Any]]:
     """The body, as bytes and understood as a JSON object."""
     own_parse = dialects[-1].parse
@@ -192,9 +193,7 @@ async def _read(
         require_json(request)
     else:
         require_identity(request)
-    raw = await read_body(
-        request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
-    )
+    raw = await read_body(request, bodies)
     parse: Callable[[bytes], Any]
     if own_parse is not None:
         parse = functools.partial(own_parse, request)
@@ -215,6 +214,8 @@ def parse_tolerantly(raw: bytes) -> Any:
     try:
         return parse_json(raw)
     except Problem as strict:
+        if strict.code != "invalid_json":
+            raise
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):

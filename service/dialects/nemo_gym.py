@@ -220,7 +220,4 @@ async def metrics(request: Request, state: State) -> Response:
 
 
 async def _body(request: Request, state: AppState) -> Any:
-    limits = state.settings
-    return await read_json(
-        request, max_bytes=limits.max_body_bytes, timeout_seconds=limits.body_timeout_seconds
-    )
+    return await read_json(request, state.bodies)

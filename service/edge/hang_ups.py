@@ -131,6 +131,10 @@ class WatchedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on to the next request, or to the end."""
         super().on_response_complete()
+        self.close_if_lingering()
+
+    def close_if_lingering(self) -> None:
+        """End the connection soon, where its last answer said so."""
         if self._lingers:
             self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 

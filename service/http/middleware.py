@@ -4,6 +4,7 @@ Pure ASGI: no body is buffered and no task is spawned, and only `scope["path"]`'
 (the URL is rebuilt from the Host header, which the caller writes).
 """
 
+import math
 import re
 import time
 import uuid
@@ -13,6 +14,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.connections.limits import DISCARDED_BYTES
 from service.http.auth import named_caller
 from service.observability.logs import where
 from service.problems import internal_problem
@@ -75,6 +77,7 @@ class _Exchange:
         self._state = state
         self._began = time.perf_counter()
         self._body_bytes = 0
+        self._body_ended = False
         self.request_id = _request_id(scope)
         self.status: int | None = None
         self.aborted = False
@@ -83,17 +86,25 @@ class _Exchange:
         message = await self._receive()
         if message["type"] == "http.request":
             self._body_bytes += len(message.get("body", b""))
+            self._body_ended = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.request_id.encode())]
-            if self._state.draining:
-                # The caller is to connect elsewhere for its next request.
+            # The caller is to connect elsewhere for its next request, or still sends what nobody
+            # reads.
+            if self._state.draining or self._leaves_body_unread(self.status):
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await self._send(message)
+
+    def _leaves_body_unread(self, status: int) -> bool:
+        """Whether too much of the body is still to come for the connection to go on."""
+        if status < 400 or self._body_ended:
+            return False
+        return status in _ABORT_BY_STATUS or unread_bytes(self._scope) > DISCARDED_BYTES
 
     def record(self) -> None:
         metrics = self._state.metrics
@@ -116,6 +127,16 @@ class _Exchange:
             aborted=self.aborted,
             **named_caller(self._scope),
         )
+
+
+def unread_bytes(scope: Scope) -> float:
+    """What a request's headers announce as its body; infinite where they don't say."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return math.inf
+        if name == b"content-length":
+            return float(value[:20])  # the parser has found it to be a number
+    return 0.0
 
 
 def route_of(scope: Scope) -> str:

@@ -51,7 +51,9 @@ async def compare(request: Request, state: Annotated[AppState, Depends(get_state
     of which any response can't be scored has an `error` in its place.
     """
     deadline = deadline_of(request, state.clock)
-    envelope, items, alone = await read_items(request, state.settings, CompareEnvelope, CompareItem)
+    envelope, items, alone = await read_items(
+        request, state.bodies, state.settings.max_items, CompareEnvelope, CompareItem
+    )
     version = state.version
     answers_from(request, version.provenance)
     asked = [

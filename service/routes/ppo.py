@@ -109,14 +109,9 @@ async def ppo_reward(request: Request, state: Annotated[AppState, Depends(get_st
     leaves its neighbours alone. Without a key, an equal request that follows one whose reply never
     left is its retry: it gets that reply and counts once.
     """
-    settings = state.settings
     require_json(request)
     deadline = deadline_of(request, state.clock)
-    body = await read_body(
-        request,
-        max_bytes=settings.max_body_bytes,
-        timeout_seconds=settings.body_timeout_seconds,
-    )
+    body = await read_body(request, state.bodies)
     key = idempotency_key(request, PPO_ROUTE, body)
     version, streams = state.version, state.streams
     with state_problems():

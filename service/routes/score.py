@@ -141,7 +141,7 @@ async def score(
         return _stream(request, state, first_index)
     deadline = deadline_of(request, state.clock)
     envelope, items, alone = await read_items(
-        request, state.settings, ScoreEnvelope, score_item_model
+        request, state.bodies, state.settings.max_items, ScoreEnvelope, score_item_model
     )
     version = state.version
     answers_from(request, version.provenance)

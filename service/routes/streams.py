@@ -75,11 +75,7 @@ async def restore_stream(name: Name, request: Request, state: State) -> Response
     statistics only `half_life` and `frozen` are set.
     """
     _require_name(name)
-    body = await read_json(
-        request,
-        max_bytes=state.settings.max_body_bytes,
-        timeout_seconds=state.settings.body_timeout_seconds,
-    )
+    body = await read_json(request, state.bodies)
     snapshot = validate(StreamSnapshot, body)
     with state_problems():
         stream = await state.streams.store.put(

@@ -107,6 +107,10 @@ TESTED_IN = {
     "rm_core/checkpoint/own_memory.py": "rm_core/checkpoint/test_held_files.py",
     "rm_core/checkpoint/open_files.py": "chaos/test_poisoned_checkpoints.py",
     "rm_core/checkpoint/trial_process.py": "chaos/test_poisoned_checkpoints.py",
+    # Parts of a connection, which show in what its peer is told.
+    "service/connections/metrics.py": "service/edge/test_protocol.py",
+    "service/connections/refusals.py": "service/edge/test_protocol.py",
+    "service/edge/transport.py": "service/edge/test_protocol.py",
     # Functions that frameworks load by path.
     "rm_client/adapters/areal.py": "rm_client/adapters/test_by_path.py",
     "rm_client/adapters/environment.py": "rm_client/adapters/test_by_path.py",

@@ -11,6 +11,7 @@ VARIES = "(varies)"
 _UNDETERMINED = re.compile(
     r"_seconds(_sum|_bucket|_total)?[{ ]|_created[{ ]|^rm_batch_(size|tokens|forward)"
     r"|^rm_tokens_total|^rm_cache_|^rm_http_requests_in_flight|^rm_event_loop_lag"
+    r"|^rm_connections |^rm_connection_capacity "
 )
 _SAMPLE = re.compile(r"(?P<name>\w+)(\{.*\})? (?P<value>\S+)")
 _BUCKET = re.compile(r'(?P<head>\w+_bucket\{.*?)\ble="(?P<le>[^"]+)"(?P<tail>.*\}) (?P<value>\S+)')

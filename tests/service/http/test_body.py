@@ -1,14 +1,35 @@
 import asyncio
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi import Request
 
 from rm_client.models import CompareItem, ResponseItem, score_item_model
-from service.http.body import parse_json, read_body, require_one_success, unwrap, validate_items
+from service.connections.unfinished import UnfinishedBodies
+from service.http.body import (
+    MAX_CONTAINERS,
+    num_containers,
+    parse_json,
+    read_body,
+    require_one_success,
+    unwrap,
+    validate_items,
+)
 from service.problems import Problem
 from service.results import ItemFailure
 from service.schemas.score import ScoreEnvelope
+
+
+def bodies(max_bytes: int = 4, seconds: float = 1.0) -> UnfinishedBodies:
+    limits: Any = SimpleNamespace(
+        max_body_bytes=max_bytes,
+        max_unfinished_body_bytes=100,
+        body_timeout_seconds=seconds,
+        min_body_bytes_per_second=0.0,
+    )
+    return UnfinishedBodies(limits)
 
 
 def request(*chunks: bytes, declared: bytes | None = None, silent: bool = False) -> Any:
@@ -32,7 +53,7 @@ def request(*chunks: bytes, declared: bytes | None = None, silent: bool = False)
 async def test_a_body_is_read_whole():
     made, _ = request(b"ab", b"", b"cd")
 
-    assert await read_body(made, max_bytes=4, timeout_seconds=1) == b"abcd"
+    assert await read_body(made, bodies()) == b"abcd"
 
 
 @pytest.mark.parametrize("declared", [b"5", b"100000000", b"9" * 5000])
@@ -40,7 +61,7 @@ async def test_a_declared_size_is_refused_before_anything_is_read(declared):
     made, taken = request(b"ab", declared=declared)
 
     with pytest.raises(Problem) as refused:
-        await read_body(made, max_bytes=4, timeout_seconds=1)
+        await read_body(made, bodies())
 
     assert refused.value.status == 413
     assert taken == []
@@ -51,7 +72,7 @@ async def test_bytes_are_counted_whatever_was_declared(declared):
     made, taken = request(b"abc", b"de", b"more", b"more", declared=declared)
 
     with pytest.raises(Problem) as refused:
-        await read_body(made, max_bytes=4, timeout_seconds=1)
+        await read_body(made, bodies())
 
     assert refused.value.status == 413
     assert len(taken) == 2
@@ -61,9 +82,30 @@ async def test_a_body_that_does_not_arrive_is_given_up():
     made, _ = request(silent=True)
 
     with pytest.raises(Problem) as refused:
-        await read_body(made, max_bytes=4, timeout_seconds=0.01)
+        await read_body(made, bodies(seconds=0.01))
 
     assert refused.value.status == 408
+
+
+@pytest.mark.parametrize("kind", [b"[]", b"{}", b'{"":0}', b'{"[":[]}'])
+def test_a_body_of_containers_alone_is_refused_before_they_are_made(kind: bytes):
+    body = b'{"items":[' + b",".join([kind] * (MAX_CONTAINERS + 1)) + b"]}"
+
+    with pytest.raises(Problem) as refused:
+        parse_json(body)
+
+    assert (refused.value.status, refused.value.code) == (413, "too_many_values")
+
+
+@pytest.mark.parametrize(
+    "text", ['{[ "quoted" \\', "\\\\", '"{', "\\{"], ids=["code", "slashes", "quote", "end"]
+)
+def test_containers_within_texts_are_no_containers(text: str):
+    value = [text * MAX_CONTAINERS, {"a": [text]}]
+    body = json.dumps(value).encode()
+
+    assert num_containers(body + b" " * MAX_CONTAINERS) <= MAX_CONTAINERS
+    assert parse_json(body) == value
 
 
 def test_json_errors_tell_the_place_and_not_the_content():
