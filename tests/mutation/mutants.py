@@ -12,6 +12,7 @@ from tests.mutation.batch_mutants import BATCH_MUTATIONS
 from tests.mutation.checkpoint_mutants import CHECKPOINT_MUTATIONS
 from tests.mutation.connection_mutants import CONNECTION_MUTATIONS
 from tests.mutation.deterministic_mutants import DETERMINISTIC_MUTATIONS
+from tests.mutation.edge_mutants import EDGE_MUTATIONS
 from tests.mutation.fairness_mutants import FAIRNESS_MUTATIONS
 from tests.mutation.known_text_mutants import KNOWN_TEXT_MUTATIONS
 from tests.mutation.prefix_cache_mutants import PREFIX_CACHE_MUTATIONS
@@ -103,6 +104,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **TEXT_MUTATIONS,
     **STATE_MUTATIONS,
     **CHECKPOINT_MUTATIONS,
+    **EDGE_MUTATIONS,
     **ADAPTER_MUTATIONS,
     **PREFIX_CACHE_MUTATIONS,
     **PRODUCT_MUTATIONS,
