@@ -5,6 +5,7 @@ Beside them stand the attacks that succeed once a protection is taken away.
 
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -269,3 +270,25 @@ def test_inspecting_a_poisoned_checkpoint_tells_the_poison(
     assert not inspection.sound
     told = [found.message for found in inspection.findings if found.severity == "problem"]
     assert any(re.search(poison.told, message) for message in told)
+
+
+@pytest.mark.parametrize("poison", POISONS, ids=lambda poison: poison.name)
+def test_a_server_ends_with_the_reason_instead_of_becoming_ready(
+    poison: Poison, checkpoint: Path, canary: Path, chaos: Chaos
+) -> None:
+    if not chaos.full and poison.name != "shard elsewhere":
+        pytest.skip("a process each takes minutes: `make chaos`")
+    poison.make(checkpoint, canary)
+    command = [sys.executable, "-m", "rewardd", "serve", "--safety-model", str(checkpoint)]
+
+    done = subprocess.run(
+        [*command, "--port", "0", "--state-dir", str(canary.with_name("state"))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert re.search(poison.told, json.loads(done.stderr.splitlines()[-1])["reason"])
+    assert not canary.exists()
