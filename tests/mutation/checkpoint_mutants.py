@@ -44,7 +44,7 @@ CHECKPOINT_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     ASKED_CODE: [
         ("level = below", "return"),
         ("return bool(value)", "return value is True"),
-        ("if not isinstance(value, str):", "if isinstance(value, dict):"),
+        ("value in FLASH_ATTENTION and has_own", "value in FLASH_ATTENTION"),
     ],
     SOUNDNESS: [
         ("if not bool(last.weight.any()):", "if False:"),

@@ -257,6 +257,15 @@ def test_a_directory_with_too_many_files_is_no_checkpoint(
         held(checkpoint)
 
 
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
+def test_a_link_out_of_the_directory_is_refused(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).replace(checkpoint.parent / name)
+    (checkpoint / name).symlink_to(checkpoint.parent / name)
+
+    with pytest.raises(UnsafeCheckpoint, match="outside of the checkpoint"):
+        held(checkpoint)
+
+
 def test_a_pipe_is_refused_unopened_and_waits_for_nobody(checkpoint: Path) -> None:
     os.mkfifo(checkpoint / "vocab.txt")
 

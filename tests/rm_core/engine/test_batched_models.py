@@ -132,7 +132,7 @@ def test_a_model_that_draws_lots_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_model_whose_rewards_are_no_numbers_is_refused_by_name(tmp_path: Path) -> None:
     model = save(tmp_path, "Bert")
     with torch.no_grad():
-        model.classifier.weight.fill_(float("inf"))
+        model.bert.embeddings.LayerNorm.weight.fill_(float("inf"))
     model.save_pretrained(tmp_path)
 
     with pytest.raises(UnsupportedModel, match="rewards that are not finite; its weights hold"):
