@@ -99,15 +99,19 @@ async def asked_meanwhile(port: int, enough: asyncio.Event) -> list[float]:
 
 async def attacks(module: str) -> None:
     with server(module, {}) as attacked:
-        for name in ATTACKS:
+        for name in ("nothing, for two seconds", *ATTACKS):
             held = reset_peak(attacked)
             enough = asyncio.Event()
             asking = asyncio.create_task(asked_meanwhile(attacked.port, enough))
             began = time.monotonic()
             # In a thread of its own, or our own sending would be measured as its answering.
-            status = await asyncio.to_thread(
-                lambda name=name: asyncio.run(attack(attacked.port, name, 200 * MIB))
-            )
+            status = 0
+            if name in ATTACKS:
+                status = await asyncio.to_thread(
+                    lambda name=name: asyncio.run(attack(attacked.port, name, 200 * MIB))
+                )
+            else:
+                await asyncio.sleep(2.0)
             took = time.monotonic() - began
             enough.set()
             grown = (attacked.peak_resident_bytes() - held) / MIB
