@@ -127,8 +127,7 @@ class NdjsonResponse(Response):
             async for line in split_lines(chunks, self._bounds.max_line_bytes):
                 self._progressed()
                 await self._window.wait_for_room(len(line or b""))
-                work = self._score_line(line) if line is not None else self._too_long()
-                self._window.add(tasks.create_task(_as_task(work)), len(line or b""))
+                self._window.add(tasks.create_task(self._result(line)), len(line or b""))
         except BrokenBody as exc:
             self._ending = _Ending(exc.code, exc.detail)
         self._window.end()
@@ -201,7 +200,9 @@ class NdjsonResponse(Response):
     def _progressed(self) -> None:
         self._progress_at = asyncio.get_running_loop().time()
 
-    async def _too_long(self) -> dict[str, Any]:
+    async def _result(self, line: bytes | None) -> dict[str, Any]:
+        if line is not None:
+            return await self._score_line(line)
         detail = f"The line is longer than {self._bounds.max_line_bytes} bytes."
         return {"error": ProblemItem("", "line_too_long", detail).as_json()}
 
@@ -215,7 +216,3 @@ async def _notice_hang_up(peer: Peer | None) -> None:
 def _code(line: Mapping[str, Any]) -> str | None:
     error = line.get("error")
     return error["code"] if error is not None else None
-
-
-async def _as_task(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    return await work
