@@ -16,7 +16,7 @@ GZIP = target(f"{HTTP}/gzip.py", f"{TEST_HTTP}/test_gzip.py")
 CONNECTION_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     HANG_UPS: [
         ("if not self.read_paused and not", "if self.read_paused and not"),
-        ("self._peer.gone.set()", "pass"),
+        ("self._peer.end(by_reset=exc is not None)", "pass"),
         ("select.EPOLLRDHUP)", "0)"),
     ],
     DRAIN: [
