@@ -42,9 +42,11 @@ def test_no_jump_of_the_clock_makes_a_key_count_again(
 def test_nor_does_a_jump_while_the_server_is_away(
     launch: Launch, offset: Path, chaos: Chaos
 ) -> None:
+    if not chaos.full:
+        pytest.skip("takes a second for each start of a server; make chaos")
     server = launch(MODULE, STATE_CLOCK_FILE=str(offset))
     reward(server, 0)
-    for number, hours in enumerate(chaos.times((30.0,), (30.0, -60.0) * 10), start=1):
+    for number, hours in enumerate((30.0, -60.0) * 10, start=1):
         server.process.terminate()
         server.process.wait(60)
         offset.write_text(str(hours * HOURS), "ascii")

@@ -123,7 +123,7 @@ def start_fresh(launch: Launch, state: Path) -> None:
 
 
 def test_a_vanished_file_is_refused_until_a_fresh_start_is_meant(
-    launch: Launch, tmp_path: Path
+    launch: Launch, tmp_path: Path, in_full: None
 ) -> None:
     state = stopped(launch, tmp_path, signal.SIGKILL)
     state.unlink()
