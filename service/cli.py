@@ -42,7 +42,7 @@ LOGGED = (
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-_WRONG_SETTINGS = 2
+WRONG_SETTINGS = 2
 _INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
@@ -132,7 +132,7 @@ def serve(  # noqa: PLR0913, PLR0917 (one parameter a flag is how typer reads a 
     except RewardError as exc:
         configure_logging("error")  # wrong settings say nothing of a level
         tell_failure(str(exc))
-        raise typer.Exit(_WRONG_SETTINGS) from exc
+        raise typer.Exit(WRONG_SETTINGS) from exc
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(code)

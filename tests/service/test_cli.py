@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import rm_core.engine
+import service.app
 import service.server
 from rm_core.checkpoint.open_files import NO_CAUTION
 from rm_core.checkpoint.source import ModelSource
@@ -14,6 +15,8 @@ from rm_core.errors import ConfigurationError
 from rm_core.text.contract import ContractOverrides
 from service.cli import run
 from service.settings import Settings
+from service.watchdog.engine_watch import EngineWatch
+from service.watchdog.limits import WatchLimits
 from service.watchdog.watchdog import Watchdog
 from tests.fakes import FakeScorer
 
@@ -124,3 +127,30 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(monkeypatch: pytest.Mon
         settings = Settings(safety_model="models/safety", port=taken.getsockname()[1])
         with pytest.raises(ConfigurationError, match="is in use"):
             run(settings)
+
+
+def test_loading_is_watched_and_serving_begins_with_what_warming_up_has_taught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch = EngineWatch(limits=WatchLimits(load=-1.0))
+    told: list[str | None] = []
+    given: dict[str, Any] = {}
+
+    def load_engine(*_: Any, **__: Any) -> LoadedEngine:
+        told.append(watch.watchdog.cause)
+        return LoadedEngine()
+
+    def serve(*_: Any, **options: Any) -> int:
+        given.update(options)
+        return 0
+
+    monkeypatch.setattr(service.app, "engine_watch", lambda _: watch)
+    monkeypatch.setattr(rm_core.engine, "load_engine", load_engine)
+    monkeypatch.setattr(service.server, "serve", serve)
+
+    run(Settings(safety_model="models/safety", port=0))
+
+    assert [cause and cause.partition(" has")[0] for cause in told] == ["load in thread MainThread"]
+    assert watch.watchdog.cause is None
+    assert given["watch"] is watch
+    assert watch.pack_times.limit(100)[0] == "forward"

@@ -17,6 +17,7 @@ from service.batching.queue import Entry, PendingRequest, Submission
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
 from service.watchdog.engine_watch import EngineWatch
+from service.watchdog.limits import WatchLimits
 from tests.fakes import ERROR_MARK, NAN_MARK, FakeScorer, fake_reward
 from tests.service.streams.store_calls import FakeClock
 
@@ -183,3 +184,28 @@ async def test_an_outcome_never_repeats_the_text(bench: Bench) -> None:
     outcome = entry.request.outcomes[0]
     assert isinstance(outcome, ItemFailure)
     assert "secret" not in repr(outcome)
+
+
+async def test_a_forward_is_watched_and_its_time_is_learned(bench: Bench) -> None:
+    bench.watch = EngineWatch(limits=WatchLimits(warm_up=-1.0))
+    bench.runner._watch = bench.watch
+    bench.scorer.gate.clear()
+    running = asyncio.create_task(bench.runner.run(bench.pack("answer")))
+    await asyncio.to_thread(bench.scorer.begun.wait, 10)
+
+    told = bench.watch.watchdog.cause
+    bench.clock.now += 5.0
+    bench.scorer.gate.set()
+    await running
+
+    assert told is not None
+    assert "warm_up in thread rewardd-device" in told
+    assert bench.watch.watchdog.cause is None
+    floor = bench.watch.limits.floor
+    assert bench.watch.pack_times.limit(2) == ("forward", floor + 10.0 * 5.0)
+
+
+async def test_a_forward_that_failed_says_nothing_of_the_time_that_one_takes(bench: Bench) -> None:
+    await bench.runner.run(bench.pack(ERROR_MARK))
+
+    assert bench.watch.pack_times.limit(2)[0] == "warm_up"

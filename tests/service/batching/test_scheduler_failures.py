@@ -1,11 +1,12 @@
 """What fails on the device or before it fails alone."""
 
 import asyncio
+import threading
 
 import pytest
 
 from rm_core.errors import EngineClosed
-from tests.fakes import NAN_MARK
+from tests.fakes import NAN_MARK, FakeScorer
 from tests.service.rig import Rig, right
 
 
@@ -77,3 +78,54 @@ async def test_a_dead_device_thread_fails_who_waits_and_who_comes():
             await rig.score("late")
         assert not rig.scheduler.is_alive
         assert rig.num_admitted == 0
+
+
+async def test_whoever_waits_anywhere_and_whoever_comes_is_told_when_all_is_given_up():
+    scorer = HangingScorer()
+    async with Rig(scorer=scorer, max_queue_items=4, tokenizer_threads=1) as rig:
+        scorer.gate.clear()
+        running = rig.send("running")
+        await asyncio.to_thread(scorer.begun.wait, 10)
+        queued = rig.send("queued")
+        await rig.until_queued(1)
+        tokenised = rig.send("hang")
+        await asyncio.to_thread(scorer.hanging.wait, 10)
+        in_line = rig.send("in line", priority="bulk", waits=True)
+        await asyncio.sleep(0.05)
+
+        rig.scheduler.fail_all(EngineClosed("given up"))
+
+        for waiting in (running, queued, tokenised, in_line):
+            with pytest.raises(EngineClosed):
+                await asyncio.wait_for(waiting, 10)
+        with pytest.raises(EngineClosed, match="given up"):
+            await rig.score("late")
+        assert not rig.scheduler.is_alive
+        assert rig.scheduler.death is None  # its threads hang, but live
+        scorer.released.set()
+
+
+async def test_a_bug_in_choosing_packs_is_told_to_whoever_waits_and_to_the_watchdog():
+    def bug():
+        raise ZeroDivisionError
+
+    async with Rig() as rig:
+        rig.scheduler._queue.take = bug
+        for response in ("first", "later"):
+            with pytest.raises(EngineClosed):
+                await asyncio.wait_for(rig.score(response), 10)
+
+        assert rig.scheduler.death == "the task that feeds the device has ended"
+
+
+class HangingScorer(FakeScorer):
+    def __init__(self):
+        super().__init__()
+        self.hanging = threading.Event()
+        self.released = threading.Event()
+
+    def encode(self, dialogue, *, truncate="error"):
+        if dialogue.response == "hang":
+            self.hanging.set()
+            self.released.wait(60)
+        return super().encode(dialogue, truncate=truncate)

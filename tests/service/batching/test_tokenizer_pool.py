@@ -11,6 +11,7 @@ from service.batching.tokenizer_pool import Tokenised, TokenizerPool
 from service.observability.metrics import Metrics
 from service.results import ItemFailure
 from service.watchdog.engine_watch import EngineWatch
+from service.watchdog.limits import WatchLimits
 from tests.fakes import ENCODE_ERROR_MARK, FakeScorer, RememberingScorer, fake_reward
 
 
@@ -148,3 +149,52 @@ async def test_cancelling_a_caller_while_the_pool_closes_stays_a_cancellation() 
     with pytest.raises(asyncio.CancelledError):
         await waiting
     scorer.held.set()
+
+
+async def test_whoever_waits_for_a_thread_that_hangs_is_told_when_the_pool_is_abandoned() -> None:
+    scorer = HeldScorer()
+    pool = TokenizerPool(scorer, 1, Metrics(), EngineWatch())
+    hanging = asyncio.create_task(pool.encode([Dialogue("p", "r")], "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+
+    pool.abandon()
+
+    with pytest.raises(EngineClosed):
+        await asyncio.wait_for(hanging, 10)
+    scorer.held.set()
+
+
+async def test_a_tokenizer_that_panics_fails_its_text_and_nothing_else() -> None:
+    """Those in Rust raise pyo3's PanicException, which is no Exception."""
+
+    class Panicking(FakeScorer):
+        def encode(self, dialogue: RewardInput, *, truncate: Truncation = "error") -> EncodedItem:
+            if "panic" in repr(dialogue):
+                raise BaseException("panicked about " + repr(dialogue))
+            return super().encode(dialogue, truncate=truncate)
+
+    pool = TokenizerPool(Panicking(), 1, Metrics(), EngineWatch())
+
+    first, bad = await pool.encode([Dialogue("p", "r"), Dialogue("p", "panic")], "error")
+
+    assert isinstance(first, Tokenised)
+    assert isinstance(bad, ItemFailure)
+    assert bad.code == "tokenizing_failed"
+    pool.close()
+
+
+async def test_the_threads_are_watched_each_call_as_long_as_its_texts_allow() -> None:
+    scorer = HeldScorer()
+    watch = EngineWatch(limits=WatchLimits(tokenize=-1.0))
+    pool = TokenizerPool(scorer, 1, Metrics(), watch)
+    call = asyncio.create_task(pool.encode([Dialogue("p", "r")], "error"))
+    await asyncio.to_thread(scorer.started.wait, 10)
+
+    told = watch.watchdog.cause
+    scorer.held.set()
+    await call
+
+    assert told is not None
+    assert "tokenize in thread rewardd-tokenize" in told
+    assert watch.watchdog.cause is None
+    pool.close()

@@ -49,6 +49,13 @@ async def test_a_hanging_forward_is_neither_ready_nor_alive_while_it_hangs(start
                 assert "thread rewardd-device has not ended within" in reply.json()["detail"]
 
 
+async def test_requests_without_a_reply_are_counted_for_whoever_ends_the_process(service):
+    async with service.holding():
+        assert service.state.num_unanswered == 1
+    assert (await service.client.get("/health/live")).status_code == 200
+    assert service.state.num_unanswered == 0
+
+
 async def test_info_tells_models_rule_engine_and_limits(start):
     async with start(tau=0.3, max_items=7) as service:
         info = (await service.client.get("/v1/info")).json()
