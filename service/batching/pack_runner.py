@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import structlog
@@ -55,7 +56,7 @@ class PackRunner:
         cap: what is known of the device's memory.
         metrics: the app's instruments.
         clock: monotonic seconds.
-        watch: of the forward passes, and what it learns of their times.
+        watch: of the forward passes.
     """
 
     def __init__(
@@ -146,7 +147,9 @@ class PackRunner:
         items, scorer = [entry.item for entry in part], self._scorer_of(part[0])
         began = self._clock()
         try:
-            rewards = await self._device.run(lambda: self._forward_watched(scorer, items, tokens))
+            # What was replaced says nothing of how long its successor takes.
+            watched = self._watch.forward(tokens.cost, learns=scorer is self._scorer)
+            rewards = await self._device.run(lambda: _forward(scorer, items, watched))
             if len(rewards) != len(items):
                 raise InvariantViolation("the scorer gave another number of rewards than items")
         except (EngineClosed, asyncio.CancelledError):
@@ -167,12 +170,6 @@ class PackRunner:
             self._settle(entry, self._outcome(entry, reward))
         return True
 
-    def _forward_watched(
-        self, scorer: Scorer, items: list[EncodedItem], tokens: PackTokens
-    ) -> list[ItemRewards]:
-        with self._watch.forward(tokens.cost):
-            return scorer.forward(items)
-
     def _failed(
         self, part: list[Entry], reason: Literal["oom", "error"], failure: ItemFailure
     ) -> bool:
@@ -185,7 +182,6 @@ class PackRunner:
 
     def _measured(self, part: list[Entry], tokens: PackTokens, seconds: float) -> None:
         self._cap.succeeded(tokens.cost)
-        self._watch.pack_times.measured(tokens.cost, seconds)
         sequence_tokens = sum(entry.num_tokens for entry in part)
         # The queue counts tokens before sharing, less what was cached when they came: so does what
         # is learned of a pack's time.
@@ -213,3 +209,10 @@ class PackRunner:
     def _settle(self, entry: Entry, outcome: ScoreOutcome) -> None:
         self.release([entry])
         entry.settle(outcome)
+
+
+def _forward(
+    scorer: Scorer, items: list[EncodedItem], watched: AbstractContextManager[None]
+) -> list[ItemRewards]:
+    with watched:
+        return scorer.forward(items)

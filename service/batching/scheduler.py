@@ -126,7 +126,7 @@ class Scheduler:
         self._scorer = scorer
         self._tokenizers.replace(scorer)
         self._runner.replace(scorer)
-        self._watch.pack_times.forget()
+        self._watch.forget()
 
     async def until_unused(self, scorer: Scorer) -> None:
         """Wait until no request is left of a scorer that was replaced, nor any forward pass.

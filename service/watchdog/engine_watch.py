@@ -1,7 +1,7 @@
 """The engine's calls under the watchdog, each with the limit that suits it."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from rm_core.types import Dialogue, RenderedText, RewardInput
 from service.watchdog.limits import EVENT_LOOP_SECONDS, PackTimes, WatchLimits
@@ -25,10 +25,25 @@ class EngineWatch:
         """The loading of models."""
         return self.watchdog.watch("load", self.limits.load)
 
-    def forward(self, cost: float) -> AbstractContextManager[None]:
-        """A pack of this cost; its limit is what was learned until now."""
-        kind, seconds = self.pack_times.limit(cost)
-        return self.watchdog.watch(kind, seconds)
+    @contextmanager
+    def forward(self, cost: float, *, learns: bool = True) -> Iterator[None]:
+        """A pack of this cost; its limit is what was learned until now.
+
+        Args:
+            cost: of the pack.
+            learns: whether its own time, if it ends well, says how long the next may take.
+        """
+        times = self.pack_times
+        kind, seconds = times.limit(cost)
+        began = self.watchdog.clock()
+        with self.watchdog.watch(kind, seconds):
+            yield
+        if learns:
+            times.measured(cost, self.watchdog.clock() - began)
+
+    def forget(self) -> None:
+        """Learn anew how long packs take: other models run them from now on."""
+        self.pack_times = PackTimes(self.limits)
 
     def plan(self) -> AbstractContextManager[None]:
         """The planning of a pack, which takes a small part of what running it does."""

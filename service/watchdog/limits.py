@@ -67,10 +67,6 @@ class PackTimes:
         size = _size(cost)
         self._slowest[size] = max(seconds, self._slowest.get(size, 0.0) * _FORGETTING)
 
-    def forget(self) -> None:
-        """Begin anew: other models run from now on."""
-        self._slowest.clear()
-
     def limit(self, cost: float) -> tuple[Kind, float]:
         """As what a pack of this cost is watched, and the seconds that it may take."""
         if self._limits.forward is not None:

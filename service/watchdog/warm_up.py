@@ -1,6 +1,5 @@
 """A few packs before the first caller: kernels are chosen, and the watchdog learns their times."""
 
-import time
 from dataclasses import replace
 
 import structlog
@@ -31,7 +30,7 @@ def warm_up(scorer: Scorer, watch: EngineWatch) -> None:
         try:
             with watch.tokenize([text]):
                 item = replace(scorer.encode(text), cache_scope=_SCOPE)
-            began = time.monotonic()
+            began = watch.watchdog.clock()
             with watch.forward(item.num_tokens):
                 scorer.forward([item])
         except InputError:
@@ -39,8 +38,7 @@ def warm_up(scorer: Scorer, watch: EngineWatch) -> None:
         except Exception as exc:
             _log.warning("warm_up_failed", error=type(exc).__name__, words=num_words)
             return
-        seconds = time.monotonic() - began
-        watch.pack_times.measured(item.num_tokens, seconds)
+        seconds = watch.watchdog.clock() - began
         _log.debug("warmed_up", tokens=item.num_tokens, seconds=round(seconds, 6))
         if seconds > _ENOUGH_SECONDS:
             return

@@ -84,11 +84,14 @@ class Watchdog:
 
     Args:
         end_process: takes the exit code and does not return.
+
+    Attributes:
+        clock: seconds in which the process could run.
     """
 
     def __init__(self, end_process: Callable[[int], object] = os._exit) -> None:
         self._end_process = end_process
-        self._clock = RunningClock(max_gap=2.0 * _TICK_SECONDS)
+        self.clock = RunningClock(max_gap=2.0 * _TICK_SECONDS)
         self._lock = threading.Lock()
         self._calls: set[WatchedCall] = set()
         self._attended: _Attended | None = None
@@ -117,7 +120,7 @@ class Watchdog:
     @contextlib.contextmanager
     def watch(self, kind: Kind, seconds: float) -> Iterator[None]:
         """While in the block, which may take so many seconds, a call runs in this thread."""
-        call = WatchedCall(kind, threading.current_thread().name, seconds, self._clock())
+        call = WatchedCall(kind, threading.current_thread().name, seconds, self.clock())
         with self._lock:
             self._calls.add(call)
             if self._last_resort is not None and kind in _ENGINE:
@@ -153,14 +156,14 @@ class Watchdog:
         attended = self._attended
         if attended is not None and (death := attended.watched.death) is not None:
             return death
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             overdue = [call for call in self._calls if now - call.began > call.seconds]
         return min(overdue, key=lambda call: call.began).told if overdue else None
 
     def _guard(self) -> None:
         while not self._stopped.wait(_TICK_SECONDS):
-            self._clock.tick()
+            self.clock.tick()
             cause = self.cause
             if cause is not None:
                 self._end(cause)
@@ -172,7 +175,7 @@ class Watchdog:
         """Set the last resort by what runs now."""
         if self._last_resort is None:
             return
-        now = self._clock()
+        now = self.clock()
         left = [call.began + call.seconds - now for call in self._calls if call.kind in _ENGINE]
         self._last_resort.follow(min(left, default=None))
 

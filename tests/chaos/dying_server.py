@@ -1,8 +1,9 @@
 """A server whose engine dies of what a text says: `python -m tests.chaos.dying_server`.
 
-"[hang]" never ends, "[hold]" neither, and keeps the GIL; "[die]" ends the device thread; "[pump]"
-ends the task that feeds it; "[hang-encode]" and "[hold-encode]" do in the tokenizer what the others
-do in the forward. "[slow]" takes a second; "[gate]" ends once the file DYING_GATE is gone.
+"[hang]" never ends, nor does "[spin]", in Python, or "[hold]", which keeps the GIL; "[die]" ends
+the device thread; "[pump]" ends the task that feeds it; "[hang-encode]" and "[hold-encode]" do in
+the tokenizer what the others do in the forward. "[slow]" takes a second; "[gate]" ends once the
+file DYING_GATE is gone.
 """
 
 import ctypes
@@ -46,6 +47,8 @@ class DyingScorer(FakeScorer):
         text = " ".join(self._response(item) for item in items)
         if "[hang]" in text:
             hang()
+        while "[spin]" in text:
+            pass
         if "[hold]" in text:
             hold()
         if "[die]" in text:

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +12,17 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 
 from service.watchdog.last_resort import GRACE_SECONDS
+from service.watchdog.limits import FLOOR_SECONDS
 from service.watchdog.watchdog import EXIT_CODE
 from tests.chaos.attacked import AttackedServer
 from tests.chaos.conftest import Chaos, Launch
 
 LIMIT = 1.0
 MODULE = "tests.chaos.dying_server"
+BUSY = (sys.executable, "-c", "while True: pass")
 LIMITS = {
     "REWARDD_FORWARD_TIMEOUT_SECONDS": str(LIMIT),
     "REWARDD_TOKENIZE_TIMEOUT_SECONDS": str(LIMIT),
@@ -27,6 +32,7 @@ LIMITS = {
 # What it is said to have ended of, and the seconds that a forward may take.
 ORDERLY = {
     "[hang]": ("forward in thread rewardd-device has not ended", 3.0),
+    "[spin]": ("forward in thread rewardd-device has not ended", 3.0),
     "[hang-encode]": ("tokenize in thread rewardd-tokenize", 3.0),
     "[die]": ("the device thread has ended", 30.0),
     "[pump]": ("the task that feeds the device has ended", 30.0),
@@ -117,9 +123,13 @@ async def end_in_order(server: AttackedServer, how: str, gate: Path | None) -> N
         assert any("__main__:hang:" in " ".join(frames) for frames in dead["stacks"].values())
 
 
-async def test_who_waits_is_answered_and_the_process_ends(launch: Launch, tmp_path: Path) -> None:
+async def test_who_waits_is_answered_and_the_process_ends(
+    launch: Launch, chaos: Chaos, tmp_path: Path
+) -> None:
+    hows = chaos.times(["[hang]", "[hang-encode]", "[die]", "[pump]"], list(ORDERLY))
     async with asyncio.TaskGroup() as group:
-        for how, (_, limit) in ORDERLY.items():
+        for how in hows:
+            _, limit = ORDERLY[how]
             gate = tmp_path / f"gate {how}" if how in {"[die]", "[pump]"} else None
             limits = {
                 **LIMITS,
@@ -214,4 +224,36 @@ async def test_packs_within_their_limit_are_left_alone_one_after_the_other(
     replies = await ask_all(server, ["[slow]"] * count)
 
     assert [reply.status for reply in replies] == [200] * count
+    assert server.process.poll() is None
+
+
+async def test_the_limit_that_is_learned_is_half_a_minute_for_quick_packs(
+    launch: Launch, chaos: Chaos
+) -> None:
+    if not chaos.full:
+        pytest.skip("takes the half minute; tests/service/watchdog/test_limits.py reckons it")
+    server = launch(MODULE)
+    began = time.monotonic()
+
+    replies = await ask_all(server, ["[hang]"])
+
+    assert await exit_code(server) == EXIT_CODE
+    assert [reply.status for reply in replies] == [503]
+    assert FLOOR_SECONDS < time.monotonic() - began < FLOOR_SECONDS + 15
+
+
+async def test_a_machine_with_too_much_to_do_loses_no_process(launch: Launch, chaos: Chaos) -> None:
+    """Packs whose threads hardly get a processor, beside a limit that is learned."""
+    if not chaos.full:
+        pytest.skip("takes all cores for half a minute")
+    server = launch(MODULE)
+    busy = [subprocess.Popen(BUSY) for _ in range(16)]  # noqa: ASYNC220
+    try:
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            assert [reply.status for reply in await ask_all(server, ["[slow]"])] == [200]
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait(10)
     assert server.process.poll() is None

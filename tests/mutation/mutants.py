@@ -22,6 +22,7 @@ from tests.mutation.state_mutants import STATE_MUTATIONS
 from tests.mutation.target import Target
 from tests.mutation.target import target as _target
 from tests.mutation.text_mutants import TEXT_MUTATIONS
+from tests.mutation.watchdog_mutants import WATCHDOG_MUTATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     **REWARD_MUTATIONS,
     **TEXT_MUTATIONS,
     **STATE_MUTATIONS,
+    **WATCHDOG_MUTATIONS,
     **CHECKPOINT_MUTATIONS,
     **EDGE_MUTATIONS,
     **ADAPTER_MUTATIONS,

@@ -50,18 +50,12 @@ def test_a_larger_size_is_reckoned_as_if_all_of_it_were_attention_up_to_the_warm
 def test_one_slow_pack_is_forgotten_in_the_course_of_many() -> None:
     times = PackTimes(WatchLimits())
     times.measured(100, 60.0)
+    times.measured(100, 0.5)
+    assert times.limit(100)[1] > learned(50.0)
     for _ in range(1000):
         times.measured(100, 0.5)
 
     assert times.limit(100) == ("forward", learned(0.5))
-
-
-def test_other_models_begin_anew() -> None:
-    times = PackTimes(WatchLimits())
-    times.measured(100, 60.0)
-    times.forget()
-
-    assert times.limit(100) == ("warm_up", WARM_UP_SECONDS)
 
 
 def test_a_limit_that_is_set_holds_for_the_first_pack_and_for_all_others() -> None:
