@@ -16,6 +16,8 @@ PRINTED = target("service/observability/printed.py", "tests/service/observabilit
 
 ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     GUARD: [
+        ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
+        ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
         (
             """(scope["method"], scope["path"]) not in self._open""",
             """scope["path"] not in {p for _, p in self._open}""",
@@ -25,7 +27,6 @@ ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("""{"caller": key.name}""", "{}"),
     ],
     KEYS: [
-        ("found = key if hmac", "found = found or key if hmac"),
         (
             "if hmac.compare_digest(digest, key.digest) else found",
             "if digest == key.digest else found",
@@ -39,9 +40,7 @@ ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if key.digest in of_setting and", "if key in self._fixed and"),
     ],
     KEYS_FILE: [
-        ("""content.removeprefix(_BOM).split(b"\\n")""", "content.removeprefix(_BOM).splitlines()"),
         ("content.removeprefix(_BOM)", "content"),
-        ("os.O_RDONLY | os.O_NONBLOCK", "os.O_RDONLY | os.O_RDWR"),
         ("if len(found) < len(named):", "if not found:"),
         ("if len(options) < len(words):", "if not words and options:"),
         (

@@ -47,7 +47,6 @@ POLICY = _target(f"{PACKING}/policy.py", f"{TEST_PACKING}/test_policy.py")
 PACKED = _target("rm_core/engine/forward/packed.py", "tests/rm_core/engine/forward/test_packed.py")
 
 
-AUTH = _target(f"{SERVICE}/http/auth.py", f"{TEST_SERVICE}/http/test_auth.py")
 TENSORS = _target(
     f"{SERVICE}/dialects/kserve_tensors.py",
     f"{TEST_SERVICE}/dialects/test_kserve.py",
@@ -178,10 +177,6 @@ _MUTATIONS: dict[Target, list[tuple[str, str]]] = {
             "len(texts) == len(self.texts) and all(\n            one",
         ),
         ("one is other", "one.input_ids == other.input_ids"),
-    ],
-    AUTH: [
-        ("if key:  # before Basic", "if key and scheme.lower() != 'basic':  # before Basic"),
-        ('decoded.partition(b":")[2] or None', 'decoded.partition(b":")[0] or None'),
     ],
     PPO_HANDLER: [
         (

@@ -80,6 +80,7 @@ def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(tmp_path: Path
     file.write_text("old\n")
     accepted = ApiKeys(file=file)
 
+    assert accepted.are_required
     assert not accepted.read_if_changed()
     replace(file, "new\n")
     assert accepted.read_if_changed()

@@ -37,6 +37,7 @@ def test_a_key_is_kept_byte_by_byte(tmp_path):
         (b"", "holds no key"),
         (b"# none\n \n", "holds no key"),
         (b"ok\nhush scopes=write", "line 2: a scope is not known"),
+        (b"hush scopes=score,write", "line 1: a scope is not known"),
         (b"hush scopes=", "line 1: a scope is not known"),
         (b"hush name=a/b", "line 1: a name has"),
         (b"hush name=a name=b", "line 1: an option stands there twice"),
