@@ -146,7 +146,8 @@ class Settings(AccessSettings, ConnectionSettings, EngineSettings, WatchdogSetti
         ge=1,
         le=2**20,
         description="Items admitted and not finished, enough for a batch that a trainer posts at "
-        "once; beyond it native routes refuse at once and dialects wait.",
+        "once; beyond it native routes refuse at once, dialects and NDJSON lines wait. An eighth "
+        "is for interactive work.",
     )
     max_queue_tokens: int = Field(
         default=8_388_608,

@@ -2,7 +2,7 @@
 
 Of a lone caller's requests the first come is the first served. Where several callers wait, each
 gets as much as the others (`rm_core.engine.packing.turns`), and so do the requests of each: a large
-one, or an NDJSON body that goes on and on, holds up none of the others.
+one, or an NDJSON stream that goes on and on, holds up none of the others.
 """
 
 import asyncio

@@ -70,7 +70,7 @@ class PackQueue:
         """When a request's turn comes among its caller's: all its entries wait for the same."""
         if request.round is None:
             of = request.submission
-            request.round = self._rounds[of.flow].next(of.body)
+            request.round = self._rounds[of.flow].next(of.ndjson_stream)
         return request.round
 
     def put(self, entry: Entry) -> None:

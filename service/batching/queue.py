@@ -39,8 +39,8 @@ class Submission:
         cache_scope: of its texts, see `EncodedItem`.
         caller: who is served in turn with others: a digest of the API key; b"" without keys.
         scorer: whose rewards are asked for; None: those of the scheduler's own.
-        body: number of the NDJSON body that it is a line of; its caller's bodies have their turns
-            in line. None: it has a turn of its own.
+        ndjson_stream: number of the one that it is a line of; a caller's streams have their turns.
+            None: it has a turn of its own.
     """
 
     route: str
@@ -53,7 +53,7 @@ class Submission:
     cache_scope: bytes = b""
     caller: bytes = b""
     scorer: Scorer | None = None
-    body: int | None = None
+    ndjson_stream: int | None = None
 
     @property
     def flow(self) -> Flow:
@@ -90,8 +90,8 @@ class PendingRequest:
     @property
     def turn(self) -> Hashable:
         """What it takes turns as with other requests of its flow."""
-        body = self.submission.body
-        return id(self) if body is None else ("body", body)
+        stream = self.submission.ndjson_stream
+        return id(self) if stream is None else ("line of", stream)
 
     @property
     def is_over(self) -> bool:

@@ -198,8 +198,12 @@ class Scheduler:
         if submission.waits:
             request = PendingRequest.of(submission, len(dialogues))
             begin_before = self._clock() + patience_seconds
-            async with self._waiting.feeding(request, dialogues):
-                return await self._finish(request, begin_before)
+            try:
+                async with self._waiting.feeding(request, dialogues):
+                    return await self._finish(request, begin_before)
+            finally:
+                if request.unfinished:  # its caller left while it was fed
+                    self._drop(request)
         with self._concurrency.member():
             return await self._score(dialogues, submission, patience_seconds)
 

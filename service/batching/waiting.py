@@ -24,7 +24,7 @@ class WaitingRequests:
     """Feeds requests into the queue, in turn.
 
     A request of many texts stands in line anew for every few of them: one large request doesn't
-    hold up all the small ones behind it. The lines of an NDJSON body have one turn together.
+    hold up all the small ones behind it. The lines of an NDJSON stream have one turn together.
 
     Args:
         admission: whose lines they stand in.
@@ -65,9 +65,15 @@ class WaitingRequests:
             QueueFull: the bodies that wait are as many bytes as may be.
         """
         with contextlib.ExitStack() as stack:
-            if request.submission.body is None:  # an NDJSON body holds its lines within its window
+            # The lines of an NDJSON stream are held in its window, which bounds them.
+            if request.submission.ndjson_stream is None:
                 stack.enter_context(self._admission.waiting_body(request.submission.num_bytes))
             self._unfed.add(request)
+            if request.submission.ndjson_stream is not None:
+                # A line has no time that could be over meanwhile, and a task would cost it more.
+                await self._feed(request, dialogues, stack)
+                yield
+                return
             task = asyncio.create_task(self._feed(request, dialogues, stack))
             try:
                 yield
@@ -107,13 +113,15 @@ class WaitingRequests:
         """Tokenise and queue texts that have their places."""
         unqueued = len(part)
         try:
+            if request.is_over:  # it was told meanwhile that nothing will come
+                return
             of = request.submission
             encoded = await self._tokenizers.encode(part, of.truncate, of.cache_scope, of.scorer)
             for index, (dialogue, text) in enumerate(zip(part, encoded, strict=True), start):
                 if isinstance(text, ItemFailure):
                     request.settle(index, text)
                     continue
-                own = RequestSize(self._limits) if of.body is None else size
+                own = RequestSize(self._limits) if of.ndjson_stream is None else size
                 own.add([text.item], more_may_come=len(request.outcomes) > 1)
                 if text.known is not None:
                     self._settle(request, index, text.known)

@@ -40,7 +40,7 @@ router = APIRouter(tags=["rewards"])
 
 ROUTE = "/score"
 
-_bodies = itertools.count()
+_ndjson_streams = itertools.count()
 
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "responses": {
@@ -188,7 +188,7 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
         waits=True,
         cache_scope=cache_scope_of(request),
         caller=caller_of(request),
-        body=next(_bodies),
+        ndjson_stream=next(_ndjson_streams),
     )
     told = state.version.provenance
     answers_from(request, told)

@@ -111,7 +111,7 @@ async def score_items(
         [] if isinstance(item, ItemFailure) else item.dialogues() for item in items
     ]
     flat = [dialogue for own in dialogues for dialogue in own]
-    if not submission.waits or submission.body is not None:  # dialects are served in parts
+    if not submission.waits or submission.ndjson_stream is not None:  # dialects are served in parts
         require_at_most(len(flat), state.settings.max_items)
     version = version or state.version
     submission = replace(submission, scorer=version.scorer)

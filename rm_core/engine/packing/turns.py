@@ -90,8 +90,8 @@ class DeficitRoundRobin(Generic[Caller]):
 class ArrivalRounds:
     """An order for the requests of one caller in which many of one kind hold up none of another.
 
-    Each kind has one request in a round. The lines of an NDJSON body are a kind, and all requests
-    that are no lines are one: so bodies go on evenly, and what isn't a line goes in its order.
+    Each kind has one request in a round. The lines of an NDJSON stream are a kind, and all requests
+    that are no lines are one: so streams go on evenly, and what isn't a line goes in its order.
     """
 
     _present: int = field(init=False, default=0)

@@ -205,3 +205,36 @@ async def test_who_is_being_tokenised_when_the_service_stops_is_told_too() -> No
             with pytest.raises(QueueFull):
                 await task
         assert rig.num_admitted == 0
+
+
+async def test_a_line_whose_client_leaves_while_it_is_fed_takes_its_texts_back() -> None:
+    async with Rig(max_queue_items=8, max_pack_items=1) as rig:
+        async with rig.holding():
+            line = waiting(rig, *(f"r{n}" for n in range(20)), ndjson_stream=1)
+            await until_in_line(rig, 1)
+            assert rig.value("rm_queue_items") > 0
+            line.cancel()
+            await asyncio.gather(line, return_exceptions=True)
+            assert rig.value("rm_queue_items") == 0
+            assert rig.num_admitted == 1
+        assert rig.scorer.forwards == [["held"]]
+
+
+async def test_a_line_that_waits_is_told_when_the_service_stops() -> None:
+    async with Rig(max_queue_items=4) as rig:
+        async with rig.holding():
+            lines = [waiting(rig, f"r{n}", ndjson_stream=n) for n in range(6)]
+            await until_in_line(rig, 3)
+            rig.scheduler.stop_waiting()
+            for line in lines:
+                with pytest.raises(QueueFull) as told:
+                    await line
+                assert told.value.reason == "stopping"
+        assert rig.num_admitted == 0
+
+
+async def test_the_size_of_a_line_is_bounded_as_a_whole() -> None:
+    async with Rig(max_request_tokens=5) as rig:
+        with pytest.raises(RequestTooLarge):
+            await waiting(rig, "one two", "three four", ndjson_stream=1)
+        assert rig.num_admitted == 0
