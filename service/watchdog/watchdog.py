@@ -106,6 +106,7 @@ class Watchdog:
             self._thread = threading.Thread(
                 target=self._guard, name="rewardd-watchdog", daemon=True
             )
+            self.clock.tick()  # a stop before the first tick of the thread counts as little
             self._thread.start()
 
     def stop(self) -> None:

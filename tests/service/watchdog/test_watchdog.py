@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from rm_core.errors import EngineClosed
 from service.watchdog import watchdog as module
 from service.watchdog.last_resort import GRACE_SECONDS
+from service.watchdog.running_clock import RunningClock
 from service.watchdog.watchdog import EXIT_CODE, Watchdog
 from tests.service.watchdog.timer import Timer
 
@@ -112,6 +113,20 @@ async def test_a_thread_that_is_meant_to_end_does_not(process: Process) -> None:
 
     assert process.watchdog.cause is None
     assert process.codes == []
+
+
+async def test_a_stop_right_after_the_start_counts_as_little_as_any(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TICK_SECONDS", 60.0)
+    now = 0.0
+    process.watchdog.clock = RunningClock(1.0, lambda: now)
+    process.watchdog.start()
+    began = process.watchdog.clock()
+
+    now = 100.0
+
+    assert process.watchdog.clock() - began <= 1.0
 
 
 async def test_who_is_not_answered_in_time_is_not_waited_for(process: Process) -> None:
