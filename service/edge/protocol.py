@@ -8,6 +8,7 @@ the end of a request's headers, then its body, and of the next request nothing b
 import asyncio
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.connections import refusals
@@ -17,6 +18,7 @@ from service.connections.refusals import Refusal
 from service.connections.table import Connections
 from service.edge.hang_ups import WatchedConnection
 from service.edge.transport import LingeringTransport
+from service.edge.upgrades import has_body, parser_from_body_on
 
 MAX_HEADER_FIELDS = 100
 MAX_SMALL_CHUNKS = 65_536
@@ -156,8 +158,8 @@ class LimitedConnection(WatchedConnection):
 
     def on_headers_complete(self) -> None:
         """The request can be answered."""
-        self._in_headers = False
         super().on_headers_complete()
+        self._in_headers = False  # after what may refuse the headers, which a reply is owed for
         if self._reserved:
             self.cycle.keep_alive = False
 
@@ -169,10 +171,20 @@ class LimitedConnection(WatchedConnection):
 
     def on_message_complete(self) -> None:
         """The request is there in full."""
+        if self._is_offered_another_protocol():
+            return
         self._ended = True
         super().on_message_complete()
 
     # What uvicorn calls.
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read the body that follows; without one the parser goes on by itself."""
+        if self._is_offered_another_protocol():
+            try:
+                self.parser = parser_from_body_on(self, self.headers)
+            except httptools.HttpParserError:
+                self._refuse(refusals.malformed())
 
     def on_response_complete(self) -> None:
         """The reply is written: go on with what is next on this connection."""
@@ -266,6 +278,10 @@ class LimitedConnection(WatchedConnection):
         return refusals.headers_too_large(self._limits.header_bytes, MAX_HEADER_FIELDS)
 
     # Where the connection stands.
+
+    def _is_offered_another_protocol(self) -> bool:
+        """Whether the parser stopped before a body, as if that were of another protocol."""
+        return bool(self.parser.should_upgrade()) and has_body(self.headers)
 
     def _latest(self) -> RequestResponseCycle | None:
         """The latest request; uvicorn's own type leaves out that there may be none."""

@@ -5,6 +5,7 @@ from tests.mutation.target import Target, target
 CONNECTIONS, TEST_CONNECTIONS = "service/connections", "tests/service/connections"
 
 PROTOCOL = target("service/edge/protocol.py", "tests/service/edge/test_protocol.py")
+UPGRADES = target("service/edge/upgrades.py", "tests/service/edge/test_upgrades.py")
 TABLE = target(f"{CONNECTIONS}/table.py", f"{TEST_CONNECTIONS}/test_table.py")
 DEADLINES = target(f"{CONNECTIONS}/deadlines.py", f"{TEST_CONNECTIONS}/test_deadlines.py")
 LIMITS = target(f"{CONNECTIONS}/limits.py", f"{TEST_CONNECTIONS}/test_limits.py")
@@ -19,6 +20,11 @@ EDGE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("if self._framed_bytes - plain > self._limits.header_bytes:", "if False:"),
         ("self._limits.header_bytes - self._header_bytes", "2**30"),
         ("cycle.keep_alive = False\n            return", "cycle.disconnected = True\n"),
+    ],
+    UPGRADES: [
+        ('name == b"transfer-encoding" or ', ""),
+        ("for pair in headers if pair[0] in _FRAMING", "for pair in headers"),
+        ("    late.listens = True\n", ""),
     ],
     TABLE: [
         ("self.deadlines.oldest(Phase.IDLE, self._open)", "None"),
