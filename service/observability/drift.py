@@ -9,7 +9,7 @@ Without any drift it is about (B − 1)(1/N + 1/M) on average, with B bins, N re
 and M references; `rm_reward_psi_expected` says so, and the alert compares with it.
 
 In reinforcement learning rewards ought to rise, so a high PSI alone is no fault; see
-docs/guides/operations.md.
+docs/guides/monitoring.md.
 """
 
 import itertools

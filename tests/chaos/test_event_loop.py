@@ -1,4 +1,4 @@
-"""Bodies as large as may be, and the event loop that goes on beside them (promise 16)."""
+"""Bodies as large as may be, and the event loop that goes on beside them."""
 
 import asyncio
 import json

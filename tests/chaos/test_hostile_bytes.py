@@ -1,4 +1,4 @@
-"""Requests that never end: whatever grows is refused before memory or time do (promise 14)."""
+"""Requests that never end: whatever grows is refused before memory or time do."""
 
 import asyncio
 from collections.abc import Iterator
