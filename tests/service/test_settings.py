@@ -90,6 +90,14 @@ def test_every_number_is_bounded_and_every_field_says_why():
             assert bounds & {"Le", "Lt"}, name
 
 
+def test_no_two_concepts_have_a_setting_of_one_name():
+    """Else one of them silently takes the other's default, and both are set at once."""
+    own = [vars(part).get("__annotations__", {}) for part in Settings.__mro__]
+    names = [name for part in own for name in part if name in Settings.model_fields]
+
+    assert sorted(names) == sorted(Settings.model_fields)
+
+
 def test_settings_are_frozen_and_keep_keys_to_themselves():
     settings = Settings.load(api_keys=("hush",))
 
