@@ -113,7 +113,7 @@ class WatchedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin with a connection."""
         super().connection_made(transport)
-        self._peer = Peer(transport.abort, self._linger)
+        self._peer = Peer(transport.abort, self._linger, transport.is_closing)
         self.app_state = state_with(self._peer, self.app_state)
         self.flow = WatchedFlow(transport, self._hang_ups, transport.abort)
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.connections.limits import DISCARDED_BYTES
 from service.http.auth import named_caller
+from service.http.peer import peer_of
 from service.observability.logs import where
 from service.problems import internal_problem
 from service.state import AppState
@@ -63,7 +64,7 @@ class RequestContext:
             exchange.aborted = True
         except Exception as exc:  # the last net: nothing internal reaches the caller
             _log.error("request_failed", error=type(exc).__name__, where=where(exc))
-            if exchange.status is None:
+            if not exchange.begun:
                 await internal_problem().as_response()(scope, exchange.receive, exchange.send)
 
 
@@ -79,6 +80,7 @@ class _Exchange:
         self._body_bytes = 0
         self._body_ended = False
         self.request_id = _request_id(scope)
+        self.begun = False
         self.status: int | None = None
         self.aborted = False
 
@@ -91,11 +93,16 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.begun = True
+            peer = peer_of(self._scope)
+            if peer is None or peer.hears:
+                self.status = message["status"]
+            else:  # a reply that nobody is sent counts as none
+                self.aborted = True
             headers = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.request_id.encode())]
             # The caller is to connect elsewhere for its next request, or still sends what nobody
             # reads.
-            if self._state.draining or self._leaves_body_unread(self.status):
+            if self._state.draining or self._leaves_body_unread(message["status"]):
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await self._send(message)

@@ -14,18 +14,30 @@ class Peer:
     Args:
         cut: ends the connection now, whatever of it was not taken yet.
         linger: see the method.
+        is_ending: whether nothing more is sent to it, though `gone` isn't set yet.
 
     Attributes:
         gone: set once the connection has ended, whoever ended it.
         was_reset: whether it ended by a reset: what was written may lie unread at the other end.
     """
 
-    def __init__(self, cut: Callable[[], None], linger: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cut: Callable[[], None],
+        linger: Callable[[], None],
+        is_ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.cut = cut
         self._linger = linger
+        self._is_ending = is_ending
         self.gone = asyncio.Event()
         self.was_reset = False
         self._when_lost: Callable[[], None] | None = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether what is written now goes out to it."""
+        return not self.gone.is_set() and not self._is_ending()
 
     def when_lost(self, tell: Callable[[], None], *, within_seconds: float) -> None:
         """Call `tell` if the connection is reset soon: the answer just written has not been read.

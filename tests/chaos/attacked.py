@@ -29,6 +29,11 @@ class AttackedServer(ServerProcess):
         """The most that it ever held (VmHWM)."""
         return self._status("VmHWM") * 1024
 
+    def cpu_seconds(self) -> float:
+        """What the process has used of processors so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def num_open_files(self) -> int:
         """Its descriptors: sockets, files, pipes."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())

@@ -11,6 +11,7 @@ HANG_UPS = target(
 DRAIN = target(f"{EDGE}/drain.py", f"{TEST_EDGE}/test_drain.py")
 NDJSON = target(f"{HTTP}/ndjson.py", f"{TEST_HTTP}/test_ndjson.py")
 WINDOW = target(f"{HTTP}/window.py", f"{TEST_HTTP}/test_window.py")
+MIDDLEWARE = target(f"{HTTP}/middleware.py", f"{TEST_HTTP}/test_middleware.py")
 GZIP = target(f"{HTTP}/gzip.py", f"{TEST_HTTP}/test_gzip.py")
 
 CONNECTION_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
@@ -33,6 +34,13 @@ CONNECTION_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("await peer.gone.wait()", "await asyncio.Event().wait()"),
         ("_code(line) in _UNANSWERED", "_code(line) == _STOPPING.code"),
         ("if peer is not None and not self._body_ended:", "if False:"),
+    ],
+    MIDDLEWARE: [
+        ("if peer is None or peer.hears:", "if True:"),
+        (
+            "                self.aborted = True\n            headers",
+            "                pass\n            headers",
+        ),
     ],
     WINDOW: [
         ("len(self._lines) >= _MAX_LINES or", "len(self._lines) > _MAX_LINES or"),

@@ -90,6 +90,8 @@ STATE_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("        self._when_lost = None\n\n    def end", "        pass\n\n    def end"),
         ("if by_reset and tell is not None:", "if tell is not None:"),
         ("if self._when_lost is tell:", "if False:"),
+        ("not self.gone.is_set() and", ""),
+        ("and not self._is_ending()", ""),
     ],
     RECEIPT: [
         ("left = peer is None or not peer.was_reset", "left = True"),

@@ -1,6 +1,8 @@
+import httpx
 import pytest
 import structlog
 
+from service.http.peer import Peer, state_with
 from service.routes import health
 
 
@@ -40,6 +42,24 @@ async def test_requests_are_counted_by_route_method_and_code(service):
         assert await service.metric("rm_http_requests_total", **labels) == count
     assert await service.metric("rm_http_requests_in_flight") == 0
     assert await service.metric("rm_http_request_body_bytes_count") == 3
+
+
+@pytest.mark.parametrize("hears", [True, False])
+async def test_an_answer_to_whoever_has_left_counts_as_an_abort(service, hears):
+    peer = Peer(lambda: None, lambda: None, lambda: not hears)
+
+    async def app(scope, receive, send):
+        given = state_with(peer, dict(scope.get("state", {})))
+        await service.app({**scope, "state": given}, receive, send)
+
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        await client.post("/score", json={"prompt": "p", "response": "r"})
+
+    labels = {"route": "/score", "method": "POST", "code": "200"}
+    answered = service.state.metrics.registry.get_sample_value("rm_http_requests_total", labels)
+    assert (answered or 0) == hears
+    assert await service.metric("rm_http_aborted_total", reason="client_disconnect") == (not hears)
 
 
 async def test_a_bug_is_a_500_that_tells_the_caller_nothing(service, monkeypatch):

@@ -47,3 +47,15 @@ async def test_an_answer_is_lost_where_its_connection_is_reset_soon(
 
     assert heard == told
     assert peer.gone.is_set()
+
+
+def test_a_peer_hears_until_its_connection_is_ending_or_has_ended():
+    ending: list[str] = []
+    peer, gone = Peer(nothing, nothing, lambda: bool(ending)), Peer(nothing, nothing)
+    assert peer.hears
+
+    ending.append("its side has closed")
+    gone.end(by_reset=False)
+
+    assert not peer.hears
+    assert not gone.hears
