@@ -90,6 +90,10 @@ class RawClient:
                 found += piece[: PIECE_BYTES - len(found)]
         return bytes(found)
 
+    def abort(self) -> None:
+        """Give up what is not sent, which closing would wait for."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(ConnectionError):

@@ -117,4 +117,5 @@ async def test_a_pipeline_whose_replies_nobody_reads_is_not_read_on(
         except TimeoutError:
             pass  # the kernel's buffers are full, and the server reads no more
 
+        client.abort()
         assert endless.peak_resident_bytes() - held < 8 * MIB
