@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rm_core.errors import ConfigurationError
-from service.access.keys_file import ApiKey, FileState, read_keys, state_of
+from service.access.keys_file import ApiKey, FileState, UnreadableFile, read_keys, state_of
 from service.settings import Settings
 
 
@@ -96,7 +96,12 @@ class ApiKeys:
         with self._reading:
             # Looked at before it is read: what is written meanwhile is read next time.
             self._file_state = state_of(self._file)
-            found = read_keys(self._file)
+            try:
+                found = read_keys(self._file)
+            except UnreadableFile:
+                # No descriptor is left, say: the same file is to be read as soon as it can be.
+                self._file_state = None
+                raise
             of_setting = {key.digest for key in self._fixed}
             for key in found:
                 if key.digest in of_setting and key not in self._fixed:

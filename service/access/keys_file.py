@@ -26,6 +26,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _OPTIONS = "write KEY, KEY scopes=score,admin,metrics or KEY name=NAME"
 
 
+class UnreadableFile(ConfigurationError):
+    """Raised when the file can't be read now, whatever it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """One key, kept as its digest.
@@ -75,14 +79,13 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """The keys of a file, at least one.
 
     Raises:
-        ConfigurationError: the file can't be read or holds no key, or a line is not understood.
+        UnreadableFile: the file can't be read.
+        ConfigurationError: it holds no key, or a line is not understood.
     """
     try:
         content = _content(path)
     except OSError as exc:
-        raise ConfigurationError(
-            f"api_keys_file {path} can't be read: {type(exc).__name__}"
-        ) from None
+        raise UnreadableFile(f"api_keys_file {path} can't be read: {type(exc).__name__}") from None
     # At line feeds alone: a key may hold what str.splitlines takes for an end.
     lines = content.removeprefix(_BOM).split(b"\n")
     keys: dict[bytes, ApiKey] = {}

@@ -31,6 +31,7 @@ class Rotation:
         self._keys = keys
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: str | None = None  # what is wrong with the file, as the log says already
 
     def read_now(self) -> None:
         """Read the file soon, changed or not; to be called on the event loop."""
@@ -50,13 +51,16 @@ class Rotation:
             changed = await asyncio.to_thread(self._read, always)
         except ConfigurationError as exc:
             self._metrics.keys_file_broken.set(1)
-            _log.error(
-                "api_keys_not_changed",
-                reason=str(exc),
-                advice="the keys from before are still accepted; mend the file",
-            )
+            told, self._told = self._told, str(exc)
+            if always or self._told != told:
+                _log.error(
+                    "api_keys_not_changed",
+                    reason=self._told,
+                    advice="the keys from before are still accepted; mend the file",
+                )
         else:
             if changed:
+                self._told = None
                 self._metrics.keys_file_broken.set(0)
                 _log.info("api_keys_changed", accepted=self._keys.num_keys)
 

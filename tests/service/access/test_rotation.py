@@ -1,9 +1,11 @@
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from service.access import keys_file
 from service.access.api_keys import ApiKeys
 from service.access.rotation import Rotation
 from service.observability.metrics import Metrics
@@ -61,4 +63,26 @@ async def test_a_broken_file_is_an_error_in_the_log_and_a_metric_until_it_is_men
     rotated.write("new\n")
     await rotated.rotation.look()
     assert rotated.broken == 0
+    assert rotated.keys.find(b"old") is None
+
+
+async def test_a_file_that_could_not_be_read_for_a_moment_is_read_as_soon_as_it_can_be(
+    rotated, said, monkeypatch
+):
+    rotated.write("new\n")
+
+    def no_descriptor_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as context:
+        context.setattr(keys_file.os, "open", no_descriptor_left)
+        await rotated.rotation.look()
+        await rotated.rotation.look()
+    assert rotated.broken == 1
+    assert [event["event"] for event in said] == ["api_keys_not_changed"]
+    assert rotated.keys.find(b"old")
+
+    await rotated.rotation.look()
+    assert rotated.broken == 0
+    assert rotated.keys.find(b"new")
     assert rotated.keys.find(b"old") is None
