@@ -183,16 +183,18 @@ class EncodedItem:
         cache_scope: items of different scopes never meet in a cache; b"" where callers are not
             kept apart.
         content_digest: of what is read, for whoever looks the item up; b"" where nobody made one.
+        num_tokens: the longest encoding's length: the item's cost in a pack, asked for at every
+            step of the queue.
     """
 
     by_model: Mapping[ModelName, Encoded]
     cache_scope: bytes = b""
     content_digest: bytes = field(default=b"", compare=False, repr=False)
+    num_tokens: int = field(init=False, compare=False, repr=False)
 
-    @property
-    def num_tokens(self) -> int:
-        """The longest encoding's length in tokens: the item's cost in a pack."""
-        return max(encoded.num_tokens for encoded in self.by_model.values())
+    def __post_init__(self) -> None:
+        longest = max((encoded.num_tokens for encoded in self.by_model.values()), default=0)
+        object.__setattr__(self, "num_tokens", longest)
 
     @property
     def num_extra_positions(self) -> int:

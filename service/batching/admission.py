@@ -104,7 +104,9 @@ class Admission:
         Raises:
             QueueFull: the bound on tokens would be exceeded.
         """
-        if count and not self.budget.has(count, flow):
+        if not count:
+            return
+        if not self.budget.has(count, flow):
             raise QueueFull("token_budget", self.retry_after(flow))
         self.budget.take(count, flow)
 

@@ -69,8 +69,8 @@ class PackQueue:
     def round_of(self, request: PendingRequest) -> int:
         """When a request's turn comes among its caller's: all its entries wait for the same."""
         if request.round is None:
-            of = request.submission
-            request.round = self._rounds[of.flow].next(of.ndjson_stream)
+            stream = request.submission.ndjson_stream
+            request.round = self._rounds[request.flow].next(stream)
         return request.round
 
     def put(self, entry: Entry) -> None:
@@ -105,7 +105,7 @@ class PackQueue:
         taken = {id(entry) for entry in pack}
         self._entries = [entry for entry in self._entries if id(entry) not in taken]
         for entry in pack:
-            self._rounds[entry.request.submission.flow].reached(entry.waiting.round)
+            self._rounds[entry.request.flow].reached(entry.waiting.round)
         if not self._entries:
             self._rounds.clear()
         return pack

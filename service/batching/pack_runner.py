@@ -114,10 +114,11 @@ class PackRunner:
     def release(self, entries: Iterable[Entry]) -> None:
         """Give back the entries' places in the queue."""
         for entry in entries:
-            of = entry.request.submission
-            self._admission.discount(-entry.cached_tokens, of.flow)
-            self._admission.release_tokens(entry.num_tokens, of.flow, waited=of.waits)
-            self._admission.release_items(1, of.flow, waited=of.waits)
+            flow, waited = entry.request.flow, entry.request.submission.waits
+            if entry.cached_tokens:
+                self._admission.discount(-entry.cached_tokens, flow)
+            self._admission.release_tokens(entry.num_tokens, flow, waited=waited)
+            self._admission.release_items(1, flow, waited=waited)
 
     def _unknown(self, part: list[Entry]) -> list[Entry]:
         """The part without texts whose equals an earlier pack scored while they waited."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rm_core.engine.packing.plan import DEFAULT_MIN_SHARED_TOKENS
@@ -72,6 +72,7 @@ class PendingRequest:
         done: set when all have one, or when waiting makes no sense any more.
         begun: whether the device has taken any of its entries.
         round: among its caller's requests of the class; None before any entry waits.
+        flow: the submission's, which is asked for at every step.
     """
 
     submission: Submission
@@ -80,6 +81,10 @@ class PendingRequest:
     done: asyncio.Future[None]
     begun: bool = False
     round: int | None = None
+    flow: Flow = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flow = self.submission.flow
 
     @classmethod
     def of(cls, submission: Submission, num_dialogues: int) -> "PendingRequest":

@@ -189,7 +189,8 @@ class Scheduler:
         self._require_open()
         scorer = submission.scorer or self._scorer
         with self._scorers.member(scorer):
-            submission = replace(submission, scorer=scorer)
+            if submission.scorer is None:
+                submission = replace(submission, scorer=scorer)
             return await self._admit(dialogues, submission, patience_seconds)
 
     async def _admit(
@@ -226,7 +227,8 @@ class Scheduler:
             request = self._enqueue(dialogues, texts, submission)
             unqueued = len(dialogues) - request.unfinished
         finally:
-            self._admission.release_items(unqueued, flow)
+            if unqueued:
+                self._admission.release_items(unqueued, flow)
         return await self._finish(request, now + patience_seconds)
 
     def _require_open(self) -> None:
@@ -271,7 +273,8 @@ class Scheduler:
         order, turn = next(self._order), self._queue.round_of(request)
         waiting = QueuedSequence(text.item, order, group, of.priority, of.caller, turn)
         self._queue.put(Entry(request, index, waiting, self._clock(), text.cached_tokens))
-        self._admission.discount(text.cached_tokens, of.flow)
+        if text.cached_tokens:
+            self._admission.discount(text.cached_tokens, request.flow)
         self._arrived.set()
 
     async def _finish(self, request: PendingRequest, begin_before: float) -> list[ScoreOutcome]:
@@ -297,7 +300,7 @@ class Scheduler:
 
     def _give_up_waiting(self, request: PendingRequest) -> None:
         if not request.begun:
-            retry_after = self._admission.retry_after(request.submission.flow)
+            retry_after = self._admission.retry_after(request.flow)
             request.fail(QueueFull("queue_wait", retry_after))
 
     def _expire(self, request: PendingRequest) -> None:

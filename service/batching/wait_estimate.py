@@ -44,7 +44,7 @@ class WaitEstimate:
 
     def seconds(self, flow: Flow) -> float:
         """Until the first of a flow's further work would begin; 0 until a pack has run."""
-        if not self.rate.are_known:
+        if not (self.items or self.tokens) or not self.rate.are_known:
             return 0.0
         tokens_of_pack = self.max_pack_tokens * self.rate.sharing
         work = {

@@ -93,12 +93,11 @@ class WaitingRequests:
         stack: contextlib.ExitStack,
     ) -> None:
         at_once = self._admission.places_at_once
-        of = request.submission
         size = RequestSize(self._limits)
         try:
             for start in range(0, len(dialogues), at_once):
                 part = dialogues[start : start + at_once]
-                await self._admission.wait_for_items(len(part), of.flow, request.turn)
+                await self._admission.wait_for_items(len(part), request.flow, request.turn)
                 if start == 0:
                     stack.enter_context(self._concurrency.member())
                 await self._feed_part(request, part, start, size)
@@ -126,8 +125,10 @@ class WaitingRequests:
                 if text.known is not None:
                     self._settle(request, index, text.known)
                     continue
-                await self._admission.wait_for_tokens(text.item.num_tokens, of.flow, request.turn)
+                num_tokens = text.item.num_tokens
+                await self._admission.wait_for_tokens(num_tokens, request.flow, request.turn)
                 unqueued -= 1
                 self._enqueue(request, index, dialogue, text)
         finally:
-            self._admission.release_items(unqueued, request.submission.flow, waited=True)
+            if unqueued:
+                self._admission.release_items(unqueued, request.flow, waited=True)

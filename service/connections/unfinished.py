@@ -106,6 +106,8 @@ class UnfinishedBody:
         """
         if self._given_way:
             raise self._problem()
+        if not chunk:
+            return
         self.content += chunk
         if len(self.content) > self._bodies.max_bytes:
             self._bodies.remove(self, len(self.content) - len(chunk))

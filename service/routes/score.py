@@ -159,6 +159,7 @@ async def score(
                 deadline=deadline,
                 cache_scope=cache_scope_of(request),
                 caller=caller_of(request),
+                scorer=version.scorer,
             ),
             version,
         ),
@@ -181,6 +182,7 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
     compressed = require_encoding(request, *GZIP) in GZIP
     # A file has time: its lines wait in line for room where a lone request would be refused, and
     # for as long as their caller does.
+    begun_with = state.version
     submission = Submission(
         ROUTE,
         "bulk",
@@ -188,9 +190,10 @@ def _stream(request: Request, state: AppState, first_index: int) -> Response:
         waits=True,
         cache_scope=cache_scope_of(request),
         caller=caller_of(request),
+        scorer=begun_with.scorer,
         ndjson_stream=next(_ndjson_streams),
     )
-    told = state.version.provenance
+    told = begun_with.provenance
     answers_from(request, told)
 
     async def score_line(line: bytes) -> dict[str, Any]:
@@ -227,8 +230,10 @@ async def _score_line(
     envelope, _ = unwrap(_lone_item(parse_json(line)), form=ScoreEnvelope, max_items=1)
     items = validate_items(envelope.items, score_item_model, alone=True)
     asked = [with_detail(item, envelope) for item in items]
-    submission = dataclasses.replace(of_all, truncate=envelope.truncate)
     version = state.version
+    submission = of_all  # most lines are read alike, and by the models that served at the beginning
+    if (envelope.truncate, version.scorer) != (of_all.truncate, of_all.scorer):
+        submission = dataclasses.replace(of_all, truncate=envelope.truncate, scorer=version.scorer)
     results = await score_items(state, asked, [""], submission, version)
     _require_success(results)
     return item_json(items[0], results[0], state.metrics, envelope), version.provenance

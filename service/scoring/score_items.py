@@ -114,7 +114,8 @@ async def score_items(
     if not submission.waits or submission.ndjson_stream is not None:  # dialects are served in parts
         require_at_most(len(flat), state.settings.max_items)
     version = version or state.version
-    submission = replace(submission, scorer=version.scorer)
+    if submission.scorer is not version.scorer:
+        submission = replace(submission, scorer=version.scorer)
     outcomes = iter(await score_dialogues(state, flat, submission))
     placed: list[list[ScoredItem | ItemFailure]] = []
     for item, pointer, own in zip(items, pointers, dialogues, strict=True):

@@ -5,7 +5,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,19 +119,19 @@ class Watchdog:
             self._follow()
             self._last_resort = None
 
-    @contextlib.contextmanager
-    def watch(self, kind: Kind, seconds: float) -> Iterator[None]:
+    def watch(self, kind: Kind, seconds: float) -> AbstractContextManager[None]:
         """While in the block, which may take so many seconds, a call runs in this thread."""
-        call = WatchedCall(kind, threading.current_thread().name, seconds, self.clock())
+        return _Watching(self, kind, seconds)
+
+    def _begin(self, call: WatchedCall) -> None:
         with self._lock:
             self._calls.add(call)
-            if self._last_resort is not None and kind in _ENGINE:
-                self._last_resort.cover(seconds)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._calls.discard(call)
+            if self._last_resort is not None and call.kind in _ENGINE:
+                self._last_resort.cover(call.seconds)
+
+    def _over(self, call: WatchedCall) -> None:
+        with self._lock:
+            self._calls.discard(call)
 
     def attend(
         self,
@@ -197,3 +198,22 @@ class Watchdog:
             while attended.num_unanswered() > 0 and time.monotonic() < give_up:
                 time.sleep(0.05)
         self._end_process(EXIT_CODE)
+
+
+class _Watching:
+    """See `Watchdog.watch`; a class, as it surrounds every tokenising and every forward pass."""
+
+    __slots__ = ("_call", "_kind", "_seconds", "_watchdog")
+
+    def __init__(self, watchdog: Watchdog, kind: Kind, seconds: float) -> None:
+        self._watchdog = watchdog
+        self._kind = kind
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        thread = threading.current_thread().name
+        self._call = WatchedCall(self._kind, thread, self._seconds, self._watchdog.clock())
+        self._watchdog._begin(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog._over(self._call)
