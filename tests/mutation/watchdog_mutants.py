@@ -18,7 +18,7 @@ STATE = target("service/state.py", "tests/service/routes/test_operations.py")
 
 WATCHDOG_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
     DOG: [
-        ("self._last_resort.cover(seconds)", "pass"),
+        ("self._last_resort.cover(call.seconds)", "pass"),
         ("self._calls.discard(call)", "pass"),
         ("call_soon_threadsafe(attended.watched.fail_all, error)", "call_soon_threadsafe(str)"),
         ("(death := attended.watched.death) is not None", "(death := None) is not None"),
