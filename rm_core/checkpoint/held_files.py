@@ -60,7 +60,7 @@ class HeldFiles:
 
     Raises:
         UnsafeCheckpoint: a file is none, or lies outside of the directory.
-        CheckpointError: there are too many, or one is too large.
+        CheckpointError: there are too many, one is too large, or one can't be read.
         ConfigurationError: there is nowhere to put links.
     """
 
@@ -82,6 +82,12 @@ class HeldFiles:
                 self._hold_small(path.relative_to(directory).as_posix(), path)
             for path in weights:
                 self._hold_weights(path.name, path)
+        except OSError as error:
+            self.close()
+            raise CheckpointError(
+                f"{error.filename or directory} can't be read ({error.strerror}); fetch the "
+                "checkpoint whole, a link's target too, and give its files to this user"
+            ) from error
         except BaseException:
             self.close()
             raise

@@ -273,3 +273,14 @@ def test_a_pipe_is_refused_unopened_and_waits_for_nobody(checkpoint: Path) -> No
         held(checkpoint)
     with pytest.raises(UnsafeCheckpoint, match="a pipe"):
         refuse_strange_files(checkpoint)
+
+
+def test_a_link_whose_target_is_gone_is_told_with_the_way_on(checkpoint: Path):
+    # As a hub's cache is where somebody deleted blobs.
+    (checkpoint / "vocab.json").symlink_to("nowhere.json")
+    before = num_open_files()
+
+    with pytest.raises(CheckpointError, match=r"vocab\.json can't be read .*fetch the checkpoint"):
+        held(checkpoint)
+
+    assert num_open_files() == before
