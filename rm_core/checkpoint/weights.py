@@ -60,6 +60,11 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
             )
         return shards_of(index)
     others = sorted(path.name for path in directory.glob("*.safetensors"))
+    links = [path for path in (whole, index) if path.is_symlink() and not path.exists()]
+    if links:
+        raise CheckpointNotFound(
+            f"{links[0]} is a link to a file that is gone; fetch the checkpoint whole"
+        )
     if not others:
         raise CheckpointNotFound(f"{directory} has a config.json but no *.safetensors weights")
     raise CheckpointNotFound(

@@ -130,3 +130,12 @@ def test_headers_tell_shapes_and_dtypes_and_tensors_are_read_alone(tmp_path: Pat
     assert (stored["x"].shape, stored["x"].dtype) == ((2, 3), "BF16")
     assert (stored["y"].shape, stored["y"].dtype) == ((4,), "I64")
     assert torch.equal(read_tensor(stored["y"]), torch.arange(4))
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, INDEX])
+def test_a_link_to_weights_that_are_gone_is_told_as_that(whole: Path, name: str):
+    (whole / WEIGHTS).unlink()
+    (whole / name).symlink_to("nowhere.safetensors")
+
+    with pytest.raises(CheckpointNotFound, match=f"{name} is a link to a file that is gone"):
+        weight_files(whole)
