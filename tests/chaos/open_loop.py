@@ -158,7 +158,7 @@ class OpenLoop:
         loop = asyncio.get_running_loop()
         while self._free and self._free[-1].lost:
             self._free.pop()
-        connection = self._free.pop() if self._free else await self._connect()
+        connection = self._free.pop() if self._free else await self._connect(self._free)
         reply = connection.send(request)
         leaving = None
         if leaves_after < math.inf:
@@ -171,10 +171,10 @@ class OpenLoop:
         if retry_after is not None:
             tally.retry_after.append(int(retry_after))
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self, free: list[_Connection]) -> _Connection:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(self._free), "127.0.0.1", self._port, family=socket.AF_INET
+            lambda: _Connection(free), "127.0.0.1", self._port, family=socket.AF_INET
         )
         self._all.append(connection)
         return connection
@@ -206,7 +206,7 @@ class OpenLoop:
         end = loop.time() + seconds
         while loop.time() < end:
             began = loop.time()
-            connection = await self._connect()
+            connection = await self._connect([])  # no request of the flood gets it
             get = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
             status, _ = await connection.send(get.encode())
             tally.offered += 1
