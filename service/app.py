@@ -24,6 +24,7 @@ from service.observability.metrics import Metrics
 from service.ppo.handler import PPO_ROUTE
 from service.problems import install_handlers
 from service.routes import (
+    admin,
     compare,
     documentation,
     health,
@@ -37,6 +38,7 @@ from service.routes import (
 from service.settings import Settings
 from service.state import AppState
 from service.streams.service import StreamService
+from service.swap.swapper import Loader, ModelSwapper
 from service.versions.version import ModelVersion
 from service.watchdog.engine_watch import EngineWatch
 
@@ -55,7 +57,7 @@ _ROUTERS: Mapping[RouteScope, tuple[APIRouter, ...]] = {
         models.router,
         documentation.router,
     ),
-    "admin": (streams.changes,),
+    "admin": (streams.changes, admin.router),
     "metrics": (metrics.router,),
 }
 """Every route by the scope that it asks of a key, beside the dialects': they are `score`."""
@@ -73,6 +75,7 @@ def create_app(
     *,
     clock: Callable[[], float] = time.monotonic,
     watch: EngineWatch | None = None,
+    loader: Loader | None = None,
 ) -> FastAPI:
     """The service around a loaded scorer.
 
@@ -81,6 +84,7 @@ def create_app(
         scorer: the loaded models; the caller closes them.
         clock: monotonic seconds, on which deadlines and waits are measured.
         watch: of the engine's calls; by default one that ends no process.
+        loader: of models that replace these; None: nothing replaces them.
 
     Raises:
         ConfigurationError: no model is loaded, a dialect is to return the reward of one that is
@@ -89,10 +93,11 @@ def create_app(
     instruments = Metrics()
     watch = engine_watch(settings) if watch is None else watch
     version = ModelVersion.of(scorer, tau=settings.tau)
+    scheduler = Scheduler(scorer, scheduler_limits(settings), instruments, clock, watch)
     state = AppState(
         settings=settings,
-        version=version,
-        scheduler=Scheduler(scorer, scheduler_limits(settings), instruments, clock, watch),
+        swapper=ModelSwapper(version, settings, scheduler, instruments, loader),
+        scheduler=scheduler,
         watch=watch,
         metrics=instruments,
         clock=clock,
@@ -203,13 +208,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     watchdog = state.watch.watchdog
     watchdog.attend(state.scheduler, asyncio.get_running_loop(), lambda: state.num_unanswered)
     rotation = Rotation(state.keys, state.metrics)
-    state.on_hangup.append(rotation.read_now)
+    state.swapper.store = state.streams.store
+    state.on_hangup += [rotation.read_now, state.swapper.reload_soon]
     try:
         async with rotation.going_on():
             yield
     finally:
         watchdog.leave()
         lag.cancel()
+        await state.swapper.close()
         await state.scheduler.close(0.0 if state.device_abandoned else _DEVICE_LEAVE_SECONDS)
         await state.streams.close()
 

@@ -187,6 +187,7 @@ def run(settings: "Settings") -> int:
         if trial is not None:
             trial.close()
 
+    from service.loader import ModelLoader
     from service.server import serve as serve_scorer
 
     log = structlog.get_logger(__name__)
@@ -196,7 +197,12 @@ def run(settings: "Settings") -> int:
             log.warning("checkpoint", role=role, note=note)
     try:
         return serve_scorer(
-            settings, engine, sockets=sockets, metrics_sockets=metrics_sockets, watch=watch
+            settings,
+            engine,
+            sockets=sockets,
+            metrics_sockets=metrics_sockets,
+            watch=watch,
+            loader=ModelLoader(settings),
         )
     finally:
         engine.close()
@@ -218,8 +224,8 @@ def _loaded(
     import torch
 
     from rm_core.checkpoint.open_files import Caution
-    from rm_core.engine import load_engine
     from service.app import engine_watch
+    from service.loader import ModelLoader
     from service.observability.logs import quiet_libraries
     from service.watchdog.warm_up import warm_up
 
@@ -230,20 +236,13 @@ def _loaded(
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
     log = structlog.get_logger(__name__)
-    models = settings.sources()
+    loader, models = ModelLoader(settings), settings.sources()
     log.info("loading", **{name: source.told for name, source in models.items()})
     # Each thread that ever ran an operation keeps OpenMP workers until it ends, and with more of
     # them than cores in the process they all sleep between operations: waking them costs a small
     # forward half its speed. So the models are loaded by a thread that ends, and only the device
     # thread has workers.
-    with ThreadPoolExecutor(1, thread_name_prefix="rewardd-loading") as loader, watch.load():
-        engine = loader.submit(
-            load_engine,
-            models,
-            settings.engine_options(),
-            device=settings.device,
-            overrides=settings.contract_overrides(),
-            caution=Caution(trial=trial),
-        ).result()
-        loader.submit(warm_up, engine, watch).result()
+    with ThreadPoolExecutor(1, thread_name_prefix="rewardd-loading") as loading, watch.load():
+        engine = loading.submit(loader.load_now, models, Caution(trial=trial)).result()
+        loading.submit(warm_up, engine, watch).result()
     return engine, sockets, metrics_sockets, watch

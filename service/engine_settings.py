@@ -1,6 +1,7 @@
 """The settings of the models and of the engine that runs them."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -118,6 +119,17 @@ class EngineSettings(BaseSettings):
         "2024-07-26; by default they write today's, and rewards change from day to day.",
     )
 
+    model_root: Path | None = Field(
+        default=None,
+        description="The directory below which PUT /admin/models/{role} may load checkpoints; "
+        "unset, no model can be replaced while the service runs.",
+    )
+    load_timeout_seconds: float = Field(
+        default=1800.0,
+        gt=0.0,
+        le=86400.0,
+        description="How long the loading of a model that is to replace another may take.",
+    )
     checkpoint_trial_seconds: float = Field(
         default=15.0,
         ge=0.0,

@@ -36,7 +36,7 @@ def check_settings(settings: Settings) -> None:
             "--helpfulness-model DIRECTORY (or --safety-model; `rewardd demo` makes two to try)"
         )
     for source in sources.values():
-        _check_checkpoint(source.name)
+        check_checkpoint(source.name)
     registry.require_reward(settings, tuple(sources))
     ApiKeys.of(settings)
     if settings.hmac_secret_file is not None:
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _check_checkpoint(name: str) -> None:
+def check_checkpoint(name: str) -> None:
     """Look at a directory's files; what only the hub may know is left to loading."""
     place = Path(name)
     if not place.is_dir():

@@ -30,6 +30,7 @@ from service.edge.protocol import LimitedConnection
 from service.metrics_server import serving_metrics
 from service.settings import Settings
 from service.state import AppState
+from service.swap.swapper import Loader
 from service.watchdog.engine_watch import EngineWatch
 
 # Exit codes; see docs/guides/operations.md.
@@ -49,6 +50,7 @@ def serve(
     sockets: list[socket.socket] | None = None,
     metrics_sockets: list[socket.socket] | None = None,
     watch: EngineWatch | None = None,
+    loader: Loader | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT.
 
@@ -58,6 +60,7 @@ def serve(
         sockets: bound to the settings' address; None binds it now.
         metrics_sockets: the same for the metrics' own port, if the settings have one.
         watch: of the engine's calls, with what it has learned of their times.
+        loader: of models that replace these; None: nothing replaces them.
 
     Returns:
         The process's exit code: 0 if every accepted request was answered, 1 if the server could
@@ -67,7 +70,7 @@ def serve(
     watch = engine_watch(settings) if watch is None else watch
     if settings.watchdog:
         watch.watchdog.start()
-    app = create_app(settings, scorer, watch=watch)
+    app = create_app(settings, scorer, watch=watch, loader=loader)
     server = DrainingServer(server_config(app, settings), settings, app.state.rewardd)
     server.metrics_sockets = metrics_sockets
     try:

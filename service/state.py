@@ -13,6 +13,7 @@ from service.connections.unfinished import UnfinishedBodies
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.streams.service import StreamService
+from service.swap.swapper import ModelSwapper
 from service.versions.version import ModelVersion
 from service.watchdog.engine_watch import EngineWatch
 
@@ -23,7 +24,7 @@ class AppState:
 
     Attributes:
         settings: frozen settings.
-        version: the models that serve; a handler asks once a request.
+        swapper: of the models that serve.
         scheduler: the queue before them.
         watch: of the engine's calls.
         metrics: this app's own registry and instruments.
@@ -40,7 +41,7 @@ class AppState:
     """
 
     settings: Settings
-    version: ModelVersion
+    swapper: ModelSwapper
     scheduler: Scheduler
     watch: EngineWatch
     metrics: Metrics
@@ -60,6 +61,11 @@ class AppState:
         self.connections = ConnectionMetrics(
             self.metrics.registry, lambda: float(self.bodies.num_bytes)
         )
+
+    @property
+    def version(self) -> ModelVersion:
+        """The models that serve; a handler asks once a request."""
+        return self.swapper.version
 
     @property
     def caches_per_key(self) -> bool:

@@ -215,6 +215,13 @@ class Engine:
         """Refuse further work."""
         self._closed = True
 
+    def release(self) -> None:
+        """Give the weights' memory back, even where something still holds the engine."""
+        for model in self._models.values():
+            for tensor in (*model.model.parameters(), *model.model.buffers()):
+                tensor.data = tensor.data.new_empty(0)
+        self._trunks.clear()
+
 
 def _scoped(item: EncodedItem, trunk: RunTrunk) -> Encoded:
     """What a trunk reads of an item, within the item's scope."""

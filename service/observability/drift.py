@@ -135,17 +135,32 @@ class RewardDrift:
             "Calibrated rewards of the checkpoint's reference responses.",
             "quantile",
         )
-        self._windows = {
-            name: self._watch(name, profile, profile.reference_quantiles)
-            for name, profile in profiles.items()
-            if profile.reference_quantiles is not None
-        }
+        self._windows = self._watched(profiles)
+
+    def replace(self, profiles: Mapping[ModelName, ModelProfile]) -> None:
+        """Begin anew with other models, by their own reference quantiles."""
+        for gauge in (
+            self._items,
+            self._psi,
+            self._psi_expected,
+            self._outside,
+            self._quantile,
+        ):
+            gauge.clear()
+        self._windows = self._watched(profiles)
 
     def observe(self, name: ModelName, reward: float) -> None:
         """Count one raw reward, finite."""
         window = self._windows.get(name)
         if window is not None:
             window.observe(reward)
+
+    def _watched(self, profiles: Mapping[ModelName, ModelProfile]) -> dict[ModelName, DriftWindow]:
+        return {
+            name: self._watch(name, profile, profile.reference_quantiles)
+            for name, profile in profiles.items()
+            if profile.reference_quantiles is not None
+        }
 
     def _watch(
         self, name: ModelName, profile: ModelProfile, quantiles: ReferenceQuantiles

@@ -12,6 +12,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from rm_client.models_admin import SwapOutcome
 from rm_core.types import ROLES, ModelName, ModelProfile, TextWarning
 from service.errors import RejectionReason, Stage
 from service.observability.drift import RewardDrift
@@ -146,6 +147,14 @@ class Metrics:
         self.model_info = self._gauge(
             "rm_model_info", "The loaded models; always 1.", "model", "weights_sha256"
         )
+        self.swapping = self._gauge("rm_swap_under_way", "1 while a model is being replaced.")
+        self.swaps = self._counter(
+            "rm_model_swaps_total",
+            "Models to be replaced, by what became of it.",
+            "outcome",
+        )
+        for outcome in get_args(SwapOutcome):
+            self.swaps.labels(outcome)
 
     def _rewards(self) -> None:
         self.reward = self._histogram("rm_reward_raw", "Raw rewards.", _REWARDS, "model")
@@ -218,6 +227,17 @@ class Metrics:
             for name in profiles:
                 if name in ROLES:  # the others are never selected
                     self.selection.labels(route, name)
+
+    def replace_models(
+        self, before: Mapping[ModelName, ModelProfile], after: Mapping[ModelName, ModelProfile]
+    ) -> None:
+        """Other models serve from now on, under the same names."""
+        for name, profile in before.items():
+            self.model_info.remove(name, profile.digest)
+        for name, profile in after.items():
+            self.model_info.labels(name, profile.digest).set(1)
+        if self._drift is not None:
+            self._drift.replace(after)
 
     def rewarded(self, name: ModelName, reward: float) -> None:
         """One model gave a finite raw reward."""

@@ -40,6 +40,9 @@ from service.versions.version import ModelVersion
 
 PPO_ROUTE = "/ppo_reward"
 
+STATISTICS_OF_REPLACED_MODELS = "statistics_of_replaced_models"
+"""The warning of a stream that counted rewards of models which no longer serve."""
+
 # Below this the hop to another thread costs more than the parsing.
 _PARSE_ON_LOOP_BYTES = 16 * 1024
 
@@ -130,6 +133,9 @@ async def _counted(
         samples = [place for place in places if isinstance(place, PpoSample)]
         result = update_stream(transaction, update, options.shaping, samples)
         warnings = estimator_warnings(options, result.shaping, streams.told_of_estimator)
+        stream = result.stream
+        if stream is not None and state.swapper.is_outdated(stream.name, stream.generation):
+            warnings = (*warnings, STATISTICS_OF_REPLACED_MODELS)
         answered = without_conflicts(places, result.added)
         return StoredReply(200, render(options, answered, result, warnings, version.provenance))
 

@@ -123,7 +123,12 @@ async def score_items(
             placed.append([item])
         else:
             placed.append([_place(next(outcomes), item, i, pointer) for i in range(len(own))])
-    return _apply_rule(state, version.rule, items, placed, submission.route)
+    results = _apply_rule(state, version.rule, items, placed, submission.route)
+    if version is state.version:
+        for item, own, found in zip(items, dialogues, results, strict=True):
+            if not isinstance(item, ItemFailure):
+                state.swapper.recent.offer(own, submission.truncate, item.is_safety, found)
+    return results
 
 
 def _place(

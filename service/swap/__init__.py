@@ -1,0 +1,1 @@
+"""Replacing the models while requests go on: load beside, compare, switch between packs."""
