@@ -216,6 +216,7 @@ class ModelSwapper:
                 409,
             )
         plan = _Plan(model, sources, request, self._loader.fingerprint(sources))
+        self._under_way = (plan, "loading", time.monotonic())
         self._task = asyncio.create_task(self._swap(plan, self._loader), name="rewardd-swap")
         return self._task
 
@@ -246,7 +247,6 @@ class ModelSwapper:
     async def _load_and_switch(self, plan: _Plan, loader: Loader, report: "_Report") -> None:
         request = plan.request
         with self.recent.kept(request.shadow_items):
-            self._under_way = (plan, "loading", report.began)
             scorer = await self._load(plan, loader)
             kept = False
             try:
