@@ -43,6 +43,7 @@ TESTED_IN = {
     "rm_core/text/contract.py": "rm_core/text/test_encoder.py",
     "service/ppo/reply.py": "service/routes/test_ppo.py",
     "service/ppo/stream_update.py": "service/routes/test_ppo_whitening.py",
+    "rm_client/models_admin.py": "service/swap/test_swapper.py",
     "service/results.py": "service/scoring/test_score_items.py",
     "training/types.py": "training/test_config.py",
     # Kernels that must all give transformers' own numbers.
