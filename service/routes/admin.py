@@ -75,11 +75,7 @@ async def replace_model(
     Whatever goes wrong, that one serves on. Statistics of streams stay as they are; those that hold
     rewards of the former model say so in `warnings` until they are reset (DELETE /streams/{name}).
     """
-    body = await read_json(
-        request,
-        max_bytes=state.settings.max_body_bytes,
-        timeout_seconds=state.settings.body_timeout_seconds,
-    )
+    body = await read_json(request, state.bodies)
     asked = validate(SwapRequest, body)
     try:
         swap = state.swapper.replace_one(role, asked)
