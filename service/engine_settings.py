@@ -124,7 +124,7 @@ class EngineSettings(BaseSettings):
         description="The directory below which PUT /admin/models/{role} may load checkpoints; "
         "unset, no model can be replaced while the service runs.",
     )
-    load_timeout_seconds: float = Field(
+    swap_load_timeout_seconds: float = Field(
         default=1800.0,
         gt=0.0,
         le=86400.0,

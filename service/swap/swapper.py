@@ -274,12 +274,12 @@ class ModelSwapper:
 
     async def _load(self, plan: _Plan, loader: Loader) -> Scorer:
         loading = background.start(lambda: loader.load(plan.sources), "rewardd-loading")
-        done, _ = await asyncio.wait({loading}, timeout=self._settings.load_timeout_seconds)
+        done, _ = await asyncio.wait({loading}, timeout=self._settings.swap_load_timeout_seconds)
         if not done:
             self._abandoned = loading
             raise SwapRefused(
                 "load_timeout",
-                "Loading took longer than load_timeout_seconds and was given up; raise it for "
+                "Loading took longer than swap_load_timeout_seconds and was given up; raise it for "
                 "large checkpoints. The thread may still run: restart the service to try again.",
             )
         return loading.result()

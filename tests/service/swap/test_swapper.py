@@ -101,7 +101,7 @@ async def test_what_cannot_be_loaded_leaves_the_old_model_and_says_why(
 
 
 async def test_a_load_without_end_is_given_up(tmp_path: Path) -> None:
-    async with serving_numbers(tmp_path, load_timeout_seconds=0.05) as swapped:
+    async with serving_numbers(tmp_path, swap_load_timeout_seconds=0.05) as swapped:
         swapped.loader.gate.clear()
         reply = await swapped.put("two")
         again = await swapped.put("two")
