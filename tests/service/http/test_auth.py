@@ -207,7 +207,10 @@ def keys_file(tmp_path):
     return tmp_path / "keys"
 
 
-ADMIN = {("PUT", "/streams/x"), ("DELETE", "/streams/x")}
+ADMIN = {
+    *(("PUT", "/streams/x"), ("DELETE", "/streams/x")),
+    *(("GET", "/admin/models"), ("PUT", "/admin/models/{role}")),
+}
 
 
 @pytest.mark.parametrize("key", ["scorer", "boss", "watcher", "all"])
@@ -248,8 +251,8 @@ async def test_the_log_names_the_key_that_has_a_name(start, keys_file):
 async def test_keys_are_rotated_without_a_restart(start, keys_file):
     async with start(api_keys_file=keys_file) as service:
         keys_file.write_text("fresh\n")
-        (read_again,) = service.state.on_hangup
-        read_again()
+        for call in service.state.on_hangup:
+            call()
         await until(lambda: service.state.keys.find(b"fresh"))
         replies = [
             await service.client.get("/v1/info", headers={"X-API-Key": key})
