@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+import rm_core.engine
 from rm_core.checkpoint.files import ADAPTER_CONFIG
 from rm_core.checkpoint.open_files import Caution
 from rm_core.checkpoint.source import ModelSource
-from rm_core.engine import Engine, load_engine
+from rm_core.engine import Engine
 from rm_core.types import ModelName, Scorer
 from service.preflight import check_checkpoint
 from service.settings import Settings
@@ -57,7 +58,7 @@ class ModelLoader:
     def load_now(self, sources: Mapping[ModelName, ModelSource], caution: Caution) -> Engine:
         """The models, whatever room there is; see `load` for what it raises."""
         settings = self._settings
-        return load_engine(
+        return rm_core.engine.load_engine(
             sources,
             settings.engine_options(),
             device=settings.device,
