@@ -53,7 +53,10 @@ ACCESS_MUTATIONS: dict[Target, list[tuple[str, str]]] = {
         ("self._metrics.keys_file_broken.set(0)", "pass"),
     ],
     APP: [
-        (""""admin": (streams.changes,),""", """"score": (streams.changes,),"""),
+        (
+            '"admin": (streams.changes, admin.router),',
+            '"admin": (admin.router,),\n    "open": (health.router, streams.changes),',
+        ),
     ],
     LOGS: [
         (
