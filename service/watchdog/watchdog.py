@@ -132,6 +132,9 @@ class Watchdog:
     def _over(self, call: WatchedCall) -> None:
         with self._lock:
             self._calls.discard(call)
+            # At once, not at the next tick: a process that is stopped while idle may stay so.
+            if call.kind == "forward":
+                self._follow()
 
     def attend(
         self,

@@ -207,7 +207,6 @@ async def test_a_process_that_was_stopped_for_longer_than_its_limit_goes_on(
             assert (await asking).status == 200
 
             # While nothing runs no timer stands, and it may last as long as one likes.
-            await asyncio.sleep(1.2)
             await stop(server, chaos.times(0.2, 2.5 + GRACE_SECONDS + 2.0))
             assert (await ask(client, "after")).status == 200
         assert (await client.get("/health/live")).status_code == 200
